@@ -1,0 +1,100 @@
+"""Readers of the environment that fail loudly, naming the variable and what it should be."""
+
+import os
+import secrets
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off"}
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def flag(name: str, default: bool) -> bool:
+    value = text(name).lower()
+    if not value:
+        return default
+    if value not in TRUE | FALSE:
+        raise ImproperlyConfigured(f"{name} must be 'on' or 'off', not {value!r}.")
+    return value in TRUE
+
+
+def number(name: str, default: float, *, least: float = 0) -> float:
+    value = text(name)
+    if not value:
+        return default
+    try:
+        parsed = float(value)
+    except ValueError:
+        parsed = float("nan")
+    if not least <= parsed < float("inf"):
+        raise ImproperlyConfigured(f"{name} must be a number of at least {least}, not {value!r}.")
+    return parsed
+
+
+def integer(name: str, default: int, *, least: int = 0) -> int:
+    value = text(name)
+    if not value:
+        return default
+    if not (value.isascii() and value.isdigit() and len(value) < 16 and int(value) >= least):
+        raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {value!r}.")
+    return int(value)
+
+
+def words(name: str, default: str = "") -> list[str]:
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def data_dir(name: str, default: Path) -> Path:
+    """The folder for everything Parley keeps; made if it is missing, 0700.
+
+    Raises ImproperlyConfigured where it cannot be made or written.
+    """
+    path = Path(text(name, str(default))).expanduser().resolve()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}: {path} cannot be made ({error.strerror}).") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ImproperlyConfigured(f"{name}: {path} is not writable for this user.")
+    return path
+
+
+def secret(name: str, path: Path) -> str:
+    """The value of ``name``, else of the file ``path``, which is made (0600) on first use."""
+    value = os.environ.get(name, "").strip()
+    if not value:
+        value = secret_file(path)
+    if len(value) < 50 or value.startswith("django-insecure"):
+        raise ImproperlyConfigured(f"{name} must be at least 50 random characters.")
+    return value
+
+
+def secret_file(path: Path) -> str:
+    try:
+        if not path.exists():
+            write_once(path, secrets.token_urlsafe(64))
+        return path.read_text().strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{path} cannot be read or made ({error.strerror}).") from error
+
+
+def write_once(path: Path, content: str) -> None:
+    """Write ``content`` to a file that only this user may read; an existing file stays as it is.
+
+    Linked into place whole: of two processes that start together both read the same secret.
+    """
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+        os.link(draft, path)
+    except FileExistsError:
+        return  # another process was first: its secret is the one
+    finally:
+        draft.unlink()

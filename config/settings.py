@@ -1,0 +1,300 @@
+"""Every setting of Parley, read from the environment (and from .env, which the environment overrides).
+
+docs/settings.md lists the variables; a test fails when the two differ.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from dotenv import load_dotenv
+
+from config import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+load_dotenv(BASE_DIR / ".env", override=False)
+
+VERSION = "0.1.0"
+
+# --- where it lives -----------------------------------------------------------------------------
+
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.integer("PORT", 8000, least=1)
+if PORT > 65535:
+    raise ImproperlyConfigured(f"PORT must be at most 65535, not {PORT}.")
+ON_LOOPBACK = HOST in {"127.0.0.1", "::1", "localhost"}
+
+DATA_DIR = env.data_dir("DATA_DIR", BASE_DIR / "var")
+SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret.key")
+SETUP_TOKEN_FILE = DATA_DIR / "setup-token"
+
+DEBUG = env.flag("DEBUG", False)
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+
+# Behind a TLS proxy: secure cookies, HSTS, and the proxy's word for the scheme.
+HTTPS = env.flag("HTTPS", False)
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+if HTTPS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- the parts ----------------------------------------------------------------------------------
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "accounts",
+    "chat",
+    "allauth",
+    "allauth.account",
+    "channels",
+    "csp",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+]
+
+# Every one of them is async capable (checked by chat.E001): a sync-only middleware would move
+# the whole chain to a thread, and streams with it.
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "chat.middleware.AnswerRefusals",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- the database -------------------------------------------------------------------------------
+
+# Older SQLite can corrupt a WAL file when a commit meets a checkpoint (see config/__init__.py).
+SQLITE_HAS_SAFE_WAL = sqlite3.sqlite_version_info >= (3, 51, 3)
+DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{DATA_DIR / 'parley.sqlite3'}")
+if urlsplit(DATABASE_URL).scheme not in {"sqlite", "postgres", "postgresql"}:
+    raise ImproperlyConfigured("DATABASE_URL must begin with sqlite:// or postgres://.")
+DATABASES = {"default": dict(dj_database_url.parse(DATABASE_URL))}
+ON_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
+if ON_SQLITE:
+    DATABASES["default"] |= {
+        "OPTIONS": {
+            "timeout": 20,  # with ten writers the unluckiest waited 3.4 s
+            "transaction_mode": "IMMEDIATE",  # a deferred one that turns writer fails at once
+            "init_command": f"PRAGMA journal_mode={'WAL' if SQLITE_HAS_SAFE_WAL else 'DELETE'};"
+            "PRAGMA synchronous=FULL;PRAGMA journal_size_limit=67108864;",
+        },
+        # a file: with several threads an in-memory database says "table is locked"
+        "TEST": {"NAME": DATA_DIR / f"test-{os.getpid()}.sqlite3"},
+    }
+else:
+    DATABASES["default"] |= {
+        "OPTIONS": {
+            "pool": {"min_size": 1, "max_size": env.integer("DATABASE_POOL", 10, least=6), "timeout": 10}
+        },
+        "CONN_HEALTH_CHECKS": True,  # else every pooled connection fails once after a restart
+    }
+
+# --- between processes --------------------------------------------------------------------------
+
+REDIS_URL = env.text("REDIS_URL")
+REDIS_PREFIX = env.text("REDIS_PREFIX", "parley")
+if REDIS_URL:
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [REDIS_URL], "prefix": REDIS_PREFIX},
+        }
+    }
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "KEY_PREFIX": REDIS_PREFIX,
+        }
+    }
+else:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+# --- people -------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 10},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "chat:home"
+
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"  # many installations have no mail server
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_PREVENT_ENUMERATION = True
+
+EMAIL_HOST = env.text("EMAIL_HOST")
+EMAIL_PORT = env.integer("EMAIL_PORT", 587, least=1)
+EMAIL_HOST_USER = env.text("EMAIL_USER")
+EMAIL_HOST_PASSWORD = env.text("EMAIL_PASSWORD")
+EMAIL_USE_TLS = env.flag("EMAIL_TLS", True)
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "parley@localhost")
+if not EMAIL_HOST:  # letters are laid down where the site's owner finds them
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = DATA_DIR / "mail"
+
+# --- language, files, headers -------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English")]  # those with a catalogue in locale/
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "config.static.StaticStorage"},
+}
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- the agent ----------------------------------------------------------------------------------
+
+GOOGLE_API_KEY = env.text("GOOGLE_API_KEY") or env.text("GEMINI_API_KEY")
+USE_VERTEX = env.flag("GOOGLE_GENAI_USE_VERTEXAI", False) or env.flag("GOOGLE_GENAI_USE_ENTERPRISE", False)
+CHAT_MODEL = env.text("CHAT_MODEL", "gemini-2.5-flash")
+AGENT_NAME = env.text("AGENT_NAME", "chat_assistant")
+if not AGENT_NAME.isidentifier() or AGENT_NAME == "user":
+    raise ImproperlyConfigured("AGENT_NAME must be a Python identifier other than 'user'.")
+AGENT_DESCRIPTION = env.text("AGENT_DESCRIPTION", "Helpful assistant with streaming responses")
+AGENT_INSTRUCTION = env.text(
+    "AGENT_INSTRUCTION",
+    """You are a helpful, friendly assistant engaging in natural conversation.
+
+Guidelines:
+- Be conversational and engaging
+- Provide detailed explanations when asked
+- Ask clarifying questions if needed
+- Remember conversation context
+- Be concise for simple queries, detailed for complex ones""",
+)
+AGENT_TEMPERATURE = env.number("AGENT_TEMPERATURE", 0.7)
+AGENT_MAX_OUTPUT_TOKENS = env.integer("AGENT_MAX_OUTPUT_TOKENS", 2048, least=1)
+# Models before 2.5 refuse to be asked for their thoughts.
+AGENT_SHOWS_THOUGHTS = env.flag(
+    "AGENT_SHOWS_THOUGHTS", not CHAT_MODEL.startswith(("gemini-1", "gemini-2.0"))
+)
+# The demo model's pause between two words, so that a reader sees it stream.
+DEMO_DELAY_SECONDS = env.number("DEMO_DELAY_SECONDS", 0.03)
+
+# --- limits, each with its reason (DESIGN and docs/settings.md) ---------------------------------
+
+LIMITS = env.flag("LIMITS", True)  # off: no per-member limits, for benchmarks and tests
+if not LIMITS and not ON_LOOPBACK:
+    raise ImproperlyConfigured("LIMITS=off is refused unless HOST is a loopback address.")
+MESSAGE_MAX_BYTES = env.integer("MESSAGE_MAX_BYTES", 128 * 1024, least=1)  # people paste documents
+BODY_MAX_BYTES = env.integer("BODY_MAX_BYTES", 1024 * 1024, least=1024)
+REPLY_MAX_BYTES = env.integer("REPLY_MAX_BYTES", 1024 * 1024, least=1)
+FIRST_TOKEN_SECONDS = env.number("FIRST_TOKEN_SECONDS", 120)
+SILENCE_SECONDS = env.number("SILENCE_SECONDS", 60)
+RUN_SECONDS = env.number("RUN_SECONDS", 300)
+TOOL_SECONDS = env.number("TOOL_SECONDS", 30)
+TOOL_THREADS = env.integer("TOOL_THREADS", 8, least=1)
+MODEL_CALLS = env.integer("MODEL_CALLS", 25, least=1)
+STREAMS_PER_MEMBER = env.integer("STREAMS_PER_MEMBER", 10, least=1)
+RUNS_PER_MEMBER = env.integer("RUNS_PER_MEMBER", 5, least=1)
+UNSENT_MAX_BYTES = env.integer("UNSENT_MAX_BYTES", 256 * 1024, least=1024)
+STALL_SECONDS = env.number("STALL_SECONDS", 30)  # a reader that takes nothing for so long is closed
+CONTEXT_EVENTS = env.integer("CONTEXT_EVENTS", 400, least=200)
+CONTEXT_TOKENS = env.integer("CONTEXT_TOKENS", 200_000, least=1000)
+DRAIN_SECONDS = env.number("DRAIN_SECONDS", 60)
+
+HEARTBEAT_SECONDS = env.number("HEARTBEAT_SECONDS", 5, least=0.05)
+DEAD_AFTER_SECONDS = env.number("DEAD_AFTER_SECONDS", 20, least=0.2)
+if DEAD_AFTER_SECONDS < 3 * HEARTBEAT_SECONDS:
+    raise ImproperlyConfigured("DEAD_AFTER_SECONDS must be at least three times HEARTBEAT_SECONDS.")
+QUEUED_MAX_SECONDS = env.number("QUEUED_MAX_SECONDS", 5)
+STREAM_HEARTBEAT_SECONDS = env.number("STREAM_HEARTBEAT_SECONDS", 15, least=0.05)
+JOURNAL_SECONDS = env.number("JOURNAL_SECONDS", 0.025)
+
+# The strict parser in chat/parsing.py has its own limits; these let a body reach it.
+DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
+
+LOG_LEVEL = env.text("LOG_LEVEL", "WARNING").upper()
+if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+    raise ImproperlyConfigured(f"LOG_LEVEL must be a level of Python's logging, not {LOG_LEVEL!r}.")
+
+# --- logs: to stderr, never a query string or a message text ------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "chat": {"level": "INFO"},
+        "accounts": {"level": "INFO"},
+        "daphne": {"level": "WARNING"},
+        # ADK logs each model failure twice with its traceback; ours is logged once, by execution.
+        "google_adk": {"level": "CRITICAL"},
+        "google_genai": {"level": "ERROR"},
+        # A refused request is an answer, not an incident.
+        "django.request": {"level": "ERROR"},
+        "django.security": {"level": "ERROR"},
+    },
+}
