@@ -1,0 +1,8 @@
+from django.urls import include, path
+
+from accounts import views
+
+urlpatterns = [
+    path("set-up/<str:token>/", views.set_up, name="set_up"),
+    path("", include("allauth.account.urls")),
+]

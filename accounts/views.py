@@ -1,0 +1,34 @@
+"""Pages about one's account that allauth does not have."""
+
+from django.contrib.auth import login
+from django.contrib.auth.decorators import login_not_required
+from django.db import IntegrityError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods
+
+from accounts import owner
+from accounts.forms import OwnerForm
+
+
+@never_cache
+@login_not_required
+@sensitive_post_parameters()
+@require_http_methods(["GET", "POST"])
+def set_up(request: HttpRequest, token: str) -> HttpResponse:
+    """Make the site's owner. 404 for a wrong token, and for any once there is an owner."""
+    if not owner.token_is_valid(token):
+        raise Http404
+    form = OwnerForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        user = form.user()
+        try:
+            owner.make_owner(user)
+        except IntegrityError as error:  # somebody else was first
+            raise Http404 from error
+        owner.forget_token()
+        login(request, user, backend="allauth.account.auth_backends.AuthenticationBackend")
+        return redirect("chat:home")
+    return render(request, "accounts/set_up.html", {"form": form}, status=422 if form.errors else 200)
