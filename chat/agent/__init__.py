@@ -1,0 +1,1 @@
+"""The agents. The only code that imports google.adk and google.genai."""

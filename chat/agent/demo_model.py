@@ -1,0 +1,146 @@
+"""A model that needs no key: it says that it is a demo, and behaves like a real one.
+
+It goes through the real ADK Runner: streams, thinks, and calls the agent's own tools.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+
+from django.conf import settings
+from google.adk.models import BaseLlm, LlmRequest, LlmResponse
+from google.genai import types
+
+TIME_QUESTION = re.compile(r"\btime\b.*\bin\s+([^?.!,\n]+)", re.IGNORECASE)
+SUM_QUESTION = re.compile(r"(?:what is|calculate)\s+([-+*/%().\d\s]*\d[-+*/%().\d\s]*)", re.IGNORECASE)
+BEFORE_QUESTION = re.compile(r"\b(?:did i ask|was my (?:last|previous)|i asked?) .*\b(?:before|question)", re.I)
+CODE_QUESTION = re.compile(r"\b(?:code|python|program|function|script)\b", re.IGNORECASE)
+WORD = re.compile(r"\s*\S+\s*$|\s*\S+")
+
+INTRODUCTION = (
+    "I am Parley's **demo model**: no language model is behind me, and no key is needed. "
+    "Set `GOOGLE_API_KEY` and Gemini answers in my place."
+)
+CODE = '''Here is a small program, as a real model might write it:
+
+```python
+def fibonacci(n: int) -> int:
+    """The n-th Fibonacci number."""
+    a, b = 0, 1
+    for _ in range(n):
+        a, b = b, a + b
+    return a
+
+
+print([fibonacci(n) for n in range(10)])
+```
+'''
+SKILLS = """Meanwhile I can show what this page does with an answer:
+
+- text that **streams** as it is written
+- lists, tables and `code`
+- thoughts and *tool calls*: ask me "What time is it in Lagos?"
+
+| you ask | I show |
+|---|---|
+| what time is it in Lagos? | a tool call |
+| what is 12 * 34? | another one |
+| write some Python | highlighted code |
+| what did I ask before? | that I know our conversation |
+"""
+
+
+class DemoModel(BaseLlm):
+    """Stateless: one instance serves all conversations."""
+
+    model: str = "demo"
+
+    async def generate_content_async(
+        self, llm_request: LlmRequest, stream: bool = False
+    ) -> AsyncGenerator[LlmResponse, None]:
+        parts = answer(llm_request)
+        if stream:
+            async for fragment in _fragments(parts):
+                yield fragment
+        yield LlmResponse(
+            content=types.Content(role="model", parts=parts),
+            partial=False,
+            finish_reason=types.FinishReason.STOP,
+            usage_metadata=_usage(llm_request, parts),
+        )
+
+
+def answer(request: LlmRequest) -> list[types.Part]:
+    """The whole answer to a request: a thought, then text or a function call."""
+    last = request.contents[-1] if request.contents else types.Content(parts=[])
+    results = [p.function_response for p in last.parts or [] if p.function_response]
+    if results:
+        return [types.Part(text=_quote(result)) for result in results]
+    questions = _questions(request)
+    question = questions[-1] if questions else ""
+    if call := _call_for(question, request):
+        return [_thought("A tool of mine knows this. I call it."), types.Part(function_call=call)]
+    return [_thought("No tool is needed for this. I answer by myself."), types.Part(text=_say(question, questions))]
+
+
+def _call_for(question: str, request: LlmRequest) -> types.FunctionCall | None:
+    if "current_time" in request.tools_dict and (found := TIME_QUESTION.search(question)):
+        return types.FunctionCall(name="current_time", args={"place": found[1].strip()})
+    if "calculate" in request.tools_dict and (found := SUM_QUESTION.search(question)):
+        return types.FunctionCall(name="calculate", args={"expression": found[1].strip()})
+    return None
+
+
+def _quote(result: types.FunctionResponse) -> str:
+    said = result.response or {}
+    if "error" in said:
+        return f"My tool `{result.name}` could not help: {said['error']}"
+    if result.name == "current_time":
+        return f"In {said['place']} it is **{said['time']}** on {said['date']} ({said['time_zone']})."
+    return f"My tool `{result.name}` says: **{said.get('result', said)}**"
+
+
+def _say(question: str, questions: list[str]) -> str:
+    if BEFORE_QUESTION.search(question):
+        earlier = questions[:-1]
+        if not earlier:
+            return "This is the first thing that you ask me in this conversation."
+        return "Before this you asked me:\n\n" + "\n".join(f"{n}. {q}" for n, q in enumerate(earlier, 1))
+    if CODE_QUESTION.search(question):
+        return f"{CODE}\n{INTRODUCTION}"
+    return f"You said: {question}\n\n{INTRODUCTION}\n\n{SKILLS}"
+
+
+def _questions(request: LlmRequest) -> list[str]:
+    """What the person asked, oldest first."""
+    texts = (
+        "".join(part.text for part in content.parts or [] if part.text)
+        for content in request.contents
+        if content.role == "user"
+    )
+    return [text for text in texts if text]
+
+
+def _thought(text: str) -> types.Part:
+    return types.Part(text=text, thought=True)
+
+
+async def _fragments(parts: list[types.Part]) -> AsyncGenerator[LlmResponse, None]:
+    for part in parts:
+        for piece in WORD.findall(part.text) if part.text else []:
+            await asyncio.sleep(settings.DEMO_DELAY_SECONDS)
+            fragment = types.Part(text=piece, thought=part.thought)
+            yield LlmResponse(content=types.Content(role="model", parts=[fragment]), partial=True)
+
+
+def _usage(request: LlmRequest, parts: list[types.Part]) -> types.GenerateContentResponseUsageMetadata:
+    """Words, as tokens: enough to see the figures move."""
+    asked = sum(len((p.text or "").split()) for c in request.contents for p in c.parts or [])
+    thought = sum(len((p.text or "").split()) for p in parts if p.thought)
+    said = sum(len((p.text or "").split()) for p in parts if not p.thought)
+    return types.GenerateContentResponseUsageMetadata(
+        prompt_token_count=asked,
+        candidates_token_count=said,
+        thoughts_token_count=thought,
+        total_token_count=asked + said + thought,
+    )

@@ -1,0 +1,101 @@
+"""The tools of the built-in agent: plain functions, run off the event loop, each under a deadline."""
+
+import ast
+import asyncio
+import operator
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.conf import settings
+from google.adk.tools import FunctionTool, ToolContext
+
+OPERATORS: dict[type, Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+}
+MAX_EXPRESSION = 200  # characters; without powers no result can grow beyond them by much
+
+
+class TimedTool(FunctionTool):
+    """A function tool that may take TOOL_SECONDS; then the model is told that it did not answer."""
+
+    async def run_async(self, *, args: dict[str, Any], tool_context: ToolContext) -> Any:
+        try:
+            async with asyncio.timeout(settings.TOOL_SECONDS):
+                return await super().run_async(args=args, tool_context=tool_context)
+        except TimeoutError:
+            return {"error": f"{self.name} did not answer within {settings.TOOL_SECONDS:g} s."}
+
+
+def current_time(place: str) -> dict[str, Any]:
+    """Tells the current date and time in a city, an IANA time zone such as Europe/Paris, or UTC.
+
+    Args:
+        place: The name of a city or of a time zone.
+    """
+    zone = _zone_of(place)
+    if zone is None:
+        return {"error": f"No time zone is known for {place!r}."}
+    now = datetime.now(UTC).astimezone(ZoneInfo(zone))
+    return {"place": place, "time_zone": zone, "date": now.date().isoformat(), "time": now.strftime("%H:%M")}
+
+
+def calculate(expression: str) -> dict[str, Any]:
+    """Calculates an arithmetic expression of numbers, + - * / // % and parentheses.
+
+    Args:
+        expression: For example "(3 + 4) * 12.5".
+    """
+    if len(expression) > MAX_EXPRESSION:
+        return {"error": f"The expression is longer than {MAX_EXPRESSION} characters."}
+    try:
+        return {"result": _value(ast.parse(expression.strip(), mode="eval").body)}
+    except (SyntaxError, ValueError, ZeroDivisionError, OverflowError) as error:
+        return {"error": f"That cannot be calculated: {error}"}
+
+
+def days_between(first: str, second: str) -> dict[str, Any]:
+    """Counts the days from one date to another.
+
+    Args:
+        first: A date such as 2026-01-31.
+        second: A date such as 2026-12-24.
+    """
+    try:
+        return {"days": (date.fromisoformat(second) - date.fromisoformat(first)).days}
+    except ValueError as error:
+        return {"error": str(error)}
+
+
+def built_in() -> list[TimedTool]:
+    """The built-in agent's tools."""
+    return [TimedTool(function) for function in (current_time, calculate, days_between)]
+
+
+def _zone_of(place: str) -> str | None:
+    wanted = "_".join(place.split()).casefold()
+    zones = {zone.casefold(): zone for zone in available_timezones()}
+    if wanted in zones:
+        return zones[wanted]
+    return next((zone for name, zone in sorted(zones.items()) if name.rpartition("/")[2] == wanted), None)
+
+
+def _value(node: ast.expr) -> int | float:
+    match node:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return value
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
+            result: int | float = OPERATORS[type(op)](_value(operand))
+            return result
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            result = OPERATORS[type(op)](_value(left), _value(right))
+            return result
+    raise ValueError("only numbers and + - * / // % are understood")

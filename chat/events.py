@@ -1,0 +1,187 @@
+"""The vocabulary of a run: what is appended to its log and, word for word, sent to its readers.
+
+Pure values. A type that this version does not know passes through untouched: a log written by a
+newer process stays readable.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+STARTED = "run.started"
+TEXT = "text"
+THOUGHT = "thought"
+TOOL_CALLED = "tool.called"
+TOOL_RETURNED = "tool.returned"
+AGENT = "agent"
+REPLACE = "replace"
+COMPLETED = "run.completed"
+STOPPED = "run.stopped"
+FAILED = "run.failed"
+EXPIRED = "run.expired"
+
+TERMINAL = frozenset({COMPLETED, STOPPED, FAILED, EXPIRED})
+
+SEPARATOR = "\n\n"  # between the texts of two model calls; a text event of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact of a run, not yet numbered."""
+
+    type: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One numbered fact. ``data`` is its JSON text, encoded once for the log and every reader."""
+
+    seq: int
+    type: str
+    data: str
+
+    def event(self) -> Event:
+        return Event(self.type, json.loads(self.data))
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens and model calls of a run, as the model reports them."""
+
+    input: int = 0
+    output: int = 0
+    thought: int = 0
+    cached: int = 0
+    total: int = 0
+    calls: int = 0
+
+
+def started(*, run: str, conversation: str, prompt: str, agent: str, title: str) -> Event:
+    return Event(
+        STARTED,
+        {"v": 1, "run": run, "conversation": conversation, "prompt": prompt, "agent": agent, "title": title},
+    )
+
+
+def text(value: str) -> Event:
+    return Event(TEXT, {"text": value})
+
+
+def thought(value: str) -> Event:
+    return Event(THOUGHT, {"text": value})
+
+
+def tool_called(call_id: str, name: str, args: dict[str, Any]) -> Event:
+    return Event(TOOL_CALLED, {"id": call_id, "name": name, "args": clean(args)})
+
+
+def tool_returned(
+    call_id: str, name: str, *, result: Any = None, error: str | None = None, elapsed_ms: int
+) -> Event:
+    outcome = {"result": clean(result)} if error is None else {"error": clean_text(error)}
+    return Event(TOOL_RETURNED, {"id": call_id, "name": name, **outcome, "elapsed_ms": elapsed_ms})
+
+
+def agent(name: str) -> Event:
+    return Event(AGENT, {"name": name})
+
+
+def replace(value: str, *, attempt: int | None = None) -> Event:
+    return Event(REPLACE, {"text": value} | ({"attempt": attempt} if attempt else {}))
+
+
+def encode(data: dict[str, Any]) -> str:
+    """JSON as it is stored and sent: one line, characters as they are."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False)
+
+
+def clean_text(value: str) -> str:
+    """``value`` without what a database or UTF-8 refuses: NUL and lone surrogates become U+FFFD."""
+    if "\x00" in value:
+        value = value.replace("\x00", "\ufffd")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def clean(value: Any) -> Any:
+    """``value`` as plain JSON: what has no JSON form becomes its ``repr``."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if isinstance(value, dict):
+        return {clean_text(str(key)): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [clean(item) for item in value]
+    return clean_text(repr(value))
+
+
+class Fold:
+    """What a run's events add up to: the text of the reply and its parts.
+
+    From the last ``replace`` on, beginning with its text; the separators count.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.items: list[dict[str, Any]] = []
+        self.agent = ""
+        self._pieces: list[str] = []
+        for event in events:
+            self.add(event)
+
+    @property
+    def text(self) -> str:
+        return "".join(self._pieces)
+
+    @property
+    def tools_called(self) -> bool:
+        return any(item["type"] == "tool" for item in self.items)
+
+    @property
+    def shows_something(self) -> bool:
+        return bool(self.items)
+
+    def parts(self) -> dict[str, Any]:
+        """The value of ``Message.parts``."""
+        return {"v": 1, "items": self.items}
+
+    def add(self, event: Event) -> None:
+        data = event.data
+        match event.type:
+            case "run.started" | "agent":
+                self.agent = data.get("agent") or data.get("name") or self.agent
+            case "text":
+                self._pieces.append(data["text"])
+                self._extend("text", data["text"])
+            case "thought":
+                self._extend("thought", data["text"])
+            case "tool.called":
+                self.items.append({"type": "tool", "agent": self.agent, **data})
+            case "tool.returned":
+                self._return(data)
+            case "replace":
+                self.items.clear()
+                self._pieces.clear()
+                if data["text"]:
+                    self.add(text(data["text"]))
+
+    def _extend(self, kind: str, value: str) -> None:
+        last = self.items[-1] if self.items else None
+        if last and last["type"] == kind and last["agent"] == self.agent:
+            last["text"] += value
+        else:
+            self.items.append({"type": kind, "agent": self.agent, "text": value})
+
+    def _return(self, data: dict[str, Any]) -> None:
+        for item in reversed(self.items):
+            if item["type"] == "tool" and item["id"] == data["id"]:
+                item.update({key: data[key] for key in ("result", "error", "elapsed_ms") if key in data})
+                return

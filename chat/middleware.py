@@ -1,0 +1,55 @@
+"""Where a refusal becomes an answer, for every view alike."""
+
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from chat import refusals
+from chat.refusals import Refusal
+
+# What programs call: refused in JSON, with a status instead of a redirect.
+PROGRAM_PATHS = ("/api/", "/chat/stream", "/chat/runs/", "/healthz", "/readyz")
+
+
+def is_for_programs(request: HttpRequest) -> bool:
+    return request.path.startswith(PROGRAM_PATHS)
+
+
+class AnswerRefusals:
+    """Answers a Refusal, and a database that is away (503), raised by any view."""
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception, OperationalError | InterfaceError):
+            exception = refusals.unavailable("The database does not answer at the moment.")
+        if not isinstance(exception, Refusal):
+            return None
+        return answer(request, exception)
+
+
+def answer(request: HttpRequest, refusal: Refusal) -> HttpResponse:
+    """The refusal as JSON for programs, as a page for people."""
+    if is_for_programs(request):
+        return refusal.response()
+    template = "404.html" if refusal.status == 404 else "refused.html"
+    response = render(request, template, {"refusal": refusal}, status=refusal.status)
+    response["Cache-Control"] = "private, no-store"
+    return response
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """The same answer for an address that leads nowhere as for somebody else's."""
+    return answer(request, refusals.not_found())

@@ -1,0 +1,329 @@
+"""What is stored. Each invariant is a constraint here, each index names its reader."""
+
+import uuid
+from typing import Any, ClassVar
+
+import uuid_utils.compat
+from django.conf import settings
+from django.db import connection, models
+from django.db.models.functions import Now
+from django.utils import timezone
+
+
+def new_id() -> uuid.UUID:
+    """A UUIDv7: rows land next to each other in the index. Order never relies on it."""
+    return uuid_utils.compat.uuid7()
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def visible_to(self, user: Any) -> "ConversationQuerySet":
+        return self.filter(owner=user, deleted_at=None)
+
+
+class Conversation(models.Model):
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations")
+    agent = models.CharField(max_length=128)
+    title = models.CharField(max_length=200)
+    title_is_manual = models.BooleanField(default=False)
+    # the end of the active branch
+    head = models.ForeignKey("Message", models.SET_NULL, null=True, blank=True, related_name="+")
+    pinned_at = models.DateTimeField(null=True, blank=True)
+    locked_at = models.DateTimeField(null=True, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # the sidebar and GET /api/v1/conversations: newest activity first, by keyset
+            models.Index(fields=["owner", "-updated_at", "-id"], name="chat_conversation_sidebar"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def branch(self, end: uuid.UUID | None, *, limit: int) -> list["Message"]:
+        """The last ``limit`` messages of the branch that ends in ``end``, in reading order.
+
+        Costs what it returns, however long the conversation is.
+        """
+        if end is None:
+            return []
+        ids = [message_id for message_id, _depth in self._walk_up(end, limit)]
+        found = self.in_bulk(ids)
+        return [found[message_id] for message_id in reversed(ids)]
+
+    def _walk_up(self, end: uuid.UUID, limit: int) -> list[tuple[uuid.UUID, int]]:
+        field = Message._meta.pk
+        value = field.get_db_prep_value(end, connection)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                WITH RECURSIVE branch (id, parent_id, depth) AS (
+                    SELECT id, parent_id, 1 FROM chat_message WHERE id = %s
+                    UNION ALL
+                    SELECT m.id, m.parent_id, b.depth + 1
+                    FROM chat_message m JOIN branch b ON m.id = b.parent_id
+                    WHERE b.depth < %s
+                )
+                SELECT id, depth FROM branch ORDER BY depth
+                """,
+                [value, limit],
+            )
+            return [(field.to_python(found), depth) for found, depth in cursor.fetchall()]
+
+
+class Message(models.Model):
+    """One utterance, written once. A tree: edits and regenerated replies are siblings."""
+
+    class Role(models.TextChoices):
+        USER = "user"
+        ASSISTANT = "assistant"
+
+    class Feedback(models.IntegerChoices):
+        GOOD = 1
+        BAD = -1
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
+    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="children")
+    role = models.CharField(max_length=16, choices=Role.choices)
+    agent = models.CharField(max_length=128, blank=True)
+    text = models.TextField(blank=True)
+    parts = models.JSONField(default=dict)
+    html = models.TextField(blank=True)
+    renderer_version = models.PositiveSmallIntegerField(default=0)
+    # the run that wrote it: a reply's alone
+    run = models.ForeignKey("Run", models.SET_NULL, null=True, blank=True, related_name="+")
+    feedback = models.SmallIntegerField(choices=Feedback.choices, null=True, blank=True)
+    hidden_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # siblings, and the newest leaf below a message
+            models.Index(fields=["conversation", "parent", "created_at"], name="chat_message_tree"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(role__in=["user", "assistant"]), name="chat_message_role"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(role="assistant") | models.Q(run=None), name="chat_message_run_of_reply"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(feedback=None) | models.Q(feedback__in=[1, -1]),
+                name="chat_message_feedback",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.id}"
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def active(self) -> "RunQuerySet":
+        return self.filter(status__in=Run.ACTIVE)
+
+    def visible_to(self, user: Any) -> "RunQuerySet":
+        return self.filter(owner=user, conversation__owner=user, conversation__deleted_at=None)
+
+
+class Run(models.Model):
+    """One execution of the agent, answering one prompt. Only a run is ever in progress."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        COMPLETED = "completed"
+        STOPPED = "stopped"
+        FAILED = "failed"
+        EXPIRED = "expired"
+
+    class Mode(models.TextChoices):
+        SSE = "sse"
+        NONE = "none"
+
+    ACTIVE: ClassVar = [Status.QUEUED, Status.RUNNING]
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="runs")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="runs")
+    client_id = models.UUIDField(null=True, blank=True)
+    request_digest = models.CharField(max_length=64, blank=True)
+    prompt = models.ForeignKey(Message, models.CASCADE, related_name="answers")
+    reply = models.OneToOneField(Message, models.CASCADE, null=True, blank=True, related_name="+")
+    mode = models.CharField(max_length=8, choices=Mode.choices, default=Mode.SSE)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
+    attempt = models.PositiveSmallIntegerField(default=1)
+    process = models.ForeignKey("Process", models.SET_NULL, null=True, blank=True, related_name="runs")
+    # raised by every claim and restart: who holds an older one writes nothing more
+    epoch = models.PositiveIntegerField(default=0)
+    invocation_id = models.CharField(max_length=64, blank=True)
+    # of the terminal event; set with it (until then the log itself says how long it is)
+    last_seq = models.PositiveIntegerField(default=0)
+    # ADK's session state after this run, as JSON text: numbers and NaN come back as they were
+    state_after = models.TextField(default="{}")
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
+    code = models.CharField(max_length=32, blank=True)
+    finish = models.CharField(max_length=16, blank=True)
+    usage_input = models.PositiveBigIntegerField(default=0)
+    usage_output = models.PositiveBigIntegerField(default=0)
+    usage_thought = models.PositiveBigIntegerField(default=0)
+    usage_cached = models.PositiveBigIntegerField(default=0)
+    usage_total = models.PositiveBigIntegerField(default=0)
+    usage_calls = models.PositiveIntegerField(default=0)
+    cost_millionths = models.PositiveBigIntegerField(default=0)
+    ttft_ms = models.PositiveIntegerField(null=True, blank=True)
+    duration_ms = models.PositiveIntegerField(null=True, blank=True)
+    deltas = models.PositiveIntegerField(default=0)
+    bytes = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # "the newest run answering this prompt": the branch, the context, the page
+            models.Index(fields=["prompt", "-created_at"], name="chat_run_of_prompt"),
+            # the sweep, and a member's limit of runs at once
+            models.Index(fields=["status", "process"], condition=models.Q(ended_at=None), name="chat_run_active"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["conversation"],
+                condition=models.Q(status__in=["queued", "running"]),
+                name="chat_run_one_active",
+            ),
+            models.UniqueConstraint(
+                fields=["owner", "client_id"],
+                condition=models.Q(client_id__isnull=False),
+                name="chat_run_client_id",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=["queued", "running"], ended_at=None)
+                | models.Q(status__in=["completed", "stopped", "failed", "expired"], ended_at__isnull=False),
+                name="chat_run_ended",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(status="completed") | models.Q(reply__isnull=False),
+                name="chat_run_completed_has_reply",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(ended_at=None) | models.Q(last_seq__gte=2),
+                name="chat_run_terminal_seq",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.id}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in self.ACTIVE
+
+    def usage(self) -> dict[str, int]:
+        return {
+            "input": self.usage_input,
+            "output": self.usage_output,
+            "thought": self.usage_thought,
+            "cached": self.usage_cached,
+            "total": self.usage_total,
+            "calls": self.usage_calls,
+        }
+
+
+class RunEvent(models.Model):
+    """A numbered fact in a run's log, as it goes on the wire. Appended, never changed."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="events")
+    seq = models.PositiveIntegerField()
+    type = models.CharField(max_length=32)
+    data = models.TextField()  # JSON text: a replay sends the very bytes that were sent live
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "seq"], name="chat_event_seq"),
+            models.CheckConstraint(condition=models.Q(seq__gte=1), name="chat_event_seq_from_1"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id}:{self.seq} {self.type}"
+
+
+class SessionEvent(models.Model):
+    """One ADK event of a run, whole, as JSON text."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="session_events")
+    position = models.PositiveIntegerField()
+    payload = models.TextField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "position"], name="chat_session_event_position"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} [{self.position}]"
+
+
+class UserState(models.Model):
+    """One key of ADK's ``user:`` scope: shared by a member's conversations with one agent."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    agent = models.CharField(max_length=128)
+    key = models.CharField(max_length=512)
+    value = models.TextField()  # JSON text
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "agent", "key"], name="chat_user_state_key"),
+        ]
+
+
+class AppState(models.Model):
+    """One key of ADK's ``app:`` scope: shared by all conversations with one agent."""
+
+    agent = models.CharField(max_length=128)
+    key = models.CharField(max_length=512)
+    value = models.TextField()  # JSON text
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["agent", "key"], name="chat_app_state_key"),
+        ]
+
+
+class Process(models.Model):
+    """A server that executes runs, alive while its heartbeat is fresh (by the database's clock)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    boot_id = models.CharField(max_length=64)
+    version = models.CharField(max_length=32)
+    started_at = models.DateTimeField(db_default=Now())
+    heartbeat_at = models.DateTimeField(db_default=Now())
+    draining = models.BooleanField(default=False)
+    # true for the one server of a SQLite file, null elsewhere
+    exclusive = models.BooleanField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "processes"
+        constraints = [
+            models.UniqueConstraint(fields=["exclusive"], name="chat_process_one_on_sqlite"),
+            models.CheckConstraint(
+                condition=models.Q(exclusive=None) | models.Q(exclusive=True), name="chat_process_exclusive"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"

@@ -1,0 +1,73 @@
+"""Cursors: where the next page begins, opaque to the client."""
+
+import base64
+import binascii
+import uuid
+from datetime import datetime
+
+from django.db.models import Q
+
+from chat import refusals
+from chat.access import parse_id
+from chat.models import Conversation, ConversationQuerySet
+
+DEFAULT_LIMIT = 30
+MAX_LIMIT = 100
+
+
+def limit_of(value: str | None) -> int:
+    """A page's size from the query string. Raises the 400 refusal."""
+    if value is None:
+        return DEFAULT_LIMIT
+    if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= MAX_LIMIT):
+        raise refusals.malformed(f"limit must be a whole number from 1 to {MAX_LIMIT}.")
+    return int(value)
+
+
+def page_of_conversations(
+    found: ConversationQuerySet, cursor: str | None, limit: int
+) -> tuple[list[Conversation], str | None]:
+    """The newest activity first, from ``cursor`` on; and the cursor of the page behind it."""
+    ordered = found.order_by("-updated_at", "-id")
+    if cursor:
+        moment, conversation = _conversation_cursor(cursor)
+        ordered = ordered.filter(Q(updated_at__lt=moment) | Q(updated_at=moment, id__lt=conversation))
+    page = list(ordered[: limit + 1])
+    more = len(page) > limit
+    page = page[:limit]
+    return page, encode(f"{page[-1].updated_at.isoformat()} {page[-1].pk}") if more else None
+
+
+def _conversation_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
+    moment, _, conversation = decode(cursor).partition(" ")
+    found = parse_id(conversation)
+    try:
+        when = datetime.fromisoformat(moment)
+    except ValueError as error:
+        raise _bad_cursor() from error
+    if found is None or when.tzinfo is None:
+        raise _bad_cursor()
+    return when, found
+
+
+def message_cursor(cursor: str) -> uuid.UUID:
+    """The message that a page of messages ends with. Raises the 400 refusal."""
+    found = parse_id(decode(cursor))
+    if found is None:
+        raise _bad_cursor()
+    return found
+
+
+def encode(place: str) -> str:
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def decode(cursor: str) -> str:
+    try:
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise _bad_cursor() from error
+
+
+def _bad_cursor() -> refusals.Refusal:
+    return refusals.malformed("cursor is not one of ours.")

@@ -1,0 +1,214 @@
+"""One run from its claim to its end."""
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.utils import timezone
+
+from chat import events
+from chat.agent.context import load_turn
+from chat.agent.failures import AgentFailure
+from chat.agent.interruption import seal
+from chat.agent.reply import Reply
+from chat.agent.turn import Turn
+from chat.database import run_db
+from chat.events import Event, Fold, Row, Usage
+from chat.models import Run
+from chat.runs import audience, lifecycle
+from chat.runs.journal import Journal, Pen
+from chat.runs.lifecycle import Claim, Outcome
+
+log = logging.getLogger(__name__)
+
+STOP = "stop"
+HAND_OVER = "hand over"
+ABORT_SECONDS = 1.0  # what an agent gets to end by itself before it is cancelled
+
+
+@dataclass(slots=True)
+class Abort:
+    """The wish that a run should end before its agent has finished."""
+
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    reason: str = ""
+
+    def want(self, reason: str) -> None:
+        if not self.reason:
+            self.reason = reason
+            self.wanted.set()
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What the run has shown, and when."""
+
+    fold: Fold
+    began: float  # time.monotonic() at which the member's question was stored
+    ttft_ms: int | None = None
+    size: int = 0  # bytes of the reply's text
+    frozen: bool = False  # nothing more is taken
+    full: bool = False  # the limit of a reply is reached
+
+    def milliseconds(self) -> int:
+        return max(0, round((time.monotonic() - self.began) * 1000))
+
+
+async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) -> None:
+    """Let the agent answer, and end the run. Raises nothing of the agent's."""
+    pen = journal.open(claim, await run_db(_last_seq, claim))
+    waited = (timezone.now() - run.created_at).total_seconds()
+    progress = _Progress(Fold(), time.monotonic() - max(0.0, waited))
+    progress.fold.agent = run.conversation.agent
+    turn = None
+    try:
+        turn = await run_db(load_turn, run)
+        turn.record = pen.record
+        reply = Reply(turn, streams=run.mode == Run.Mode.SSE)
+        code, finish = await _answer(reply, progress, pen, abort)
+    except Exception:
+        log.exception("Run %s failed inside Parley", claim.run)
+        code, finish, reply = "internal", "", None
+    if pen.lost.is_set():
+        await pen.put_down()
+        log.warning("Run %s was taken over by another process", claim.run)
+        return
+    rest, payloads = await pen.put_down()
+    if code == HAND_OVER:
+        if turn is not None and not turn.has_calls():
+            show(claim, await run_db(lifecycle.hand_over, claim))
+            return
+        code = "lost"  # a tool may have acted: not twice
+    outcome = _outcome(code, finish, progress, turn, reply.usage if reply else Usage(), payloads)
+    show(claim, await run_db(lifecycle.end, claim, outcome, progress.fold, rest))
+
+
+def _last_seq(claim: Claim) -> int:
+    rows = lifecycle.log_of(claim.run)
+    return rows[-1].seq if rows else 0
+
+
+def show(claim: Claim, rows: list[Row] | None) -> None:
+    if rows:
+        audience.deliver(claim.run, rows)
+
+
+async def _answer(reply: Reply, progress: _Progress, pen: Pen, abort: Abort) -> tuple[str, str]:
+    """Run the agent to its end, or to the abort. Returns the code and the finish."""
+    pump = asyncio.ensure_future(_pump(reply, progress, pen))
+    watched = [asyncio.ensure_future(abort.wanted.wait()), asyncio.ensure_future(pen.lost.wait())]
+    try:
+        await asyncio.wait([pump, *watched], return_when=asyncio.FIRST_COMPLETED)
+        if not pump.done():
+            progress.frozen = True
+            reply.abort.set()
+            await asyncio.wait([pump], timeout=ABORT_SECONDS)
+            pump.cancel()
+            await asyncio.wait([pump])
+            return abort.reason or "lost", ""
+        return pump.result()
+    finally:
+        for task in watched:
+            task.cancel()
+
+
+async def _pump(reply: Reply, progress: _Progress, pen: Pen) -> tuple[str, str]:
+    """Write what the agent says, under its deadlines. Returns the code and the finish."""
+    clock = asyncio.get_running_loop().time
+    last = clock() + settings.RUN_SECONDS
+    deadline, late = min((clock() + settings.FIRST_TOKEN_SECONDS, "timeout_first"), (last, "timeout_run"))
+    try:
+        async with asyncio.timeout_at(deadline) as timer, aclosing(reply.events()) as stream:
+            async for event in stream:
+                if progress.frozen:
+                    continue
+                _take(event, progress, pen)
+                if progress.full:
+                    progress.frozen = True
+                    reply.abort.set()
+                silence = settings.SILENCE_SECONDS if reply.streams else settings.RUN_SECONDS
+                deadline, late = min((clock() + silence, "stalled"), (last, "timeout_run"))
+                timer.reschedule(deadline)
+    except TimeoutError:
+        if not progress.full:
+            return late, ""
+    except AgentFailure as failure:
+        if not progress.full:
+            log.warning("Run %s: the agent failed (%s): %s", pen.claim.run, failure.code, failure.reason)
+            return failure.code, ""
+    if progress.full:
+        return "", "length"
+    if not progress.fold.text.strip():
+        return "empty", ""
+    return "", reply.finish
+
+
+def _take(event: Event, progress: _Progress, pen: Pen) -> None:
+    if event.type == events.TEXT:
+        event = _within_limit(event, progress)
+        if not event.data["text"]:
+            return
+        if progress.ttft_ms is None:
+            progress.ttft_ms = progress.milliseconds()
+    elif event.type == events.REPLACE:
+        progress.size = len(event.data["text"].encode())
+    progress.fold.add(event)
+    pen.write(event)
+
+
+def _within_limit(event: Event, progress: _Progress) -> Event:
+    """The event, cut at a character where the reply would grow over its limit."""
+    encoded = event.data["text"].encode()
+    room = settings.REPLY_MAX_BYTES - progress.size
+    progress.size += len(encoded)
+    if len(encoded) <= room:
+        return event
+    progress.full = True
+    return events.text(encoded[: max(0, room)].decode(errors="ignore"))
+
+
+def _outcome(
+    code: str, finish: str, progress: _Progress, turn: Turn | None, usage: Usage, payloads: list[str]
+) -> Outcome:
+    if not code:
+        kind = events.COMPLETED
+    elif code == STOP:
+        kind, code = events.STOPPED, ""
+    elif code == "lost":
+        kind = events.EXPIRED
+    else:
+        kind = events.FAILED
+    if turn is not None and (kind != events.COMPLETED or finish == "length"):
+        payloads = payloads + seal(turn.own_payloads + payloads, progress.fold, turn.invocation_id)
+    return Outcome(
+        kind,
+        code=code,
+        finish=finish,
+        usage=usage,
+        ttft_ms=progress.ttft_ms,
+        duration_ms=progress.milliseconds(),
+        session_events=payloads,
+        state=turn.state if turn else None,
+        user_state=turn.user_delta if turn else {},
+        app_state=turn.app_delta if turn else {},
+    )
+
+
+def expire(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
+    """End a run whose process died, with what was shown. For a thread; the claim is a take-over's."""
+    log_rows = lifecycle.log_of(run.pk)
+    fold = Fold(row.event() for row in log_rows)
+    payloads = list(run.session_events.order_by("position").values_list("payload", flat=True))
+    kind = {"crashed": events.FAILED, "": events.STOPPED}.get(code, events.EXPIRED)
+    waited = timezone.now() - run.created_at
+    outcome = Outcome(
+        kind,
+        code=code,
+        duration_ms=round(waited.total_seconds() * 1000),
+        session_events=seal(payloads, fold, run.invocation_id),
+        state=load_turn(run, own_payloads=payloads).state,
+    )
+    return lifecycle.end(claim, outcome, fold)

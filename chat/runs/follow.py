@@ -1,0 +1,60 @@
+"""Every reader is the same reader: replay what is stored, then wait for more."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+from chat.database import run_db
+from chat.events import TERMINAL, Row
+from chat.runs import audience, doorbell, lifecycle
+
+
+async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncIterator[list[Row]]:
+    """The events of a run after seq ``after``, in order and without a gap, to the terminal event.
+
+    Yields batches; an empty one after ``idle`` seconds of silence. The run's end must be in the
+    log, or come: for a run that ended and was pruned see ``remains``.
+    """
+    with audience.seat_at(run_id) as seat:
+        async with doorbell.listen(str(run_id)) as bell:
+            relay = asyncio.ensure_future(_relay(bell, seat))
+            try:
+                async for batch in _follow(run_id, after, seat, idle):
+                    yield batch
+            finally:
+                relay.cancel()
+
+
+async def _relay(bell: asyncio.Event, seat: audience.Seat) -> None:
+    while True:
+        await bell.wait()
+        bell.clear()
+        seat.nudge()
+
+
+async def _follow(
+    run_id: uuid.UUID, after: int, seat: audience.Seat, idle: float
+) -> AsyncIterator[list[Row]]:
+    clock = asyncio.get_running_loop().time
+    spoke = clock()
+    rows = await run_db(lifecycle.log_of, run_id, after)
+    while True:
+        rows = [row for row in rows if row.seq > after]
+        if rows and rows[0].seq != after + 1:  # a batch was missed: the log has it
+            rows = await run_db(lifecycle.log_of, run_id, after)
+        if rows:
+            after, spoke = rows[-1].seq, clock()
+            yield rows
+            if rows[-1].type in TERMINAL:
+                return
+        rows = seat.take()
+        if rows:
+            continue
+        patience = idle if audience.is_written_here(run_id) else doorbell.PATIENCE_SECONDS
+        await seat.wait(max(0.001, min(patience, spoke + idle - clock())))
+        rows = seat.take()
+        if not rows and not audience.is_written_here(run_id):
+            rows = await run_db(lifecycle.log_of, run_id, after)
+        if not rows and clock() - spoke >= idle:
+            spoke = clock()
+            yield []

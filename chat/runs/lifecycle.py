@@ -1,0 +1,262 @@
+"""The states of a run. Each arrow is one guarded transaction; the loser of a race changes nothing.
+
+    QUEUED ─claim→ RUNNING ─end→ COMPLETED, STOPPED, FAILED, EXPIRED
+       └─stop_queued→ STOPPED      RUNNING ─take_over, restart→ RUNNING (attempt 2)
+                                   RUNNING ─hand_over→ QUEUED
+"""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Max
+from django.utils import timezone
+
+from chat import events
+from chat.events import Event, Fold, Row, Usage
+from chat.models import AppState, Conversation, Message, Run, RunEvent, SessionEvent, UserState
+from chat.rendering import RENDERER_VERSION, render
+
+STATUS_OF = {
+    events.COMPLETED: Run.Status.COMPLETED,
+    events.STOPPED: Run.Status.STOPPED,
+    events.FAILED: Run.Status.FAILED,
+    events.EXPIRED: Run.Status.EXPIRED,
+}
+
+# What a person is told, and whether asking again may help.
+SENTENCES: dict[str, tuple[str, bool]] = {
+    "timeout_first": ("The model did not begin to answer in time.", True),
+    "stalled": ("The model stopped in the middle of its answer.", True),
+    "timeout_run": ("The answer took too long.", True),
+    "rate_limited": ("The model is asked too often at the moment. Try again in a little while.", True),
+    "unavailable": ("The model cannot be reached at the moment.", True),
+    "model_error": ("The model failed to answer.", True),
+    "bad_output": ("The model sent something that could not be read.", True),
+    "blocked": ("The model declined to answer this.", False),
+    "empty": ("The model answered with nothing.", True),
+    "limit": ("The agent asked its model too many times without coming to an answer.", True),
+    "crashed": ("The server failed twice while this answer was written.", False),
+    "lost": ("The server was interrupted while this answer was written.", True),
+    "deleted": ("The conversation was deleted.", False),
+    "moderated": ("A moderator stopped this answer.", False),
+    "internal": ("Something went wrong in Parley. The site's owner can find it in the log.", True),
+    "stopped": ("You stopped this answer.", True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write to a run, until somebody else's claim raises its epoch."""
+
+    run: uuid.UUID
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ends: everything its last transaction stores.
+
+    ``type`` is a terminal event's; ``code`` is empty for a completed run, ``finish`` for others.
+    """
+
+    type: str
+    code: str = ""
+    finish: str = ""
+    usage: Usage = field(default_factory=Usage)
+    ttft_ms: int | None = None
+    duration_ms: int = 0
+    session_events: Sequence[str] = ()
+    state: dict[str, Any] | None = None
+    user_state: dict[str, Any] = field(default_factory=dict)
+    app_state: dict[str, Any] = field(default_factory=dict)
+
+
+@transaction.atomic
+def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
+    """QUEUED → RUNNING for this process; None where somebody else was first."""
+    won = Run.objects.filter(pk=run_id, status=Run.Status.QUEUED).update(
+        status=Run.Status.RUNNING,
+        process_id=process_id,
+        epoch=F("epoch") + 1,
+        invocation_id=f"run-{run_id}",
+    )
+    if not won:
+        return None
+    run = _load(run_id)
+    return Claim(run_id, run.epoch), run
+
+
+@transaction.atomic
+def take_over(run_id: uuid.UUID, epoch: int, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
+    """Fence off a dead process: from here on its writes are dropped. None where another was first."""
+    won = Run.objects.filter(pk=run_id, status=Run.Status.RUNNING, epoch=epoch).update(
+        process_id=process_id, epoch=F("epoch") + 1
+    )
+    if not won:
+        return None
+    run = _load(run_id)
+    return Claim(run_id, run.epoch), run
+
+
+@transaction.atomic
+def restart(claim: Claim) -> list[Row] | None:
+    """RUNNING → RUNNING, attempt 2: what the dead process wrote is replaced by a new beginning."""
+    run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch, attempt=1)
+    if run is None:
+        return None
+    Run.objects.filter(pk=run.pk).update(attempt=2)
+    SessionEvent.objects.filter(run=run).delete()
+    return append(run.pk, [events.replace("", attempt=2)])
+
+
+@transaction.atomic
+def hand_over(claim: Claim) -> list[Row] | None:
+    """RUNNING → QUEUED by a process that is asked to end: another one begins anew; no death counts."""
+    won = Run.objects.filter(pk=claim.run, status=Run.Status.RUNNING, epoch=claim.epoch).update(
+        status=Run.Status.QUEUED, process=None, epoch=F("epoch") + 1
+    )
+    if not won:
+        return None
+    SessionEvent.objects.filter(run_id=claim.run).delete()
+    if RunEvent.objects.filter(run_id=claim.run, seq__gt=1).exists():
+        return append(claim.run, [events.replace("")])
+    return []
+
+
+@transaction.atomic
+def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
+    """QUEUED → STOPPED by whoever got the request; None where it was not queued any more."""
+    run = _lock(run_id, status=Run.Status.QUEUED)
+    return run and _end(run, Outcome(events.STOPPED, code=code), None, [])
+
+
+def end(
+    claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = ()
+) -> list[Row] | None:
+    """RUNNING → the outcome's status: reply, usage, session state, terminal event and status together.
+
+    ``fold`` is of everything that was shown, ``rest`` its events that are not yet in the log.
+    Returns the rows written, None where the run was no longer this claim's.
+    """
+    draft = _draft(fold) if fold.shows_something else None
+    with transaction.atomic():
+        run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)
+        return run and _end(run, outcome, draft, rest)
+
+
+def append(run_id: uuid.UUID, new: Sequence[Event]) -> list[Row]:
+    """Number ``new`` and store them. The caller's transaction holds the run's lock."""
+    last: int = RunEvent.objects.filter(run_id=run_id).aggregate(last=Max("seq"))["last"] or 0
+    rows = [Row(last + n, event.type, events.encode(event.data)) for n, event in enumerate(new, 1)]
+    RunEvent.objects.bulk_create(
+        [RunEvent(run_id=run_id, seq=row.seq, type=row.type, data=row.data) for row in rows]
+    )
+    return rows
+
+
+def log_of(run_id: uuid.UUID, after: int = 0) -> list[Row]:
+    """The stored events of a run after seq ``after``, in order."""
+    stored = RunEvent.objects.filter(run_id=run_id, seq__gt=after).order_by("seq")
+    return [Row(*values) for values in stored.values_list("seq", "type", "data")]
+
+
+def _load(run_id: uuid.UUID) -> Run:
+    return Run.objects.select_related("conversation", "prompt").get(pk=run_id)
+
+
+def _lock(run_id: uuid.UUID, **guard: Any) -> Run | None:
+    return Run.objects.select_for_update().filter(pk=run_id, **guard).first()
+
+
+def _end(run: Run, outcome: Outcome, reply: Message | None, rest: Sequence[Event]) -> list[Row]:
+    now = timezone.now()
+    conversation = Conversation.objects.select_for_update().get(pk=run.conversation_id)
+    kind, code = outcome.type, outcome.code
+    if conversation.deleted_at and kind != events.COMPLETED:
+        kind, code = events.STOPPED, "deleted"
+    rows = append(run.pk, rest)
+    if reply is not None:
+        reply.conversation, reply.parent_id, reply.run, reply.created_at = conversation, run.prompt_id, run, now
+        reply.save(force_insert=True)
+        run.bytes = len(reply.text.encode())
+    run.reply = reply
+    run.status, run.code, run.finish, run.ended_at = STATUS_OF[kind], code, outcome.finish, now
+    for name in USAGE:
+        setattr(run, f"usage_{name}", getattr(outcome.usage, name))
+    run.ttft_ms, run.duration_ms = outcome.ttft_ms, outcome.duration_ms
+    run.deltas = run.events.filter(type=events.TEXT).count()
+    if outcome.state is not None:
+        run.state_after = json.dumps(outcome.state)
+    last = append(run.pk, [Event(kind, _terminal_data(run))])
+    run.last_seq = last[-1].seq
+    run.save(update_fields=_ENDED_FIELDS)
+    _store_session(run, outcome)
+    if reply is not None:
+        Conversation.objects.filter(pk=conversation.pk, head=run.prompt_id).update(head=reply)
+    Conversation.objects.filter(pk=conversation.pk).update(updated_at=now)
+    return rows + last
+
+
+USAGE = [column.name for column in fields(Usage)]
+_ENDED_FIELDS = [
+    "status", "reply", "code", "finish", "ended_at", "ttft_ms", "duration_ms", "deltas", "bytes",
+    "last_seq", "state_after", *(f"usage_{name}" for name in USAGE),
+]  # fmt: skip
+
+
+def _draft(fold: Fold) -> Message:
+    """The reply, rendered outside the transaction (1 MiB of Markdown takes half a second)."""
+    return Message(
+        role=Message.Role.ASSISTANT,
+        agent=fold.agent,
+        text=fold.text,
+        parts=fold.parts(),
+        html=render(fold.text),
+        renderer_version=RENDERER_VERSION,
+    )
+
+
+def _terminal_data(run: Run) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "message": str(run.reply_id) if run.reply_id else None,
+        "finish": run.finish or None,
+        "usage": run.usage(),
+        "ttft_ms": run.ttft_ms,
+        "duration_ms": run.duration_ms,
+        "deltas": run.deltas,
+    }
+    if run.status != Run.Status.COMPLETED:
+        data |= explain(run.status, run.code)
+    return data
+
+
+def explain(status: str, code: str) -> dict[str, Any]:
+    """``code``, ``detail`` and ``retryable`` as a client is told them; all null for a completed run."""
+    if status == Run.Status.COMPLETED:
+        return {"code": None, "detail": None, "retryable": None}
+    sentence, retryable = SENTENCES[code or "stopped"]
+    return {"code": code or None, "detail": sentence, "retryable": retryable}
+
+
+def terminal_event(run: Run) -> Event:
+    """The terminal event of an ended run, for when its log was pruned."""
+    return Event(next(kind for kind, status in STATUS_OF.items() if status == run.status), _terminal_data(run))
+
+
+def _store_session(run: Run, outcome: Outcome) -> None:
+    if outcome.session_events:
+        position = SessionEvent.objects.filter(run=run).count()
+        SessionEvent.objects.bulk_create(
+            [SessionEvent(run=run, position=position + n, payload=p) for n, p in enumerate(outcome.session_events)]
+        )
+    agent = run.conversation.agent
+    for key, value in outcome.user_state.items():
+        UserState.objects.update_or_create(
+            user_id=run.owner_id, agent=agent, key=key, defaults={"value": json.dumps(value)}
+        )
+    for key, value in outcome.app_state.items():
+        AppState.objects.update_or_create(agent=agent, key=key, defaults={"value": json.dumps(value)})

@@ -1,0 +1,291 @@
+"""This process's runs: launched, aborted, drained; its heartbeat, and the sweep of others' orphans."""
+
+import asyncio
+import contextvars
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from chat.agent import catalog
+from chat.database import run_db
+from chat.models import Process, Run
+from chat.runs import doorbell, lifecycle
+from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
+from chat.runs.journal import Journal
+from chat.runs.lifecycle import Claim
+
+log = logging.getLogger(__name__)
+
+STOPS = "stops"  # the bell that says: a stop was requested somewhere
+STOP_LOOK_SECONDS = 0.5  # how often a process looks for such wishes without having been rung
+PROCESS_KEPT = timedelta(days=1)
+
+
+class Supervisor:
+    """One a process. ``start`` before the first ``launch``; ``stop`` in the end."""
+
+    def __init__(self) -> None:
+        self.id: uuid.UUID | None = None
+        self.draining = False
+        self.journal = Journal()
+        self._runs: dict[uuid.UUID, tuple[asyncio.Task[None], Abort]] = {}
+        self._duties: list[asyncio.Task[None]] = []
+        self._starting: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Register the process, take up orphans, begin the duties. Further calls wait for the first.
+
+        A start that failed, because the database was away, is tried again by the next call.
+        """
+        if self._starting is None or (self._starting.done() and self._starting.exception()):
+            self._starting = asyncio.ensure_future(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        self.id = await run_db(_register)
+        self._loop = asyncio.get_running_loop()
+        self.draining = False
+        await asyncio.to_thread(catalog.warm_up)
+        self._duties = [
+            _spawn(self.journal.run()),
+            _spawn(self._beat()),
+            _spawn(self._look_for_stops()),
+            _spawn(doorbell.relay()),
+        ]
+
+    async def drain(self) -> None:
+        """Take no new runs, and let the others finish for DRAIN_SECONDS; the rest is handed over."""
+        if self.id is None:
+            return
+        self.draining = True
+        await self._try(_mark_draining, self.id)
+        if self._runs:
+            await asyncio.wait([task for task, _ in self._runs.values()], timeout=settings.DRAIN_SECONDS)
+        self.hand_over()
+        if self._runs:
+            await asyncio.wait([task for task, _ in self._runs.values()], timeout=10)
+
+    def hand_over(self) -> None:
+        """Let another process, or this one after its restart, begin the runs anew."""
+        for _, abort in list(self._runs.values()):
+            abort.want(HAND_OVER)
+
+    async def stop(self) -> None:
+        """End the duties and give the registration back."""
+        for duty in self._duties:
+            duty.cancel()
+        await asyncio.gather(*self._duties, return_exceptions=True)
+        self._duties = []
+        if self.id is not None:
+            await self._try(_unregister, self.id)
+        self._starting = self._loop = self.id = None
+        self.journal = Journal()
+
+    # --- runs ---------------------------------------------------------------------------------
+
+    def launch(self, run_id: uuid.UUID) -> None:
+        """Execute a queued run in this process, unless another one is first."""
+        if self.id is not None and not self.draining and run_id not in self._runs:
+            self._keep(run_id, lambda abort: self._claim_and_execute(run_id, abort))
+
+    def abort(self, run_id: uuid.UUID) -> None:
+        """Stop a run, where this process executes it."""
+        if run_id in self._runs:
+            self._runs[run_id][1].want(STOP)
+
+    async def announce_stop(self, run_id: uuid.UUID) -> None:
+        """A stop was requested: end it here, and let the other processes look."""
+        self.abort(run_id)
+        await doorbell.ring([STOPS, str(run_id)])
+
+    def announce_stop_from_thread(self, run_id: uuid.UUID) -> None:
+        """As ``announce_stop``, from a synchronous view; does not wait."""
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self.announce_stop(run_id), self._loop)
+
+    async def idle(self) -> None:
+        """Wait until no run is executed here."""
+        while self._runs:
+            await asyncio.wait([task for task, _ in self._runs.values()])
+
+    def _keep(self, run_id: uuid.UUID, work: Any) -> None:
+        abort = Abort()
+        task = _spawn(self._guarded(run_id, work(abort)))
+        self._runs[run_id] = (task, abort)
+
+    async def _guarded(self, run_id: uuid.UUID, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (DatabaseError, InterfaceError):
+            # Its row stays as it is; the sweep, here or elsewhere, takes it up.
+            log.exception("Run %s lost its database", run_id)
+        except Exception:
+            log.exception("Run %s ended by an error of Parley", run_id)
+        finally:
+            self._runs.pop(run_id, None)
+
+    async def _claim_and_execute(self, run_id: uuid.UUID, abort: Abort) -> None:
+        assert self.id is not None
+        claimed = await run_db(lifecycle.claim, run_id, self.id)
+        if claimed:
+            claim, run = claimed
+            if run.stop_requested_at:
+                abort.want(STOP)
+            await execute_run(claim, run, self.journal, abort)
+
+    async def _restart(self, claim: Claim, run: Run, abort: Abort) -> None:
+        rows = await run_db(lifecycle.restart, claim)
+        if rows is not None:
+            show(claim, rows)
+            await execute_run(claim, run, self.journal, abort)
+
+    # --- duties -------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """Renew, then sweep; never the other way round, or a slow process would take its own runs."""
+        while True:
+            await self._try(self._renew_and_sweep_once)
+            await asyncio.sleep(settings.HEARTBEAT_SECONDS)
+
+    async def _renew_and_sweep_once(self) -> None:
+        assert self.id is not None
+        if not await run_db(_renew, self.id):
+            self.id = await run_db(_register)
+        if not self.draining:
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Take up what nobody executes: runs queued for too long, and runs of dead processes."""
+        for run_id in await run_db(_left_in_queue, everything=settings.ON_SQLITE):
+            self.launch(run_id)
+        for run_id, epoch in await run_db(_orphans):
+            if run_id not in self._runs:
+                await self._adopt(run_id, epoch)
+
+    async def _adopt(self, run_id: uuid.UUID, epoch: int) -> None:
+        assert self.id is not None
+        taken = await run_db(lifecycle.take_over, run_id, epoch, self.id)
+        if taken is None:
+            return
+        claim, run = taken
+        end_code = await run_db(_verdict, run)
+        if end_code is None:
+            log.warning("Run %s is begun again: its process died", run_id)
+            self._keep(run_id, lambda abort: self._restart(claim, run, abort))
+        else:
+            log.warning("Run %s is ended: its process died", run_id)
+            show(claim, await run_db(lambda: expire(claim, run, code=end_code)))
+
+    async def _look_for_stops(self) -> None:
+        async with doorbell.listen(STOPS) as bell:
+            while True:
+                try:
+                    async with asyncio.timeout(STOP_LOOK_SECONDS):
+                        await bell.wait()
+                except TimeoutError:
+                    pass  # nobody rang: look all the same
+                bell.clear()
+                if self._runs:
+                    for run_id in await self._try(_stop_wishes, list(self._runs)) or []:
+                        self.abort(run_id)
+
+    async def _try(self, function: Any, *args: Any) -> Any:
+        """Call on the database, or log that it is away; the next round tries again."""
+        try:
+            if asyncio.iscoroutinefunction(function):
+                return await function(*args)
+            return await run_db(function, *args)
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("%s: the database did not answer: %s", function.__name__, error)
+            return None
+
+
+supervisor = Supervisor()
+
+
+def _spawn(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    """A task that inherits nothing of the request that started it."""
+    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+
+
+@transaction.atomic
+def _register() -> uuid.UUID:
+    if settings.ON_SQLITE:
+        # ``serve`` holds the lock of this data folder: whoever stands here is dead.
+        Process.objects.all().delete()
+    process = Process.objects.create(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        boot_id=_boot_id(),
+        version=settings.VERSION,
+        exclusive=True if settings.ON_SQLITE else None,
+    )
+    return process.pk
+
+
+def _boot_id() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _unregister(process_id: uuid.UUID) -> None:
+    Process.objects.filter(pk=process_id).delete()
+
+
+def _mark_draining(process_id: uuid.UUID) -> None:
+    Process.objects.filter(pk=process_id).update(draining=True)
+
+
+def _renew(process_id: uuid.UUID) -> int:
+    Process.objects.filter(heartbeat_at__lt=Now() - PROCESS_KEPT).delete()
+    return Process.objects.filter(pk=process_id).update(heartbeat_at=Now())
+
+
+def _left_in_queue(*, everything: bool) -> list[uuid.UUID]:
+    """Queued runs that nobody claimed. On SQLite there is nobody else to wait for."""
+    queued = Run.objects.filter(status=Run.Status.QUEUED)
+    if not everything:
+        queued = queued.filter(created_at__lt=Now() - timedelta(seconds=settings.QUEUED_MAX_SECONDS))
+    return list(queued.values_list("pk", flat=True))
+
+
+def _orphans() -> list[tuple[uuid.UUID, int]]:
+    dead = Q(process=None) | Q(
+        process__heartbeat_at__lt=Now() - timedelta(seconds=settings.DEAD_AFTER_SECONDS)
+    )
+    return list(Run.objects.filter(dead, status=Run.Status.RUNNING).values_list("pk", "epoch"))
+
+
+def _verdict(run: Run) -> str | None:
+    """What becomes of a dead process's run: the code it ends with, or None: it begins again."""
+    if run.stop_requested_at:
+        return ""
+    if run.attempt > 1:
+        return "crashed"
+    if run.events.filter(type="tool.called").exists() or _has_calls(run):
+        return "lost"
+    return None
+
+
+def _has_calls(run: Run) -> bool:
+    """A call is stored as an ADK event before its tool starts, and before it is shown."""
+    return any('"functionCall"' in p for p in run.session_events.values_list("payload", flat=True))
+
+
+def _stop_wishes(run_ids: list[uuid.UUID]) -> list[uuid.UUID]:
+    return list(
+        Run.objects.filter(pk__in=run_ids).exclude(stop_requested_at=None).values_list("pk", flat=True)
+    )

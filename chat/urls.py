@@ -1,0 +1,18 @@
+from django.urls import path
+
+from chat import api, pages, views
+
+app_name = "chat"
+
+# Ids are taken as text: a malformed one is refused by the gate, with the very answer of a foreign one.
+urlpatterns = [
+    path("", pages.home, name="home"),
+    path("chat/", pages.home, name="ask"),
+    path("chat/stream", views.stream, name="stream"),
+    path("chat/runs/<str:run>/events", views.run_events, name="run_events"),
+    path("chat/runs/<str:run>/stop", views.stop_run, name="stop_run"),
+    path("chat/<str:conversation>/", pages.conversation, name="conversation"),
+    path("api/v1/", api.urls()),
+    path("healthz", pages.healthz, name="healthz"),
+    path("readyz", pages.readyz, name="readyz"),
+]

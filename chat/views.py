@@ -1,0 +1,172 @@
+"""The stream, and how it is asked for, followed and stopped. Views translate; actions decide."""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+
+from chat import actions, following, refusals, requests, shapes, sse
+from chat.access import access_run
+from chat.actions import Ask, Asked
+from chat.agent import catalog
+from chat.database import run_db
+from chat.following import Place
+from chat.models import Run
+from chat.runs.follow import follow
+from chat.runs.supervisor import supervisor
+
+STOP_SECONDS = 5  # how long a stop waits for the run's end
+
+_open_streams: Counter[Any] = Counter()
+
+
+@csrf_exempt
+@login_not_required
+async def stream(request: HttpRequest) -> HttpResponse:
+    """POST asks; GET asks as a browser's EventSource does, or resumes."""
+    if request.method == "POST":
+        return await _post(request)
+    if request.method == "GET":
+        return await _get(request)
+    return HttpResponseNotAllowed(["GET", "POST"])
+
+
+async def _post(request: HttpRequest) -> HttpResponse:
+    member, ask, asked = await run_db(_ask_by_post, request)
+    supervisor.launch(asked.run.pk)
+    if ask.mode == Run.Mode.NONE:
+        return await _whole_answer(asked.run)
+    return _event_stream(member, Place(asked.run))
+
+
+async def _get(request: HttpRequest) -> HttpResponse:
+    member, place = await run_db(_ask_by_get, request)
+    supervisor.launch(place.run.pk)
+    return _event_stream(member, place)
+
+
+def _ask_by_post(request: HttpRequest) -> tuple[Any, Ask, Asked]:
+    member = requests.member_of(request)
+    ask = requests.ask_of(request)
+    return member, ask, send(member, ask)
+
+
+def _ask_by_get(request: HttpRequest) -> tuple[Any, Place]:
+    member = requests.member_of(request)
+    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+        raise refusals.cross_site()
+    if "text/event-stream" not in request.headers.get("Accept", "").lower():
+        raise refusals.Refusal(406, "accept", "Ask with Accept: text/event-stream.")
+    last_id = following.last_event_id(request)
+    if last_id:
+        named = following.split_id(last_id)
+        if named is None:
+            raise refusals.malformed("Last-Event-ID is not the id of an event.")
+        return member, following.resumed_place(access_run(member, named[0]), named[1])
+    return member, Place(send(member, requests.event_source_ask(request)).run)
+
+
+def send(member: Any, ask: Ask) -> Asked:
+    """Store an ask of this member. For a thread; ``supervisor.launch`` the run afterwards."""
+    return actions.send_message(member, ask, agents=catalog.names(), admit=partial(_admit, member))
+
+
+def _admit(member: Any) -> None:
+    """Raises the 429 and 503 refusals of this process."""
+    _refuse_if_too_many_streams(member)
+    if supervisor.draining:
+        raise refusals.unavailable("This server is about to restart.")
+
+
+def _refuse_if_too_many_streams(member: Any) -> None:
+    if settings.LIMITS and _open_streams[member.pk] >= settings.STREAMS_PER_MEMBER:
+        raise refusals.too_many(f"At most {settings.STREAMS_PER_MEMBER} streams can be open at once.")
+
+
+@login_not_required
+@require_GET
+async def run_events(request: HttpRequest, run: str) -> HttpResponse:
+    """Follow a run, from its start or from where the reader was."""
+    member, place = await run_db(_follow_by_get, request, run)
+    return _event_stream(member, place)
+
+
+def _follow_by_get(request: HttpRequest, run: str) -> tuple[Any, Place]:
+    member = requests.member_of(request)
+    place = following.place_in(access_run(member, run), request)
+    if not place.over:
+        _refuse_if_too_many_streams(member)
+    return member, place
+
+
+def _event_stream(member: Any, place: Place) -> HttpResponse:
+    if place.over:
+        return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"})
+    run_id = place.run.pk
+    if place.rows is not None:
+        return sse.response(sse.stored_frames(run_id, place.rows, place.run.last_seq + 1))
+    batches = follow(run_id, place.after, idle=settings.STREAM_HEARTBEAT_SECONDS)
+    return sse.response(_counted(member, sse.frames(run_id, batches)))
+
+
+async def _counted(member: Any, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    _open_streams[member.pk] += 1
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        _open_streams[member.pk] -= 1
+        if not _open_streams[member.pk]:
+            del _open_streams[member.pk]
+
+
+async def _whole_answer(run: Run) -> HttpResponse:
+    if run.is_active:
+        await _until_the_end(run.pk)
+    return JsonResponse(await run_db(shapes.answer, run.pk), headers={"Cache-Control": "private, no-store"})
+
+
+@csrf_exempt
+@login_not_required
+@require_POST
+async def stop_run(request: HttpRequest, run: str) -> HttpResponse:
+    """Record the wish, and answer when the run has ended, or after STOP_SECONDS."""
+    found = await run_db(_request_stop, request, run)
+    await supervisor.announce_stop(found.pk)
+    if found.is_active:
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await _until_the_end(found.pk)
+        except TimeoutError:
+            pass  # the answer says that it still runs
+    return JsonResponse(await run_db(_stop_answer, found.pk), headers={"Cache-Control": "private, no-store"})
+
+
+async def _until_the_end(run_id: uuid.UUID) -> None:
+    async for _batch in follow(run_id, 0, idle=settings.RUN_SECONDS):
+        pass
+
+
+def _request_stop(request: HttpRequest, run: str) -> Run:
+    member = requests.member_of(request)
+    return actions.request_stop(access_run(member, run))
+
+
+def _stop_answer(run_id: uuid.UUID) -> dict[str, Any]:
+    run = Run.objects.select_related("reply").get(pk=run_id)
+    ended = not run.is_active
+    length = len(run.reply.text) if run.reply else 0
+    return {
+        "run": str(run.pk),
+        "status": run.status,
+        "seq": run.last_seq if ended else None,
+        "text_length": length if ended else None,
+    }
