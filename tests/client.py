@@ -1,0 +1,176 @@
+"""A browser without a window: calls the ASGI application as a server does, and reads it as it streams."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+from django.middleware.csrf import _get_new_csrf_string
+
+from tests.sse_client import SseEvent, SseParser
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def events(self) -> list[SseEvent]:
+        return SseParser().feed(self.body)
+
+
+@dataclass
+class Exchange:
+    """One request under way."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    parser: SseParser = field(default_factory=SseParser)
+    body: bytes = b""
+    _chunks: "asyncio.Queue[bytes | None]" = field(default_factory=asyncio.Queue)
+    _started: asyncio.Event = field(default_factory=asyncio.Event)
+    _gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {k.decode().lower(): v.decode() for k, v in message.get("headers", [])}
+            self._started.set()
+        elif message["type"] == "http.response.body":
+            if message.get("body"):
+                self._chunks.put_nowait(message["body"])
+            if not message.get("more_body"):
+                self._chunks.put_nowait(None)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while (chunk := await self._chunks.get()) is not None:
+            self.body += chunk
+            yield chunk
+
+    async def events(self) -> AsyncIterator[SseEvent]:
+        async for chunk in self.chunks():
+            for event in self.parser.feed(chunk):
+                yield event
+
+    async def all_events(self) -> list[SseEvent]:
+        return [event async for event in self.events()]
+
+    def hang_up(self) -> None:
+        self._gone.set()
+
+
+class Client:
+    """One person's browser (or a visitor's, without ``user``)."""
+
+    def __init__(self, application: Any, user: Any = None) -> None:
+        self.application = application
+        self.user = user
+        self.cookies: dict[str, str] = {}
+        self.csrf = _get_new_csrf_string()
+        self.cookies[settings.CSRF_COOKIE_NAME] = self.csrf
+
+    async def sign_in(self) -> "Client":
+        def start() -> str:
+            session = SessionStore()
+            session[SESSION_KEY] = str(self.user.pk)
+            session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+            session[HASH_SESSION_KEY] = self.user.get_session_auth_hash()
+            session.save()
+            return str(session.session_key)
+
+        self.cookies[settings.SESSION_COOKIE_NAME] = await sync_to_async(start)()
+        return self
+
+    @asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        json_body: Any = None,
+        form: dict[str, str] | None = None,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        csrf: bool = True,
+    ) -> AsyncIterator[Exchange]:
+        """Begin a request; leaving the block hangs up."""
+        sent = {"host": "testserver", "cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())}
+        if csrf and method not in ("GET", "HEAD", "OPTIONS"):
+            sent["x-csrftoken"] = self.csrf
+        if json_body is not None:
+            body, sent["content-type"] = json.dumps(json_body).encode(), "application/json"
+        elif form is not None:
+            body, sent["content-type"] = urlencode(form).encode(), "application/x-www-form-urlencoded"
+        body = body or b""
+        sent["content-length"] = str(len(body))
+        sent |= {k.lower(): v for k, v in (headers or {}).items()}
+        route, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "path": route,
+            "raw_path": route.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "scheme": "http",
+            "headers": [(k.encode(), v.encode("latin-1", "surrogateescape")) for k, v in sent.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("testserver", 80),
+        }
+        exchange = Exchange()
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if messages:
+                return messages.pop(0)
+            await exchange._gone.wait()
+            return {"type": "http.disconnect"}
+
+        task = asyncio.ensure_future(self.application(scope, receive, exchange.send))
+        try:
+            started = asyncio.ensure_future(exchange._started.wait())
+            await asyncio.wait({task, started}, return_when=asyncio.FIRST_COMPLETED)
+            started.cancel()
+            if task.done() and not exchange._started.is_set():
+                task.result()
+            yield exchange
+        finally:
+            exchange.hang_up()
+            await asyncio.wait({task}, timeout=10)
+
+    async def request(self, method: str, path: str, **kwargs: Any) -> Answer:
+        """The whole answer, once it is complete."""
+        async with self.open(method, path, **kwargs) as exchange:
+            async for _chunk in exchange.chunks():
+                pass
+            return Answer(exchange.status, exchange.headers, exchange.body)
+
+    async def get(self, path: str, **kwargs: Any) -> Answer:
+        return await self.request("GET", path, **kwargs)
+
+    async def post(self, path: str, json_body: Any = None, **kwargs: Any) -> Answer:
+        return await self.request("POST", path, json_body=json_body, **kwargs)
+
+    async def ask(self, query: str, **fields: Any) -> list[SseEvent]:
+        """Ask and read the stream to its end."""
+        answer = await self.post("/chat/stream", {"query": query, **fields})
+        assert answer.status == 200, answer.body
+        return answer.events

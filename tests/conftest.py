@@ -1,0 +1,87 @@
+"""The cast: alice and bob are members, mona is a moderator. The model is the only fake."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from tests.client import Client
+from tests.gemini import Gemini
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="session")
+def gemini_server() -> Iterator[Gemini]:
+    server = Gemini()
+    os.environ["GOOGLE_GEMINI_BASE_URL"] = server.url
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def gemini(gemini_server: Gemini) -> Iterator[Gemini]:
+    """The model's side of the wire."""
+    yield gemini_server
+    gemini_server.reset()
+
+
+def make_user(name: str, **fields: Any) -> Any:
+    from accounts.models import User
+
+    return User.objects.create_user(name, f"{name}@example.org", PASSWORD, **fields)
+
+
+@pytest.fixture
+def alice(transactional_db: None) -> Any:
+    return make_user("alice")
+
+
+@pytest.fixture
+def bob(transactional_db: None) -> Any:
+    return make_user("bob")
+
+
+@pytest.fixture
+def mona(transactional_db: None) -> Any:
+    return make_user("mona", is_staff=True)
+
+
+@pytest.fixture
+async def parley(transactional_db: None, gemini: Gemini) -> AsyncIterator[Any]:
+    """The application, with its supervisor running in this test's loop."""
+    from chat.agent import catalog
+    from chat.runs.supervisor import supervisor
+    from config.asgi import application
+
+    catalog.runner_of.cache_clear()  # its connections belong to another test's loop
+    await supervisor.start()
+    yield application
+    for run_id in list(supervisor._runs):
+        supervisor.abort(run_id)
+    gemini.release()
+    await supervisor.idle()
+    await supervisor.stop()
+
+
+@pytest.fixture
+async def as_alice(parley: Any, alice: Any) -> Client:
+    return await Client(parley, alice).sign_in()
+
+
+@pytest.fixture
+async def as_bob(parley: Any, bob: Any) -> Client:
+    return await Client(parley, bob).sign_in()
+
+
+@pytest.fixture
+async def visitor(parley: Any) -> Client:
+    return Client(parley)
+
+
+@pytest.fixture
+def in_thread() -> Callable[..., Any]:
+    """Call an ORM function from an async test, on a thread of its own."""
+    return lambda function, *args, **kwargs: sync_to_async(function)(*args, **kwargs)

@@ -1,0 +1,267 @@
+"""A local server that speaks Gemini's generateContent and streamGenerateContent?alt=sse.
+
+The real google-genai client talks to it over a real socket. A test says what it answers:
+
+    gemini.on("What time is it?", [Text("Let me look."), Call("current_time", {"place": "Lagos"})],
+              [Text("It is "), Text("noon.")])
+
+keyed by the newest question in the request; each further call of that question takes the next
+answer, and the last one stays. Without a script it echoes.
+"""
+
+import asyncio
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True)
+class Thought:
+    text: str
+
+
+@dataclass(frozen=True)
+class Call:
+    name: str
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pause:
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Nothing more until the test calls ``gemini.release()``."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Block:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """An HTTP error instead of an answer."""
+
+    code: int
+    status: str = "UNAVAILABLE"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The connection breaks in the middle of the body."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Bytes as they are, in place of a chunk."""
+
+    data: bytes
+
+
+Step = Text | Thought | Call | Pause | Hold | Finish | Block | Status | Cut | Raw
+USAGE = {"promptTokenCount": 12, "candidatesTokenCount": 4, "totalTokenCount": 16}
+
+
+class Gemini:
+    """The server, in a thread of its own. ``requests`` are the bodies it got, in order."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self._scripts: dict[str, list[Sequence[Step]]] = {}
+        self._taken: defaultdict[str, int] = defaultdict(int)
+        self._loop = asyncio.new_event_loop()
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        future = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop)
+        self._server = future.result()
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+    async def _end(self) -> None:
+        self._server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def reset(self) -> None:
+        self.release()
+        self.requests.clear()
+        self.paths.clear()
+        self._scripts.clear()
+        self._taken.clear()
+        self._released.clear()
+
+    def on(self, question: str, *answers: Sequence[Step]) -> None:
+        self._scripts[question] = list(answers)
+
+    def release(self) -> None:
+        self._released.set()
+
+    def calls_for(self, question: str) -> int:
+        return self._taken[question]
+
+    # --- the wire -----------------------------------------------------------------------------
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        path = lines[0].split(" ")[1]
+        headers = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
+        body = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))) or b"{}")
+        self.paths.append(path)
+        self.requests.append(body)
+        steps = self._answer_to(body)
+        if steps and isinstance(steps[0], Status):
+            _refuse(writer, steps[0])
+        elif "streamGenerateContent" in path:
+            if not await self._stream(writer, steps):
+                return False
+        else:
+            await self._whole(writer, steps)
+        await writer.drain()
+        return True
+
+    def _answer_to(self, body: dict[str, Any]) -> Sequence[Step]:
+        question = newest_question(body)
+        script = self._scripts.get(question)
+        place = self._taken[question]
+        self._taken[question] += 1
+        if script:
+            return script[min(place, len(script) - 1)]
+        words = f"You said: {question}".split(" ")
+        return [Text((" " if n else "") + word) for n, word in enumerate(words)]
+
+    async def _stream(self, writer: asyncio.StreamWriter, steps: Sequence[Step]) -> bool:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        last = len(steps) - 1
+        for place, step in enumerate(steps):
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                continue
+            if isinstance(step, Hold):
+                await asyncio.to_thread(self._released.wait, 60)
+                continue
+            if isinstance(step, Cut):
+                return False
+            data = step.data if isinstance(step, Raw) else _frame(step, is_last=place == last)
+            _chunk(writer, data)
+            await writer.drain()
+        _chunk(writer, b"")
+        return True
+
+    async def _whole(self, writer: asyncio.StreamWriter, steps: Sequence[Step]) -> None:
+        parts: list[dict[str, Any]] = []
+        answer: dict[str, Any] = {"usageMetadata": USAGE, "modelVersion": "fake"}
+        finish = "STOP"
+        for step in steps:
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+            elif isinstance(step, Hold):
+                await asyncio.to_thread(self._released.wait, 60)
+            elif isinstance(step, Finish):
+                finish = step.reason
+            elif isinstance(step, Block):
+                answer["promptFeedback"] = {"blockReason": step.reason}
+            elif isinstance(step, Text | Thought | Call):
+                parts.append(_part(step))
+        if "promptFeedback" not in answer:
+            content = {"role": "model", "parts": parts}
+            answer["candidates"] = [{"content": content, "finishReason": finish, "index": 0}]
+        _send(writer, 200, answer)
+
+
+def newest_question(body: dict[str, Any]) -> str:
+    """The text of the newest user content that is a question, not a tool's answer."""
+    for content in reversed(body.get("contents", [])):
+        if content.get("role", "user") == "user":
+            text = "".join(part.get("text", "") for part in content.get("parts", []))
+            if text:
+                return text
+    return ""
+
+
+def questions_of(body: dict[str, Any]) -> list[tuple[str, str]]:
+    """Role and text of all contents that have text: what the model knows of the conversation."""
+    found = []
+    for content in body.get("contents", []):
+        text = "".join(part.get("text", "") for part in content.get("parts", []))
+        if text:
+            found.append((content.get("role", "user"), text))
+    return found
+
+
+def _part(step: Text | Thought | Call) -> dict[str, Any]:
+    if isinstance(step, Call):
+        return {"functionCall": {"name": step.name, "args": step.args}}
+    return {"text": step.text} | ({"thought": True} if isinstance(step, Thought) else {})
+
+
+def _frame(step: Step, *, is_last: bool) -> bytes:
+    if isinstance(step, Block):
+        chunk: dict[str, Any] = {"promptFeedback": {"blockReason": step.reason}}
+    elif isinstance(step, Finish):
+        chunk = {"candidates": [{"finishReason": step.reason, "index": 0}]}
+    else:
+        assert isinstance(step, Text | Thought | Call)
+        candidate: dict[str, Any] = {"content": {"role": "model", "parts": [_part(step)]}, "index": 0}
+        if is_last:
+            candidate["finishReason"] = "STOP"
+        chunk = {"candidates": [candidate]}
+    if is_last:
+        chunk["usageMetadata"] = USAGE
+    chunk |= {"modelVersion": "fake", "responseId": "fake-1"}
+    return b"data: " + json.dumps(chunk).encode() + b"\r\n\r\n"
+
+
+def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+
+def _refuse(writer: asyncio.StreamWriter, status: Status) -> None:
+    error = {"error": {"code": status.code, "message": "as scripted", "status": status.status}}
+    _send(writer, status.code, error, status.headers)
+
+
+def _send(
+    writer: asyncio.StreamWriter, code: int, answer: dict[str, Any], headers: dict[str, str] | None = None
+) -> None:
+    body = json.dumps(answer).encode()
+    extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+
+

@@ -1,0 +1,81 @@
+"""Bytes of an event stream to events, as PROTOCOL's clients read them."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SseEvent:
+    """One frame. ``name`` is empty for the seed's unnamed events."""
+
+    id: str
+    name: str
+    data: str
+
+    @property
+    def run(self) -> str:
+        return self.id.rpartition(":")[0]
+
+    @property
+    def seq(self) -> int:
+        return int(self.id.rpartition(":")[2])
+
+    @property
+    def is_done(self) -> bool:
+        return self.data == "[DONE]"
+
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+
+class SseParser:
+    """Feed it bytes; it gives back the events that they complete."""
+
+    def __init__(self) -> None:
+        self.comments: list[str] = []
+        self.retry: str | None = None
+        self._rest = b""
+        self._fields: dict[str, str] = {}
+
+    def feed(self, data: bytes) -> list[SseEvent]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        found = []
+        for raw in lines:
+            line = raw.decode()
+            if not line:
+                if "data" in self._fields:
+                    fields = self._fields
+                    found.append(SseEvent(fields.get("id", ""), fields.get("event", ""), fields["data"]))
+                self._fields = {}
+            elif line.startswith(":"):
+                self.comments.append(line)
+            else:
+                name, _, value = line.partition(": ")
+                if name == "retry":
+                    self.retry = value
+                else:
+                    self._fields[name] = value
+        return found
+
+
+def parse(data: bytes) -> list[SseEvent]:
+    return SseParser().feed(data)
+
+
+def text_of(events: list[SseEvent]) -> str:
+    """The reply: the unnamed texts joined, from the last ``replace`` on."""
+    text = ""
+    for event in events:
+        if event.name == "replace":
+            text = event.json()["text"]
+        elif not event.name and not event.is_done:
+            text += event.json()["text"]
+    return text
+
+
+def terminal_of(events: list[SseEvent]) -> SseEvent:
+    ends = {"run.completed", "run.stopped", "run.failed", "run.expired"}
+    found = [event for event in events if event.name in ends]
+    assert len(found) == 1, [event.name for event in events]
+    return found[0]
