@@ -8,7 +8,7 @@ from chat import refusals
 from chat.models import Conversation, Message, Run
 
 # Python's UUID() also takes braces, "urn:uuid:" and no hyphens; we do not.
-CANONICAL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def parse_id(value: str | uuid.UUID) -> uuid.UUID | None:

@@ -12,7 +12,7 @@ from chat.events import Row
 from chat.models import Run
 from chat.runs import lifecycle
 
-LAST_EVENT_ID = re.compile(rf"({CANONICAL.pattern}):([0-9]{{1,10}})", re.ASCII)
+LAST_EVENT_ID = re.compile(rf"(?P<run>{CANONICAL.pattern}):(?P<seq>[0-9]{{1,10}})", re.ASCII)
 SEQ = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
@@ -36,7 +36,7 @@ def last_event_id(request: HttpRequest) -> str:
 def split_id(value: str) -> tuple[uuid.UUID, int] | None:
     """The run and the seq of an event's id, None where it is malformed."""
     found = LAST_EVENT_ID.fullmatch(value)
-    return (uuid.UUID(found[1]), int(found[-1])) if found else None
+    return (uuid.UUID(found["run"]), int(found["seq"])) if found else None
 
 
 def place_in(run: Run, request: HttpRequest) -> Place:

@@ -5,7 +5,8 @@ behind it, clients that keep the last id take it for an empty event.
 """
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import aclosing
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
@@ -26,17 +27,19 @@ def done(run_id: uuid.UUID, seq: int) -> bytes:
     return f"id: {run_id}:{seq}\ndata: [DONE]\n\n".encode()
 
 
-async def frames(run_id: uuid.UUID, batches: AsyncIterator[list[Row]]) -> AsyncIterator[bytes]:
+async def frames(
+    run_id: uuid.UUID, batches: AsyncGenerator[list[Row], None]
+) -> AsyncGenerator[bytes, None]:
     """A run's stream: its rows, comments in silence, ``[DONE]`` behind the terminal event."""
     yield RETRY
-    async for batch in batches:
-        if not batch:
-            yield HEARTBEAT
-        for piece in _pieces(run_id, batch):
-            yield piece
-        if batch and batch[-1].type in TERMINAL:
-            yield done(run_id, batch[-1].seq + 1)
-            return
+    async with aclosing(batches):
+        async for batch in batches:
+            if not batch:
+                yield HEARTBEAT
+            for piece in _pieces(run_id, batch):
+                yield piece
+            if batch and batch[-1].type in TERMINAL:
+                yield done(run_id, batch[-1].seq + 1)
 
 
 async def stored_frames(run_id: uuid.UUID, rows: Iterable[Row], done_seq: int) -> AsyncIterator[bytes]:

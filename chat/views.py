@@ -3,7 +3,8 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -117,11 +118,12 @@ def _event_stream(member: Any, place: Place) -> HttpResponse:
     return sse.response(_counted(member, sse.frames(run_id, batches)))
 
 
-async def _counted(member: Any, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _counted(member: Any, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     _open_streams[member.pk] += 1
     try:
-        async for chunk in chunks:
-            yield chunk
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
     finally:
         _open_streams[member.pk] -= 1
         if not _open_streams[member.pk]:

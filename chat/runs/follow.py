@@ -2,25 +2,27 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from chat.database import run_db
 from chat.events import TERMINAL, Row
 from chat.runs import audience, doorbell, lifecycle
 
 
-async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncIterator[list[Row]]:
+async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncGenerator[list[Row], None]:
     """The events of a run after seq ``after``, in order and without a gap, to the terminal event.
 
     Yields batches; an empty one after ``idle`` seconds of silence. The run's end must be in the
-    log, or come: for a run that ended and was pruned see ``remains``.
+    log, or come: a run that ended and was pruned has nothing to follow (see chat/following.py).
     """
     with audience.seat_at(run_id) as seat:
         async with doorbell.listen(str(run_id)) as bell:
             relay = asyncio.ensure_future(_relay(bell, seat))
             try:
-                async for batch in _follow(run_id, after, seat, idle):
-                    yield batch
+                async with aclosing(_follow(run_id, after, seat, idle)) as batches:
+                    async for batch in batches:
+                        yield batch
             finally:
                 relay.cancel()
 
@@ -34,7 +36,7 @@ async def _relay(bell: asyncio.Event, seat: audience.Seat) -> None:
 
 async def _follow(
     run_id: uuid.UUID, after: int, seat: audience.Seat, idle: float
-) -> AsyncIterator[list[Row]]:
+) -> AsyncGenerator[list[Row], None]:
     clock = asyncio.get_running_loop().time
     spoke = clock()
     rows = await run_db(lifecycle.log_of, run_id, after)
