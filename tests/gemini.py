@@ -6,11 +6,13 @@ The real google-genai client talks to it over a real socket. A test says what it
               [Text("It is "), Text("noon.")])
 
 keyed by the newest question in the request; each further call of that question takes the next
-answer, and the last one stays. Without a script it echoes.
+answer, and the last one stays. Without a script it echoes. Characters go out raw in UTF-8, as
+Gemini sends them.
 """
 
 import asyncio
 import json
+import socket
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -69,26 +71,50 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Drop:
+    """The connection breaks before anything was answered."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error in place of a chunk, when the answer has begun."""
+
+    code: int
+    status: str
+
+
+@dataclass(frozen=True)
 class Raw:
-    """Bytes as they are, in place of a chunk."""
+    """Bytes as they are, in place of a chunk (of the whole body where nothing is streamed)."""
 
     data: bytes
 
 
-Step = Text | Thought | Call | Pause | Hold | Finish | Block | Status | Cut | Raw
+@dataclass(frozen=True)
+class InPieces:
+    """A chunk that arrives ``size`` bytes at a time, cut wherever that falls."""
+
+    step: "Text | Thought | Call"
+    size: int
+
+
+Step = Text | Thought | Call | Pause | Hold | Finish | Block | Status | Cut | Drop | Failure | Raw | InPieces
 USAGE = {"promptTokenCount": 12, "candidatesTokenCount": 4, "totalTokenCount": 16}
 
 
 class Gemini:
-    """The server, in a thread of its own. ``requests`` are the bodies it got, in order."""
+    """The server, in a thread of its own. ``requests`` are the bodies it got, in order, ``paths``
+    and ``headers`` (names in lower case) what came with them.
+    """
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self._scripts: dict[str, list[Sequence[Step]]] = {}
         self._taken: defaultdict[str, int] = defaultdict(int)
         self._loop = asyncio.new_event_loop()
-        self._released = threading.Event()
+        self._released = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         future = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop)
@@ -112,15 +138,17 @@ class Gemini:
         self.release()
         self.requests.clear()
         self.paths.clear()
+        self.headers.clear()
         self._scripts.clear()
         self._taken.clear()
-        self._released.clear()
+        self._released = asyncio.Event()
 
     def on(self, question: str, *answers: Sequence[Step]) -> None:
         self._scripts[question] = list(answers)
 
     def release(self) -> None:
-        self._released.set()
+        """Let every Hold go on, those still to come too."""
+        self._loop.call_soon_threadsafe(self._released.set)
 
     def calls_for(self, question: str) -> int:
         return self._taken[question]
@@ -140,20 +168,24 @@ class Gemini:
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head.decode().split("\r\n")
         path = lines[0].split(" ")[1]
-        headers = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
+        pairs = (line.split(": ", 1) for line in lines[1:] if ": " in line)
+        headers = {name.lower(): value for name, value in pairs}
         body = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))) or b"{}")
         self.paths.append(path)
+        self.headers.append(headers)
         self.requests.append(body)
         steps = self._answer_to(body)
+        if steps and isinstance(steps[0], Drop):
+            return False
         if steps and isinstance(steps[0], Status):
             _refuse(writer, steps[0])
+            goes_on = True
         elif "streamGenerateContent" in path:
-            if not await self._stream(writer, steps):
-                return False
+            goes_on = await self._stream(writer, steps)
         else:
-            await self._whole(writer, steps)
+            goes_on = await self._whole(writer, steps)
         await writer.drain()
-        return True
+        return goes_on
 
     def _answer_to(self, body: dict[str, Any]) -> Sequence[Step]:
         question = newest_question(body)
@@ -169,39 +201,58 @@ class Gemini:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         last = len(steps) - 1
         for place, step in enumerate(steps):
-            if isinstance(step, Pause):
-                await asyncio.sleep(step.seconds)
-                continue
-            if isinstance(step, Hold):
-                await asyncio.to_thread(self._released.wait, 60)
+            if await self._waited(step):
                 continue
             if isinstance(step, Cut):
                 return False
-            data = step.data if isinstance(step, Raw) else _frame(step, is_last=place == last)
-            _chunk(writer, data)
-            await writer.drain()
+            for data in _wire(step, is_last=place == last):
+                _chunk(writer, data)
+                await writer.drain()
         _chunk(writer, b"")
         return True
 
-    async def _whole(self, writer: asyncio.StreamWriter, steps: Sequence[Step]) -> None:
+    async def _waited(self, step: Step) -> bool:
+        """Whether ``step`` was a wait, which is over."""
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+        elif isinstance(step, Hold):
+            await self._released.wait()
+        return isinstance(step, Pause | Hold)
+
+    async def _whole(self, writer: asyncio.StreamWriter, steps: Sequence[Step]) -> bool:
         parts: list[dict[str, Any]] = []
         answer: dict[str, Any] = {"usageMetadata": USAGE, "modelVersion": "fake"}
         finish = "STOP"
         for step in steps:
-            if isinstance(step, Pause):
-                await asyncio.sleep(step.seconds)
-            elif isinstance(step, Hold):
-                await asyncio.to_thread(self._released.wait, 60)
-            elif isinstance(step, Finish):
+            if await self._waited(step):
+                continue
+            if isinstance(step, Cut):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + _encode(answer)[:20])
+                return False
+            if isinstance(step, Raw):
+                _send(writer, 200, step.data)
+                return True
+            if isinstance(step, Finish):
                 finish = step.reason
             elif isinstance(step, Block):
                 answer["promptFeedback"] = {"blockReason": step.reason}
+            elif isinstance(step, InPieces):
+                parts.append(_part(step.step))
             elif isinstance(step, Text | Thought | Call):
                 parts.append(_part(step))
         if "promptFeedback" not in answer:
-            content = {"role": "model", "parts": parts}
+            content = {"role": "model", "parts": parts} if parts else {"role": "model"}
             answer["candidates"] = [{"content": content, "finishReason": finish, "index": 0}]
-        _send(writer, 200, answer)
+        _send(writer, 200, _encode(answer))
+        return True
+
+
+def closed_port() -> int:
+    """A port of this machine at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def newest_question(body: dict[str, Any]) -> str:
@@ -230,7 +281,19 @@ def _part(step: Text | Thought | Call) -> dict[str, Any]:
     return {"text": step.text} | ({"thought": True} if isinstance(step, Thought) else {})
 
 
+def _wire(step: Step, *, is_last: bool) -> list[bytes]:
+    """The bytes of one step, in the pieces in which they go out."""
+    if isinstance(step, Raw):
+        return [step.data]
+    if isinstance(step, InPieces):
+        data = _frame(step.step, is_last=is_last)
+        return [data[start : start + step.size] for start in range(0, len(data), step.size)]
+    return [_frame(step, is_last=is_last)]
+
+
 def _frame(step: Step, *, is_last: bool) -> bytes:
+    if isinstance(step, Failure):
+        return b"data: " + _encode({"error": _error(step.code, step.status)}) + b"\r\n\r\n"
     if isinstance(step, Block):
         chunk: dict[str, Any] = {"promptFeedback": {"blockReason": step.reason}}
     elif isinstance(step, Finish):
@@ -244,7 +307,15 @@ def _frame(step: Step, *, is_last: bool) -> bytes:
     if is_last:
         chunk["usageMetadata"] = USAGE
     chunk |= {"modelVersion": "fake", "responseId": "fake-1"}
-    return b"data: " + json.dumps(chunk).encode() + b"\r\n\r\n"
+    return b"data: " + _encode(chunk) + b"\r\n\r\n"
+
+
+def _encode(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def _error(code: int, status: str) -> dict[str, Any]:
+    return {"code": code, "message": "as scripted", "status": status}
 
 
 def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -252,16 +323,12 @@ def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 
 def _refuse(writer: asyncio.StreamWriter, status: Status) -> None:
-    error = {"error": {"code": status.code, "message": "as scripted", "status": status.status}}
-    _send(writer, status.code, error, status.headers)
+    _send(writer, status.code, _encode({"error": _error(status.code, status.status)}), status.headers)
 
 
 def _send(
-    writer: asyncio.StreamWriter, code: int, answer: dict[str, Any], headers: dict[str, str] | None = None
+    writer: asyncio.StreamWriter, code: int, body: bytes, headers: dict[str, str] | None = None
 ) -> None:
-    body = json.dumps(answer).encode()
     extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
-
-
