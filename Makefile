@@ -1,0 +1,59 @@
+# Parley's commands. Each first sees to it that .venv holds what the lock names.
+
+PYTHON ?= python3
+VENV_PYTHON = .venv/bin/python
+
+# Packages are installed uncompiled, which saves a third of the time; each is compiled when it is
+# first imported, and kept so.
+unexport PYTHONDONTWRITEBYTECODE
+unexport PYTHONHOME
+
+.PHONY: help run test lint format lock set-up set-up-dev
+
+help:
+	@echo "make run      serve Parley on HOST:PORT (127.0.0.1:8000), with everything it needs"
+	@echo "make test     all tests, on SQLite, and on PostgreSQL, Redis and Chromium where they are"
+	@echo "make lint     format, lint, types, templates, imports"
+	@echo "make format   write the format that make lint asks for"
+	@echo "make lock     write requirements*.txt anew from requirements*.in"
+
+run: set-up
+	@$(VENV_PYTHON) manage.py prepare
+	@exec $(VENV_PYTHON) manage.py serve
+
+test: set-up-dev
+	@exec $(VENV_PYTHON) -m tests.legs
+
+lint: set-up-dev
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m djhtml --check templates
+	.venv/bin/lint-imports
+
+format: set-up-dev
+	$(VENV_PYTHON) -m ruff format .
+	$(VENV_PYTHON) -m ruff check --fix .
+	$(VENV_PYTHON) -m djhtml templates
+
+# Keeps the versions that are still allowed; with UPGRADE=1 it takes the newest ones. For every
+# platform at once, with the hash of each file, without paths or index addresses.
+LOCK = $(VENV_PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+	--no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
+
+lock: set-up-dev
+	$(LOCK) requirements.in -o requirements.txt
+	$(LOCK) requirements-dev.in -o requirements-dev.txt
+
+set-up:
+	@$(call set-up-from,requirements.txt)
+
+set-up-dev:
+	@$(call set-up-from,requirements-dev.txt)
+
+define set-up-from
+command -v $(PYTHON) >/dev/null 2>&1 || { \
+	echo "Parley needs Python 3.11 or newer, and there is no $(PYTHON). On Debian or Ubuntu: apt install python3 python3-venv" >&2; \
+	exit 1; }; \
+exec $(PYTHON) -I config/bootstrap.py $(1)
+endef

@@ -1,0 +1,174 @@
+"""Makes .venv hold what a lock names: ``python3 -I config/bootstrap.py requirements.txt``.
+
+Runs on the system's bare python3, so it imports the standard library alone. A Python as old as 3.6
+must still be able to read this file, to be told that it is too old.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit(
+        "Parley needs Python 3.11 or newer, and this is {}.{}. Install a newer one, and name it "
+        "where it is not python3: make run PYTHON=python3.12".format(*sys.version_info)
+    )
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+LOG = VENV / "install.log"
+
+# What each lock brings with it: a test compares the two files.
+INCLUDES = {"requirements.txt": [], "requirements-dev.txt": ["requirements.txt"]}
+
+NO_NETWORK = (
+    "NewConnectionError",
+    "ConnectTimeoutError",
+    "ReadTimeoutError",
+    "NameResolutionError",
+    "ProxyError",
+    "SSLError",
+    "Connection to ",
+    "Retrying (Retry(",
+)
+
+
+class SetUpError(Exception):
+    """The set-up cannot go on; its text is the sentence for the person."""
+
+
+def main(lock: str) -> None:
+    try:
+        with _alone():
+            set_up(lock)
+    except SetUpError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.filename or VENV} cannot be written: {error.strerror}.")
+    except KeyboardInterrupt:
+        sys.exit("The set-up was interrupted; the next one begins anew.")
+
+
+def set_up(lock: str) -> None:
+    """Make .venv hold what ``lock`` names; does nothing where it does. Raises SetUpError, OSError."""
+    if is_ready(lock):
+        return
+    if not any(is_ready(included) for included in INCLUDES[lock]):
+        _make_venv()
+    for other in INCLUDES:
+        _stamp(other).unlink(missing_ok=True)
+    _install(lock)
+    for done in [lock, *INCLUDES[lock]]:
+        _stamp(done).write_text(key(done))  # last: what was interrupted is never trusted
+
+
+def is_ready(lock: str) -> bool:
+    stamp = _stamp(lock)
+    return stamp.is_file() and stamp.read_text() == key(lock) and _runs()
+
+
+def key(lock: str) -> str:
+    """What an environment depends on: the lock's content, and the Python that the packages are for."""
+    content = hashlib.sha256((ROOT / lock).read_bytes()).hexdigest()
+    return f"{content} {sys.implementation.cache_tag} {sys.platform} {platform.machine()}\n"
+
+
+def _stamp(lock: str) -> Path:
+    return VENV / f"{lock}.stamp"
+
+
+def _runs() -> bool:
+    """Whether .venv's Python starts, and is ours: the system's may have been exchanged under it."""
+    question = [str(PYTHON), "-I", "-c", "import sys; print(sys.implementation.cache_tag)"]
+    try:
+        answer = subprocess.run(question, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return answer.strip() == sys.implementation.cache_tag
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Holds this folder's lock, which pip inherits: where the set-up was killed and its pip lives on,
+    the next one waits for that too.
+    """
+    folder = os.open(ROOT, os.O_RDONLY)
+    os.set_inheritable(folder, True)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("Another set-up is at work in this folder; waiting for its end.")
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _make_venv() -> None:
+    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+        raise SetUpError(
+            "This Python cannot make virtual environments: its venv module is not installed. "
+            "On Debian or Ubuntu: apt install python3-venv"
+        )
+    if VENV.is_symlink() or VENV.is_file():
+        VENV.unlink()
+    elif VENV.exists():
+        shutil.rmtree(VENV)
+    made = subprocess.run([sys.executable, "-I", "-m", "venv", str(VENV)], capture_output=True, text=True)
+    if made.returncode:
+        words = (made.stderr or made.stdout).strip().splitlines() or ["it said nothing"]
+        raise SetUpError(f"{VENV} cannot be made: {words[-1]}")
+
+
+def _install(lock: str) -> None:
+    packages = len(re.findall(r"^[A-Za-z0-9].*==", (ROOT / lock).read_text(), re.MULTILINE))
+    _say(f"Installing {packages} packages into .venv, once. This takes about a minute.")
+    command = [str(PYTHON), "-I", "-m", "pip", "install", "--no-input", "--no-user"]
+    command += ["--disable-pip-version-check", "--progress-bar=off", "--retries=2", "--no-compile"]
+    command += ["--only-binary=:all:", "--require-hashes", "-r", str(ROOT / lock)]
+    with LOG.open("w") as log:
+        # close_fds=False: pip inherits the folder's lock
+        code = subprocess.run(command, stdout=log, stderr=log, close_fds=False, check=False).returncode
+    if code:
+        raise SetUpError(f"{_reason(LOG.read_text(errors='replace'), lock)} (All of pip's words: {LOG})")
+
+
+def _reason(words: str, lock: str) -> str:
+    """One sentence for what pip said in many."""
+    if any(sign in words for sign in NO_NETWORK):
+        return (
+            "The package index cannot be reached. Check the network, or name a mirror of it: "
+            "make run PIP_INDEX_URL=https://…"
+        )
+    if "DO NOT MATCH THE HASHES" in words:
+        return f"The package index gave something else than the file whose hash is in {lock}."
+    if "No space left on device" in words:
+        return "The disk is full."
+    missing = re.search(r"No matching distribution found for (\S+)", words)
+    if missing:
+        return (
+            f"The package index has no {missing[1]} for Python {platform.python_version()} on "
+            f"{platform.system()} {platform.machine()}."
+        )
+    errors = re.findall(r"^ERROR: (.+)", words, re.MULTILINE)
+    return f"pip could not install the packages: {errors[-1] if errors else 'it was interrupted.'}"
+
+
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
