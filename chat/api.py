@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
 from ninja import Field, NinjaAPI, Schema
 
 from chat import actions, paging, parsing, refusals, requests, shapes
@@ -191,8 +192,10 @@ def list_agents(request: HttpRequest) -> Any:
 
 
 def urls() -> Any:
-    """The routes, each answering 401 by itself instead of a redirect to the sign-in."""
+    """The routes: each answers 401 by itself instead of a redirect to the sign-in, and no cache
+    may keep what it answers.
+    """
     patterns, app, name = api.urls
     for pattern in patterns:
-        pattern.callback = login_not_required(pattern.callback)
+        pattern.callback = login_not_required(never_cache(pattern.callback))
     return patterns, app, name

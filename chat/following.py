@@ -18,8 +18,8 @@ SEQ = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a reader goes on: after ``after``; ``rows`` where the log was pruned; ``over`` where
-    the reader has everything.
+    """Where a reader goes on: after ``after``; ``rows`` where all that comes before ``[DONE]`` is
+    at hand; ``over`` where the reader has even that.
     """
 
     run: Run
@@ -59,8 +59,8 @@ def resumed_place(run: Run, seq: int) -> Place:
 
 
 def _place(run: Run, seq: int, *, ahead: int | None) -> Place:
-    if not run.is_active and seq > run.last_seq:
-        return Place(run, over=True)
+    if not run.is_active and seq >= run.last_seq:
+        return Place(run, over=True) if seq > run.last_seq else Place(run, rows=[])
     last = run.events.order_by("-seq").values_list("seq", flat=True).first() or 0
     if not run.is_active and last == 0:
         return Place(run, rows=_remains(run, seq))

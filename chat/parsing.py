@@ -4,6 +4,8 @@ import json
 import re
 import unicodedata
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -49,8 +51,15 @@ def body_of(request: HttpRequest) -> dict[str, Any]:
     """The fields of a JSON or form body. Raises 415, 413 and 400 refusals, in this order."""
     kind = media_type(request)
     check_size(request)
-    try:
+    with unreadable_is_refused():
         return form_fields(request) if kind in FORMS else json_object(request.body)
+
+
+@contextmanager
+def unreadable_is_refused() -> Iterator[None]:
+    """Turns what Django raises of a body that it cannot read into the 413 and 400 refusals."""
+    try:
+        yield
     except RequestDataTooBig as error:
         raise refusals.too_large() from error
     except (MultiPartParserError, SuspiciousOperation, UnreadablePostError) as error:

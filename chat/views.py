@@ -142,14 +142,19 @@ async def _whole_answer(run: Run) -> HttpResponse:
 async def stop_run(request: HttpRequest, run: str) -> HttpResponse:
     """Record the wish, and answer when the run has ended, or after STOP_SECONDS."""
     found = await run_db(_request_stop, request, run)
-    await supervisor.announce_stop(found.pk)
-    if found.is_active:
+    await stopped(found)
+    return JsonResponse(await run_db(_stop_answer, found.pk), headers={"Cache-Control": "private, no-store"})
+
+
+async def stopped(run: Run) -> None:
+    """Announce the wish to stop, and return when the run has ended, or after STOP_SECONDS."""
+    await supervisor.announce_stop(run.pk)
+    if run.is_active:
         try:
             async with asyncio.timeout(STOP_SECONDS):
-                await _until_the_end(found.pk)
+                await _until_the_end(run.pk)
         except TimeoutError:
-            pass  # the answer says that it still runs
-    return JsonResponse(await run_db(_stop_answer, found.pk), headers={"Cache-Control": "private, no-store"})
+            pass  # its status says that it still runs
 
 
 async def _until_the_end(run_id: uuid.UUID) -> None:

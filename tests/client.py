@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Exchange:
     parser: SseParser = field(default_factory=SseParser)
     body: bytes = b""
     _chunks: "asyncio.Queue[bytes | None]" = field(default_factory=asyncio.Queue)
+    _unread: deque[SseEvent] = field(default_factory=deque)
     _started: asyncio.Event = field(default_factory=asyncio.Event)
     _gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -64,9 +66,15 @@ class Exchange:
             yield chunk
 
     async def events(self) -> AsyncIterator[SseEvent]:
-        async for chunk in self.chunks():
-            for event in self.parser.feed(chunk):
-                yield event
+        """The events that nobody has read yet, to the end of the stream."""
+        while True:
+            while self._unread:
+                yield self._unread.popleft()
+            chunk = await self._chunks.get()
+            if chunk is None:
+                return
+            self.body += chunk
+            self._unread.extend(self.parser.feed(chunk))
 
     async def all_events(self) -> list[SseEvent]:
         return [event async for event in self.events()]
@@ -131,7 +139,7 @@ class Client:
             "query_string": query.encode(),
             "root_path": "",
             "scheme": "http",
-            "headers": [(k.encode(), v.encode("latin-1", "surrogateescape")) for k, v in sent.items()],
+            "headers": [(k.encode(), v.encode("utf-8", "surrogateescape")) for k, v in sent.items()],
             "client": ("127.0.0.1", 1),
             "server": ("testserver", 80),
         }

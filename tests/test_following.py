@@ -1,0 +1,174 @@
+"""GET /chat/runs/<run>/events: from any place, during the run and after it."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chat.models import Run, RunEvent
+from tests import oracle
+from tests.client import Client
+from tests.gemini import Call, Gemini, Hold, Text, Thought
+from tests.sse_client import SseEvent, text_of
+
+Thread = Callable[..., Any]
+
+
+def events_path(run: str, after: str = "") -> str:
+    return f"/chat/runs/{run}/events{after}"
+
+
+async def test_every_cut_of_twenty_replies_resumes_exactly(
+    as_alice: Client, gemini: Gemini, settings: Any, in_thread: Thread
+) -> None:
+    settings.LIMITS = False
+    for n in range(20):
+        question = f"reply {n}"
+        words = [Text(f"{n}-{word} ") for word in range(2 + n)]
+        gemini.on(question, [Thought("hm"), *words[:1], Call("calculate", {"expression": "1+1"})], words)
+        whole = await as_alice.ask(question)
+        for cut, event in enumerate(whole[:-1], 1):
+            resumed = await as_alice.get(events_path(event.run), headers={"last-event-id": event.id})
+            assert resumed.events == whole[cut:]
+    await in_thread(oracle.check)
+
+
+async def test_following_from_the_start_repeats_every_byte(as_alice: Client) -> None:
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "hello"}) as exchange:
+        whole = await exchange.all_events()
+        live = exchange.body
+    assert (await as_alice.get(events_path(whole[0].run))).body == live
+
+
+async def test_many_readers_see_the_same(as_alice: Client, gemini: Gemini, settings: Any) -> None:
+    settings.STREAMS_PER_MEMBER = 50
+    gemini.on("slow", [Text("a"), Hold(), *[Text(f" {n}") for n in range(50)]])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        seen = []
+        async for event in exchange.events():
+            seen.append(event)
+            if not event.name:
+                break
+        path = events_path(seen[0].run)
+        others = [asyncio.ensure_future(as_alice.get(path)) for _ in range(10)]
+        await asyncio.sleep(0.1)
+        gemini.release()
+        seen += await exchange.all_events()
+        for other in others:
+            assert (await other).events == seen
+
+
+@pytest.mark.parametrize(
+    "last_event_id",
+    ["garbage", "-1", "7", "{run}:-1", "{run}:1e3", "{run}:1_0", "{run}:٣", "{run}: 2", "{run}:2;DROP",
+     "{other}:2", "{run}:99", "{run}:" + "9" * 30, "x" * 8000, "{upper}:2", "{run}:"],
+)  # fmt: skip
+async def test_a_malformed_id_and_one_ahead_of_the_log_begin_anew(
+    as_alice: Client, gemini: Gemini, last_event_id: str
+) -> None:
+    gemini.on("slow", [Text("a"), Hold(), Text("b")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        first: SseEvent | None = None
+        async for event in exchange.events():
+            first = first or event
+            if not event.name:
+                break
+        assert first
+        named = last_event_id.replace("{run}", first.run).replace("{other}", str(uuid.uuid4()))
+        named = named.replace("{upper}", first.run.upper())
+        async with as_alice.open("GET", events_path(first.run), headers={"last-event-id": named}) as follower:
+            assert follower.status == 200
+            async for event in follower.events():
+                assert event == first
+                break
+        gemini.release()
+        await exchange.all_events()
+
+
+async def test_after_is_for_clients_that_cannot_send_the_header(as_alice: Client) -> None:
+    whole = await as_alice.ask("hello")
+    assert (await as_alice.get(events_path(whole[0].run, "?after=2"))).events == whole[2:]
+
+
+async def test_the_header_wins_over_after(as_alice: Client) -> None:
+    whole = await as_alice.ask("hello")
+    path = events_path(whole[0].run, "?after=1")
+    assert (await as_alice.get(path, headers={"last-event-id": whole[2].id})).events == whole[3:]
+
+
+async def test_the_terminal_event_seen_done_is_still_sent(as_alice: Client) -> None:
+    whole = await as_alice.ask("hello")
+    resumed = await as_alice.get(events_path(whole[0].run), headers={"last-event-id": whole[-2].id})
+    assert resumed.events == whole[-1:]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 1000])
+async def test_from_done_on_there_is_nothing(as_alice: Client, ahead: int) -> None:
+    done = (await as_alice.ask("hello"))[-1]
+    header = {"last-event-id": f"{done.run}:{done.seq + ahead}"}
+    answer = await as_alice.get(events_path(done.run), headers=header)
+    assert (answer.status, answer.body) == (204, b"")
+
+
+async def test_a_pruned_run_is_its_start_its_text_and_its_end(
+    as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    gemini.on("count", [Text(f"{n} ") for n in range(9)])
+    whole = await as_alice.ask("count")
+    await in_thread(RunEvent.objects.all().delete)
+    left = (await as_alice.get(events_path(whole[0].run))).events
+    assert [event.name for event in left] == ["run.started", "", "run.completed", ""]
+    assert [event.seq for event in left] == [1, whole[-1].seq - 2, whole[-1].seq - 1, whole[-1].seq]
+    assert left[0] == whole[0]
+    assert left[2] == whole[-2]
+    assert text_of(left) == text_of(whole)
+    for seen, event in enumerate(left[1:], 2):
+        resumed = await as_alice.get(events_path(event.run), headers={"last-event-id": event.id})
+        assert resumed.events == left[seen:] or resumed.status == 204
+    early = await as_alice.get(events_path(whole[0].run), headers={"last-event-id": whole[1].id})
+    assert early.events == left
+
+
+async def test_a_streams_per_member_limit(as_alice: Client, gemini: Gemini, settings: Any) -> None:
+    settings.STREAMS_PER_MEMBER = 2
+    gemini.on("slow", [Text("a"), Hold(), Text("b")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        async for event in exchange.events():
+            if not event.name:
+                break
+        path = events_path(event.run)
+        async with as_alice.open("GET", path) as second:
+            await anext(aiter(second.chunks()))
+            refused = await as_alice.get(path)
+            assert refused.status == 429
+            assert int(refused.headers["retry-after"]) >= 1
+        async with as_alice.open("GET", path) as third:
+            assert third.status == 200
+        gemini.release()
+        await exchange.all_events()
+
+
+async def test_who_missed_the_bell_looks_by_itself(
+    as_alice: Client, in_thread: Thread, alice: Any, settings: Any
+) -> None:
+    """A run of another process: nothing rings here, and the log is read all the same."""
+    from chat.actions import Ask, send_message
+    from chat.events import COMPLETED, Fold, text
+    from chat.runs import lifecycle
+    from chat.runs.supervisor import supervisor
+
+    supervisor.draining = True  # this process takes nothing up by itself
+    asked = await in_thread(send_message, alice, Ask(query="elsewhere"), agents=["chat_assistant"])
+    async with as_alice.open("GET", events_path(str(asked.run.pk))) as exchange:
+        reading = asyncio.ensure_future(exchange.all_events())
+        await asyncio.sleep(0.3)
+        claim, _run = await in_thread(lifecycle.claim, asked.run.pk, supervisor.id)
+        said = text("from elsewhere")
+        outcome = lifecycle.Outcome(COMPLETED, finish="stop")
+        await in_thread(lifecycle.end, claim, outcome, Fold([said]), [said])
+        async with asyncio.timeout(5):
+            assert text_of(await reading) == "from elsewhere"
+    supervisor.draining = False
+    assert await in_thread(Run.objects.filter(status="completed").count) == 1

@@ -1,0 +1,165 @@
+"""The states of a run: whoever claims first, and one end, on any database."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from chat import events
+from chat.actions import Ask, send_message
+from chat.events import Event, Fold
+from chat.models import Message, Process, Run, RunEvent, SessionEvent
+from chat.runs import lifecycle
+from chat.runs.journal import Page, write
+from chat.runs.lifecycle import Claim, Outcome
+from tests import oracle
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+RACES = 1000
+
+
+@pytest.fixture
+def process(transactional_db: None) -> Process:
+    return Process.objects.create(host="h", pid=1, boot_id="b", version="v")
+
+
+def queued(owner: Any, text: str = "q") -> Run:
+    return send_message(owner, Ask(query=text), agents=["chat_assistant"]).run
+
+
+def claimed(owner: Any, process: Process) -> Claim:
+    found = lifecycle.claim(queued(owner).pk, process.pk)
+    assert found
+    return found[0]
+
+
+def said(*texts: str) -> list[Event]:
+    return [events.text(text) for text in texts]
+
+
+def at_once(*work: Callable[[], Any]) -> list[Any]:
+    """Call all of them at the same moment, each on a thread with a connection of its own."""
+    results: list[Any] = [None] * len(work)
+    ready = threading.Barrier(len(work))
+
+    def one(place: int) -> None:
+        try:
+            ready.wait()
+            results[place] = work[place]()
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(len(work))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+@pytest.mark.timeout(600)
+def test_a_thousand_stops_race_the_finish(alice: Any, process: Process, settings: Any) -> None:
+    settings.LIMITS = False
+    won: Counter[str] = Counter()
+    for _ in range(RACES):
+        claim = claimed(alice, process)
+        finish = Outcome(events.COMPLETED, finish="stop")
+        stop = Outcome(events.STOPPED)
+        results = at_once(
+            lambda claim=claim, finish=finish: lifecycle.end(claim, finish, Fold(said("a", "b")), said("a", "b")),
+            lambda claim=claim, stop=stop: lifecycle.end(claim, stop, Fold(said("a")), said("a")),
+        )
+        assert sum(rows is not None for rows in results) == 1
+        won["finish" if results[0] is not None else "stop"] += 1
+    assert Run.objects.active().count() == 0
+    assert RunEvent.objects.filter(type__in=events.TERMINAL).count() == RACES
+    assert Message.objects.filter(role="assistant").count() == RACES
+    assert set(won) == {"finish", "stop"}, "a race that one side always wins is none"
+    oracle.check()
+
+
+def test_of_eight_claims_one_wins(alice: Any, process: Process) -> None:
+    for _ in range(20):
+        run = queued(alice)
+        results = at_once(*[lambda run=run: lifecycle.claim(run.pk, process.pk) for _ in range(8)])
+        assert sum(found is not None for found in results) == 1
+        Run.objects.filter(pk=run.pk).delete()
+
+
+def test_of_eight_takeovers_one_wins(alice: Any, process: Process) -> None:
+    for _ in range(20):
+        claim = claimed(alice, process)
+        results = at_once(
+            *[lambda claim=claim: lifecycle.take_over(claim.run, claim.epoch, process.pk) for _ in range(8)]
+        )
+        assert sum(found is not None for found in results) == 1
+        Run.objects.filter(pk=claim.run).delete()
+
+
+def test_who_was_taken_over_writes_nothing_more(alice: Any, process: Process) -> None:
+    old = claimed(alice, process)
+    taken = lifecycle.take_over(old.run, old.epoch, process.pk)
+    assert taken
+    page = Page(old, [events.Row(2, "text", '{"text": "zombie"}')], [(0, "{}")], None)  # type: ignore[arg-type]
+    assert write([page]) == set()
+    assert lifecycle.end(old, Outcome(events.STOPPED), Fold(said("zombie")), said("zombie")) is None
+    assert lifecycle.hand_over(old) is None
+    assert lifecycle.restart(old) is None
+    assert RunEvent.objects.count() == 1
+    assert SessionEvent.objects.count() == 0
+
+
+def test_a_restart_replaces_what_was_written_and_happens_once(alice: Any, process: Process) -> None:
+    old = claimed(alice, process)
+    write([Page(old, [events.Row(2, "text", '{"text": "half"}')], [(0, "{}")], None)])  # type: ignore[arg-type]
+    taken = lifecycle.take_over(old.run, old.epoch, process.pk)
+    assert taken
+    claim = taken[0]
+    rows = lifecycle.restart(claim)
+    assert rows
+    assert [(row.seq, row.type, row.data) for row in rows] == [(3, "replace", '{"text": "", "attempt": 2}')]
+    assert SessionEvent.objects.count() == 0
+    assert lifecycle.restart(claim) is None
+    fold = Fold([*said("half"), events.replace(""), *said("whole")])
+    lifecycle.end(claim, Outcome(events.COMPLETED, finish="stop"), fold, said("whole"))
+    assert Run.objects.get().reply.text == "whole"  # type: ignore[union-attr]
+    oracle.check()
+
+
+def test_a_handed_over_run_is_queued_again_and_no_death_counts(alice: Any, process: Process) -> None:
+    claim = claimed(alice, process)
+    assert lifecycle.hand_over(claim) == []
+    again = lifecycle.claim(claim.run, process.pk)
+    assert again
+    assert again[1].attempt == 1
+    assert again[0].epoch > claim.epoch
+
+
+def test_the_reply_moves_the_head_only_where_its_prompt_is_the_head(alice: Any, process: Process) -> None:
+    claim = claimed(alice, process)
+    run = Run.objects.select_related("conversation").get(pk=claim.run)
+    other = Message.objects.create(conversation=run.conversation, role="user", text="elsewhere")
+    run.conversation.head = other
+    run.conversation.save(update_fields=["head"])
+    lifecycle.end(claim, Outcome(events.COMPLETED, finish="stop"), Fold(said("x")), said("x"))
+    run.conversation.refresh_from_db()
+    assert run.conversation.head_id == other.pk
+
+
+def test_the_end_is_all_or_nothing(alice: Any, process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = claimed(alice, process)
+
+    def fails(*args: Any) -> None:
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(lifecycle, "_store_session", fails)
+    with pytest.raises(RuntimeError):
+        lifecycle.end(claim, Outcome(events.COMPLETED, finish="stop"), Fold(said("x")), said("x"))
+    run = Run.objects.get()
+    assert (run.status, run.reply, run.ended_at) == ("running", None, None)
+    assert RunEvent.objects.count() == 1
+    assert Message.objects.count() == 1

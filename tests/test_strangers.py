@@ -1,0 +1,243 @@
+"""Nobody else's bytes: every route, its policy, and what a stranger gets of it."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from chat.models import Conversation, Message, Run
+from tests.client import Answer, Client
+from tests.gemini import Gemini, Text
+
+Thread = Callable[..., Any]
+
+PUBLIC, MEMBER, STAFF = "public", "member", "staff"
+
+# Each route and who it is for. A route that is missing here fails the build, and so does a row too many.
+POLICY = {
+    "": MEMBER,
+    "chat/": MEMBER,
+    "chat/stream": MEMBER,
+    "chat/<str:conversation>/": MEMBER,
+    "chat/<str:conversation>/stop/": MEMBER,
+    "chat/runs/<str:run>/events": MEMBER,
+    "chat/runs/<str:run>/stop": MEMBER,
+    "api/v1/": PUBLIC,
+    "api/v1/openapi.json": PUBLIC,
+    "api/v1/conversations": MEMBER,
+    "api/v1/conversations/<conversation>": MEMBER,
+    "api/v1/runs/<run>": MEMBER,
+    "api/v1/agents": MEMBER,
+    "healthz": PUBLIC,
+    "readyz": PUBLIC,
+    "accounts/set-up/<str:token>/": PUBLIC,
+    "accounts/login/": PUBLIC,
+    "accounts/login/code/confirm/": PUBLIC,
+    "accounts/logout/": PUBLIC,
+    "accounts/signup/": PUBLIC,
+    "accounts/inactive/": PUBLIC,
+    "accounts/reauthenticate/": MEMBER,
+    "accounts/email/": MEMBER,
+    "accounts/confirm-email/": PUBLIC,
+    "accounts/confirm-email/<key>/": PUBLIC,
+    "accounts/password/change/": MEMBER,
+    "accounts/password/set/": MEMBER,
+    "accounts/password/reset/": PUBLIC,
+    "accounts/password/reset/done/": PUBLIC,
+    "accounts/password/reset/key/<uidb36>-<key>/": PUBLIC,
+    "accounts/password/reset/key/done/": PUBLIC,
+    "admin/": STAFF,
+}
+
+
+def routes(patterns: Any, before: str = "") -> Iterator[str]:
+    for pattern in patterns:
+        route = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            if route == "admin/":  # Django's own: one policy for all of it
+                yield route
+            else:
+                yield from routes(pattern.url_patterns, route)
+        elif isinstance(pattern, URLPattern):
+            yield plain(route)
+
+
+def plain(route: str) -> str:
+    """allauth writes some of its routes as regular expressions."""
+    for written, meant in (
+        ("^confirm-email/(?P<key>[-:\\w]+)/$", "confirm-email/<key>/"),
+        ("^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$", "password/reset/key/<uidb36>-<key>/"),
+    ):
+        route = route.replace(written, meant)
+    return route
+
+
+def test_every_route_has_a_policy_and_no_policy_is_stale() -> None:
+    assert set(routes(get_resolver().url_patterns)) == set(POLICY)
+
+
+PATHS = {
+    "chat/<str:conversation>/": [("GET", None), ("POST", {"query": "mine now"})],
+    "chat/<str:conversation>/stop/": [("POST", {})],
+    "chat/runs/<str:run>/events": [("GET", None)],
+    "chat/runs/<str:run>/stop": [("POST", {})],
+    "api/v1/conversations/<conversation>": [("GET", None), ("PATCH", {"title": "mine"}), ("DELETE", None)],
+    "api/v1/runs/<run>": [("GET", None)],
+}
+WRONG_IDS = ["random", "foreign", "upper", "braces", "urn", "bare", "word", "long", "nil"]
+
+
+def test_every_route_that_names_an_object_is_tried() -> None:
+    named = {route for route, policy in POLICY.items() if "<" in route and policy == MEMBER}
+    assert named == set(PATHS)
+
+
+def spelled(kind: str, own: str, foreign: str) -> str:
+    return {
+        "random": str(uuid.uuid4()),
+        "foreign": foreign,
+        "upper": own.upper(),
+        "braces": f"%7B{own}%7D",
+        "urn": f"urn:uuid:{own}",
+        "bare": own.replace("-", ""),
+        "word": "word",
+        "long": "a" * 2000,
+        "nil": str(uuid.UUID(int=0)),
+    }[kind]
+
+
+async def send(client: Client, method: str, path: str, body: Any) -> Answer:
+    if path.startswith("/chat/") and path.endswith("/") and method == "POST":
+        return await client.request(method, path, form=body)
+    return await client.request(method, path, json_body=body)
+
+
+def shape(answer: Answer) -> tuple[int, dict[str, str], bytes]:
+    return answer.status, {k: v for k, v in answer.headers.items() if k != "date"}, answer.body
+
+
+@pytest.mark.parametrize("route", PATHS)
+async def test_what_is_not_yours_is_not_there_byte_for_byte(
+    as_alice: Client, as_bob: Client, in_thread: Thread, route: str
+) -> None:
+    mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
+    his = (await as_bob.ask("bob's canary 9c1d"))[0].json()
+    name = "conversation" if "conversation" in route else "run"
+    for method, body in PATHS[route]:
+        answers = set()
+        for kind in WRONG_IDS:
+            path = "/" + route.replace(f"<str:{name}>", "{}").replace(f"<{name}>", "{}")
+            answer = await send(as_bob, method, path.format(spelled(kind, his[name], mine[name])), body)
+            assert answer.status == 404, (method, kind, answer.body)
+            assert b"7f3a" not in answer.body
+            answers.add(str(shape(answer)))
+        assert len(answers) == 1
+    stored = await in_thread(lambda: Conversation.objects.get(pk=mine["conversation"]))
+    assert (stored.title, stored.deleted_at) == ("alice's canary 7f3a", None)
+    assert await in_thread(Message.objects.count) == 4
+
+
+@pytest.mark.parametrize("route", PATHS)
+async def test_the_owner_gets_it(as_alice: Client, route: str) -> None:
+    """The very requests that strangers are refused succeed for the owner: no 404 for another reason."""
+    mine = (await as_alice.ask("hello"))[0].json()
+    name = "conversation" if "conversation" in route else "run"
+    for method, body in PATHS[route]:
+        path = "/" + route.replace(f"<str:{name}>", mine[name]).replace(f"<{name}>", mine[name])
+        assert (await send(as_alice, method, path, body)).status in {200, 204, 303}
+
+
+@pytest.mark.parametrize("field", ["conversation", "parent", "prompt"])
+async def test_a_foreign_id_in_a_body_is_not_there(as_alice: Client, as_bob: Client, field: str) -> None:
+    mine = (await as_alice.ask("alice's"))[0].json()
+    his = (await as_bob.ask("bob's"))[0].json()
+
+    def body(value: str) -> dict[str, str]:
+        if field == "prompt":
+            return {"prompt": value}
+        own = {"conversation": his["conversation"]} if field == "parent" else {}
+        return {"query": "x", **own, field: value}
+
+    foreign = mine["conversation"] if field == "conversation" else mine["prompt"]
+    one = await as_bob.post("/chat/stream", body(foreign))
+    other = await as_bob.post("/chat/stream", body(str(uuid.uuid4())))
+    assert one.status == 404
+    assert shape(one) == shape(other)
+
+
+async def test_a_foreign_run_cannot_be_resumed(as_alice: Client, as_bob: Client) -> None:
+    last = (await as_alice.ask("alice's"))[1].id
+    headers = {"accept": "text/event-stream", "last-event-id": last}
+    assert (await as_bob.get("/chat/stream?query=x", headers=headers)).status == 404
+
+
+@pytest.mark.parametrize("route", [route for route, policy in POLICY.items() if policy != PUBLIC])
+async def test_a_visitor_gets_nothing(visitor: Client, as_alice: Client, route: str) -> None:
+    mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
+    path = "/" + route
+    for name in ("conversation", "run"):
+        path = path.replace(f"<str:{name}>", mine[name]).replace(f"<{name}>", mine[name])
+    for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
+        answer = await visitor.request(method, path, json_body={} if method != "GET" else None)
+        assert answer.status in {301, 302, 401, 404, 405}, (method, answer.status)
+        assert b"7f3a" not in answer.body
+        if path.startswith(("/api/", "/chat/stream", "/chat/runs/")):
+            assert answer.status in {401, 405}, (method, answer.status)
+        elif answer.status == 302:
+            assert "login" in answer.headers["location"]
+
+
+async def test_a_member_gets_nothing_of_the_admin(as_alice: Client) -> None:
+    answer = await as_alice.get("/admin/")
+    assert answer.status in {302, 403}
+    assert b"site administration" not in answer.body.lower()
+
+
+async def test_a_moderator_reads_no_conversation_by_the_members_way(
+    as_alice: Client, parley: Any, mona: Any
+) -> None:
+    mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
+    as_mona = await Client(parley, mona).sign_in()
+    for path in (f"/api/v1/conversations/{mine['conversation']}", f"/chat/runs/{mine['run']}/events"):
+        assert (await as_mona.get(path)).status == 404
+
+
+async def test_no_answer_to_a_member_may_be_kept_by_a_cache(as_alice: Client, gemini: Gemini) -> None:
+    gemini.on("x", [Text("y")])
+    events = await as_alice.ask("x")
+    started = events[0].json()
+    for path in (
+        "/",
+        f"/chat/{started['conversation']}/",
+        f"/chat/runs/{started['run']}/events",
+        "/api/v1/conversations",
+        f"/api/v1/conversations/{started['conversation']}",
+        f"/api/v1/runs/{started['run']}",
+        "/api/v1/agents",
+    ):
+        kept = (await as_alice.get(path)).headers.get("cache-control", "")
+        assert "no-store" in kept, path
+        assert "private" in kept, path
+
+
+async def test_a_user_who_was_deactivated_is_a_visitor(as_alice: Client, alice: Any, in_thread: Thread) -> None:
+    from accounts.models import User
+
+    await in_thread(User.objects.filter(pk=alice.pk).update, is_active=False)
+    assert (await as_alice.post("/chat/stream", {"query": "x"})).status == 401
+    assert (await as_alice.get("/api/v1/conversations")).status == 401
+    assert await in_thread(Run.objects.count) == 0
+
+
+async def test_no_log_line_holds_a_question_or_a_query_string(
+    as_alice: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    headers = {"accept": "text/event-stream"}
+    await as_alice.get("/chat/stream?query=canary-51ab", headers=headers)
+    await as_alice.get("/nowhere?query=canary-51ab")
+    await as_alice.post("/chat/stream", {"query": "canary-51ab", "x": 1})
+    ours = [r for r in caplog.records if not r.name.startswith(("httpcore", "httpx", "django.db"))]
+    assert "canary-51ab" not in "\n".join(record.getMessage() for record in ours if record.levelno > 10)
