@@ -1,6 +1,8 @@
 """The ASGI application: Django over HTTP, with streams that cost neither a thread nor a connection."""
 
+import logging
 import os
+from typing import Any
 
 from asgiref.sync import SyncToAsync, sync_to_async
 from channels.routing import ProtocolTypeRouter
@@ -12,9 +14,11 @@ import django
 
 django.setup(set_prefix=False)
 
-from django.db import connections  # noqa: E402  (needs the set-up)
+from django.db import InterfaceError, OperationalError, connections  # noqa: E402  (needs the set-up)
 
 from chat.runs.supervisor import supervisor  # noqa: E402
+
+log = logging.getLogger(__name__)
 
 
 class StreamingASGIHandler(ASGIHandler):
@@ -25,18 +29,32 @@ class StreamingASGIHandler(ASGIHandler):
     SyncToAsync; tests/test_streams_are_cheap.py tells if an upgrade takes them away.
     """
 
-    async def __call__(self, scope, receive, send):  # type: ignore[no-untyped-def]
-        await supervisor.start()
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await _start_supervisor()
         await super().__call__(scope, receive, send)
 
-    async def send_response(self, response, send):  # type: ignore[no-untyped-def]
+    async def send_response(self, response: Any, send: Any) -> None:
         if response.streaming:
             await sync_to_async(connections.close_all)()
-            context = SyncToAsync.thread_sensitive_context.get(None)
-            executor = SyncToAsync.context_to_thread_executor.pop(context, None) if context else None
-            if executor:
-                executor.shutdown(wait=False)
+            _release_thread()
         await super().send_response(response, send)
+
+
+async def _start_supervisor() -> None:
+    """Another server than ``manage.py serve`` has no start of its own: the first request is it."""
+    try:
+        await supervisor.start()
+    except (OperationalError, InterfaceError) as error:
+        # What needs the database says so itself (503); /healthz does not need it.
+        log.warning("The supervisor could not start: the database did not answer: %s", error)
+
+
+def _release_thread() -> None:
+    """End the thread that runs this request's synchronous parts, should there be one by now."""
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    executor = SyncToAsync.context_to_thread_executor.pop(context, None) if context else None
+    if executor:
+        executor.shutdown(wait=False)
 
 
 application = ProtocolTypeRouter({"http": StreamingASGIHandler()})

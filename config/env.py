@@ -3,11 +3,31 @@
 import os
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from dotenv import load_dotenv
+from dotenv.parser import parse_stream
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
+
+
+def load(path: Path) -> None:
+    """Take the lines of ``path``, where it exists, into the environment, which wins over them.
+
+    Raises ImproperlyConfigured for a file that cannot be read, or a line that is not NAME=value.
+    """
+    try:
+        if not path.exists():
+            return
+        with path.open(encoding="utf-8") as file:
+            wrong = [line.original.line for line in parse_stream(file) if line.error]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImproperlyConfigured(f"{path} cannot be read ({error}).") from error
+    if wrong:
+        raise ImproperlyConfigured(f"{path}, line {wrong[0]}: it should be NAME=value.")
+    load_dotenv(path, override=False, encoding="utf-8")
 
 
 def text(name: str, default: str = "") -> str:
@@ -45,6 +65,27 @@ def integer(name: str, default: int, *, least: int = 0) -> int:
     return int(value)
 
 
+def port(name: str, default: int) -> int:
+    value = integer(name, default, least=1)
+    if value > 65535:
+        raise ImproperlyConfigured(f"{name} must be at most 65535, not {value}.")
+    return value
+
+
+def url(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
+    """An address with one of these schemes and, where it names a port, a port's number."""
+    value = text(name, default)
+    try:
+        parts = urlsplit(value)
+        well_formed = parts.port is None or parts.port > 0
+    except ValueError:
+        well_formed = False
+    if value and not (well_formed and parts.scheme in schemes):
+        begins = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ImproperlyConfigured(f"{name} must be an address that begins with {begins}.")
+    return value
+
+
 def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
@@ -54,11 +95,14 @@ def data_dir(name: str, default: Path) -> Path:
 
     Raises ImproperlyConfigured where it cannot be made or written.
     """
-    path = Path(text(name, str(default))).expanduser().resolve()
+    path = Path(text(name, str(default)))
     try:
+        path = path.expanduser().resolve()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(f"{name}: {path} cannot be made ({error.strerror}).") from error
+    except (RuntimeError, ValueError) as error:  # "~nobody-of-that-name"
+        raise ImproperlyConfigured(f"{name}: {path} is not a folder's name ({error}).") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise ImproperlyConfigured(f"{name}: {path} is not writable for this user.")
     return path

@@ -1,21 +1,36 @@
 """Daphne as Parley runs it: with back-pressure, bounded bodies, a start and an orderly end."""
 
-# mypy: disable-error-code="misc, no-any-unimported, no-untyped-call"
-# Daphne and Twisted's reactor carry no types.
-
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from daphne import http_protocol, server
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from twisted.internet import defer, reactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 log = logging.getLogger(__name__)
+
+# One byte more than the application takes, so that it refuses the body, in its own words and order.
+BODY_KEPT = settings.BODY_MAX_BYTES + 1
+# A body is read to its end, or the browser would show a broken connection in place of the refusal;
+# but what is sent without end is no form.
+BODY_READ = BODY_KEPT + 64 * 1024 * 1024
+# What streams get to send their last frames, and other requests to be answered, once no run goes on.
+LAST_ANSWERS_SECONDS = 2.0
+
+
+class Life(Protocol):
+    """What begins and ends with the server."""
+
+    async def start(self) -> None: ...
+    async def drain(self) -> None: ...
+    def hand_over(self) -> None: ...
+    async def stop(self) -> None: ...
 
 
 @implementer(IPushProducer)
@@ -25,74 +40,120 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self.open = asyncio.Event()
-        self.open.set()
+        self._open = asyncio.Event()
+        self._open.set()
 
     def pauseProducing(self) -> None:
-        self.open.clear()
+        self._open.clear()
 
     def resumeProducing(self) -> None:
-        self.open.set()
+        self._open.set()
 
     def stopProducing(self) -> None:
-        self.open.set()
+        self._open.set()
+
+    async def passed(self, seconds: float) -> bool:
+        """Wait until the connection takes more; False where it took nothing for so long."""
+        if self._open.is_set():
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._open.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 class Request(http_protocol.WebRequest):
-    """Refuses a body over the limit before it is spooled to disk."""
+    """Keeps no more of a body than the application needs to refuse it."""
+
+    _taken = 0
 
     def gotLength(self, length: int | None) -> None:
-        self._taken = 0
-        self._refused = length is not None and length > MAX_SPOOLED
-        super().gotLength(0 if self._refused else length)
+        super().gotLength(None if length is None else min(length, BODY_KEPT))
 
     def handleContentChunk(self, data: bytes) -> None:
+        room = max(0, BODY_KEPT - self._taken)
         self._taken += len(data)
-        if self._taken > MAX_SPOOLED:
-            self._refused = True
-        if not self._refused:
-            super().handleContentChunk(data)
+        if room:
+            super().handleContentChunk(data[:room])
+        if self._taken > BODY_READ:
+            self.channel.forceAbortClient()
 
     def process(self) -> Any:
-        if self._refused:
-            self.basic_error(413, b"Content Too Large", "The request is too large.")
-            return None
+        if self._taken > BODY_KEPT:  # cut: the application looks at the length, which chunks don't tell
+            self.requestHeaders.setRawHeaders(b"content-length", [b"%d" % self._taken])
         return super().process()
 
 
-# Above the application's own limit, which answers in its own words.
-MAX_SPOOLED = 4 * settings.BODY_MAX_BYTES
+class Factory(http_protocol.HTTPFactory):
+    """Daphne's, with our Request."""
+
+    def buildProtocol(self, addr: Any) -> Any:
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = Request
+        return protocol
 
 
 class Server(server.Server):
-    """``on_start`` runs when the port listens, ``on_end`` before the connections are closed."""
+    """Serves ``application`` for the time of ``life``; calls ``on_ready`` when it does; ``failure`` says
+    afterwards why it could not.
+    """
 
-    def __init__(
-        self,
-        *args: Any,
-        on_start: Callable[[], Coroutine[Any, Any, None]],
-        on_end: Callable[[], Coroutine[Any, Any, None]],
-        on_second_signal: Callable[[], None],
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, life: Life, on_ready: Callable[[], None], **kwargs: Any) -> None:
         super().__init__(*args, signal_handlers=False, **kwargs)
-        self.on_start = on_start
-        self.on_end = on_end
-        self.on_second_signal = on_second_signal
+        self.life = life
+        self.on_ready = on_ready
         self.failure = ""
         self._ending = False
         self._gates: dict[Any, Gate] = {}
+
+    @property
+    def http_factory(self) -> Factory:
+        return self._factory
+
+    @http_factory.setter
+    def http_factory(self, daphnes: Any) -> None:
+        """Daphne's ``run`` makes its factory by name, and leaves no other place for one's own."""
+        self._factory = Factory(self)
+
+    # --- start and end ------------------------------------------------------------------------
 
     def run(self) -> None:
         reactor.callWhenRunning(lambda: asyncio.ensure_future(self._begin()))
         super().run()
 
+    async def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+        try:
+            await self.life.start()
+        except (DatabaseError, InterfaceError) as error:
+            self._fail(f"The database cannot be used: {str(error).strip()}")
+        except Exception:
+            log.exception("Parley could not start")
+            self._fail("Parley could not start; the lines above say why.")
+        else:
+            self.on_ready()
+
     def _signalled(self) -> None:
         if self._ending:
-            self.on_second_signal()
-        else:
-            self._ending = True
-            self.stop()
+            self.life.hand_over()
+            return
+        self._ending = True
+        log.info(
+            "Ending. Replies under way have %g s to finish; a second signal hands them over.",
+            settings.DRAIN_SECONDS,
+        )
+        self.stop()
+
+    def listen_error(self, failure: Any) -> None:
+        self._fail(failure.getErrorMessage())
+
+    def _fail(self, why: str) -> None:
+        self.failure = why
+        self.stop()
 
     def kill_all_applications(self) -> Any:
         """Daphne cuts every stream at once; here the runs come to their end first."""
@@ -101,7 +162,9 @@ class Server(server.Server):
     async def _end(self) -> None:
         self._ending = True
         try:
-            await self.on_end()
+            await self.life.drain()
+            await self._last_answers()
+            await self.life.stop()
         except Exception:
             log.exception("The server could not end in order")
         for protocol, details in list(self.connections.items()):
@@ -109,58 +172,34 @@ class Server(server.Server):
                 del self.connections[protocol]
         await super().kill_all_applications().asFuture(asyncio.get_running_loop())
 
-    async def _begin(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled)
-        try:
-            await self.on_start()
-        except Exception as error:
-            log.exception("The server could not start")
-            self.failure = str(error)
-            self.stop()
+    async def _last_answers(self) -> None:
+        answers = [d["application_instance"] for d in self.connections.values() if "application_instance" in d]
+        if answers:
+            await asyncio.wait(answers, timeout=LAST_ANSWERS_SECONDS)
 
-    def listen_error(self, failure: Any) -> None:
-        self.failure = failure.getErrorMessage()
-        self.stop()
+    # --- back-pressure ------------------------------------------------------------------------
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        if isinstance(protocol, http_protocol.WebRequest):
-            if not await self._take_turn(protocol, message):
-                return
-        await super().handle_reply(protocol, message)
+        if not isinstance(protocol, Request) or await self._takes(protocol, message):
+            await super().handle_reply(protocol, message)
 
-    async def _take_turn(self, protocol: Any, message: dict[str, Any]) -> bool:
-        """Wait until the client takes more; False where it was closed for taking nothing."""
+    async def _takes(self, protocol: Request, message: dict[str, Any]) -> bool:
+        """Wait until the client takes more; a connection that takes nothing is closed."""
         if protocol.finished or protocol.channel is None:
-            return True
+            return False
         if message["type"] == "http.response.start":
             gate = self._gates[protocol] = Gate()
             protocol.registerProducer(gate, True)
-            return True
-        gate = self._gates.get(protocol)
-        if gate is None:
-            return True
-        try:
-            async with asyncio.timeout(settings.STALL_SECONDS):
-                await gate.open.wait()
-        except TimeoutError:
-            log.info("A reader took nothing for %s s and was closed", settings.STALL_SECONDS)
-            if protocol.channel is not None:
-                protocol.channel.transport.abortConnection()
-            return False
-        if not message.get("more_body") and protocol.channel is not None:
-            self._forget(protocol)
-            protocol.unregisterProducer()
+        elif protocol in self._gates:
+            if not await self._gates[protocol].passed(settings.STALL_SECONDS):
+                log.info("A reader took nothing for %g s and was closed", settings.STALL_SECONDS)
+                if protocol.channel is not None:
+                    protocol.channel.forceAbortClient()
+                return False
+            if not message.get("more_body") and self._gates.pop(protocol, None):
+                protocol.unregisterProducer()
         return True
 
     def protocol_disconnected(self, protocol: Any) -> None:
-        self._forget(protocol)
-        super().protocol_disconnected(protocol)
-
-    def _forget(self, protocol: Any) -> None:
         self._gates.pop(protocol, None)
-
-
-# Daphne's factory makes its own class of request; ours takes its place.
-http_protocol.WebRequest = Request  # type: ignore[misc]
+        super().protocol_disconnected(protocol)

@@ -6,26 +6,23 @@ docs/settings.md lists the variables; a test fails when the two differ.
 import os
 import sqlite3
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import dj_database_url
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
-from dotenv import load_dotenv
 
 from config import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-load_dotenv(BASE_DIR / ".env", override=False)
+env.load(BASE_DIR / ".env")
 
 VERSION = "0.1.0"
 
 # --- where it lives -----------------------------------------------------------------------------
 
 HOST = env.text("HOST", "127.0.0.1")
-PORT = env.integer("PORT", 8000, least=1)
-if PORT > 65535:
-    raise ImproperlyConfigured(f"PORT must be at most 65535, not {PORT}.")
+PORT = env.port("PORT", 8000)
 ON_LOOPBACK = HOST in {"127.0.0.1", "::1", "localhost"}
 
 DATA_DIR = env.data_dir("DATA_DIR", BASE_DIR / "var")
@@ -33,12 +30,15 @@ SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret.key")
 SETUP_TOKEN_FILE = DATA_DIR / "setup-token"
 
 DEBUG = env.flag("DEBUG", False)
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+ALLOWED_HOSTS = env.words(
+    "ALLOWED_HOSTS", f"localhost,127.0.0.1,[::1],{f'[{HOST}]' if ':' in HOST else HOST}"
+)
 
 # Behind a TLS proxy: secure cookies, HSTS, and the proxy's word for the scheme.
 HTTPS = env.flag("HTTPS", False)
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz)$"]  # asked from beside the proxy, not through it
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -103,12 +103,16 @@ TEMPLATES = [
 
 # Older SQLite can corrupt a WAL file when a commit meets a checkpoint (see config/__init__.py).
 SQLITE_HAS_SAFE_WAL = sqlite3.sqlite_version_info >= (3, 51, 3)
-DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{DATA_DIR / 'parley.sqlite3'}")
-if urlsplit(DATABASE_URL).scheme not in {"sqlite", "postgres", "postgresql"}:
-    raise ImproperlyConfigured("DATABASE_URL must begin with sqlite:// or postgres://.")
+DATABASE_URL = env.url(
+    "DATABASE_URL",
+    f"sqlite:///{quote(str(DATA_DIR / 'parley.sqlite3'))}",
+    schemes=("sqlite", "postgres", "postgresql"),
+)
 DATABASES = {"default": dict(dj_database_url.parse(DATABASE_URL))}
 ON_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
 if ON_SQLITE:
+    if DATABASES["default"]["NAME"] in {"", ":memory:"}:
+        raise ImproperlyConfigured("DATABASE_URL must name a file: sqlite:////folder/name.sqlite3.")
     DATABASES["default"] |= {
         "OPTIONS": {
             "timeout": 20,  # with ten writers the unluckiest waited 3.4 s
@@ -129,7 +133,7 @@ else:
 
 # --- between processes --------------------------------------------------------------------------
 
-REDIS_URL = env.text("REDIS_URL")
+REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss"))
 REDIS_PREFIX = env.text("REDIS_PREFIX", "parley")
 if REDIS_URL:
     CHANNEL_LAYERS = {
@@ -174,7 +178,7 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_PREVENT_ENUMERATION = True
 
 EMAIL_HOST = env.text("EMAIL_HOST")
-EMAIL_PORT = env.integer("EMAIL_PORT", 587, least=1)
+EMAIL_PORT = env.port("EMAIL_PORT", 587)
 EMAIL_HOST_USER = env.text("EMAIL_USER")
 EMAIL_HOST_PASSWORD = env.text("EMAIL_PASSWORD")
 EMAIL_USE_TLS = env.flag("EMAIL_TLS", True)
@@ -287,6 +291,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
+        "config": {"level": "INFO"},
         "chat": {"level": "INFO"},
         "accounts": {"level": "INFO"},
         "daphne": {"level": "WARNING"},

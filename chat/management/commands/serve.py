@@ -1,42 +1,55 @@
 """``manage.py serve``: Daphne on HOST:PORT."""
 
-import asyncio
 import errno
 import fcntl
 import os
+import signal
 import socket
 import sys
-from typing import Any
+from typing import IO, Any, NoReturn
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 from django.urls import reverse
 
 from accounts.owner import setup_token
 
 BACKLOG = 1024  # Daphne's 50 makes 500 connections at once wait seconds for SYN retries
+WILDCARDS = {"0.0.0.0", "::"}
 
 
 class Command(BaseCommand):
     help = "Serves Parley on HOST:PORT until it is told to end."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: os._exit(0))  # until the server listens to them
         lock = self._lock()
         self._check_port()
-        self._welcome()
-        self._serve()
-        lock.close()
+        welcome = self._welcome()
+        failure = self._serve(welcome)
+        if failure:
+            self.stderr.write(f"CommandError: {failure}")
+        if lock:
+            lock.close()
+        _leave(1 if failure else 0)
 
-    def _lock(self) -> Any:
+    def _lock(self) -> IO[str] | None:
         """Held until this process ends, however it ends: one server a SQLite file."""
-        file = open(settings.DATA_DIR / "server.lock", "a")  # noqa: SIM115  (kept open on purpose)
-        if settings.ON_SQLITE:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise CommandError(
-                    f"Another Parley server is using {settings.DATA_DIR}. Stop it first, or set DATA_DIR."
-                ) from error
+        if not settings.ON_SQLITE:
+            return None
+        database = settings.DATABASES["default"]["NAME"]
+        try:
+            file = open(f"{database}.lock", "a")  # noqa: SIM115  (kept open on purpose)
+        except OSError as error:
+            raise CommandError(f"{database}.lock cannot be written: {error.strerror}.") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CommandError(
+                f"Another Parley server is using {database}. Stop it first, or set DATA_DIR."
+            ) from error
         return file
 
     def _check_port(self) -> None:
@@ -45,49 +58,64 @@ class Command(BaseCommand):
             with socket.socket(family) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((settings.HOST, settings.PORT))
+                probe.listen(1)
         except OSError as error:
             raise CommandError(_why_no_port(error)) from error
 
-    def _welcome(self) -> None:
-        token = setup_token()
-        self.stdout.write(f"Parley {settings.VERSION} serves {self._address()}/  (Ctrl-C ends it)")
+    def _welcome(self) -> str:
+        try:
+            token = setup_token()
+        except DatabaseError as error:
+            raise CommandError(
+                f"The database cannot be used: {str(error).strip()}. `manage.py prepare` brings it up to date."
+            ) from error
+        except OSError as error:
+            raise CommandError(f"{error.filename} cannot be written: {error.strerror}.") from error
+        welcome = f"Parley {settings.VERSION} serves {_address()}/  (Ctrl-C ends it)\n"
         if token:
-            link = self._address() + reverse("set_up", args=[token])
-            self.stdout.write(f"\nBegin here, once: this link makes you the site's owner.\n\n    {link}\n")
-        self.stdout.flush()
+            link = _address() + reverse("set_up", args=[token])
+            welcome += f"\nBegin here, once: this link makes you the site's owner.\n\n    {link}\n\n"
+        return welcome
 
-    def _address(self) -> str:
-        host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
-        return f"{'https' if settings.HTTPS else 'http'}://{host}:{settings.PORT}"
-
-    def _serve(self) -> None:
+    def _serve(self, welcome: str) -> str:
+        """Serve until told to end. Returns why it could not, else an empty text."""
         # First: importing daphne.server installs Twisted's asyncio reactor.
         from config.server import Server  # isort: skip
 
         from chat.runs.supervisor import supervisor
         from config.asgi import application
 
-        async def on_end() -> None:
-            await supervisor.drain()
-            await asyncio.sleep(0.2)  # the last frames leave
-            await supervisor.stop()
+        def welcomed() -> None:
+            self.stdout.write(welcome, ending="")
+            self.stdout.flush()
 
         interface = settings.HOST.replace(":", r"\:")
         server = Server(
             application,
             endpoints=[f"tcp:port={settings.PORT}:interface={interface}:backlog={BACKLOG}"],
             server_name="parley",
-            on_start=supervisor.start,
-            on_end=on_end,
-            on_second_signal=supervisor.hand_over,
+            life=supervisor,
+            on_ready=welcomed,
         )
         server.run()
-        if server.failure:
-            raise CommandError(server.failure)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Python's teardown would collect tasks that Twisted's reactor still knows, and crash (rc 139).
-        os._exit(0)
+        return server.failure
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without Python's teardown, which would collect tasks that Twisted's reactor
+    still knows, and crash (exit code 139).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _address() -> str:
+    """Where a browser finds Parley: this machine, or the name that the proxy before it has."""
+    if settings.HTTPS:
+        return f"https://{next(iter(settings.ALLOWED_HOSTS), settings.HOST)}"
+    host = "localhost" if settings.HOST in WILDCARDS else settings.HOST
+    return f"http://[{host}]:{settings.PORT}" if ":" in host else f"http://{host}:{settings.PORT}"
 
 
 def _why_no_port(error: OSError) -> str:
