@@ -1,24 +1,23 @@
 """The pages: everything on them is there without JavaScript, which only adds the live stream."""
 
-from typing import Any
+import uuid
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
-from chat import parsing, refusals
-from chat.access import access_conversation
+from chat import actions, paging, parsing, refusals, transcript
+from chat.access import access_conversation, access_message, access_run
 from chat.actions import ABSENT, Ask
 from chat.agent import catalog
 from chat.database import run_db
 from chat.models import Conversation, Message, Process, Run
 from chat.refusals import Refusal
-from chat.runs import lifecycle
 from chat.runs.supervisor import supervisor
-from chat.views import send
+from chat.views import send, stopped
 
 SIDEBAR_LENGTH = 50
 PAGE_LENGTH = 100
@@ -53,9 +52,33 @@ async def _ask_by_form(request: HttpRequest, conversation: str | None) -> HttpRe
             raise
         return await sync_to_async(show)(request, conversation, refusal)
     supervisor.launch(run.pk)
+    return _see(run)
+
+
+def _see(run: Run) -> HttpResponse:
+    """303 to the page of the run's conversation."""
     response = redirect("chat:conversation", run.conversation_id)
     response.status_code = 303
     return response
+
+
+@never_cache
+@require_POST
+async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
+    """Stop the run that a plain form names; then the page, when the run has ended or 5 s later."""
+    run = await run_db(_request_stop, request, conversation)
+    await stopped(run)
+    return _see(run)
+
+
+def _request_stop(request: HttpRequest, conversation: str) -> Run:
+    found = access_conversation(request.user, conversation)
+    fields = parsing.body_of(request)
+    parsing.refuse_unknown(fields, {"run"})
+    run = access_run(request.user, parsing.text_field(fields, "run") or "")
+    if run.conversation_id != found.pk:
+        raise refusals.not_found()
+    return actions.request_stop(run)
 
 
 def _send_form(request: HttpRequest, conversation: str | None) -> Run:
@@ -78,40 +101,41 @@ def _send_form(request: HttpRequest, conversation: str | None) -> Run:
 
 
 def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None = None) -> HttpResponse:
-    """The chat page. With a refusal: what was typed is still there, and a sentence says why."""
+    """The chat page. With a refusal: what was typed is still there, and a sentence says why.
+
+    ``?before=<message>`` shows the messages above it, ``?list=<cursor>`` older conversations.
+    """
     found = access_conversation(request.user, conversation) if conversation else None
-    branch = Message.objects.branch(found.head_id, limit=PAGE_LENGTH) if found else []
-    run = _run_to_show(found)
+    before = request.GET.get("before", "")
+    branch = _branch(found, before)
+    active = found.runs.active().select_related("conversation").first() if found and not before else None
+    listed, more = paging.page_of_conversations(
+        Conversation.objects.visible_to(request.user), request.GET.get("list"), SIDEBAR_LENGTH
+    )
     context = {
         "conversation": found,
-        "conversations": _sidebar(request.user),
-        "messages_shown": branch,
-        "older": bool(branch and branch[0].parent_id),
-        "run": run,
-        "ending": run and not run.is_active and lifecycle.explain(run.status, run.code),
-        "agents": catalog.listed(),
+        "conversations": listed,
+        "more_conversations": more,
+        "turns": transcript.turns(branch, may_ask=not active and not before),
+        "older": branch[0].pk if branch and branch[0].parent_id else None,
+        "is_older": bool(before),
+        "live": transcript.live(active) if active else None,
+        "agents": [] if found else catalog.listed(),
+        # One time each: a form that is sent twice is one message.
+        "client_id": uuid.uuid4(),
+        "again_id": uuid.uuid4(),
         "draft": request.POST.get("query", "") if refusal else "",
         "refusal": refusal,
     }
-    response = render(request, "chat/page.html", context, status=refusal.status if refusal else 200)
-    return response
+    return render(request, "chat/page.html", context, status=refusal.status if refusal else 200)
 
 
-def _run_to_show(found: Conversation | None) -> Run | None:
-    """The run that is being written, or the newest one of the branch's last question."""
+def _branch(found: Conversation | None, before: str) -> list[Message]:
+    """The newest messages of the active branch, or those above ``before``. Raises the 404 refusal."""
     if found is None:
-        return None
-    active = found.runs.active().first()
-    if active or found.head is None:
-        return active
-    if found.head.role == Message.Role.ASSISTANT:
-        return found.head.run
-    return found.head.answers.order_by("-created_at", "-id").first()
-
-
-def _sidebar(user: Any) -> Any:
-    own = Conversation.objects.visible_to(user).only("id", "title", "updated_at")
-    return own.order_by("-updated_at", "-id")[:SIDEBAR_LENGTH]
+        return []
+    end = access_message(found, before).parent_id if before else found.head_id
+    return Message.objects.select_related("run").defer("run__state_after").branch(end, limit=PAGE_LENGTH)
 
 
 @login_not_required

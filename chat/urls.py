@@ -1,6 +1,6 @@
 from django.urls import path
 
-from chat import api, pages, views
+from chat import pages, views
 
 app_name = "chat"
 
@@ -12,7 +12,7 @@ urlpatterns = [
     path("chat/runs/<str:run>/events", views.run_events, name="run_events"),
     path("chat/runs/<str:run>/stop", views.stop_run, name="stop_run"),
     path("chat/<str:conversation>/", pages.conversation, name="conversation"),
-    path("api/v1/", api.urls()),
+    path("chat/<str:conversation>/stop/", pages.stop, name="stop"),
     path("healthz", pages.healthz, name="healthz"),
     path("readyz", pages.readyz, name="readyz"),
 ]

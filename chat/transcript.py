@@ -1,0 +1,138 @@
+"""A branch as a page shows it: each message with its speaker, its steps, and how its run ended."""
+
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+from chat.events import Fold
+from chat.models import Message, Run
+from chat.runs import lifecycle
+
+CUT_OFF = {"max_tokens", "length"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the agent did besides writing: a thought, or a tool call (``tool`` is its name).
+
+    ``args`` and ``outcome`` are JSON as a person reads it, the latter empty while the tool works.
+    """
+
+    text: str = ""
+    tool: str = ""
+    args: str = ""
+    outcome: str = ""
+    failed: bool = False
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Turn:
+    """A message. ``ending`` is the sentence about a run that did not complete, ``again`` says how its
+    prompt can be answered once more: ``regenerate``, ``retry``, or not (empty).
+    """
+
+    message: Message
+    speaker: str
+    steps: list[Step] = field(default_factory=list)
+    ending: str = ""
+    cut_off: bool = False
+    again: str = ""
+
+    @property
+    def prompt(self) -> uuid.UUID | None:
+        is_reply = self.message.role == Message.Role.ASSISTANT
+        return self.message.parent_id if is_reply else self.message.pk
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The reply that is being written, as far as it is stored."""
+
+    run: uuid.UUID
+    speaker: str
+    text: str
+    steps: list[Step]
+
+
+def turns(branch: Sequence[Message], *, may_ask: bool) -> list[Turn]:
+    """The messages of a branch for a page; where ``may_ask``, its last one can be answered again."""
+    shown = [_turn(message) for message in branch]
+    endings = _runs_of_unanswered(branch)
+    for turn in shown:
+        run = endings.get(turn.message.pk) or turn.message.run
+        if run and not run.is_active:
+            turn.ending = lifecycle.explain(run.status, run.code)["detail"] or ""
+            turn.cut_off = run.status == Run.Status.COMPLETED and run.finish in CUT_OFF
+    if shown and may_ask:
+        last = shown[-1]
+        last.again = _again(endings.get(last.message.pk) or last.message.run)
+    return shown
+
+
+def live(run: Run) -> Live:
+    """The active run's reply so far: what any screen has shown of it."""
+    fold = Fold(row.event() for row in lifecycle.log_of(run.pk))
+    return Live(run.pk, spoken(fold.agent or run.conversation.agent), fold.text, _steps(fold.items))
+
+
+def spoken(agent: str) -> str:
+    """An agent's name as a heading: ``chat_assistant`` speaks as "Chat assistant"."""
+    words = agent.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def _turn(message: Message) -> Turn:
+    if message.role == Message.Role.USER:
+        return Turn(message, speaker="")
+    return Turn(message, spoken(message.agent), _steps(message.parts.get("items", [])))
+
+
+def _runs_of_unanswered(branch: Sequence[Message]) -> dict[uuid.UUID, Run]:
+    """The newest run of each prompt that no reply follows."""
+    prompts = [
+        message.pk
+        for message, follower in zip_longest(branch, branch[1:])
+        if message.role == Message.Role.USER and (not follower or follower.role == Message.Role.USER)
+    ]
+    if not prompts:
+        return {}
+    return {run.prompt_id: run for run in Run.objects.filter(prompt__in=prompts).order_by("created_at", "id")}
+
+
+def _again(run: Run | None) -> str:
+    if run is None or run.is_active:
+        return ""
+    if run.status == Run.Status.COMPLETED:
+        return "regenerate"
+    return "retry" if lifecycle.explain(run.status, run.code)["retryable"] else ""
+
+
+def _steps(items: Iterable[dict[str, Any]]) -> list[Step]:
+    steps = []
+    for item in items:
+        if item["type"] == "thought":
+            steps.append(Step(text=item["text"]))
+        elif item["type"] == "tool":
+            steps.append(_tool(item))
+    return steps
+
+
+def _tool(item: dict[str, Any]) -> Step:
+    failed = "error" in item
+    outcome = item["error"] if failed else _readable(item["result"]) if "result" in item else ""
+    elapsed = item.get("elapsed_ms")
+    return Step(
+        tool=item["name"],
+        args=_readable(item.get("args", {})),
+        outcome=outcome,
+        failed=failed,
+        seconds=None if elapsed is None else elapsed / 1000,
+    )
+
+
+def _readable(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
