@@ -1,0 +1,145 @@
+"""``kill -9`` in the middle of a reply: nothing that was shown is lost, nothing stays undone."""
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from django.conf import settings
+
+from tests.gemini import Call, Gemini, Pause, Text
+from tests.live import LiveServer, check_with_oracle, read, read_to_done, read_until
+from tests.sse_client import SseEvent, text_of
+
+KILLS = int(os.environ.get("KILLS", "20"))
+REPLY = [Text(f"word{n} ") for n in range(60)]
+
+
+@pytest.fixture
+def server(tmp_path: Path, gemini: Gemini, live_database: dict[str, str]) -> Iterator[LiveServer]:
+    live = LiveServer(
+        tmp_path,
+        GOOGLE_API_KEY="not-a-key",
+        GOOGLE_GEMINI_BASE_URL=gemini.url,
+        LIMITS="off",
+        **live_database,
+    ).prepare()
+    live.start()
+    yield live
+    gemini.release()
+    if live.process:
+        live.stop()
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_random_moments_of_a_reply(server: LiveServer, gemini: Gemini) -> None:
+    """Twenty kills; after each a restart, and the reader goes on from its last id."""
+    alice = server.member("alice")
+    chance = random.Random(20)
+    transcripts = []
+    for n in range(KILLS):
+        question = f"kill {n}"
+        tool = [[Text("Looking. "), Call("calculate", {"expression": "6*7"})]] if n % 4 == 3 else []
+        slow: list[Text | Pause] = [step for word in REPLY for step in (word, Pause(0.01))]
+        gemini.on(question, *tool, slow)
+        seen: list[SseEvent] = []
+        killer = threading.Timer(chance.uniform(0.0, 0.9), server.kill)
+        killer.start()
+        try:
+            with alice.ask(question, client_id=f"00000000-0000-4000-8000-{n:012d}") as response:
+                read(response, seen)
+        except httpx.TransportError:
+            pass  # killed before the first byte
+        killer.join()
+        server.start()
+        if not seen:  # the answer was lost, so the client sends the same key again
+            with alice.ask(question, client_id=f"00000000-0000-4000-8000-{n:012d}") as response:
+                read(response, seen)
+        read_to_done(alice, seen)
+        transcripts.append(seen)
+    check_with_oracle(server, transcripts)
+    ends = [next(e.name for e in seen if e.name in ENDS) for seen in transcripts]
+    assert set(ends) <= {"run.completed", "run.expired"}
+    assert "run.completed" in ends
+    for seen, end in zip(transcripts, ends, strict=True):
+        if end == "run.completed":
+            assert text_of(seen).endswith("word59 ")
+        assert [e.seq for e in seen] == list(range(1, len(seen) + 1))
+
+
+ENDS = {"run.completed", "run.expired", "run.failed", "run.stopped"}
+
+
+def test_a_restarted_run_begins_with_replace(server: LiveServer, gemini: Gemini) -> None:
+    alice = server.member("alice")
+    gemini.on("slow", [Text("half"), Pause(60), Text(" never")], [Text("whole")])
+    seen: list[SseEvent] = []
+    with alice.ask("slow") as response:
+        read_until("", response, seen)
+    server.kill()
+    server.start()
+    read_to_done(alice, seen)
+    assert [e.name for e in seen] == ["run.started", "", "replace", "", "run.completed", ""]
+    assert seen[2].json() == {"text": "", "attempt": 2}
+    assert text_of(seen) == "whole"
+    check_with_oracle(server, [seen])
+
+
+def test_a_run_that_called_a_tool_is_not_begun_again(server: LiveServer, gemini: Gemini) -> None:
+    alice = server.member("alice")
+    gemini.on(
+        "act", [Text("I act. "), Call("calculate", {"expression": "6*7"})], [Pause(60), Text("never")]
+    )
+    seen: list[SseEvent] = []
+    with alice.ask("act") as response:
+        read_until("tool.returned", response, seen)
+    server.kill()
+    server.start()
+    read_to_done(alice, seen)
+    end = next(event for event in seen if event.name in ENDS)
+    assert end.name == "run.expired"
+    assert end.json()["code"] == "lost"
+    assert end.json()["retryable"] is True
+    assert text_of(seen) == "I act. "
+    assert gemini.calls_for("act") == 2
+    gemini.on("and then?", [Text("It was 42.")])
+    with alice.ask("and then?", conversation=seen[0].json()["conversation"]) as response:
+        read(response, [])
+    said = [part for content in gemini.requests[-1]["contents"] for part in content["parts"]]
+    assert [part for part in said if "functionResponse" in part], "the model knows what the tool said"
+
+
+def test_the_second_death_of_a_run_is_its_end(server: LiveServer, gemini: Gemini) -> None:
+    alice = server.member("alice")
+    gemini.on("poison", [Text("half"), Pause(60)])
+    seen: list[SseEvent] = []
+    with alice.ask("poison") as response:
+        read_until("", response, seen)
+    for calls in (2, 3):
+        server.kill()
+        server.start()
+        deadline = time.monotonic() + 20
+        while calls == 2 and gemini.calls_for("poison") < calls and time.monotonic() < deadline:
+            time.sleep(0.05)
+    read_to_done(alice, seen)
+    end = next(event for event in seen if event.name in ENDS)
+    assert (end.name, end.json()["code"]) == ("run.failed", "crashed")
+    check_with_oracle(server, [seen])
+
+
+@pytest.mark.skipif(not settings.ON_SQLITE, reason="a file is SQLite's")
+def test_the_database_file_is_whole_after_a_kill(server: LiveServer, gemini: Gemini) -> None:
+    alice = server.member("alice")
+    gemini.on("slow", [step for word in REPLY for step in (word, Pause(0.01))])
+    with alice.ask("slow") as response:
+        for _chunk in response.iter_raw():
+            break
+    server.kill()
+    with sqlite3.connect(server.data_dir / "parley.sqlite3") as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert database.execute("PRAGMA foreign_key_check").fetchall() == []

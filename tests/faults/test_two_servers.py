@@ -1,0 +1,171 @@
+"""Two servers on one PostgreSQL: what one begins, the other can show, stop and take up."""
+
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.gemini import Gemini, Hold, Pause, Text
+from tests.live import LiveServer, Member, check_with_oracle, read, read_to_done, read_until
+from tests.sse_client import SseEvent, text_of
+
+pytestmark = pytest.mark.skipif(settings.ON_SQLITE, reason="a SQLite file has one server, by design")
+
+
+@pytest.fixture
+def servers(
+    tmp_path: Path, gemini: Gemini, live_database: dict[str, str]
+) -> Iterator[tuple[LiveServer, LiveServer]]:
+    env = {"GOOGLE_API_KEY": "x", "GOOGLE_GEMINI_BASE_URL": gemini.url, "LIMITS": "off", **live_database}
+    env["SECRET_KEY"] = "s" * 60  # shared, so that a session is one at both
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one = LiveServer(tmp_path / "one", **env).prepare().start()
+    two = LiveServer(tmp_path / "two", **env).prepare().start()
+    yield one, two
+    gemini.release()
+    for server in (one, two):
+        if server.process:
+            server.kill()
+
+
+def test_a_run_can_be_followed_at_the_other_server(
+    servers: tuple[LiveServer, LiveServer], gemini: Gemini
+) -> None:
+    one, two = servers
+    alice = one.member("alice")
+    gemini.on("slow", [Text("a"), Hold(), *[Text(f" {n}") for n in range(20)]])
+    here: list[SseEvent] = []
+    there: list[SseEvent] = []
+    with alice.ask("slow") as response:
+        read_until("", response, here)
+        with alice.at(two.url).follow(here[0].run) as other:
+            read_until("", other, there)
+        gemini.release()
+    read_to_done(alice.at(two.url), there)
+    read_to_done(alice, here)
+    assert there == here
+    check_with_oracle(one, [here, there])
+
+
+def test_a_run_can_be_stopped_at_the_other_server(
+    servers: tuple[LiveServer, LiveServer], gemini: Gemini
+) -> None:
+    one, two = servers
+    alice = one.member("alice")
+    gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
+    seen: list[SseEvent] = []
+    with alice.ask("slow") as response:
+        read_until("", response, seen)
+        began = time.monotonic()
+        answer = alice.at(two.url).stop(seen[0].run).json()
+        assert time.monotonic() - began < 5
+    assert (answer["status"], answer["text_length"]) == ("stopped", 5)
+    read_to_done(alice, seen)
+    check_with_oracle(one, [seen])
+
+
+def test_what_a_dead_server_had_begun_the_other_one_ends(
+    servers: tuple[LiveServer, LiveServer], gemini: Gemini
+) -> None:
+    one, two = servers
+    alice = one.member("alice")
+    gemini.on("slow", [Text("half"), Pause(60)], [Text("whole")])
+    seen: list[SseEvent] = []
+    with alice.ask("slow") as response:
+        read_until("", response, seen)
+        one.kill()
+    read_to_done(alice.at(two.url), seen)
+    assert text_of(seen) == "whole"
+    assert [event.name for event in seen if event.name] == ["run.started", "replace", "run.completed"]
+    check_with_oracle(two, [seen])
+
+
+def test_a_frozen_server_that_wakes_writes_nothing_more(
+    servers: tuple[LiveServer, LiveServer], gemini: Gemini
+) -> None:
+    one, two = servers
+    alice = one.member("alice")
+    zombie = [step for n in range(200) for step in (Text(f"zombie{n} "), Pause(0.05))]
+    gemini.on("slow", [Text("half "), *zombie], [Text("whole")])
+    seen: list[SseEvent] = []
+    with alice.ask("slow") as response:
+        read_until("", response, seen)
+        assert one.process
+        one.process.send_signal(signal.SIGSTOP)
+        read_to_done(alice.at(two.url), seen)
+        one.process.send_signal(signal.SIGCONT)
+        time.sleep(2)
+    assert text_of(seen) == "whole"
+    check_with_oracle(two, [seen])
+
+
+def test_one_key_at_two_servers_is_one_run(servers: tuple[LiveServer, LiveServer], gemini: Gemini) -> None:
+    one, two = servers
+    alice = one.member("alice")
+    key = str(uuid.uuid4())
+
+    def ask(n: int) -> list[SseEvent]:
+        seen: list[SseEvent] = []
+        with alice.at((one.url, two.url)[n % 2]).ask("once", client_id=key) as response:
+            assert response.status_code == 200
+            read(response, seen)
+        return seen
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(ask, range(20)))
+    assert all(answer == answers[0] for answer in answers)
+    assert gemini.calls_for("once") == 1
+    check_with_oracle(one, answers)
+
+
+def test_two_servers_asked_at_once_for_one_conversation_answer_once(
+    servers: tuple[LiveServer, LiveServer], gemini: Gemini
+) -> None:
+    one, two = servers
+    alice = one.member("alice")
+    first: list[SseEvent] = []
+    with alice.ask("first") as response:
+        read(response, first)
+    conversation = first[0].json()["conversation"]
+    for n in range(10):
+        gemini.on(f"race {n}", [Text("a"), Pause(0.2), Text("b")])
+        ready = threading.Barrier(2)
+
+        def ask(url: str, n: int = n, ready: threading.Barrier = ready) -> int:
+            member: Member = alice.at(url)
+            ready.wait()
+            with member.ask(f"race {n}", conversation=conversation) as response:
+                read(response, [])
+                return int(response.status_code)
+
+        with ThreadPoolExecutor(2) as pool:
+            assert sorted(pool.map(ask, (one.url, two.url))) == [200, 409]
+    check_with_oracle(one, [])
+
+
+def test_a_server_that_is_told_to_end_hands_its_run_over(
+    servers: tuple[LiveServer, LiveServer], gemini: Gemini
+) -> None:
+    one, two = servers
+    alice = one.member("alice")
+    one.stop()
+    one.env["DRAIN_SECONDS"] = "0.5"
+    one.start()
+    gemini.on("slow", [Text("half"), Pause(60)], [Text("whole")])
+    seen: list[SseEvent] = []
+    with alice.ask("slow") as response:
+        read_until("", response, seen)
+        assert one.stop() == 0
+    read_to_done(alice.at(two.url), seen)
+    assert text_of(seen) == "whole"
+    with alice.at(two.url).http.stream("GET", f"/api/v1/runs/{seen[0].run}") as response:
+        response.read()
+        assert response.json()["attempt"] == 1
+    check_with_oracle(two, [seen])

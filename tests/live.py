@@ -1,0 +1,180 @@
+"""The real server in a process of its own, on a free port, in a data folder of its own."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.sse_client import SseEvent, SseParser
+
+ROOT = Path(__file__).resolve().parent.parent
+PASSWORD = "correct horse battery"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class LiveServer:
+    """``manage.py serve`` as somebody runs it. ``env`` is added to a bare environment."""
+
+    def __init__(self, data_dir: Path, *, port: int | None = None, **env: str) -> None:
+        self.data_dir = data_dir
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ.get("HOME", "/tmp"),
+            "DATA_DIR": str(data_dir),
+            "PORT": str(self.port),
+            "HEARTBEAT_SECONDS": "0.3",
+            "DEAD_AFTER_SECONDS": "2",
+            "QUEUED_MAX_SECONDS": "0.5",
+            **env,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def manage(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "manage.py", *words]
+        return subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, check=False)
+
+    def prepare(self) -> "LiveServer":
+        done = self.manage("prepare")
+        assert done.returncode == 0, done.stderr
+        return self
+
+    def start(self) -> "LiveServer":
+        self.log = open(self.data_dir / "server.log", "ab")  # noqa: SIM115  (the server's, until stop)
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "serve"], cwd=ROOT, env=self.env, stdout=self.log, stderr=self.log
+        )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.output()
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                    return self
+            except httpx.TransportError:
+                time.sleep(0.05)
+        raise AssertionError(f"the server did not start:\n{self.output()}")
+
+    def kill(self) -> None:
+        """As a crash does: no signal handler, no finally."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """As a deploy does. Returns the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(90)
+        self.log.close()
+        self.process = None
+        return code
+
+    def output(self) -> str:
+        return (self.data_dir / "server.log").read_text()
+
+    def member(self, name: str) -> "Member":
+        """Somebody who signs up through the page."""
+        return Member(self.url).sign_up(name)
+
+
+class Member:
+    """A person at a real HTTP client."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = httpx.Client(base_url=url, timeout=60)
+
+    def sign_up(self, name: str) -> "Member":
+        page = self.http.get("/accounts/signup/")
+        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
+        assert token, page.text[:500]
+        form = {
+            "username": name,
+            "email": f"{name}@example.org",
+            "password1": PASSWORD,
+            "password2": PASSWORD,
+            "csrfmiddlewaretoken": token[1],
+        }
+        done = self.http.post("/accounts/signup/", data=form, headers={"Referer": self.url})
+        assert done.status_code == 302, done.text[:2000]
+        return self
+
+    def headers(self) -> dict[str, str]:
+        return {"X-CSRFToken": self.http.cookies["csrftoken"]}
+
+    def ask(self, query: str, **fields: Any) -> Any:
+        """The open stream of a question: a context manager with the response."""
+        body = {"query": query, **fields}
+        return self.http.stream("POST", "/chat/stream", json=body, headers=self.headers())
+
+    def stop(self, run: str) -> httpx.Response:
+        return self.http.post(f"/chat/runs/{run}/stop", headers=self.headers())
+
+    def at(self, url: str) -> "Member":
+        """The same person, signed in, at another server of the same installation."""
+        other = Member(url)
+        other.http.cookies.update(self.http.cookies)
+        return other
+
+    def follow(self, run: str, last_id: str = "") -> Any:
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        return self.http.stream("GET", f"/chat/runs/{run}/events", headers=headers)
+
+
+def read(response: httpx.Response, seen: list[SseEvent]) -> None:
+    """Read until the stream ends, or breaks."""
+    parser = SseParser()
+    try:
+        for chunk in response.iter_raw():
+            seen.extend(parser.feed(chunk))
+    except httpx.TransportError:
+        pass  # the server was killed: that is the test
+
+
+def read_until(name: str, response: httpx.Response, seen: list[SseEvent]) -> None:
+    """Read until an event of this name has come; the rest of its chunk is read too."""
+    parser = SseParser()
+    for chunk in response.iter_raw():
+        seen.extend(parser.feed(chunk))
+        if any(event.name == name for event in seen):
+            return
+    raise AssertionError(f"{name!r} did not come: {seen}")
+
+
+def read_to_done(member: Member, seen: list[SseEvent]) -> None:
+    """As a browser does: reconnect with the last id until ``[DONE]``, for 40 s at most."""
+    deadline = time.monotonic() + 40
+    while not (seen and seen[-1].is_done):
+        assert time.monotonic() < deadline, "I2: no end within 30 s"
+        try:
+            with member.follow(seen[0].run, seen[-1].id) as response:
+                if response.status_code == 200:
+                    read(response, seen)
+        except httpx.TransportError:
+            time.sleep(0.1)
+
+
+def check_with_oracle(server: LiveServer, transcripts: list[list[SseEvent]]) -> None:
+    """The oracle, in a process that looks at the server's own database."""
+    plain = [[[event.id, event.name, event.data] for event in seen] for seen in transcripts]
+    path = server.data_dir / "transcripts.json"
+    path.write_text(json.dumps(plain))
+    command = [sys.executable, "-m", "tests.check", str(path)]
+    env = {**server.env, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
