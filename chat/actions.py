@@ -15,7 +15,6 @@ from chat import events, refusals
 from chat.access import access_conversation, access_message, access_prompt
 from chat.models import Conversation, Message, Run, RunEvent
 from chat.parsing import message_text
-from chat.rendering import RENDERER_VERSION, render
 from chat.runs import lifecycle
 
 TITLE_LENGTH = 60
@@ -171,8 +170,6 @@ def _write_prompt(conversation: Conversation, parent: uuid.UUID | None, text: st
         role=Message.Role.USER,
         text=text,
         parts={"v": 1, "items": [{"type": "text", "text": text}]},
-        html=render(text),
-        renderer_version=RENDERER_VERSION,
         created_at=now,
     )
 

@@ -4,22 +4,27 @@ Safe by construction: raw HTML is shown as text, links go through an allow-list,
 links, and no style or id is ever written. nh3 cleans the result once more.
 """
 
+import io
 import re
-from functools import lru_cache
+import time
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
 import nh3
 import pyromark
-from pygments import highlight
 from pygments.formatters import HtmlFormatter
+from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 RENDERER_VERSION = 1
 
-MAX_HIGHLIGHTED = 20_000  # characters; pygments costs about 1 ms a KB
-MAX_QUOTES = 12  # 20,000 nested quotes cost nh3 0.7 s
+MAX_HIGHLIGHTED = 20_000  # characters a block; pygments costs about 1 ms a KB
+# CPU a message: 18 KB of "s{" took the Perl lexer 5.8 s. What is left then is shown without colours.
+HIGHLIGHT_SECONDS = 0.5
+# Quotes and lists inside each other: nh3's time grows with the square, 20,000 lists took it 3.5 s.
+MAX_NESTING = 16
 
 _Options = pyromark.Options
 OPTIONS = (
@@ -27,9 +32,9 @@ OPTIONS = (
 )
 FORMATTER = HtmlFormatter(nowrap=True, classprefix="t-")
 BARE_TAG = re.compile(r"</?(?:br|sub|sup|kbd|mark)\s*/?>", re.IGNORECASE)
-SAFE_URL = re.compile(r"https?://|mailto:|#|/(?![/\\])", re.IGNORECASE)
+# No control characters: a browser reads "/<tab>/host" as "//host".
+SAFE_URL = re.compile(r"(?:https?://|mailto:|#|/(?![/\\]))[^\x00-\x1f\x7f]*\Z", re.IGNORECASE)
 BARE_URL = re.compile(r"\bhttps?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]}*_~|]")
-DEEP_QUOTE = re.compile(rf"^((?:[ \t]*>){{{MAX_QUOTES}}})[ \t>]*", re.MULTILINE)
 
 CLEANER = nh3.Cleaner(
     tags=set(
@@ -59,27 +64,35 @@ TAGS = {
     "Subscript": "sub",
     "TableRow": "tr",
 }
+NESTING = {"BlockQuote", "List", "Item"}
 
 
 def render(text: str) -> str:
     """The HTML of a Markdown text, safe to put into any page."""
-    source = DEEP_QUOTE.sub(r"\1 ", text.replace("\r\n", "\n"))
+    source = text.replace("\r\n", "\n")
     renderer = _Renderer()
     for event in pyromark.events(source, options=OPTIONS, merge_text=True):
         renderer.take(event)
     return CLEANER.clean("".join(renderer.out))
 
 
-@lru_cache(512)
-def _code(source: str, language: str) -> str:
-    if language and len(source) <= MAX_HIGHLIGHTED:
-        try:
-            lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
-        except ClassNotFound:
-            pass  # an unknown language is shown without colours
-        else:
-            return str(highlight(source, lexer, FORMATTER))
-    return escape(source, quote=False)
+class _TooSlow(Exception):
+    """The time for colours is used up."""
+
+
+def _highlighted(source: str, lexer: Lexer, seconds: float) -> str:
+    """The code with its tokens in spans. Raises _TooSlow after ``seconds`` of this thread's CPU."""
+
+    def tokens() -> Iterator[Any]:
+        for token in lexer.get_tokens(source):
+            if time.thread_time() > deadline:
+                raise _TooSlow
+            yield token
+
+    deadline = time.thread_time() + seconds
+    out = io.StringIO()
+    FORMATTER.format(tokens(), out)
+    return out.getvalue()
 
 
 def _link(url: str, title: str = "") -> str:
@@ -110,6 +123,8 @@ class _Renderer:
         self._alignments: list[str] = []
         self._column = 0
         self._cell = "td"
+        self._depth = 0  # of quotes and lists
+        self._seconds = HIGHLIGHT_SECONDS
 
     def take(self, event: Any) -> None:
         kind, value = _named(event)
@@ -122,6 +137,11 @@ class _Renderer:
 
     def _start(self, tag: str, arg: Any) -> None:
         out = self.out.append
+        if tag in NESTING:
+            self._depth += tag != "Item"
+            if self._depth > MAX_NESTING:
+                self._break_line()
+                return
         match tag:
             case "Heading":
                 out(f"<{_heading(arg['level'])}>")
@@ -149,6 +169,10 @@ class _Renderer:
 
     def _end(self, tag: str, arg: Any) -> None:
         out = self.out.append
+        if tag in NESTING:
+            self._depth -= tag != "Item"
+            if self._depth + (tag != "Item") > MAX_NESTING:
+                return
         match tag:
             case "Heading":
                 out(f"</{_heading(arg)}>")
@@ -170,6 +194,10 @@ class _Renderer:
                 out(f"</{self._cell}>")
             case _ if tag in TAGS:
                 out(f"</{TAGS[tag]}>")
+
+    def _break_line(self) -> None:
+        if self.out[-1] != "<br>":
+            self.out.append("<br>")
 
     def _leaf(self, kind: str, value: Any) -> str:
         match kind:
@@ -219,8 +247,21 @@ class _Renderer:
         (language, pieces), self._code = self._code, None
         self.out.append(
             f'<figure class="code"><figcaption>{escape(language or "text")}</figcaption>'
-            f'<pre tabindex="0"><code>{_code("".join(pieces), language)}</code></pre></figure>'
+            f'<pre tabindex="0"><code>{self._coloured("".join(pieces), language)}</code></pre></figure>'
         )
+
+    def _coloured(self, source: str, language: str) -> str:
+        plain = escape(source, quote=False)
+        if not language or len(source) > MAX_HIGHLIGHTED or self._seconds <= 0:
+            return plain
+        began = time.thread_time()
+        try:
+            lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+            return _highlighted(source, lexer, self._seconds)
+        except (ClassNotFound, _TooSlow):
+            return plain
+        finally:
+            self._seconds -= time.thread_time() - began
 
 
 def _heading(level: str) -> str:
