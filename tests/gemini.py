@@ -34,6 +34,7 @@ class Thought:
 class Call:
     name: str
     args: dict[str, Any] = field(default_factory=dict)
+    signature: str = ""  # of the thought behind it, in base64
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ class Gemini:
         self._released = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        future = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop)
+        future = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop
+        )
         self._server = future.result()
         self.port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -198,7 +201,9 @@ class Gemini:
         return [Text((" " if n else "") + word) for n, word in enumerate(words)]
 
     async def _stream(self, writer: asyncio.StreamWriter, steps: Sequence[Step]) -> bool:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         last = len(steps) - 1
         for place, step in enumerate(steps):
             if await self._waited(step):
@@ -277,7 +282,8 @@ def questions_of(body: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _part(step: Text | Thought | Call) -> dict[str, Any]:
     if isinstance(step, Call):
-        return {"functionCall": {"name": step.name, "args": step.args}}
+        signed = {"thoughtSignature": step.signature} if step.signature else {}
+        return {"functionCall": {"name": step.name, "args": step.args}, **signed}
     return {"text": step.text} | ({"thought": True} if isinstance(step, Thought) else {})
 
 
@@ -330,5 +336,7 @@ def _send(
     writer: asyncio.StreamWriter, code: int, body: bytes, headers: dict[str, str] | None = None
 ) -> None:
     extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-    head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+    )
     writer.write(head.encode() + body)

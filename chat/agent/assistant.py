@@ -1,11 +1,11 @@
 """The built-in agent: its instruction, its model by the settings, a few real tools."""
 
-import httpx
 from django.conf import settings
 from google.adk.agents import LlmAgent
 from google.adk.models import BaseLlm, Gemini
 from google.genai import types
 
+from chat.agent import transport
 from chat.agent.demo_model import DemoModel
 from chat.agent.tools import built_in
 
@@ -22,17 +22,13 @@ def model() -> BaseLlm:
     if not has_key():
         return DemoModel(model="demo")
     # One named transport: google-genai takes aiohttp where some other package brings it, which
-    # counts the whole stream against its time-out. Deadlines are execution's.
-    transport = httpx.AsyncClient(
-        timeout=httpx.Timeout(None, connect=10),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=50),
-    )
-    options = types.HttpOptions(httpx_async_client=transport)
-    key = {} if settings.USE_VERTEX else {"api_key": settings.GOOGLE_API_KEY}
+    # counts the whole stream against its time-out.
+    options = types.HttpOptions(httpx_async_client=transport.client())
+    account = {"enterprise": True} if settings.USE_VERTEX else {"api_key": settings.GOOGLE_API_KEY}
     return Gemini(
         model=settings.CHAT_MODEL,
         retry_options=RETRIES,
-        client_kwargs={"http_options": options, **key},
+        client_kwargs={"http_options": options, **account},
     )
 
 

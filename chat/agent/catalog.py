@@ -13,17 +13,18 @@ from google.adk.tools import BaseTool, ToolContext
 
 from chat.agent import assistant
 from chat.agent.session_service import ConversationSessionService
+from chat.events import clean_text
 
 
 class ToolErrors(BasePlugin):
     """A tool that raises becomes an error result that the model sees, not the run's end."""
 
     async def on_tool_error_callback(
-        self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext, error: Exception
+        self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext, error: BaseException
     ) -> dict[str, Any] | None:
         if isinstance(error, asyncio.CancelledError):
             return None
-        return {"error": f"{type(error).__name__}: {error}"}
+        return {"error": clean_text(f"{type(error).__name__}: {error}")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from django.conf import settings
 from django.db.models import Count, Sum
 from django.db.models.functions import Length
 
+from chat.agent.payload import of_question
 from chat.agent.state import deltas_of
 from chat.agent.turn import Turn
 from chat.models import AppState, Message, Run, SessionEvent, UserState
 
-BYTES_PER_TOKEN = 4  # of an event's JSON, roughly
+CHARACTERS_PER_TOKEN = 4  # of an event's JSON, roughly
+NO_STATE = "{}"
 
 
 def load_turn(run: Run, own_payloads: Sequence[str] = ()) -> Turn:
@@ -33,8 +35,7 @@ def load_turn(run: Run, own_payloads: Sequence[str] = ()) -> Turn:
         updated_at=run.conversation.updated_at.timestamp(),
     )
     for payload in own_payloads:
-        turn.own_payloads.append(payload)
-        turn.apply(deltas_of(payload))
+        turn.take(payload, deltas_of(payload))
     return turn
 
 
@@ -44,7 +45,8 @@ def runs_before(end: uuid.UUID | None) -> list[uuid.UUID]:
     For each prompt the run whose reply is on the branch, else its newest ended run; what a
     moderator has hidden is left out.
     """
-    branch = Message.objects.branch(end, limit=settings.CONTEXT_EVENTS)
+    messages = Message.objects.only("id", "role", "parent_id", "run_id", "hidden_at")  # not their texts
+    branch = messages.branch(end, limit=settings.CONTEXT_EVENTS)
     answered = {reply.parent_id: reply for reply in branch if reply.role == Message.Role.ASSISTANT}
     prompts = [message for message in branch if message.role == Message.Role.USER]
     newest = dict(
@@ -65,6 +67,16 @@ def runs_before(end: uuid.UUID | None) -> list[uuid.UUID]:
 
 def payloads_of(runs: Sequence[uuid.UUID]) -> list[str]:
     """The ADK events of these runs, as many of the newest runs as the window holds."""
+    found: dict[uuid.UUID, list[str]] = {run_id: [] for run_id in _within_window(runs)}
+    rows = SessionEvent.objects.filter(run__in=found).order_by("position").values_list("run_id", "payload")
+    for run_id, payload in rows:
+        found[run_id].append(payload)
+    _ask_for_the_silent(found)
+    return [payload for payloads in found.values() for payload in payloads]
+
+
+def _within_window(runs: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """The newest of these runs whose events fit, oldest first; the last one always does."""
     sizes = {
         run_id: (events, size)
         for run_id, events, size in SessionEvent.objects.filter(run__in=runs)
@@ -74,21 +86,36 @@ def payloads_of(runs: Sequence[uuid.UUID]) -> list[str]:
     kept: list[uuid.UUID] = []
     events = size = 0
     for run_id in reversed(runs):
-        more_events, more_size = sizes.get(run_id, (0, 0))
+        more_events, more_size = sizes.get(run_id, (1, 0))
         events, size = events + more_events, size + more_size
-        if kept and (events > settings.CONTEXT_EVENTS or size > settings.CONTEXT_TOKENS * BYTES_PER_TOKEN):
+        too_large = size > settings.CONTEXT_TOKENS * CHARACTERS_PER_TOKEN
+        if kept and (events > settings.CONTEXT_EVENTS or too_large):
             break
         kept.append(run_id)
-    order = {run_id: place for place, run_id in enumerate(reversed(kept))}
-    rows = SessionEvent.objects.filter(run__in=kept).order_by("position").values_list("run_id", "payload")
-    return [payload for run_id, payload in sorted(rows, key=lambda row: order[row[0]])]
+    return kept[::-1]
+
+
+def _ask_for_the_silent(found: dict[uuid.UUID, list[str]]) -> None:
+    """A run that never began (stopped in the queue, say) has no events; its question was asked."""
+    silent = [run_id for run_id, payloads in found.items() if not payloads]
+    if silent:
+        for run in Run.objects.filter(pk__in=silent).select_related("prompt"):
+            asked = run.prompt.created_at.timestamp()
+            found[run.pk].append(of_question(run.prompt.text, f"run-{run.pk}", asked))
 
 
 def state_after(runs: Sequence[uuid.UUID]) -> dict[str, Any]:
-    """The session's state after the last of these runs."""
-    if not runs:
-        return {}
-    stored = Run.objects.values_list("state_after", flat=True).get(pk=runs[-1])
+    """The session's state after the last of these runs.
+
+    No key is ever taken out of a state. So an empty one after another was left by a run that never
+    began, and the one before it counts.
+    """
+    states = Run.objects.filter(pk__in=runs[-1:]).values_list("state_after", flat=True)
+    stored = states.first() or NO_STATE
+    if stored == NO_STATE:
+        left = set(Run.objects.filter(pk__in=runs).exclude(state_after=NO_STATE).values_list("pk", flat=True))
+        last = next((run_id for run_id in reversed(runs) if run_id in left), None)
+        stored = Run.objects.values_list("state_after", flat=True).get(pk=last) if last else NO_STATE
     state: dict[str, Any] = json.loads(stored)
     return state
 

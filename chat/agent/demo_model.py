@@ -11,11 +11,21 @@ from django.conf import settings
 from google.adk.models import BaseLlm, LlmRequest, LlmResponse
 from google.genai import types
 
-TIME_QUESTION = re.compile(r"\btime\b.*\bin\s+([^?.!,\n]+)", re.IGNORECASE)
-SUM_QUESTION = re.compile(r"(?:what is|calculate)\s+([-+*/%().\d\s]*\d[-+*/%().\d\s]*)", re.IGNORECASE)
-BEFORE_QUESTION = re.compile(r"\b(?:did i ask|was my (?:last|previous)|i asked?) .*\b(?:before|question)", re.I)
+TIME_QUESTION = re.compile(r"\btime\b.*\bin\s+([^?.!,;]+)", re.IGNORECASE)
+NOT_A_PLACE = re.compile(r"\s+(?:right now|now|today|currently|at the moment|please)$", re.IGNORECASE)
+SUM_QUESTION = re.compile(
+    r"(?:what(?:'s| is)|how much is|calculate)\s+([-+*/%().\d\s]*\d[-+*/%().\d\s]*)", re.IGNORECASE
+)
+BEFORE_QUESTION = re.compile(
+    r"\b(?:did|have|had)\s+I\s+(?:just\s+)?ask(?:ed)?\b"
+    r"|\bI\s+(?:have\s+)?(?:just\s+)?asked\b"
+    r"|\bmy\s+(?:last|previous|earlier|first|other)\s+(?:questions?|messages?)\b",
+    re.IGNORECASE,
+)
 CODE_QUESTION = re.compile(r"\b(?:code|python|program|function|script)\b", re.IGNORECASE)
 WORD = re.compile(r"\s*\S+\s*$|\s*\S+")
+QUOTED = 300  # characters of a question that are looked at, and said back: each word takes its time
+RECALLED = 10  # questions
 
 INTRODUCTION = (
     "I am Parley's **demo model**: no language model is behind me, and no key is needed. "
@@ -76,18 +86,21 @@ def answer(request: LlmRequest) -> list[types.Part]:
     results = [p.function_response for p in last.parts or [] if p.function_response]
     if results:
         return [types.Part(text=_quote(result)) for result in results]
-    questions = _questions(request)
+    questions = [_short(question) for question in _questions(request)]
     question = questions[-1] if questions else ""
     if call := _call_for(question, request):
         return [_thought("A tool of mine knows this. I call it."), types.Part(function_call=call)]
-    return [_thought("No tool is needed for this. I answer by myself."), types.Part(text=_say(question, questions))]
+    return [
+        _thought("No tool is needed for this. I answer by myself."),
+        types.Part(text=_say(question, questions)),
+    ]
 
 
 def _call_for(question: str, request: LlmRequest) -> types.FunctionCall | None:
     if "current_time" in request.tools_dict and (found := TIME_QUESTION.search(question)):
-        return types.FunctionCall(name="current_time", args={"place": found[1].strip()})
+        return types.FunctionCall(name="current_time", args={"place": NOT_A_PLACE.sub("", found[1]).strip()})
     if "calculate" in request.tools_dict and (found := SUM_QUESTION.search(question)):
-        return types.FunctionCall(name="calculate", args={"expression": found[1].strip()})
+        return types.FunctionCall(name="calculate", args={"expression": found[1].strip(" .")})
     return None
 
 
@@ -105,10 +118,17 @@ def _say(question: str, questions: list[str]) -> str:
         earlier = questions[:-1]
         if not earlier:
             return "This is the first thing that you ask me in this conversation."
-        return "Before this you asked me:\n\n" + "\n".join(f"{n}. {q}" for n, q in enumerate(earlier, 1))
+        recalled = list(enumerate(earlier, 1))[-RECALLED:]
+        return "Before this you asked me:\n\n" + "\n".join(f"{n}. {q}" for n, q in recalled)
     if CODE_QUESTION.search(question):
         return f"{CODE}\n{INTRODUCTION}"
     return f"You said: {question}\n\n{INTRODUCTION}\n\n{SKILLS}"
+
+
+def _short(question: str) -> str:
+    """The question on one line, cut where it is long."""
+    line = " ".join(question.split())
+    return line if len(line) <= QUOTED else line[: QUOTED - 1] + "…"
 
 
 def _questions(request: LlmRequest) -> list[str]:

@@ -6,7 +6,7 @@ from google.adk.events import Event
 from google.genai import types
 
 from chat import events
-from chat.agent.turn import calls_of, parts_of
+from chat.agent.payload import author_of, calls_of, of_event, parts_of
 from chat.events import Fold
 
 INTERRUPTED = {"error": "interrupted"}
@@ -21,7 +21,9 @@ def seal(payloads: Sequence[str], fold: Fold, invocation_id: str) -> list[str]:
     if open_calls:
         parts = [
             types.Part(
-                function_response=types.FunctionResponse(id=call.get("id"), name=call["name"], response=INTERRUPTED)
+                function_response=types.FunctionResponse(
+                    id=call.get("id"), name=call["name"], response=INTERRUPTED
+                )
             )
             for call in open_calls
         ]
@@ -35,7 +37,7 @@ def seal(payloads: Sequence[str], fold: Fold, invocation_id: str) -> list[str]:
 
 def _event(author: str, invocation_id: str, content: types.Content) -> str:
     event = Event(author=author or "model", invocation_id=invocation_id, interrupted=True, content=content)
-    return events.clean_text(event.model_dump_json(exclude_none=True, by_alias=True))
+    return of_event(event)
 
 
 def _open_calls(payloads: Sequence[str]) -> list[dict[str, str]]:
@@ -52,7 +54,7 @@ def _unrecorded(payloads: Sequence[str], shown: str) -> str:
     """What of ``shown`` no stored event says. Events and text go in the same order."""
     for payload in payloads:
         said = "".join(p["text"] for p in parts_of(payload) if p.get("text") and not p.get("thought"))
-        if _is_users(payload) or not said:
+        if author_of(payload) == "user" or not said:
             continue
         said = events.clean_text(said)
         rest = shown.removeprefix(events.SEPARATOR) if not shown.startswith(said) else shown
@@ -61,7 +63,3 @@ def _unrecorded(payloads: Sequence[str], shown: str) -> str:
         elif said.startswith(rest):  # stored whole, shown in part
             return ""
     return shown.removeprefix(events.SEPARATOR)
-
-
-def _is_users(payload: str) -> bool:
-    return bool(Event.model_validate_json(payload).author == "user")

@@ -22,9 +22,9 @@ from chat.agent import catalog, failures
 from chat.agent.turn import Turn
 from chat.events import Event, Usage
 
-ABORTED = "INVOCATION_ABORTED"
 MAX_TOKENS = "MAX_TOKENS"
-NO_CONTENT = "MODEL_RETURNED_NO_CONTENT"
+# Error codes and finish reasons that are no failure of the model's; the first one is an abort's.
+USUAL = {"INVOCATION_ABORTED", "STOP", MAX_TOKENS, "FINISH_REASON_UNSPECIFIED"}
 
 # Reused: without it ADK reads seven environment variables for each fragment (-17 % CPU).
 TELEMETRY = TelemetryConfig()
@@ -160,12 +160,18 @@ class Reply:
         return events.tool_returned(answer.id or "", name, result=result, elapsed_ms=elapsed)
 
     def _failure_of(self, adk_event: AdkEvent) -> failures.AgentFailure | None:
-        if adk_event.partial or not adk_event.error_code or adk_event.error_code == ABORTED:
+        """What the event says of the answer's end. Without streaming, ADK puts the reason why a
+        text breaks off into ``finish_reason`` alone.
+        """
+        reason = adk_event.finish_reason and adk_event.finish_reason.value
+        if adk_event.partial:
             return None
-        if adk_event.error_code == MAX_TOKENS:
-            self.finish = "max_tokens"
+        if reason:
+            self.finish = "max_tokens" if reason == MAX_TOKENS else "stop"
+        code = adk_event.error_code or reason
+        if code is None or code in USUAL:
             return None
-        return failures.of_error_code(str(adk_event.error_code))
+        return failures.of_error_code(code)
 
 
 def text_of(adk_event: AdkEvent, *, thought: bool = False) -> str:
@@ -175,8 +181,6 @@ def text_of(adk_event: AdkEvent, *, thought: bool = False) -> str:
 
 
 def _run_config(streams: bool) -> RunConfig:
-    from django.conf import settings
-
     return RunConfig(
         streaming_mode=StreamingMode.SSE if streams else StreamingMode.NONE,
         max_llm_calls=settings.MODEL_CALLS,

@@ -3,6 +3,7 @@
 Events are appended by runs alone, through the run's own record; outside a run an append is refused.
 """
 
+import asyncio
 import copy
 import json
 import uuid
@@ -20,8 +21,7 @@ from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session, State
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
-from chat import events
-from chat.agent import context
+from chat.agent import context, payload
 from chat.agent.state import scoped
 from chat.agent.turn import Turn
 from chat.database import run_db
@@ -72,13 +72,16 @@ class ConversationSessionService(BaseSessionService):
             if (turn.agent, turn.user_id) != (app_name, user_id):
                 return None
             return _session(turn, config)
-        found = await run_db(_read, app_name, user_id, session_id.strip())
+        with_events = config is None or config.num_recent_events != 0
+        found = await run_db(_read, app_name, user_id, session_id.strip(), with_events)
         return found and _session(found, config)
 
     async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
         """Oldest-updated first, without events; the newest MAX_LISTED."""
         turns = await run_db(_list, app_name, user_id)
-        return ListSessionsResponse(sessions=[_session(turn, GetSessionConfig(num_recent_events=0)) for turn in turns])
+        return ListSessionsResponse(
+            sessions=[_session(turn, GetSessionConfig(num_recent_events=0)) for turn in turns]
+        )
 
     async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
         await run_db(_delete, app_name, user_id, session_id.strip())
@@ -99,17 +102,22 @@ class ConversationSessionService(BaseSessionService):
             raise SessionNotFoundError(f"No run is writing to session {session.id}.")
         if session._storage_update_marker != _marker(turn):
             raise StaleSessionError("The session was changed since it was loaded.")
+        delta = scoped(event.actions.state_delta if event.actions else None)
+        stored = payload.of_event(event, delta)
         turn.revision += 1  # before the first await: of two appends at once one is stale
-        marker = _marker(turn)
+        try:
+            await turn.record(stored)
+        except asyncio.CancelledError:
+            turn.take(stored, delta)  # the record has it: it is stored all the same
+            raise
+        except Exception:
+            turn.revision -= 1
+            raise
+        turn.take(stored, delta)
+        turn.updated_at = event.timestamp
         self._apply_temp_state(session, event)
         event = self._trim_temp_delta_state(event)
-        delta = scoped(event.actions.state_delta if event.actions else None)
-        payload = _payload(event, delta)
-        await turn.record(payload)
-        turn.own_payloads.append(payload)
-        turn.apply(delta)
-        turn.updated_at = event.timestamp
-        session._storage_update_marker = marker
+        session._storage_update_marker = _marker(turn)
         session.last_update_time = event.timestamp
         return self._commit_event_to_session(session, event)
 
@@ -118,42 +126,34 @@ def _marker(turn: Turn) -> str:
     return f"{turn.run_id}:{turn.revision}"
 
 
-def _payload(event: Event, delta: dict[str, dict[str, Any]]) -> str:
-    """The event as JSON text, whole; its state delta with what JSON can hold."""
-    safe = {
-        **delta["session"],
-        **{State.USER_PREFIX + key: value for key, value in delta["user"].items()},
-        **{State.APP_PREFIX + key: value for key, value in delta["app"].items()},
-    }
-    actions = event.actions and event.actions.model_copy(update={"state_delta": safe})
-    stored = event.model_copy(update={"actions": actions})
-    return events.clean_text(stored.model_dump_json(exclude_none=True, by_alias=True))
-
-
 def _session(turn: Turn, config: GetSessionConfig | None) -> Session:
-    stored: list[str] = turn.past + turn.own_payloads
-    recent = config.num_recent_events if config else None
-    since = config.after_timestamp if config else None
-    if recent == 0:
-        stored = []
-    found = [Event.model_validate_json(payload) for payload in stored]
-    if since is not None:
-        found = [event for event in found if event.timestamp >= since]
-    if recent:
-        found = found[-recent:]
-    state = copy.deepcopy(turn.state)
-    state.update({State.APP_PREFIX + key: value for key, value in turn.app_state.items()})
-    state.update({State.USER_PREFIX + key: value for key, value in turn.user_state.items()})
+    state = {
+        **turn.state,
+        **{State.APP_PREFIX + key: value for key, value in turn.app_state.items()},
+        **{State.USER_PREFIX + key: value for key, value in turn.user_state.items()},
+    }
     session = Session(
         id=turn.conversation_id,
         app_name=turn.agent,
         user_id=turn.user_id,
-        state=state,
-        events=found,
+        state=copy.deepcopy(state),
+        events=_events(turn, config or GetSessionConfig()),
         last_update_time=turn.updated_at,
     )
     session._storage_update_marker = _marker(turn)
     return session
+
+
+def _events(turn: Turn, config: GetSessionConfig) -> list[Event]:
+    """The turn's events, decoded (27 µs each): where it can be, only those that are asked for."""
+    recent, since = config.num_recent_events, config.after_timestamp
+    if recent == 0:
+        return []
+    stored = turn.past + turn.own_payloads
+    if since is None:
+        return [Event.model_validate_json(each) for each in stored[-(recent or 0) :]]
+    found = [event for each in stored if (event := Event.model_validate_json(each)).timestamp >= since]
+    return found[-(recent or 0) :]
 
 
 # --- outside a run ------------------------------------------------------------------------------
@@ -170,19 +170,24 @@ def _create(app_name: str, user_id: str, state: dict[str, Any], session_id: str 
     delta = scoped(state)
     if delta["session"]:
         raise ValueError("A conversation begins without state of its own.")
+    with transaction.atomic():
+        conversation = _insert(conversation_id, user_id, app_name)
+        for key, value in sorted(delta["user"].items()):
+            _set(UserState, {"user_id": user_id, "agent": app_name, "key": key}, value)
+        for key, value in sorted(delta["app"].items()):
+            _set(AppState, {"agent": app_name, "key": key}, value)
+        return _session(_past_turn(conversation), None)
+
+
+def _insert(conversation_id: uuid.UUID, user_id: str, app_name: str) -> Conversation:
     now = timezone.now()
     try:
         with transaction.atomic():
-            conversation = Conversation.objects.create(
-                id=conversation_id, owner_id=user_id, agent=app_name, created_at=now, updated_at=now
+            return Conversation.objects.create(
+                id=conversation_id, owner_id=int(user_id), agent=app_name, created_at=now, updated_at=now
             )
-            for key, value in delta["user"].items():
-                _set(UserState, {"user_id": user_id, "agent": app_name, "key": key}, value)
-            for key, value in delta["app"].items():
-                _set(AppState, {"agent": app_name, "key": key}, value)
     except IntegrityError as error:
         raise AlreadyExistsError(f"Session {conversation_id} already exists.") from error
-    return _session(_past_turn(conversation), None)
 
 
 def _set(model: Any, key: dict[str, Any], value: Any) -> None:
@@ -190,7 +195,11 @@ def _set(model: Any, key: dict[str, Any], value: Any) -> None:
 
 
 def _is_user_id(user_id: str) -> bool:
-    return user_id.isascii() and user_id.isdigit() and get_user_model().objects.filter(pk=user_id).exists()
+    return _is_number(user_id) and get_user_model().objects.filter(pk=user_id).exists()
+
+
+def _is_number(user_id: str) -> bool:
+    return user_id.isascii() and user_id.isdigit() and len(user_id) < 19
 
 
 def _find(app_name: str, user_id: str, session_id: str) -> Conversation | None:
@@ -198,21 +207,27 @@ def _find(app_name: str, user_id: str, session_id: str) -> Conversation | None:
         conversation_id = uuid.UUID(session_id)
     except ValueError:
         return None
-    if not (user_id.isascii() and user_id.isdigit()):
+    if not _is_number(user_id):
         return None
     return Conversation.objects.filter(
         pk=conversation_id, owner_id=user_id, agent=app_name, deleted_at=None
     ).first()
 
 
-def _read(app_name: str, user_id: str, session_id: str) -> Turn | None:
+def _read(app_name: str, user_id: str, session_id: str, with_events: bool) -> Turn | None:
     conversation = _find(app_name, user_id, session_id)
-    return conversation and _past_turn(conversation)
+    return conversation and _past_turn(conversation, with_events=with_events)
 
 
-def _past_turn(conversation: Conversation) -> Turn:
+def _past_turn(
+    conversation: Conversation, *, with_events: bool = True, scopes: tuple[dict[str, Any], ...] | None = None
+) -> Turn:
     """A conversation that nobody is answering, as a turn that records nothing."""
     runs = context.runs_before(conversation.head_id)
+    user_state, app_state = scopes or (
+        context.user_state(conversation.owner_id, conversation.agent),
+        context.app_state(conversation.agent),
+    )
     return Turn(
         run_id=conversation.pk,
         conversation_id=str(conversation.pk),
@@ -220,22 +235,29 @@ def _past_turn(conversation: Conversation) -> Turn:
         agent=conversation.agent,
         invocation_id="",
         prompt="",
-        past=context.payloads_of(runs),
+        past=context.payloads_of(runs) if with_events else [],
         state=context.state_after(runs),
-        user_state=context.user_state(conversation.owner_id, conversation.agent),
-        app_state=context.app_state(conversation.agent),
+        user_state=user_state,
+        app_state=app_state,
         updated_at=conversation.updated_at.timestamp(),
         revision=len(runs),
     )
 
 
 def _list(app_name: str, user_id: str | None) -> list[Turn]:
-    if user_id is not None and not (user_id.isascii() and user_id.isdigit()):
+    if user_id is not None and not _is_number(user_id):
         return []
     found = Conversation.objects.filter(agent=app_name, deleted_at=None).order_by("-updated_at", "-id")
     if user_id is not None:
         found = found.filter(owner_id=user_id)
-    return [_past_turn(conversation) for conversation in reversed(found[:MAX_LISTED])]
+    conversations = list(reversed(found[:MAX_LISTED]))
+    app_state = context.app_state(app_name)
+    user_states = {
+        owner: context.user_state(owner, app_name) for owner in {c.owner_id for c in conversations}
+    }
+    return [
+        _past_turn(c, with_events=False, scopes=(user_states[c.owner_id], app_state)) for c in conversations
+    ]
 
 
 def _delete(app_name: str, user_id: str, session_id: str) -> None:

@@ -7,14 +7,18 @@ from google.adk.sessions._session_util import extract_json_safe_state_delta
 
 from chat import events
 
+KEY_LENGTH = 512  # of a key in the shared scopes, which is a column there
+
 
 def scoped(delta: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
     """``delta`` as ``{"app", "user", "session"}``, prefixes stripped, ``temp:`` dropped.
 
     A value that JSON does not hold becomes its ``repr``: it must not lose the event.
     """
-    by_scope = extract_json_safe_state_delta(delta or {})
-    return {scope: _storable(values) for scope, values in by_scope.items()}
+    by_scope: dict[str, dict[str, Any]] = extract_json_safe_state_delta(delta or {})
+    for scope in ("app", "user"):
+        by_scope[scope] = {_column(key): value for key, value in by_scope[scope].items()}
+    return by_scope
 
 
 def deltas_of(payload: str) -> dict[str, dict[str, Any]]:
@@ -23,5 +27,5 @@ def deltas_of(payload: str) -> dict[str, dict[str, Any]]:
     return scoped(actions.get("stateDelta"))
 
 
-def _storable(values: dict[str, Any]) -> dict[str, Any]:
-    return {events.clean_text(key): value for key, value in values.items()}
+def _column(key: str) -> str:
+    return events.clean_text(key)[:KEY_LENGTH]

@@ -2,14 +2,21 @@
 
 import ast
 import asyncio
+import json
+import math
 import operator
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from google.adk.tools import FunctionTool, ToolContext
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from chat.events import clean
 
 OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
@@ -25,14 +32,29 @@ MAX_EXPRESSION = 200  # characters; without powers no result can grow beyond the
 
 
 class TimedTool(FunctionTool):
-    """A function tool that may take TOOL_SECONDS; then the model is told that it did not answer."""
+    """A function tool that may take TOOL_SECONDS; then the model is told that it did not answer.
+
+    Its result is plain JSON: an infinity, half a surrogate or an object of the tool's would end the
+    run, since the model's next request could not be written.
+    """
 
     async def run_async(self, *, args: dict[str, Any], tool_context: ToolContext) -> Any:
         try:
-            async with asyncio.timeout(settings.TOOL_SECONDS):
-                return await super().run_async(args=args, tool_context=tool_context)
+            async with asyncio.timeout(settings.TOOL_SECONDS) as timer:
+                return _plain(await super().run_async(args=args, tool_context=tool_context))
         except TimeoutError:
+            if not timer.expired():  # the tool's own
+                raise
             return {"error": f"{self.name} did not answer within {settings.TOOL_SECONDS:g} s."}
+
+
+def _plain(result: Any) -> Any:
+    try:
+        json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        # ADK's own types (a picture, say) are for ADK to understand.
+        return result if isinstance(result, BaseModel) else clean(to_jsonable_python(result, fallback=repr))
+    return result
 
 
 def current_time(place: str) -> dict[str, Any]:
@@ -57,7 +79,10 @@ def calculate(expression: str) -> dict[str, Any]:
     if len(expression) > MAX_EXPRESSION:
         return {"error": f"The expression is longer than {MAX_EXPRESSION} characters."}
     try:
-        return {"result": _value(ast.parse(expression.strip(), mode="eval").body)}
+        result = _value(ast.parse(expression.strip(), mode="eval").body)
+        if not math.isfinite(result):
+            raise OverflowError("the result is too large")
+        return {"result": result}
     except (SyntaxError, ValueError, ZeroDivisionError, OverflowError) as error:
         return {"error": f"That cannot be calculated: {error}"}
 
@@ -82,10 +107,19 @@ def built_in() -> list[TimedTool]:
 
 def _zone_of(place: str) -> str | None:
     wanted = "_".join(place.split()).casefold()
-    zones = {zone.casefold(): zone for zone in available_timezones()}
-    if wanted in zones:
-        return zones[wanted]
-    return next((zone for name, zone in sorted(zones.items()) if name.rpartition("/")[2] == wanted), None)
+    return _zones().get(wanted) or _cities().get(wanted)
+
+
+@cache
+def _zones() -> dict[str, str]:
+    """Each zone by its name without regard to case; read from the disk once."""
+    return {zone.casefold(): zone for zone in sorted(available_timezones())}
+
+
+@cache
+def _cities() -> dict[str, str]:
+    """Each zone by the city in its name; of two zones that share one, the first."""
+    return {zone.rpartition("/")[2].casefold(): zone for zone in sorted(available_timezones(), reverse=True)}
 
 
 def _value(node: ast.expr) -> int | float:

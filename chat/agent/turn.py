@@ -1,10 +1,11 @@
 """What ADK may know of one run: its past, its state, and where its events go."""
 
-import json
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from chat.agent.payload import calls_of
 
 
 async def _refuse(payload: str) -> None:
@@ -36,8 +37,11 @@ class Turn:
     record: Callable[[str], Awaitable[None]] = _refuse
     revision: int = 0
 
-    def apply(self, delta: dict[str, dict[str, Any]]) -> None:
-        """Take a state delta that is stored: ``dict.update`` in each scope, None is a value."""
+    def take(self, payload: str, delta: dict[str, dict[str, Any]]) -> None:
+        """Count an event that is stored, and its state delta: ``dict.update`` in each scope, None
+        is a value.
+        """
+        self.own_payloads.append(payload)
         self.state.update(delta["session"])
         self.user_state.update(delta["user"])
         self.app_state.update(delta["app"])
@@ -47,14 +51,3 @@ class Turn:
     def has_calls(self) -> bool:
         """Whether a tool may have been called."""
         return any(calls_of(payload) for payload in self.own_payloads)
-
-
-def parts_of(payload: str) -> list[dict[str, Any]]:
-    """The parts of a stored ADK event, as plain JSON."""
-    content = json.loads(payload).get("content") or {}
-    return content.get("parts") or []
-
-
-def calls_of(payload: str) -> list[dict[str, Any]]:
-    """The function calls in a stored ADK event."""
-    return [part["functionCall"] for part in parts_of(payload) if "functionCall" in part]

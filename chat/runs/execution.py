@@ -15,7 +15,7 @@ from chat.agent.failures import AgentFailure
 from chat.agent.interruption import seal
 from chat.agent.reply import Reply
 from chat.agent.turn import Turn
-from chat.database import run_db
+from chat.database import run_db_patiently
 from chat.events import Event, Fold, Row, Usage
 from chat.models import Run
 from chat.runs import audience, lifecycle
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 STOP = "stop"
 HAND_OVER = "hand over"
+# How a run ends by its code; by any other code it has failed.
+ENDS = {"": events.COMPLETED, STOP: events.STOPPED, "lost": events.EXPIRED}
 ABORT_SECONDS = 1.0  # what an agent gets to end by itself before it is cancelled
 
 
@@ -59,31 +61,39 @@ class _Progress:
 
 async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) -> None:
     """Let the agent answer, and end the run. Raises nothing of the agent's."""
-    pen = journal.open(claim, await run_db(_last_seq, claim))
+    pen = journal.open(claim, await run_db_patiently(_last_seq, claim))
+    try:
+        rows = await _execute(claim, run, pen, abort)
+    finally:
+        await pen.put_down()
+        audience.closed_here(claim.run)
+    show(claim, rows)
+
+
+async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] | None:
     waited = (timezone.now() - run.created_at).total_seconds()
     progress = _Progress(Fold(), time.monotonic() - max(0.0, waited))
     progress.fold.agent = run.conversation.agent
-    turn = None
+    turn = reply = None
     try:
-        turn = await run_db(load_turn, run)
+        turn = await run_db_patiently(load_turn, run)
         turn.record = pen.record
         reply = Reply(turn, streams=run.mode == Run.Mode.SSE)
         code, finish = await _answer(reply, progress, pen, abort)
     except Exception:
         log.exception("Run %s failed inside Parley", claim.run)
-        code, finish, reply = "internal", "", None
-    if pen.lost.is_set():
-        await pen.put_down()
-        log.warning("Run %s was taken over by another process", claim.run)
-        return
+        code, finish = "internal", ""
     rest, payloads = await pen.put_down()
+    if pen.lost.is_set():
+        # Another process has it; or the database refused a page, and then it ends with what is stored.
+        log.warning("Run %s may not be written any more", claim.run)
+        return await run_db_patiently(lambda: expire(claim, run, code="internal"))
     if code == HAND_OVER:
         if turn is not None and not turn.has_calls():
-            show(claim, await run_db(lifecycle.hand_over, claim))
-            return
+            return await run_db_patiently(lifecycle.hand_over, claim)
         code = "lost"  # a tool may have acted: not twice
     outcome = _outcome(code, finish, progress, turn, reply.usage if reply else Usage(), payloads)
-    show(claim, await run_db(lifecycle.end, claim, outcome, progress.fold, rest))
+    return await run_db_patiently(lifecycle.end, claim, outcome, progress.fold, rest)
 
 
 def _last_seq(claim: Claim) -> int:
@@ -173,19 +183,12 @@ def _within_limit(event: Event, progress: _Progress) -> Event:
 def _outcome(
     code: str, finish: str, progress: _Progress, turn: Turn | None, usage: Usage, payloads: list[str]
 ) -> Outcome:
-    if not code:
-        kind = events.COMPLETED
-    elif code == STOP:
-        kind, code = events.STOPPED, ""
-    elif code == "lost":
-        kind = events.EXPIRED
-    else:
-        kind = events.FAILED
+    kind = ENDS.get(code, events.FAILED)
     if turn is not None and (kind != events.COMPLETED or finish == "length"):
-        payloads = payloads + seal(turn.own_payloads + payloads, progress.fold, turn.invocation_id)
+        payloads = payloads + seal(turn.own_payloads, progress.fold, turn.invocation_id)
     return Outcome(
         kind,
-        code=code,
+        code="" if code == STOP else code,
         finish=finish,
         usage=usage,
         ttft_ms=progress.ttft_ms,
@@ -198,15 +201,15 @@ def _outcome(
 
 
 def expire(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
-    """End a run whose process died, with what was shown. For a thread; the claim is a take-over's."""
+    """End a run that nobody executes any more with what is stored of it. For a thread."""
     log_rows = lifecycle.log_of(run.pk)
     fold = Fold(row.event() for row in log_rows)
     payloads = list(run.session_events.order_by("position").values_list("payload", flat=True))
-    kind = {"crashed": events.FAILED, "": events.STOPPED}.get(code, events.EXPIRED)
+    kind = ENDS.get(code, events.FAILED)
     waited = timezone.now() - run.created_at
     outcome = Outcome(
         kind,
-        code=code,
+        code="" if code == STOP else code,
         duration_ms=round(waited.total_seconds() * 1000),
         session_events=seal(payloads, fold, run.invocation_id),
         state=load_turn(run, own_payloads=payloads).state,
