@@ -6,12 +6,18 @@ nobody. Here a small executor owns its threads, and each call gives its connecti
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import close_old_connections, connections
+from django.db import InterfaceError, OperationalError, close_old_connections, connections
+
+log = logging.getLogger(__name__)
+
+AWAY = (OperationalError, InterfaceError)  # what Django raises where the database does not answer
+RETRY_SECONDS = 0.25
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +36,19 @@ async def run_db(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
     """
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_executor, lambda: _call(lambda: function(*args, **kwargs)))
+
+
+async def run_db_patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As ``run_db``, tried again while the database is away: for what a run cannot go on without.
+
+    ``function`` must bear being called again after a commit whose answer was lost.
+    """
+    while True:
+        try:
+            return await run_db(function, *args, **kwargs)
+        except AWAY as error:
+            log.warning("%s waits for the database: %s", getattr(function, "__name__", function), error)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def _call(function: Callable[[], T]) -> T:

@@ -11,18 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, transaction
 
 from chat import events
-from chat.database import run_db
+from chat.database import run_db_patiently
 from chat.events import Event, Row
 from chat.models import Run, RunEvent, SessionEvent
 from chat.runs import audience, doorbell
 from chat.runs.lifecycle import Claim
 
 log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 0.25  # between two tries of a batch while the database is away
 
 
 class RunLost(Exception):
@@ -82,7 +80,6 @@ class Pen:
         for done in self.recorded:
             if not done.done():
                 done.set_result(False)
-        audience.closed_here(self.claim.run)
         return rest, payloads
 
     def _merge(self, event: Event) -> bool:
@@ -160,16 +157,10 @@ class Journal:
         return page
 
     async def _commit(self, pages: Sequence[Page]) -> None:
-        while True:
-            try:
-                held = await run_db(write, pages)
-                break
-            except (OperationalError, InterfaceError) as error:
-                log.warning("The journal waits for the database: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
-            except DatabaseError:
-                held = await self._commit_apart(pages)
-                break
+        try:
+            held = await run_db_patiently(write, pages)
+        except DatabaseError:
+            held = await self._commit_apart(pages)
         self.commits += 1
         for page in pages:
             self._finish(page, page.claim in held)
@@ -180,7 +171,7 @@ class Journal:
         held: set[Claim] = set()
         for page in pages:
             try:
-                held |= await run_db(write, [page])
+                held |= await run_db_patiently(write, [page])
             except DatabaseError:
                 log.exception("The journal could not write run %s", page.claim.run)
         return held
@@ -209,7 +200,11 @@ def _pass_on(page: "asyncio.Future[bool]", waiter: "asyncio.Future[bool]") -> No
 
 @transaction.atomic
 def write(pages: Sequence[Page]) -> set[Claim]:
-    """Store the pages of runs that are still held; returns which those were."""
+    """Store the pages of runs that are still held; returns which those were.
+
+    Rows that are there already are left: who holds the epoch alone numbers them, so they are this
+    very page's, of a commit whose answer was lost.
+    """
     epochs = dict(
         Run.objects.select_for_update()
         .filter(pk__in=[page.claim.run for page in pages], status=Run.Status.RUNNING)
@@ -222,13 +217,15 @@ def write(pages: Sequence[Page]) -> set[Claim]:
             RunEvent(run_id=page.claim.run, seq=row.seq, type=row.type, data=row.data)
             for page in kept
             for row in page.rows
-        ]
+        ],
+        ignore_conflicts=True,
     )
     SessionEvent.objects.bulk_create(
         [
             SessionEvent(run_id=page.claim.run, position=position, payload=payload)
             for page in kept
             for position, payload in page.payloads
-        ]
+        ],
+        ignore_conflicts=True,
     )
     return {page.claim for page in kept}

@@ -171,7 +171,7 @@ class Supervisor:
         """Take up what nobody executes: runs queued for too long, and runs of dead processes."""
         for run_id in await run_db(_left_in_queue, everything=settings.ON_SQLITE):
             self.launch(run_id)
-        for run_id, epoch in await run_db(_orphans):
+        for run_id, epoch in await run_db(_orphans, self.id):
             if run_id not in self._runs:
                 await self._adopt(run_id, epoch)
 
@@ -262,8 +262,11 @@ def _left_in_queue(*, everything: bool) -> list[uuid.UUID]:
     return list(queued.values_list("pk", flat=True))
 
 
-def _orphans() -> list[tuple[uuid.UUID, int]]:
-    dead = Q(process=None) | Q(
+def _orphans(process_id: uuid.UUID | None) -> list[tuple[uuid.UUID, int]]:
+    """Running runs whose process is dead; and this process's own: those that it does not execute
+    were given up by an error.
+    """
+    dead = Q(process=None) | Q(process=process_id) | Q(
         process__heartbeat_at__lt=Now() - timedelta(seconds=settings.DEAD_AFTER_SECONDS)
     )
     return list(Run.objects.filter(dead, status=Run.Status.RUNNING).values_list("pk", "epoch"))
@@ -272,7 +275,7 @@ def _orphans() -> list[tuple[uuid.UUID, int]]:
 def _verdict(run: Run) -> str | None:
     """What becomes of a dead process's run: the code it ends with, or None: it begins again."""
     if run.stop_requested_at:
-        return ""
+        return STOP
     if run.attempt > 1:
         return "crashed"
     if run.events.filter(type="tool.called").exists() or _has_calls(run):

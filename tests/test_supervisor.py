@@ -1,0 +1,113 @@
+"""What a process takes up: what was queued for too long, what a dead one left, what an error gave up."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from chat.actions import Ask, send_message
+from chat.models import Process, Run, RunEvent
+from chat.runs import lifecycle
+from chat.runs.supervisor import supervisor
+from tests import oracle
+from tests.client import Client
+from tests.gemini import Gemini, Hold, Text
+from tests.sse_client import text_of
+
+Thread = Callable[..., Any]
+
+
+async def until_ended(in_thread: Thread, run_id: uuid.UUID) -> Run:
+    async with asyncio.timeout(20):
+        while True:
+            run: Run = await in_thread(Run.objects.select_related("reply").get, pk=run_id)
+            if not run.is_active:
+                return run
+            await asyncio.sleep(0.05)
+
+
+def dead_process() -> Process:
+    process = Process.objects.create(host="elsewhere", pid=1, boot_id="b", version="v")
+    Process.objects.filter(pk=process.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
+    return process
+
+
+async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any, in_thread: Thread) -> None:
+    asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
+    run = await until_ended(in_thread, asked.run.pk)
+    assert (run.status, run.reply.text) == ("completed", "You said: hello")
+
+
+async def test_a_dead_processs_run_is_begun_again(parley: Any, alice: Any, in_thread: Thread) -> None:
+    asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
+    dead = await in_thread(dead_process)
+    assert await in_thread(lifecycle.claim, asked.run.pk, dead.pk)
+    run = await until_ended(in_thread, asked.run.pk)
+    assert (run.status, run.attempt, run.reply.text) == ("completed", 2, "You said: hello")
+    await in_thread(oracle.check)
+
+
+async def test_a_dead_processs_run_that_was_to_stop_is_stopped(
+    parley: Any, alice: Any, in_thread: Thread
+) -> None:
+    asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
+    dead = await in_thread(dead_process)
+    await in_thread(lifecycle.claim, asked.run.pk, dead.pk)
+    await in_thread(Run.objects.update, stop_requested_at=timezone.now())
+    run = await until_ended(in_thread, asked.run.pk)
+    assert (run.status, run.code) == ("stopped", "")
+    await in_thread(oracle.check)
+
+
+async def test_a_living_processs_run_is_left_alone(parley: Any, alice: Any, in_thread: Thread) -> None:
+    asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
+    living = await in_thread(Process.objects.create, host="elsewhere", pid=1, boot_id="b", version="v")
+    await in_thread(lifecycle.claim, asked.run.pk, living.pk)
+    await asyncio.sleep(1)
+    assert (await in_thread(Run.objects.get)).status == "running"
+    await in_thread(Process.objects.filter(pk=living.pk).delete)  # and now it has no process at all
+    assert (await until_ended(in_thread, asked.run.pk)).status == "completed"
+
+
+async def test_what_an_error_gave_up_is_taken_up_by_the_same_process(
+    as_alice: Client, gemini: Gemini, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = lifecycle.end, []
+
+    def fails_once(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1:
+            raise RuntimeError("an error of ours")
+        return real(*args)
+
+    monkeypatch.setattr(lifecycle, "end", fails_once)
+    gemini.on("hello", [Text("once ")], [Text("and "), Text("again")])
+    events = await as_alice.ask("hello")
+    assert text_of(events) == "and again"
+    await in_thread(oracle.check, [events])
+
+
+async def test_the_process_registers_anew_where_its_row_was_lost(parley: Any, in_thread: Thread) -> None:
+    await in_thread(Process.objects.all().delete)
+    async with asyncio.timeout(5):
+        while not await in_thread(Process.objects.filter(pk=supervisor.id).exists):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_stop_that_another_process_recorded_is_seen(
+    as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    gemini.on("slow", [Text("shown"), Hold(), Text("never")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        async for event in exchange.events():
+            if not event.name:
+                break
+        await in_thread(Run.objects.update, stop_requested_at=timezone.now())  # and no bell rings
+        await exchange.all_events()
+    run = await in_thread(lambda: Run.objects.select_related("reply").get())
+    assert (run.status, run.reply.text) == ("stopped", "shown")
+    assert await in_thread(RunEvent.objects.filter(type="run.stopped").count) == 1
