@@ -75,9 +75,10 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    # behind it: who is not signed in is sent to the sign-in, also without a token
+    "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -288,6 +289,13 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    # A refused request is an answer, not an incident, a 503 included; a 500 has its own record.
+    "filters": {
+        "incident": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: getattr(record, "status_code", 500) != 503,
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
@@ -298,8 +306,7 @@ LOGGING = {
         # ADK logs each model failure twice with its traceback; ours is logged once, by execution.
         "google_adk": {"level": "CRITICAL"},
         "google_genai": {"level": "ERROR"},
-        # A refused request is an answer, not an incident.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["incident"]},
         "django.security": {"level": "ERROR"},
     },
 }
