@@ -80,7 +80,7 @@ def test_every_route_has_a_policy_and_no_policy_is_stale() -> None:
 
 PATHS = {
     "chat/<str:conversation>/": [("GET", None), ("POST", {"query": "mine now"})],
-    "chat/<str:conversation>/stop/": [("POST", {})],
+    "chat/<str:conversation>/stop/": [("POST", {"run": "{run}"})],
     "chat/runs/<str:run>/events": [("GET", None)],
     "chat/runs/<str:run>/stop": [("POST", {})],
     "api/v1/conversations/<conversation>": [("GET", None), ("PATCH", {"title": "mine"}), ("DELETE", None)],
@@ -108,7 +108,9 @@ def spelled(kind: str, own: str, foreign: str) -> str:
     }[kind]
 
 
-async def send(client: Client, method: str, path: str, body: Any) -> Answer:
+async def send(client: Client, method: str, path: str, body: Any, run: str) -> Answer:
+    if body and "run" in body:
+        body = {"run": run}
     if path.startswith("/chat/") and path.endswith("/") and method == "POST":
         return await client.request(method, path, form=body)
     return await client.request(method, path, json_body=body)
@@ -129,7 +131,7 @@ async def test_what_is_not_yours_is_not_there_byte_for_byte(
         answers = set()
         for kind in WRONG_IDS:
             path = "/" + route.replace(f"<str:{name}>", "{}").replace(f"<{name}>", "{}")
-            answer = await send(as_bob, method, path.format(spelled(kind, his[name], mine[name])), body)
+            answer = await send(as_bob, method, path.format(spelled(kind, his[name], mine[name])), body, mine["run"])
             assert answer.status == 404, (method, kind, answer.body)
             assert b"7f3a" not in answer.body
             answers.add(str(shape(answer)))
@@ -146,7 +148,7 @@ async def test_the_owner_gets_it(as_alice: Client, route: str) -> None:
     name = "conversation" if "conversation" in route else "run"
     for method, body in PATHS[route]:
         path = "/" + route.replace(f"<str:{name}>", mine[name]).replace(f"<{name}>", mine[name])
-        assert (await send(as_alice, method, path, body)).status in {200, 204, 303}
+        assert (await send(as_alice, method, path, body, mine["run"])).status in {200, 204, 303}
 
 
 @pytest.mark.parametrize("field", ["conversation", "parent", "prompt"])
@@ -187,6 +189,13 @@ async def test_a_visitor_gets_nothing(visitor: Client, as_alice: Client, route: 
             assert answer.status in {401, 405}, (method, answer.status)
         elif answer.status == 302:
             assert "login" in answer.headers["location"]
+
+
+async def test_a_visitors_form_leads_to_the_sign_in_also_without_a_csrf_token(visitor: Client) -> None:
+    for csrf in (True, False):
+        answer = await visitor.post("/chat/", form={"query": "x"}, csrf=csrf)
+        assert answer.status == 302
+        assert answer.headers["location"].startswith("/accounts/login/")
 
 
 async def test_a_member_gets_nothing_of_the_admin(as_alice: Client) -> None:
