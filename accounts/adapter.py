@@ -1,8 +1,15 @@
 """Where Parley's accounts differ from allauth's defaults."""
 
 import unicodedata
+from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core.exceptions import ImmediateHttpResponse
+from django.contrib import messages
+from django.db import IntegrityError
+from django.http import HttpRequest
+from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -10,3 +17,17 @@ class AccountAdapter(DefaultAccountAdapter):
         """Names are compared as the database stores them: NFKC, without regard to case."""
         cleaned: str = super().clean_username(unicodedata.normalize("NFKC", username), shallow)
         return cleaned
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
+        """As above; and attempts are counted by the name that is meant, however it is spelled."""
+        if "username" in credentials:
+            credentials["username"] = unicodedata.normalize("NFKC", credentials["username"])
+        return super().authenticate(request, **credentials)
+
+    def save_user(self, request: HttpRequest, user: Any, form: Any, commit: bool = True) -> Any:
+        """Of two sign-ups that race for a name or an address, the later one is told."""
+        try:
+            return super().save_user(request, user, form, commit)
+        except IntegrityError as error:
+            messages.error(request, _("Somebody else was faster: this name or e-mail address is taken."))
+            raise ImmediateHttpResponse(redirect("account_signup")) from error

@@ -1,10 +1,15 @@
-"""Pages about one's account that allauth does not have."""
+"""Pages about one's account that allauth does not have, or not as we need them."""
 
+from contextlib import nullcontext
+
+from allauth.account import views as allauth_views
+from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
@@ -32,3 +37,16 @@ def set_up(request: HttpRequest, token: str) -> HttpResponse:
         login(request, user, backend="allauth.account.auth_backends.AuthenticationBackend")
         return redirect("chat:home")
     return render(request, "accounts/set_up.html", {"form": form}, status=422 if form.errors else 200)
+
+
+def email(request: HttpRequest) -> HttpResponse:
+    """allauth's page of one's e-mail addresses; somebody else's cannot become the main one."""
+    # Not around the other actions: they send letters, and a transaction locks SQLite.
+    changes_user = "action_primary" in request.POST
+    try:
+        with transaction.atomic() if changes_user else nullcontext():
+            answer: HttpResponse = allauth_views.email(request)
+            return answer
+    except IntegrityError:
+        messages.error(request, _("This e-mail address belongs to another account."))
+        return redirect("account_email")

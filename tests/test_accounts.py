@@ -1,0 +1,455 @@
+"""Signing up, in and out; passwords; the one-time link that makes the site's owner."""
+
+import re
+import stat
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.core.cache import cache
+from django.db import IntegrityError, transaction
+from django.test import Client
+from django.urls import reverse
+
+from accounts import owner
+from accounts.models import User
+from tests.conftest import PASSWORD, make_user
+from tests.dom import Element, parse
+
+pytestmark = pytest.mark.django_db
+NEW_PASSWORD = "staple battery horse"
+
+
+@pytest.fixture(autouse=True)
+def fresh_limits() -> Iterator[None]:
+    """allauth counts attempts by address in the cache, and all tests come from one."""
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_token() -> Iterator[None]:
+    owner.forget_token()
+    yield
+    owner.forget_token()
+
+
+def sign_up(client: Client, **fields: str) -> Any:
+    form = {
+        "username": "alice",
+        "email": "alice@example.org",
+        "password1": PASSWORD,
+        "password2": PASSWORD,
+    }
+    return client.post(reverse("account_signup"), form | fields)
+
+
+def sign_in(client: Client, login: str = "alice", password: str = PASSWORD) -> Any:
+    return client.post(reverse("account_login"), {"login": login, "password": password})
+
+
+def is_signed_in(client: Client) -> bool:
+    return bool(client.get("/").status_code == 200)
+
+
+def page(response: Any) -> Element:
+    return parse(response.content.decode())
+
+
+# --- members --------------------------------------------------------------------------------------
+
+
+def test_everybody_may_sign_up_and_is_a_member() -> None:
+    client = Client()
+    response = sign_up(client)
+    assert (response.status_code, response["Location"]) == (302, "/")
+    alice = User.objects.get()
+    assert (alice.username, alice.is_staff, alice.is_superuser) == ("alice", False, False)
+    assert is_signed_in(client)
+
+
+def test_a_form_cannot_make_itself_an_owner() -> None:
+    sign_up(Client(), is_superuser="on", is_staff="on", is_active="", time_zone="x")
+    alice = User.objects.get()
+    assert (alice.is_superuser, alice.is_staff, alice.is_active, alice.time_zone) == (False, False, True, "")
+
+
+@pytest.mark.parametrize("name", ["alice", "ALICE", "ａｌｉｃｅ", "Ａlice"])
+def test_a_name_is_taken_in_any_case_and_width(name: str) -> None:
+    make_user("alice")
+    response = sign_up(Client(), username=name, email="other@example.org")
+    assert "already exists" in page(response).one("ul", id="id_username_error").text
+    assert User.objects.count() == 1
+
+
+def test_a_name_is_stored_in_its_plain_form() -> None:
+    sign_up(Client(), username="Ａｌｉｃｅ")
+    assert User.objects.get().username == "Alice"
+
+
+@pytest.mark.parametrize("email", ["alice@example.org", "ALICE@Example.ORG"])
+def test_an_e_mail_address_is_taken_in_any_case(email: str) -> None:
+    make_user("alice")
+    response = sign_up(Client(), username="bob", email=email)
+    assert response.status_code == 200
+    assert User.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"username": "ALICE", "email": "b@example.org"},
+        {"username": "ａｌｉｃｅ", "email": "b@example.org"},
+        {"username": "bob", "email": "ALICE@EXAMPLE.ORG"},
+    ],
+)
+def test_the_database_itself_forbids_a_second_alice(fields: dict[str, str]) -> None:
+    make_user("alice")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        User.objects.create_user(password=PASSWORD, **fields)
+
+
+def test_an_empty_e_mail_address_may_be_had_twice() -> None:
+    User.objects.create_user("alice", "", PASSWORD)
+    User.objects.create_user("bob", "", PASSWORD)
+    assert User.objects.filter(email="").count() == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"password1": "short", "password2": "short"},
+        {"password1": "password1234", "password2": "password1234"},
+        {"password1": "alice@example.org", "password2": "alice@example.org"},
+        {"password2": "another password"},
+        {"username": "al ice"},
+        {"username": "al\x00ice"},
+        {"username": "x" * 151},
+        {"username": ""},
+        {"email": "nowhere"},
+        {"email": ""},
+    ],
+)
+def test_a_bad_sign_up_makes_nobody(fields: dict[str, str]) -> None:
+    response = sign_up(Client(), **fields)
+    assert response.status_code == 200
+    assert page(response).all("ul", class_="errorlist")
+    assert not User.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_race_for_a_name_one_gets_it_and_the_other_is_told(monkeypatch: Any) -> None:
+    checked = threading.Barrier(2, timeout=20)
+    from accounts.adapter import AccountAdapter
+
+    save = AccountAdapter.save_user
+
+    def save_together(*args: Any, **kwargs: Any) -> Any:
+        checked.wait()
+        return save(*args, **kwargs)
+
+    monkeypatch.setattr(AccountAdapter, "save_user", save_together)
+    answers = at_once(lambda n: sign_up(Client(), email=f"alice{n}@example.org"), 2)
+    assert User.objects.count() == 1
+    assert sorted(answer["Location"] for answer in answers) == ["/", "/accounts/signup/"]
+    loser = next(answer for answer in answers if answer["Location"] != "/")
+    told = page(loser.client.get(loser["Location"])).one("p", class_="notice")
+    assert told.words == "Somebody else was faster: this name or e-mail address is taken."
+
+
+@pytest.mark.parametrize("login", ["alice", "ALICE", "ａｌｉｃｅ", "alice@example.org", "Alice@Example.org"])
+def test_one_signs_in_by_name_or_e_mail_in_any_case(login: str) -> None:
+    make_user("alice")
+    client = Client()
+    response = sign_in(client, login)
+    assert (response.status_code, response["Location"]) == (302, "/")
+    assert is_signed_in(client)
+
+
+@pytest.mark.parametrize(("login", "password"), [("alice", "wrong"), ("nobody", PASSWORD), ("alice", "")])
+def test_a_wrong_password_and_an_unknown_name_are_told_alike(login: str, password: str) -> None:
+    make_user("alice")
+    client = Client()
+    response = sign_in(client, login, password)
+    assert response.status_code == 200
+    assert not is_signed_in(client)
+    if password:
+        assert page(response).one("div", class_="problem").words == (
+            "The username and/or password you specified are not correct."
+        )
+
+
+def test_an_account_that_was_closed_does_not_sign_in() -> None:
+    make_user("alice", is_active=False)
+    client = Client()
+    response = sign_in(client)
+    assert response["Location"] == reverse("account_inactive")
+    assert page(client.get(response["Location"])).one("h1").words == "Account Inactive"
+    assert not is_signed_in(client)
+
+
+def test_guessing_is_slowed_down() -> None:
+    make_user("alice")
+    client = Client()
+    for _ in range(5):
+        sign_in(client, password="wrong")
+    assert "Too many failed login attempts" in page(sign_in(client)).text
+    assert not is_signed_in(client)
+
+
+def test_too_many_sign_ups_from_one_place_are_refused_with_a_page() -> None:
+    client = Client()
+    answers = [sign_up(client, password2="x") for _ in range(21)]
+    assert [answer.status_code for answer in answers] == [200] * 20 + [429]
+    assert page(answers[-1]).one("h1").words == "Too many attempts"
+
+
+def test_signing_in_leads_to_where_one_wanted_to_go() -> None:
+    make_user("alice")
+    client = Client()
+    asked = client.get("/chat/?list=x")
+    assert asked["Location"] == "/accounts/login/?next=/chat/%3Flist%3Dx"
+    form = page(client.get(asked["Location"])).one("form")
+    answer = client.post(form["action"], form.fields() | {"login": "alice", "password": PASSWORD})
+    assert answer["Location"] == "/chat/?list=x"
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example/", "https://evil.example/", "javascript:alert(1)", "/\\evil.example"]
+)
+def test_signing_in_leads_nowhere_else(target: str) -> None:
+    make_user("alice")
+    answer = Client().post(reverse("account_login"), {"login": "alice", "password": PASSWORD, "next": target})
+    assert answer["Location"] == "/"
+
+
+def test_one_signs_out_by_the_button_and_never_by_a_link() -> None:
+    make_user("alice")
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.get(), backend="allauth.account.auth_backends.AuthenticationBackend")
+    client.get(reverse("account_logout"))
+    assert is_signed_in(client)
+    assert client.post(reverse("account_logout")).status_code == 403
+    assert is_signed_in(client)
+    button = page(client.get("/")).one("form", action=reverse("account_logout"))
+    answer = client.post(button["action"], button.fields())
+    assert answer["Location"] == reverse("account_login")
+    assert not is_signed_in(client)
+
+
+def test_a_stale_form_says_so() -> None:
+    answer = Client(enforce_csrf_checks=True).post(reverse("account_login"), {"login": "alice"})
+    assert answer.status_code == 403
+    assert page(answer).one("h1").words == "The page was too old"
+
+
+# --- passwords ------------------------------------------------------------------------------------
+
+
+def change_password(client: Client, old: str = PASSWORD) -> Any:
+    form = {"oldpassword": old, "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    return client.post(reverse("account_change_password"), form)
+
+
+def test_a_changed_password_ends_every_other_session() -> None:
+    make_user("alice")
+    here, elsewhere = Client(), Client()
+    sign_in(here)
+    sign_in(elsewhere)
+    change_password(here)
+    assert is_signed_in(here)
+    assert not is_signed_in(elsewhere)
+    assert sign_in(elsewhere).status_code == 200
+    assert sign_in(elsewhere, password=NEW_PASSWORD).status_code == 302
+
+
+def test_a_password_is_not_changed_without_the_old_one() -> None:
+    alice = make_user("alice")
+    client = Client()
+    sign_in(client)
+    response = change_password(client, old="wrong")
+    assert page(response).one("ul", id="id_oldpassword_error")
+    alice.refresh_from_db()
+    assert alice.check_password(PASSWORD)
+
+
+def reset_link() -> str:
+    (letter,) = mail.outbox
+    assert letter.to == ["alice@example.org"]
+    found = re.search(r"http://testserver(/accounts/password/reset/key/\S+)", str(letter.body))
+    assert found
+    return found[1]
+
+
+def test_a_forgotten_password_is_set_anew_by_a_link_that_works_once() -> None:
+    make_user("alice")
+    client = Client()
+    answer = client.post(reverse("account_reset_password"), {"email": "Alice@example.org"})
+    assert answer["Location"] == reverse("account_reset_password_done")
+    link = reset_link()
+    step = client.get(link, follow=True)
+    form = page(step).all("form")[0]
+    to = step.request["PATH_INFO"]
+    done = client.post(to, form.fields() | {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD})
+    assert done["Location"] == reverse("account_reset_password_from_key_done")
+    assert sign_in(Client(), password=NEW_PASSWORD).status_code == 302
+    assert sign_in(Client(), password=PASSWORD).status_code == 200
+    assert page(Client().get(link, follow=True)).one("h1").words == "Bad Token"
+
+
+def test_nobody_learns_by_a_reset_who_has_an_account() -> None:
+    make_user("alice")
+    answers = [
+        Client().post(reverse("account_reset_password"), {"email": f"{name}@example.org"}, follow=True)
+        for name in ("alice", "nobody")
+    ]
+    assert answers[0].redirect_chain == answers[1].redirect_chain
+    assert page(answers[0]).one("main").words == page(answers[1]).one("main").words
+
+
+def test_passwords_are_kept_by_argon2() -> None:
+    from config import settings
+
+    assert settings.PASSWORD_HASHERS == ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+
+
+@pytest.mark.parametrize("action", ["action_add", "action_primary", "action_send", "action_remove"])
+def test_a_members_address_cannot_be_taken_over(action: str) -> None:
+    make_user("bob")
+    alice = make_user("alice")
+    client = Client()
+    sign_in(client)
+    client.post(reverse("account_email"), {"email": "bob@example.org", "action_add": ""})
+    response = client.post(reverse("account_email"), {"email": "bob@example.org", action: ""})
+    assert response.status_code in (200, 302)
+    if action == "action_primary":
+        told = page(client.get(reverse("account_email"))).all("p", class_="notice")
+        assert told[-1].words == "This e-mail address belongs to another account."
+    alice.refresh_from_db()
+    assert alice.email == "alice@example.org"
+
+
+# --- the site's owner -----------------------------------------------------------------------------
+
+
+def set_up(client: Client, token: str, **fields: str) -> Any:
+    form = {
+        "username": "olga",
+        "email": "olga@example.org",
+        "password1": PASSWORD,
+        "password2": PASSWORD,
+    }
+    return client.post(reverse("set_up", args=[token]), form | fields)
+
+
+def the_token() -> str:
+    token = owner.setup_token()
+    assert token
+    return token
+
+
+def test_the_set_up_link_makes_the_owner_who_is_signed_in_at_once() -> None:
+    client = Client()
+    token = the_token()
+    assert page(client.get(reverse("set_up", args=[token]))).one("h1").words == "Welcome to Parley"
+    assert set_up(client, token)["Location"] == "/"
+    olga = User.objects.get()
+    assert (olga.username, olga.is_superuser, olga.is_staff) == ("olga", True, True)
+    assert is_signed_in(client)
+    assert client.get(reverse("admin:index")).status_code == 200
+
+
+def test_the_set_up_link_works_once() -> None:
+    token = the_token()
+    set_up(Client(), token)
+    assert Client().get(reverse("set_up", args=[token])).status_code == 404
+    assert set_up(Client(), token, username="eve", email="eve@example.org").status_code == 404
+    assert User.objects.count() == 1
+
+
+@pytest.mark.parametrize("token", ["x", "x" * 43, "é", "..", "%00", " "])
+def test_a_wrong_token_is_no_page_at_all(token: str) -> None:
+    the_token()
+    known = Client().get("/no-such-page/")
+    answer = Client().get(f"/accounts/set-up/{token}/")
+    assert (answer.status_code, answer.content) == (404, known.content)
+    assert set_up(Client(), "wrong").status_code == 404
+    assert not User.objects.exists()
+
+
+def test_the_token_is_for_this_user_of_the_machine_alone_and_gone_afterwards(settings: Any) -> None:
+    token = the_token()
+    file = settings.SETUP_TOKEN_FILE
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert (file.read_text(), len(token)) == (token, 43)
+    set_up(Client(), token)
+    assert not file.exists()
+    assert owner.setup_token() is None
+
+
+def test_the_token_stays_the_same_until_it_is_used() -> None:
+    assert the_token() == the_token()
+
+
+def test_a_bad_set_up_form_makes_nobody_and_keeps_the_link() -> None:
+    make_user("alice")
+    token = the_token()
+    for fields in (
+        {"username": "ALICE"},
+        {"email": "alice@EXAMPLE.org"},
+        {"password1": "short", "password2": "short"},
+        {"password2": "another one"},
+        {"username": ""},
+        {"username": "no spaces"},
+    ):
+        response = set_up(Client(), token, **fields)
+        assert response.status_code == 422
+        assert page(response).all("ul", class_="errorlist"), fields
+    assert User.objects.filter(is_superuser=True).count() == 0
+    assert set_up(Client(), token).status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_race_for_the_set_up_link_one_becomes_the_owner(monkeypatch: Any) -> None:
+    token = the_token()
+    checked = threading.Barrier(2, timeout=20)
+    make = owner.make_owner
+
+    def make_together(user: User) -> None:
+        checked.wait()
+        make(user)
+
+    monkeypatch.setattr(owner, "make_owner", make_together)
+    answers = at_once(lambda n: set_up(Client(), token, username=f"olga{n}", email=f"olga{n}@example.org"), 2)
+    assert sorted(answer.status_code for answer in answers) == [302, 404]
+    assert User.objects.count() == 1
+
+
+def test_the_database_itself_keeps_the_owner_single() -> None:
+    make_user("olga", is_superuser=True)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        make_user("eve", is_superuser=True)
+
+
+def at_once(call: Any, times: int) -> list[Any]:
+    """The answers of calls made together, each on a thread and a connection of its own."""
+    answers: list[Any] = []
+
+    def run(n: int) -> None:
+        from django.db import connections
+
+        try:
+            answers.append(call(n))
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(answers) == times
+    return answers
