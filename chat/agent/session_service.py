@@ -173,7 +173,7 @@ def _create(app_name: str, user_id: str, state: dict[str, Any], session_id: str 
     with transaction.atomic():
         conversation = _insert(conversation_id, user_id, app_name)
         for key, value in sorted(delta["user"].items()):
-            _set(UserState, {"user_id": user_id, "agent": app_name, "key": key}, value)
+            _set(UserState, {"user_id": int(user_id), "agent": app_name, "key": key}, value)
         for key, value in sorted(delta["app"].items()):
             _set(AppState, {"agent": app_name, "key": key}, value)
         return _session(_past_turn(conversation), None)

@@ -15,7 +15,10 @@ def scoped(delta: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
 
     A value that JSON does not hold becomes its ``repr``: it must not lose the event.
     """
-    by_scope: dict[str, dict[str, Any]] = extract_json_safe_state_delta(delta or {})
+    try:
+        by_scope: dict[str, dict[str, Any]] = extract_json_safe_state_delta(delta or {})
+    except UnicodeError:  # half a surrogate in a key
+        by_scope = extract_json_safe_state_delta(events.clean(delta))
     for scope in ("app", "user"):
         by_scope[scope] = {_column(key): value for key, value in by_scope[scope].items()}
     return by_scope

@@ -253,10 +253,22 @@ def _store_session(run: Run, outcome: Outcome) -> None:
         SessionEvent.objects.bulk_create(
             [SessionEvent(run=run, position=position + n, payload=p) for n, p in enumerate(outcome.session_events)]
         )
+    _merge_shared_state(run, outcome)
+
+
+def _merge_shared_state(run: Run, outcome: Outcome) -> None:
+    """By key, in the order of the keys: two runs that end at once wait for, and never on, each other."""
     agent = run.conversation.agent
-    for key, value in outcome.user_state.items():
-        UserState.objects.update_or_create(
-            user_id=run.owner_id, agent=agent, key=key, defaults={"value": json.dumps(value)}
-        )
-    for key, value in outcome.app_state.items():
-        AppState.objects.update_or_create(agent=agent, key=key, defaults={"value": json.dumps(value)})
+    users, apps = sorted(outcome.user_state.items()), sorted(outcome.app_state.items())
+    UserState.objects.bulk_create(
+        [UserState(user_id=run.owner_id, agent=agent, key=k, value=json.dumps(v)) for k, v in users],
+        update_conflicts=True,
+        unique_fields=["user", "agent", "key"],
+        update_fields=["value"],
+    )
+    AppState.objects.bulk_create(
+        [AppState(agent=agent, key=k, value=json.dumps(v)) for k, v in apps],
+        update_conflicts=True,
+        unique_fields=["agent", "key"],
+        update_fields=["value"],
+    )
