@@ -6,9 +6,10 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 
-from chat import refusals
+from chat import parsing, refusals
 from chat.refusals import Refusal
 
 # What programs call: refused in JSON, with a status instead of a redirect.
@@ -38,6 +39,20 @@ class AnswerRefusals:
         if not isinstance(exception, Refusal):
             return None
         return answer(request, exception)
+
+
+class CheckCsrf(CsrfViewMiddleware):
+    """Django's check, which looks for its field in a form: one that cannot be read is refused.
+
+    Otherwise it raises, and raises again in Django's error pages, which check too: a 500 without a page.
+    """
+
+    def process_view(self, request: HttpRequest, callback: Any, args: Any, kwargs: Any) -> Any:
+        try:
+            with parsing.unreadable_is_refused():
+                return super().process_view(request, callback, args, kwargs)
+        except Refusal as refusal:
+            return answer(request, refusal)
 
 
 def answer(request: HttpRequest, refusal: Refusal) -> HttpResponse:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -57,11 +57,13 @@ def body_of(request: HttpRequest) -> dict[str, Any]:
 
 @contextmanager
 def unreadable_is_refused() -> Iterator[None]:
-    """Turns what Django raises of a body that it cannot read into the 413 and 400 refusals."""
+    """Turns what Django raises of a body that it cannot read into the 415, 413 and 400 refusals."""
     try:
         yield
     except RequestDataTooBig as error:
         raise refusals.too_large() from error
+    except BadRequest as error:  # a form in another character set
+        raise refusals.wrong_content_type() from error
     except (MultiPartParserError, SuspiciousOperation, UnreadablePostError) as error:
         raise refusals.malformed("The form could not be read.") from error
 
