@@ -1,0 +1,56 @@
+"""An open stream costs a task and a socket: no thread, no database connection."""
+
+import asyncio
+import os
+import threading
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from tests.client import Client
+from tests.gemini import Gemini, Hold, Text
+
+STREAMS = 50
+
+
+@pytest.fixture
+def without_limits(settings: Any) -> None:
+    settings.LIMITS = False
+
+
+def database_connections() -> int:
+    """How many connections this process has to its database."""
+    if settings.ON_SQLITE:
+        database = Path(settings.DATABASES["default"]["NAME"]).resolve()
+        files = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return sum(name == str(database) for name in files)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        row: tuple[int] = cursor.fetchone()
+        return row[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+async def test_fifty_idle_streams_cost_no_thread_and_no_connection(
+    as_alice: Client, gemini: Gemini, without_limits: None, in_thread: Any
+) -> None:
+    gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
+    async with AsyncExitStack() as stack:
+        asked = await stack.enter_async_context(as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}))
+        run = (await anext(asked.events())).run
+        threads, connections = threading.active_count(), await in_thread(database_connections)
+        opened = []
+        for _ in range(STREAMS):
+            stream = await stack.enter_async_context(as_alice.open("GET", f"/chat/runs/{run}/events"))
+            assert (await anext(stream.events())).name == "run.started"
+            opened.append(stream)
+        await asyncio.sleep(0.2)  # the threads of the requests end by themselves
+        assert threading.active_count() - threads <= 3
+        assert await in_thread(database_connections) - connections <= 3
+        gemini.release()
+        for stream in opened:
+            assert (await stream.all_events())[-1].is_done
