@@ -147,7 +147,9 @@ class Gemini:
         self._released = asyncio.Event()
 
     def on(self, question: str, *answers: Sequence[Step]) -> None:
+        """What is answered to ``question`` from now on; its calls are counted anew."""
         self._scripts[question] = list(answers)
+        self._taken[question] = 0
 
     def release(self) -> None:
         """Let every Hold go on, those still to come too."""
