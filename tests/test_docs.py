@@ -1,15 +1,10 @@
 """What the docs name is there, and what is there is in the docs."""
 
 import ast
-import json
-import os
 import re
-import shutil
-import subprocess
 import tomllib
 import uuid
-from collections.abc import Iterator
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +13,24 @@ from django.conf import settings
 from django.core.management import get_commands
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 
-from chat import api, events, sse, urls
-from chat.events import Row
+from chat import api, events, urls
 from chat.runs.lifecycle import SENTENCES
-from tests.live import PASSWORD, ROOT, LiveServer
-
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
-    (ROOT / "docs").rglob("*.md")
+from tests.docs import (
+    ARCHITECTURE,
+    MODULES,
+    PACKAGES,
+    PAGES,
+    SETTINGS,
+    STREAMING,
+    code,
+    first_code,
+    imports,
+    prose,
+    section,
+    table,
 )
-PACKAGES = ("accounts", "chat", "config", "tests")
+from tests.live import ROOT
+
 ENDINGS = (".py", ".md", ".toml", ".in", ".txt", ".html", ".js", ".css")
 CHECK = re.compile(r"chat\.[EW]\d{3}")  # a system check's id
 # Designed and not built. Once one of them answers, the docs that say "not yet" are wrong.
@@ -35,44 +39,6 @@ NOT_YET = {"/ws/", "/metrics"}
 
 def each_page() -> pytest.MarkDecorator:
     return pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-
-
-def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
-    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-
-
-def code(page: Path) -> list[str]:
-    """What stands between backticks."""
-    return re.findall(r"`([^`\n]+)`", prose(page))
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-
-
-def section(page: Path, heading: str) -> str:
-    """The text below a heading, down to the next one of its level or a higher one."""
-    level, text = heading.split(" ")[0], page.read_text()
-    assert f"\n{heading}\n" in text, f"{page} has no {heading!r}"
-    below = text.split(f"\n{heading}\n", 1)[1]
-    return re.split(rf"^#{{1,{len(level)}}} ", below, maxsplit=1, flags=re.MULTILINE)[0]
-
-
-def table(page: Path, heading: str) -> list[list[str]]:
-    """The rows of the table below a heading, cell by cell, without its own heading."""
-    lines = [line for line in section(page, heading).splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
-
-
-def first_code(cell: str) -> str:
-    found = re.search(r"`([^`]+)`", cell)
-    return found[1] if found else ""
-
-
-SETTINGS = ROOT / "docs" / "settings.md"
-STREAMING = ROOT / "docs" / "streaming.md"
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
 # --- files, names, links --------------------------------------------------------------------------
@@ -95,19 +61,6 @@ def is_path(name: str) -> bool:
 def test_every_name_of_ours_resolves(page: Path) -> None:
     wrong = [name for name in code(page) if not resolves(re.sub(r"\(.*\)$", "", name))]
     assert not wrong
-
-
-def modules() -> dict[str, Path]:
-    """Our modules by their dotted names."""
-    found = {}
-    for package in PACKAGES:
-        for path in (ROOT / package).rglob("*.py"):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path
-    return found
-
-
-MODULES = modules()
 
 
 def resolves(name: str) -> bool:
@@ -241,14 +194,6 @@ def test_every_module_of_chat_is_drawn_in_a_layer() -> None:
     drawn_elsewhere = {"chat", "chat.apps", "chat.checks", "chat.runs"}
     lost = [m for m in MODULES if m.startswith("chat") and ".migrations" not in m and layer_of(m) is None]
     assert set(lost) == drawn_elsewhere
-
-
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for name in node.names:
-                full = f"{node.module}.{name.name}"
-                yield full if full in MODULES else node.module
 
 
 def test_only_the_agents_import_google_and_accounts_never_imports_chat() -> None:
@@ -451,107 +396,3 @@ def test_every_decision_says_why() -> None:
         assert re.match(rf"# {page.name[:4]}: .+\n\n20\d\d-\d\d-\d\d\n", text), page.name
         headings = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
         assert headings == ["Context", "Decision", "Rejected", "Evidence"], page.name
-
-
-# --- what the docs tell to type -------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Parley as the README starts it, without a key; alice has signed up."""
-    live = LiveServer(tmp_path_factory.mktemp("docs"), DEMO_DELAY_SECONDS="0.02").prepare()
-    live.start()
-    live.member("alice")
-    yield live
-    live.stop()
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The Python client, as a module."""
-    path = tmp_path_factory.mktemp("client") / "parley_client.py"
-    path.write_text(blocks(STREAMING, "python")[0])
-    spec = spec_from_file_location("parley_client", path)
-    assert spec and spec.loader
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_python_client_asks(server: LiveServer, client: Any) -> None:
-    alice = client.Parley(server.url, "alice", PASSWORD)
-    answer = client.reply(alice.ask(query="What time is it in Lagos?"))
-    assert answer.startswith("In Lagos it is **")
-
-
-def test_the_python_client_ends_a_line_where_it_ends(client: Any) -> None:
-    """A reply may hold characters that other readers of lines take for line ends."""
-    text = "one\u2028two\u2029three\u0085four"
-    sent = sse.frame(uuid.uuid4(), Row(2, events.TEXT, events.encode({"text": text})))
-    assert text.encode() in sent
-    for cut in range(len(sent)):
-        ((_id, name, data),) = client.frames([sent[:cut], sent[cut:]])
-        assert (name, json.loads(data)) == ("text", {"text": text})
-
-
-def test_the_python_client_goes_on_where_the_server_was_killed(server: LiveServer, client: Any) -> None:
-    alice = client.Parley(server.url, "alice", PASSWORD)
-    heard = alice.ask(query="Hello")
-    seen = [next(heard) for _ in range(5)]
-    server.kill()
-    server.start()
-    seen += heard
-    assert ("replace", {"text": "", "attempt": 2}) in seen
-    answer = client.reply(seen)
-    assert answer.startswith("You said: Hello\n\n")
-    assert answer.count("You said") == 1
-
-
-def test_the_python_client_tells_of_a_refusal(server: LiveServer, client: Any) -> None:
-    alice = client.Parley(server.url, "alice", PASSWORD)
-    with pytest.raises(RuntimeError, match="The message is empty"):
-        client.reply(alice.ask(query=" "))
-    with pytest.raises(PermissionError):
-        client.Parley(server.url, "alice", "not her password")
-
-
-# A browser's part: where the page is, and its cookies.
-BROWSER = """
-const cookies = %(cookies)s, address = %(address)s, send = globalThis.fetch;
-globalThis.document = { cookie: `csrftoken=${cookies.csrftoken}` };
-const cookie = Object.entries(cookies).map((pair) => pair.join("=")).join("; ");
-globalThis.fetch = (path, init = {}) =>
-  send(address + path, { ...init, headers: { ...init.headers, cookie } });
-"""
-
-
-def test_the_javascript_client_asks(server: LiveServer, client: Any, tmp_path: Path) -> None:
-    asking, use = blocks(STREAMING, "javascript")
-    alice = client.Parley(server.url, "alice", PASSWORD)
-    browser = BROWSER % {"cookies": json.dumps(dict(alice.http.cookies)), "address": json.dumps(server.url)}
-    script = tmp_path / "client.mjs"
-    script.write_text(f"{browser}\n{asking}\n{use}\nconsole.log(text);")
-    done = subprocess.run([node(), script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("In Lagos it is **")
-
-
-def node() -> str:
-    """Playwright brings one along."""
-    spec = find_spec("playwright")
-    assert spec and spec.origin
-    return str(Path(spec.origin).parent / "driver" / "node")
-
-
-@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl on this machine")
-def test_the_readmes_curl_asks(server: LiveServer, tmp_path: Path) -> None:
-    script = next(block for block in blocks(ROOT / "README.md", "sh") if "curl" in block)
-    assert "PARLEY=http://127.0.0.1:8000" in script
-    script = script.replace("http://127.0.0.1:8000", server.url)
-    env = {"PATH": os.environ["PATH"]}
-    done = subprocess.run(
-        ["sh", "-ec", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "event: tool.called\n" in done.stdout
-    assert done.stdout.endswith("data: [DONE]\n\n")

@@ -1,0 +1,73 @@
+"""The docs as tests read them: their prose, code, tables and blocks; and the modules they talk of."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.live import ROOT
+
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
+    (ROOT / "docs").rglob("*.md")
+)
+SETTINGS = ROOT / "docs" / "settings.md"
+STREAMING = ROOT / "docs" / "streaming.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+PACKAGES = ("accounts", "chat", "config", "tests")
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def code(page: Path) -> list[str]:
+    """What stands between backticks."""
+    return re.findall(r"`([^`\n]+)`", prose(page))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def section(page: Path, heading: str) -> str:
+    """The text below a heading, down to the next one of its level or a higher one."""
+    level, text = heading.split(" ")[0], page.read_text()
+    assert f"\n{heading}\n" in text, f"{page} has no {heading!r}"
+    below = text.split(f"\n{heading}\n", 1)[1]
+    return re.split(rf"^#{{1,{len(level)}}} ", below, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def table(page: Path, heading: str) -> list[list[str]]:
+    """The rows of the table below a heading, cell by cell, without its own heading."""
+    lines = [line for line in section(page, heading).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+def first_code(cell: str) -> str:
+    found = re.search(r"`([^`]+)`", cell)
+    return found[1] if found else ""
+
+
+def modules() -> dict[str, Path]:
+    """Our modules by their dotted names."""
+    found = {}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules that a file imports, deferred imports included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for name in node.names:
+                full = f"{node.module}.{name.name}"
+                yield full if full in MODULES else node.module

@@ -1,0 +1,119 @@
+"""What the docs tell to type, typed: the README's curl and both clients, against a real server."""
+
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat import events, sse
+from chat.events import Row
+from tests.docs import STREAMING, blocks
+from tests.live import PASSWORD, ROOT, LiveServer
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """Parley as the README starts it, without a key; alice has signed up."""
+    live = LiveServer(tmp_path_factory.mktemp("docs"), DEMO_DELAY_SECONDS="0.02").prepare()
+    live.start()
+    live.member("alice")
+    yield live
+    live.stop()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The Python client, as a module."""
+    path = tmp_path_factory.mktemp("client") / "parley_client.py"
+    path.write_text(blocks(STREAMING, "python")[0])
+    spec = spec_from_file_location("parley_client", path)
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_python_client_asks(server: LiveServer, client: Any) -> None:
+    alice = client.Parley(server.url, "alice", PASSWORD)
+    answer = client.reply(alice.ask(query="What time is it in Lagos?"))
+    assert answer.startswith("In Lagos it is **")
+
+
+def test_the_python_client_ends_a_line_where_it_ends(client: Any) -> None:
+    """A reply may hold characters that other readers of lines take for line ends."""
+    text = "one\u2028two\u2029three\u0085four"
+    sent = sse.frame(uuid.uuid4(), Row(2, events.TEXT, events.encode({"text": text})))
+    assert text.encode() in sent
+    for cut in range(len(sent)):
+        ((_id, name, data),) = client.frames([sent[:cut], sent[cut:]])
+        assert (name, json.loads(data)) == ("text", {"text": text})
+
+
+def test_the_python_client_goes_on_where_the_server_was_killed(server: LiveServer, client: Any) -> None:
+    alice = client.Parley(server.url, "alice", PASSWORD)
+    heard = alice.ask(query="Hello")
+    seen = [next(heard) for _ in range(5)]
+    server.kill()
+    server.start()
+    seen += heard
+    assert ("replace", {"text": "", "attempt": 2}) in seen
+    answer = client.reply(seen)
+    assert answer.startswith("You said: Hello\n\n")
+    assert answer.count("You said") == 1
+
+
+def test_the_python_client_tells_of_a_refusal(server: LiveServer, client: Any) -> None:
+    alice = client.Parley(server.url, "alice", PASSWORD)
+    with pytest.raises(RuntimeError, match="The message is empty"):
+        client.reply(alice.ask(query=" "))
+    with pytest.raises(PermissionError):
+        client.Parley(server.url, "alice", "not her password")
+
+
+# A browser's part: where the page is, and its cookies.
+BROWSER = """
+const cookies = %(cookies)s, address = %(address)s, send = globalThis.fetch;
+globalThis.document = { cookie: `csrftoken=${cookies.csrftoken}` };
+const cookie = Object.entries(cookies).map((pair) => pair.join("=")).join("; ");
+globalThis.fetch = (path, init = {}) =>
+  send(address + path, { ...init, headers: { ...init.headers, cookie } });
+"""
+
+
+def test_the_javascript_client_asks(server: LiveServer, client: Any, tmp_path: Path) -> None:
+    asking, use = blocks(STREAMING, "javascript")
+    alice = client.Parley(server.url, "alice", PASSWORD)
+    browser = BROWSER % {"cookies": json.dumps(dict(alice.http.cookies)), "address": json.dumps(server.url)}
+    script = tmp_path / "client.mjs"
+    script.write_text(f"{browser}\n{asking}\n{use}\nconsole.log(text);")
+    done = subprocess.run([node(), script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("In Lagos it is **")
+
+
+def node() -> str:
+    """Playwright brings one along."""
+    spec = find_spec("playwright")
+    assert spec and spec.origin
+    return str(Path(spec.origin).parent / "driver" / "node")
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl on this machine")
+def test_the_readmes_curl_asks(server: LiveServer, tmp_path: Path) -> None:
+    script = next(block for block in blocks(ROOT / "README.md", "sh") if "curl" in block)
+    assert "PARLEY=http://127.0.0.1:8000" in script
+    script = script.replace("http://127.0.0.1:8000", server.url)
+    env = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        ["sh", "-ec", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "event: tool.called\n" in done.stdout
+    assert done.stdout.endswith("data: [DONE]\n\n")
