@@ -1,6 +1,5 @@
 """What a question may name: a conversation, a place in it, an old question, an agent."""
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from tests.gemini import Gemini, questions_of
 from tests.sse_client import text_of
 
 Thread = Callable[..., Any]
+NOBODYS = "0190a5d2-0000-7000-8000-000000000000"
 
 
 async def test_a_second_question_goes_on_from_the_first(as_alice: Client, gemini: Gemini) -> None:
@@ -106,11 +106,11 @@ async def test_the_agent_can_be_named_for_a_new_conversation(as_alice: Client) -
     ("fields", "status"),
     [
         ({"query": "x", "agent": "nobody"}, 422),
-        ({"query": "x", "parent": str(uuid.uuid4())}, 404),
-        ({"query": "x", "conversation": str(uuid.uuid4())}, 404),
-        ({"prompt": str(uuid.uuid4())}, 404),
-        ({"prompt": str(uuid.uuid4()), "query": "x"}, 400),
-        ({"prompt": str(uuid.uuid4()), "parent": None}, 400),
+        ({"query": "x", "parent": NOBODYS}, 404),
+        ({"query": "x", "conversation": NOBODYS}, 404),
+        ({"prompt": NOBODYS}, 404),
+        ({"prompt": NOBODYS, "query": "x"}, 400),
+        ({"prompt": NOBODYS, "parent": None}, 400),
         ({"query": "x", "message": "y"}, 400),
         ({}, 400),
     ],
