@@ -39,8 +39,8 @@ class Reply:
     abort: asyncio.Event = field(default_factory=asyncio.Event)
     finish: str = "stop"
     usage: Usage = field(default_factory=Usage)
-    _shown: str = ""  # the reply's text so far
-    _segment: str = ""  # shown of the model call that is not yet whole
+    _shown: list[str] = field(default_factory=list)  # the reply's text so far, in pieces
+    _segment: list[str] = field(default_factory=list)  # shown of the model call that is not yet whole
     _thinking: bool = False  # a thought of that call was shown
     _new_call: bool = False  # the next text belongs to another model call
     _author: str = ""
@@ -72,7 +72,7 @@ class Reply:
                         failure = self._failure_of(adk_event) or failure
             except Exception as error:
                 raise failures.of_exception(error) from error
-        if failure and not (failure.code == "empty" and self._shown.strip()):
+        if failure and not (failure.code == "empty" and any(piece.strip() for piece in self._shown)):
             raise failure
 
     def _translate(self, adk_event: AdkEvent) -> list[Event]:
@@ -117,10 +117,10 @@ class Reply:
         found = []
         if self._new_call and self._shown:
             found.append(events.text(events.SEPARATOR))
-            self._shown += events.SEPARATOR
+            self._shown.append(events.SEPARATOR)
         self._new_call = False
-        self._segment += text
-        self._shown += text
+        self._segment.append(text)
+        self._shown.append(text)
         return [*found, events.text(text)]
 
     def _whole(self, adk_event: AdkEvent) -> list[Event]:
@@ -132,15 +132,15 @@ class Reply:
         text = text_of(adk_event)
         if text and not self._segment:
             found += self._say(text)
-        elif text != self._segment:
+        elif text != "".join(self._segment):
             found.append(self._correct(text))
-        self._segment, self._thinking, self._new_call = "", False, True
+        self._segment, self._thinking, self._new_call = [], False, True
         return found + self._tools(adk_event)
 
     def _correct(self, text: str) -> Event:
         """The whole differs from what was shown of it (a code executor, a callback): say so."""
-        self._shown = self._shown[: len(self._shown) - len(self._segment)] + text
-        return events.replace(self._shown)
+        self._shown[len(self._shown) - len(self._segment) :] = [text] if text else []
+        return events.replace("".join(self._shown))
 
     def _tools(self, adk_event: AdkEvent) -> list[Event]:
         found = []

@@ -34,18 +34,31 @@ MAX_EXPRESSION = 200  # characters; without powers no result can grow beyond the
 class TimedTool(FunctionTool):
     """A function tool that may take TOOL_SECONDS; then the model is told that it did not answer.
 
-    Its result is plain JSON: an infinity, half a surrogate or an object of the tool's would end the
-    run, since the model's next request could not be written.
+    A tool that does not let itself be cancelled is left to itself: it holds up neither the run nor
+    a stop. Its result is plain JSON: an infinity, half a surrogate or an object of the tool's would
+    end the run, since the model's next request could not be written.
     """
 
     async def run_async(self, *, args: dict[str, Any], tool_context: ToolContext) -> Any:
+        call = asyncio.ensure_future(super().run_async(args=args, tool_context=tool_context))
+        _calls.add(call)
+        call.add_done_callback(_forget)
         try:
-            async with asyncio.timeout(settings.TOOL_SECONDS) as timer:
-                return _plain(await super().run_async(args=args, tool_context=tool_context))
-        except TimeoutError:
-            if not timer.expired():  # the tool's own
-                raise
+            await asyncio.wait([call], timeout=settings.TOOL_SECONDS)
+        finally:
+            call.cancel()
+        if not call.done():
             return {"error": f"{self.name} did not answer within {settings.TOOL_SECONDS:g} s."}
+        return _plain(call.result())
+
+
+_calls: set["asyncio.Future[Any]"] = set()  # asyncio itself holds its tasks weakly
+
+
+def _forget(call: "asyncio.Future[Any]") -> None:
+    _calls.discard(call)
+    if not call.cancelled():
+        call.exception()  # looked at: what a tool says after its time interests nobody
 
 
 def _plain(result: Any) -> Any:
