@@ -131,8 +131,10 @@ class Fold:
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
-        self.items: list[dict[str, Any]] = []
         self.agent = ""
+        # Texts and thoughts are lists of pieces until they are asked for: appending to a string
+        # would copy a long reply once a delta.
+        self._items: list[dict[str, Any]] = []
         self._pieces: list[str] = []
         for event in events:
             self.add(event)
@@ -142,12 +144,20 @@ class Fold:
         return "".join(self._pieces)
 
     @property
-    def tools_called(self) -> bool:
-        return any(item["type"] == "tool" for item in self.items)
+    def shows_something(self) -> bool:
+        return bool(self._items)
 
     @property
-    def shows_something(self) -> bool:
-        return bool(self.items)
+    def says_something(self) -> bool:
+        """Whether the reply's text has anything but white space."""
+        return any(not piece.isspace() for piece in self._pieces if piece)
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        return [
+            {**item, "text": "".join(item["text"])} if isinstance(item.get("text"), list) else dict(item)
+            for item in self._items
+        ]
 
     def parts(self) -> dict[str, Any]:
         """The value of ``Message.parts``."""
@@ -164,24 +174,24 @@ class Fold:
             case "thought":
                 self._extend("thought", data["text"])
             case "tool.called":
-                self.items.append({"type": "tool", "agent": self.agent, **data})
+                self._items.append({"type": "tool", "agent": self.agent, **data})
             case "tool.returned":
                 self._return(data)
             case "replace":
-                self.items.clear()
+                self._items.clear()
                 self._pieces.clear()
                 if data["text"]:
                     self.add(text(data["text"]))
 
     def _extend(self, kind: str, value: str) -> None:
-        last = self.items[-1] if self.items else None
+        last = self._items[-1] if self._items else None
         if last and last["type"] == kind and last["agent"] == self.agent:
-            last["text"] += value
+            last["text"].append(value)
         else:
-            self.items.append({"type": kind, "agent": self.agent, "text": value})
+            self._items.append({"type": kind, "agent": self.agent, "text": [value]})
 
     def _return(self, data: dict[str, Any]) -> None:
-        for item in reversed(self.items):
+        for item in reversed(self._items):
             if item["type"] == "tool" and item["id"] == data["id"]:
                 item.update({key: data[key] for key in ("result", "error", "elapsed_ms") if key in data})
                 return

@@ -56,8 +56,8 @@ async def test_a_dead_processs_run_that_was_to_stop_is_stopped(
 ) -> None:
     asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
     dead = await in_thread(dead_process)
-    await in_thread(lifecycle.claim, asked.run.pk, dead.pk)
     await in_thread(Run.objects.update, stop_requested_at=timezone.now())
+    assert await in_thread(lifecycle.claim, asked.run.pk, dead.pk)
     run = await until_ended(in_thread, asked.run.pk)
     assert (run.status, run.code) == ("stopped", "")
     await in_thread(oracle.check)

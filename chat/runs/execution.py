@@ -151,7 +151,7 @@ async def _pump(reply: Reply, progress: _Progress, pen: Pen) -> tuple[str, str]:
             return failure.code, ""
     if progress.full:
         return "", "length"
-    if not progress.fold.text.strip():
+    if not progress.fold.says_something:
         return "empty", ""
     return "", reply.finish
 
