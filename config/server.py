@@ -131,7 +131,7 @@ class Server(server.Server):
         try:
             await self.life.start()
         except (DatabaseError, InterfaceError) as error:
-            self._fail(f"The database cannot be used: {str(error).strip()}")
+            self._fail(f"The database cannot be used: {' '.join(str(error).split())}")
         except Exception:
             log.exception("Parley could not start")
             self._fail("Parley could not start; the lines above say why.")

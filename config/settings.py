@@ -127,7 +127,8 @@ if ON_SQLITE:
 else:
     DATABASES["default"] |= {
         "OPTIONS": {
-            "pool": {"min_size": 1, "max_size": env.integer("DATABASE_POOL", 10, least=6), "timeout": 10}
+            "pool": {"min_size": 1, "max_size": env.integer("DATABASE_POOL", 10, least=6), "timeout": 10},
+            "connect_timeout": 10,
         },
         "CONN_HEALTH_CHECKS": True,  # else every pooled connection fails once after a restart
     }

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from asgiref.sync import sync_to_async
 
 from tests.client import Client
 from tests.gemini import Gemini
+from tests.live import LiveServer
 
 PASSWORD = "correct horse battery"
 
@@ -26,6 +28,14 @@ def gemini(gemini_server: Gemini) -> Iterator[Gemini]:
     """The model's side of the wire."""
     yield gemini_server
     gemini_server.reset()
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that ``manage.py prepare`` made, to copy: collecting static files takes seconds."""
+    folder = tmp_path_factory.mktemp("prepared")
+    LiveServer(folder).prepare()
+    return folder
 
 
 def make_user(name: str, **fields: Any) -> Any:

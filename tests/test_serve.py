@@ -22,14 +22,6 @@ from tests.sse_client import SseEvent, SseParser, text_of
 Serve = Callable[..., LiveServer]
 
 
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder that ``manage.py prepare`` made: collecting static files takes seconds."""
-    folder = tmp_path_factory.mktemp("prepared")
-    LiveServer(folder).prepare()
-    return folder
-
-
 @pytest.fixture
 def serve(tmp_path: Path, prepared: Path, gemini: Gemini) -> Iterator[Serve]:
     """Start a server whose model is ``gemini``; arguments are settings."""

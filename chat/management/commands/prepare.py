@@ -20,10 +20,12 @@ class Command(BaseCommand):
     requires_system_checks: Sequence[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # One connection needs no pool, which would try for 10 s and log each time.
+        connection.settings_dict["OPTIONS"].pop("pool", None)
         try:
             self._migrate()
         except DatabaseError as error:
-            raise CommandError(f"The database cannot be used: {str(error).strip()}") from error
+            raise CommandError(f"The database cannot be used: {' '.join(str(error).split())}") from error
         _reach_redis()
         try:
             self._collect()

@@ -67,7 +67,7 @@ class Command(BaseCommand):
             token = setup_token()
         except DatabaseError as error:
             raise CommandError(
-                f"The database cannot be used: {str(error).strip()}. `manage.py prepare` brings it up to date."
+                f"The database cannot be used: {' '.join(str(error).split())}. `manage.py prepare` brings it up to date."
             ) from error
         except OSError as error:
             raise CommandError(f"{error.filename} cannot be written: {error.strerror}.") from error
