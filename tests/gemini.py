@@ -129,6 +129,7 @@ class Gemini:
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
 
     async def _end(self) -> None:
         self._server.close()

@@ -1,0 +1,165 @@
+"""A real browser before a real server.
+
+    .venv/bin/pytest -c tests/browser/pytest.ini tests/browser
+
+Each test also fails on an error in the console (a violated Content-Security-Policy is one), on a
+dialog, and on a request to another host.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.gemini import Gemini
+from tests.live import LiveServer, Member
+
+pytest_plugins = ["tests.conftest"]  # above this call's own root
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+expect.set_options(timeout=20_000)
+
+Visit = Callable[..., Page]
+SignUp = Callable[[LiveServer, str], Member]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        reason = f"There is no Chromium at {CHROMIUM}. On Debian: apt install chromium; or set CHROMIUM."
+        if "browser" in os.environ.get("REQUIRE_LEGS", "").split(","):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """Parley with the real Gemini client, whose other side is the tests' own."""
+    server = LiveServer(
+        tmp_path_factory.mktemp("parley"),
+        GOOGLE_API_KEY="not-a-key",
+        GOOGLE_GEMINI_BASE_URL=gemini_server.url,
+        LIMITS="off",
+    )
+    yield server.prepare().start()
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """Parley as it is without a key."""
+    server = LiveServer(tmp_path_factory.mktemp("parley-demo"), DEMO_DELAY_SECONDS="0.01")
+    yield server.prepare().start()
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def sign_up() -> Iterator[SignUp]:
+    """``sign_up(server, name)``: a new member of that server."""
+    with ExitStack() as opened:
+
+        def new_member(server: LiveServer, name: str) -> Member:
+            member = server.member(name)
+            opened.callback(member.http.close)
+            return member
+
+        yield new_member
+
+
+@pytest.fixture(scope="session")
+def alice(server: LiveServer, sign_up: SignUp) -> Member:
+    return sign_up(server, "alice")
+
+
+class Watch:
+    """What went wrong in a context. ``expected`` are patterns of faults that a test provokes."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.faults: list[str] = []
+        self.expected: list[str] = []
+        context.on("console", self._console)
+        context.on("weberror", lambda error: self.faults.append(f"error: {error.error}"))
+        context.on("dialog", self._dialog)
+        context.on("request", lambda request: self._request(request.url, url))
+
+    def _console(self, message: Any) -> None:
+        if message.type in {"error", "warning"}:
+            self.faults.append(f"console: {message.text}")
+
+    def _dialog(self, dialog: Any) -> None:
+        self.faults.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _request(self, asked: str, own: str) -> None:
+        if not asked.startswith((f"{own}/", "data:", "about:")):
+            self.faults.append(f"request: {asked}")
+
+    def unexpected(self) -> list[str]:
+        return [fault for fault in self.faults if not any(re.search(known, fault) for known in self.expected)]
+
+
+@pytest.fixture
+def visit(browser: Browser, gemini: Gemini) -> Iterator[Visit]:
+    """``visit(member)`` opens a browser in which the member is signed in; ``url`` is the server's address
+    where it is not the member's own, or where nobody is signed in.
+    """
+    watches: list[tuple[Watch, BrowserContext]] = []
+
+    def open_page(
+        member: Member | None = None, *, url: str = "", expect_faults: list[str] | None = None, **options: Any
+    ) -> Page:
+        base = url or (member.url if member else "")
+        context = browser.new_context(base_url=base, reduced_motion="reduce", **options)
+        if member:
+            cookies = [(cookie.name, cookie.value) for cookie in member.http.cookies.jar]
+            context.add_cookies(
+                [{"name": name, "value": value or "", "url": base} for name, value in cookies]
+            )
+        watch = Watch(context, base)
+        watch.expected += expect_faults or []
+        watches.append((watch, context))
+        return context.new_page()
+
+    yield open_page
+    faults = []
+    for watch, context in watches:
+        context.close()
+        faults += watch.unexpected()
+    assert faults == []
+
+
+def ask(page: Page, question: str) -> None:
+    page.wait_for_load_state()  # until the scripts are there, Enter is a new line
+    page.get_by_label("Message", exact=True).fill(question)
+    page.keyboard.press("Enter")
+
+
+def settled(page: Page) -> None:
+    """Wait until no answer is written."""
+    expect(page.locator("body")).to_have_attribute("data-state", "idle")
+
+
+def said(page: Page) -> list[str]:
+    """What the messages say, in order, as the person sees it."""
+    return page.locator("article .bubble, article .prose, article .plain").all_inner_texts()
+
+
+def conversation_of(page: Page) -> str:
+    found = re.search(r"/chat/([0-9a-f-]{36})/", page.url)
+    assert found, page.url
+    return found[1]
+
+
+def stored(member: Member, conversation: str) -> list[str]:
+    """The texts of the conversation's messages as the API tells them."""
+    answer = member.http.get(f"/api/v1/conversations/{conversation}").json()
+    return [message["text"] for message in answer["messages"]["items"]]

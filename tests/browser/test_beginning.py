@@ -1,0 +1,61 @@
+"""From the set-up link to the first answer, as somebody does who has just cloned Parley; no key."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit, ask, said, settled
+from tests.live import PASSWORD, LiveServer
+
+
+def sign_up_fields(page: Page, name: str, user_label: str, mail_label: str, *passwords: str) -> None:
+    page.get_by_label(user_label).fill(name)
+    page.get_by_label(mail_label).fill(f"{name}@example.org")
+    for label in passwords:
+        page.get_by_label(label, exact=True).fill(PASSWORD)
+
+
+def test_from_the_set_up_link_to_an_answer_that_remembers(visit: Visit, demo_server: LiveServer) -> None:
+    link = re.search(r"http://\S+/accounts/set-up/\S+", demo_server.output())
+    assert link
+    page = visit(url=demo_server.url, expect_faults=["404"])
+    page.goto(link[0])
+    sign_up_fields(page, "olga", "User name", "E-mail address", "Password", "Password, once more")
+    page.get_by_role("button", name="Begin").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
+    expect(page.get_by_role("link", name="Administration")).to_be_visible()
+
+    ask(page, "What time is it in Lagos?")
+    expect(page.locator("article.assistant .prose")).to_contain_text(re.compile(r"In Lagos it is \d\d:\d\d"))
+    expect(page.locator("article.assistant details")).to_have_count(2)
+    ask(page, "What did I ask before?")
+    expect(page.locator("article.assistant .prose").last).to_contain_text("What time is it in Lagos?")
+    settled(page)
+    assert len(said(page)) == 4
+
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign In")
+    page.get_by_label("Login").fill("OLGA")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign In").click()
+    page.get_by_role("link", name="What time is it in Lagos?").click()
+    expect(page.locator("article")).to_have_count(4)
+    assert page.goto(link[0]).status == 404  # type: ignore[union-attr]
+
+
+def test_a_member_signs_up_and_reloads_in_the_middle(visit: Visit, demo_server: LiveServer) -> None:
+    page = visit(url=demo_server.url)
+    page.goto("/")
+    page.get_by_role("link", name="sign up").click()
+    sign_up_fields(page, "frank", "Username", "Email", "Password", "Password (again)")
+    page.get_by_role("button", name="Sign Up").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
+    expect(page.get_by_role("link", name="Administration")).to_have_count(0)
+    ask(page, "Hello")
+    expect(page.locator("article.live .plain")).to_contain_text("demo")
+    page.reload()
+    settled(page)
+    text = page.locator("article.assistant .prose").inner_text()
+    assert text.count("demo model") == 1
+    assert text.startswith("You said: Hello")
+    assert text.rstrip().endswith("that I know our conversation")
