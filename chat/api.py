@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
-from ninja import Field, NinjaAPI, Schema
+from ninja import Field, NinjaAPI, Schema, Status
 
 from chat import actions, paging, parsing, refusals, requests, shapes
 from chat.access import access_conversation, access_message, access_run
@@ -178,7 +178,7 @@ def delete_conversation(request: HttpRequest, conversation: str) -> Any:
     found = access_conversation(request.user, conversation)
     for run_id in actions.delete_conversation(found):
         supervisor.announce_stop_from_thread(run_id)
-    return 204, None
+    return Status(204, None)
 
 
 @api.get("/runs/{run}", response=RunOut)

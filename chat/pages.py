@@ -1,6 +1,7 @@
 """The pages: everything on them is there without JavaScript, which only adds the live stream."""
 
 import uuid
+from dataclasses import replace
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_not_required
@@ -9,9 +10,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import actions, paging, parsing, refusals, transcript
+from chat import actions, paging, parsing, refusals, requests, transcript
 from chat.access import access_conversation, access_message, access_run
-from chat.actions import ABSENT, Ask
 from chat.agent import catalog
 from chat.database import run_db
 from chat.models import Conversation, Message, Process, Run
@@ -21,7 +21,6 @@ from chat.views import send, stopped
 
 SIDEBAR_LENGTH = 50
 PAGE_LENGTH = 100
-FORM_FIELDS = {"query", "prompt", "agent", "client_id"}
 
 
 @never_cache
@@ -83,21 +82,10 @@ def _request_stop(request: HttpRequest, conversation: str) -> Run:
 
 def _send_form(request: HttpRequest, conversation: str | None) -> Run:
     found = access_conversation(request.user, conversation) if conversation else None
-    fields = parsing.body_of(request)
-    parsing.refuse_unknown(fields, FORM_FIELDS)
-    prompt = parsing.id_field(fields, "prompt")
-    query = parsing.text_field(fields, "query")
-    if not prompt and query is None:
-        raise refusals.malformed("query is missing.")
-    ask = Ask(
-        query=None if prompt else query,
-        prompt=prompt,
-        conversation=found and found.pk,
-        parent=ABSENT,
-        agent=None if found else parsing.text_field(fields, "agent") or None,
-        client_id=parsing.id_field(fields, "client_id"),
-    )
-    return send(request.user, ask).run
+    ask = requests.ask_of(request)
+    if ask.conversation and ask.conversation != (found and found.pk):
+        raise refusals.not_found()
+    return send(request.user, replace(ask, conversation=found and found.pk)).run
 
 
 def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None = None) -> HttpResponse:
