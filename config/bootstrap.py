@@ -126,7 +126,8 @@ def _make_venv() -> None:
         VENV.unlink()
     elif VENV.exists():
         shutil.rmtree(VENV)
-    made = subprocess.run([sys.executable, "-I", "-m", "venv", str(VENV)], capture_output=True, text=True)
+    command = [sys.executable, "-I", "-m", "venv", str(VENV)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
         words = (made.stderr or made.stdout).strip().splitlines() or ["it said nothing"]
         raise SetUpError(f"{VENV} cannot be made: {words[-1]}")
@@ -137,7 +138,7 @@ def _install(lock: str) -> None:
     _say(f"Installing {packages} packages into .venv, once. This takes about a minute.")
     command = [str(PYTHON), "-I", "-m", "pip", "install", "--no-input", "--no-user"]
     command += ["--disable-pip-version-check", "--progress-bar=off", "--retries=2", "--no-compile"]
-    command += ["--only-binary=:all:", "--require-hashes", "-r", str(ROOT / lock)]
+    command += ["--only-binary=:all:", "--no-deps", "--require-hashes", "-r", str(ROOT / lock)]
     with LOG.open("w") as log:
         # close_fds=False: pip inherits the folder's lock
         code = subprocess.run(command, stdout=log, stderr=log, close_fds=False, check=False).returncode

@@ -25,7 +25,9 @@ import httpx
 import pytest
 
 from config import bootstrap
-from tests.live import ROOT, free_port
+from tests.live import ROOT, LiveServer, free_port
+
+pytestmark = pytest.mark.any_database
 
 Done = subprocess.CompletedProcess[str]
 
@@ -58,12 +60,13 @@ def sentence(done: Done) -> str:
 # --- a project of two small packages ----------------------------------------------------------
 
 
-def wheel(folder: Path, name: str, version: str) -> str:
+def wheel(folder: Path, name: str, version: str, *metadata: str) -> str:
     """A package whose module says its version; returns its line in a lock."""
     info = f"{name}-{version}.dist-info"
     files = {
         f"{name}.py": f"VERSION = {version!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        + "".join(f"{line}\n" for line in metadata),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: here\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{path},sha256={_digest(text)},{len(text)}\n" for path, text in files.items())
@@ -102,7 +105,9 @@ class Project:
 
     def set_up(self, target: str = "set-up", **env: str) -> Done:
         """``make set-up``, with the folder of wheels for an index unless ``env`` names another."""
-        index = {} if "PIP_INDEX_URL" in env else {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri()}
+        index = (
+            {} if "PIP_INDEX_URL" in env else {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri()}
+        )
         return make(self.folder, target, **index, **env)
 
     def installed(self, name: str = "alpha") -> str:
@@ -168,6 +173,16 @@ def test_developers_get_their_packages_on_top(ready: Project) -> None:
     assert marker.exists()
     assert ready.set_up(PIP_INDEX_URL="http://127.0.0.1:9/simple").returncode == 0
     assert marker.exists(), "make run after make test needs nothing"
+
+
+def test_the_lock_is_installed_whatever_has_come_out_since(clone: Project) -> None:
+    """A newer release of a package that another one wants with an extra was taken for unpinned."""
+    alpha = wheel(clone.wheels, "alpha", "1.0", "Requires-Dist: gamma[fast]>=1.0")
+    gamma = [wheel(clone.wheels, "gamma", version, "Provides-Extra: fast") for version in ("1.0", "2.0")]
+    (clone.folder / "requirements.txt").write_text(alpha + gamma[0])
+    done = clone.set_up()
+    assert done.returncode == 0, done.stderr
+    assert (clone.installed("alpha"), clone.installed("gamma")) == ("1.0", "1.0")
 
 
 def _without_python(venv: Path) -> None:
@@ -316,7 +331,9 @@ def test_ctrl_c_during_the_set_up_is_one_sentence(clone: Project, index: Index) 
 def test_an_index_that_cannot_be_reached_is_told_soon(clone: Project) -> None:
     began = time.monotonic()
     done = clone.set_up(PIP_INDEX_URL=f"http://127.0.0.1:{free_port()}/simple")
-    assert sentence(done).startswith("The package index cannot be reached. Check the network, or name a mirror")
+    assert sentence(done).startswith(
+        "The package index cannot be reached. Check the network, or name a mirror"
+    )
     assert time.monotonic() - began < 30  # 6 s, half of them to make the environment
     assert not clone.is_trusted()
 
@@ -360,7 +377,12 @@ def test_no_python_at_all(clone: Project, tmp_path: Path) -> None:
         assert found
         (tools / tool).symlink_to(found)
     done = subprocess.run(
-        ["make", "run"], cwd=clone.folder, env={"PATH": str(tools)}, capture_output=True, text=True, check=False
+        ["make", "run"],
+        cwd=clone.folder,
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert sentence(done) == (
         "Parley needs Python 3.11 or newer, and there is no python3. "
@@ -508,9 +530,15 @@ def _is_ready(port: str) -> bool:
         ({"DATABASE_URL": "nonsense"}, "Parley cannot start: DATABASE_URL must be an address that begins"),
         ({"DATABASE_URL": "postgres://h:port/x"}, "Parley cannot start: DATABASE_URL must be an address"),
         ({"DATABASE_URL": "sqlite://"}, "Parley cannot start: DATABASE_URL must name a file"),
-        ({"DATABASE_URL": "sqlite:////nowhere/x"}, "CommandError: The database cannot be used: unable to open"),
+        (
+            {"DATABASE_URL": "sqlite:////nowhere/x"},
+            "CommandError: The database cannot be used: unable to open",
+        ),
         ({"DATABASE_URL": "postgres://u@127.0.0.1:9/x"}, "CommandError: The database cannot be used: "),
-        ({"REDIS_URL": "nonsense"}, "Parley cannot start: REDIS_URL must be an address that begins with redis"),
+        (
+            {"REDIS_URL": "nonsense"},
+            "Parley cannot start: REDIS_URL must be an address that begins with redis",
+        ),
         ({"REDIS_URL": "redis://127.0.0.1:9"}, "CommandError: REDIS_URL: Redis cannot be used: "),
         ({"HOST": "not an address"}, "CommandError: Parley cannot listen on not an address:"),
         ({"HOST": "192.0.2.1"}, "CommandError: Parley cannot listen on 192.0.2.1:"),
@@ -521,15 +549,15 @@ def _is_ready(port: str) -> bool:
     ids=lambda value: " ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
 def test_a_wrong_setting_is_one_sentence(
-    tree: Path, tmp_path: Path, prepared: Path, settings: dict[str, str], words: str
+    tree: Path, tmp_path: Path, settings: dict[str, str], words: str
 ) -> None:
-    shutil.copytree(prepared, tmp_path / "data")
+    LiveServer(tmp_path / "data").prepare()
     env = {"DATA_DIR": str(tmp_path / "data"), "PORT": str(free_port()), **settings}
     assert sentence(make(tree, "run", **env)).startswith(words)
 
 
-def test_a_busy_port_is_one_sentence(tree: Path, tmp_path: Path, prepared: Path, index: Index) -> None:
-    shutil.copytree(prepared, tmp_path / "data")
+def test_a_busy_port_is_one_sentence(tree: Path, tmp_path: Path, index: Index) -> None:
+    LiveServer(tmp_path / "data").prepare()
     port = str(index.server_address[1])
     done = make(tree, "run", DATA_DIR=str(tmp_path / "data"), PORT=port)
     assert sentence(done) == (
