@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
+from chat.agent import assistant, catalog
+from chat.agent.tools import TimedTool
 from tests.client import Client
 from tests.sse_client import SseEvent, terminal_of, text_of
 
@@ -42,12 +46,14 @@ class Said:
 
     @property
     def code(self) -> str | None:
-        return self.data.get("code")
+        code: str | None = self.data.get("code")
+        return code
 
     @property
     def message(self) -> str | None:
         """The id of the reply."""
-        return self.data["message"]
+        message: str | None = self.data["message"]
+        return message
 
     def named(self, name: str) -> list[SseEvent]:
         return [event for event in self.events if event.name == name]
@@ -98,3 +104,9 @@ class Talk:
     async def reply(self) -> dict[str, Any]:
         """The last message of the active branch."""
         return (await self.messages())[-1]
+
+
+async def use_tools(monkeypatch: pytest.MonkeyPatch, *functions: Any) -> None:
+    """Let the agent have these functions as its tools."""
+    monkeypatch.setattr(assistant, "built_in", lambda: [TimedTool(function) for function in functions])
+    await catalog.close()

@@ -14,7 +14,7 @@ from google.adk.tools import ToolContext
 
 from chat import actions
 from chat.actions import Ask
-from chat.agent import assistant, catalog, session_service, tools
+from chat.agent import catalog, session_service
 from chat.agent.context import load_turn
 from chat.models import Conversation, Message, Run
 from chat.runs import lifecycle
@@ -22,7 +22,7 @@ from tests import oracle
 from tests.client import Client
 from tests.gemini import Call, Gemini, Hold, Pause, Status, Text, questions_of
 from tests.sse_client import SseEvent
-from tests.talk import Said, Talk
+from tests.talk import Said, Talk, use_tools
 
 
 def remember(key: str, value: str, tool_context: ToolContext) -> dict[str, Any]:
@@ -44,11 +44,9 @@ async def linger(key: str, tool_context: ToolContext) -> dict[str, Any]:
 
 
 @pytest.fixture
-def talk(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> Talk:
+async def talk(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> Talk:
     """Alice's conversation with an agent whose tools remember and recall."""
-    functions = (remember, recall, linger)
-    monkeypatch.setattr(assistant, "built_in", lambda: [tools.TimedTool(function) for function in functions])
-    catalog.runner_of.cache_clear()
+    await use_tools(monkeypatch, remember, recall, linger)
     return Talk(as_alice)
 
 

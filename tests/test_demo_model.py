@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from chat.agent import assistant, catalog
+from chat.agent.tools import built_in
 from chat.models import Message, Run
 from chat.rendering import render
 from tests import oracle
@@ -19,11 +20,11 @@ from tests.talk import Talk
 
 
 @pytest.fixture
-def talk(settings: Any, as_alice: Client) -> Talk:
+async def talk(settings: Any, as_alice: Client) -> Talk:
     """Alice's conversation on an installation that has no key."""
     settings.GOOGLE_API_KEY = ""
     settings.DEMO_DELAY_SECONDS = 0
-    catalog.runner_of.cache_clear()
+    await catalog.close()
     return Talk(as_alice)
 
 
@@ -98,9 +99,9 @@ async def test_without_the_tool_it_does_not_know_the_time(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer is the tool's, not the model's own."""
-    others = [tool for tool in assistant.built_in() if tool.name != "current_time"]
+    others = [tool for tool in built_in() if tool.name != "current_time"]
     monkeypatch.setattr(assistant, "built_in", lambda: others)
-    catalog.runner_of.cache_clear()
+    await catalog.close()
     said = await talk.ask("What time is it in Lagos?")
     assert said.end == "run.completed" and not said.named("tool.called")
     assert "Africa/Lagos" not in said.text and not re.search(r"\d\d:\d\d", said.text)

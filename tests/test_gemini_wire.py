@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.genai import types
 
-from chat.agent import assistant, catalog, tools
+from chat.agent import assistant, catalog
 from chat.models import Message, Run
 from tests import oracle
 from tests.client import Client
@@ -30,7 +30,7 @@ from tests.gemini import (
     closed_port,
     questions_of,
 )
-from tests.talk import Talk
+from tests.talk import Talk, use_tools
 
 STREAMED = pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 
@@ -134,7 +134,7 @@ async def test_a_reply_over_the_limit_is_cut_at_a_character(
     settings.REPLY_MAX_BYTES = 11
     gemini.on("Say a lot", [Text("1234"), Text("ééééé"), Text("never shown")])
     assert await outcome(talk, "Say a lot", streamed) == ("completed", None, "1234ééé")
-    run = await in_thread(lambda: Run.objects.get())
+    run = await in_thread(Run.objects.get)
     assert (run.finish, run.bytes) == ("length", 10)
     await in_thread(oracle.check)
 
@@ -376,6 +376,7 @@ async def check_fault(
 
 
 @STREAMED
+@pytest.mark.filterwarnings("ignore:BORED is not a valid FinishReason")
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_fault_of_the_model_ends_the_run_with_its_code(
     talk: Talk, gemini: Gemini, in_thread: Any, fault: str, streamed: bool
@@ -404,7 +405,7 @@ async def test_a_refused_connection_is_unavailable(
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", f"http://127.0.0.1:{closed_port()}")
     assert await outcome(talk, "Anybody?", streamed) == ("failed", "unavailable", None)
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", gemini.url)
-    catalog.runner_of.cache_clear()
+    await catalog.close()
     assert (await talk.ask("Now?")).text == "You said: Now?"
     assert questions_of(gemini.requests[-1]) == [("user", "Anybody?"), ("user", "Now?")]
 
@@ -502,16 +503,11 @@ def gives_an_object(place: str) -> Any:
     return {"place": place, "infinite": float("inf"), "object": types, "half": "\ud83d"}
 
 
-def use_tools(monkeypatch: pytest.MonkeyPatch, *functions: Any) -> None:
-    monkeypatch.setattr(assistant, "built_in", lambda: [tools.TimedTool(function) for function in functions])
-    catalog.runner_of.cache_clear()
-
-
 @STREAMED
 async def test_a_tool_that_raises_is_an_error_result_and_the_run_completes(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, streamed: bool
 ) -> None:
-    use_tools(monkeypatch, raises)
+    await use_tools(monkeypatch, raises)
     gemini.on("Look", [Call("raises", {"place": "Lagos"})], [Text("I could not look.")])
     assert await outcome(talk, "Look", streamed) == ("completed", None, "I could not look.")
     error = "OSError: no route to Lagos"
@@ -525,7 +521,7 @@ async def test_a_tool_that_hangs_is_an_error_result_after_its_time(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.TOOL_SECONDS = 0.2
-    use_tools(monkeypatch, hangs)
+    await use_tools(monkeypatch, hangs)
     gemini.on("Look", [Call("hangs", {"place": "Lagos"})], [Text("I could not look.")])
     said = await talk.ask("Look")
     assert (said.end, said.text) == ("run.completed", "I could not look.")
@@ -537,7 +533,7 @@ async def test_a_tool_that_hangs_is_an_error_result_after_its_time(
 async def test_a_result_that_is_no_json_is_made_json(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, in_thread: Any
 ) -> None:
-    use_tools(monkeypatch, gives_an_object)
+    await use_tools(monkeypatch, gives_an_object)
     gemini.on("Look", [Call("gives_an_object", {"place": "Lagos"})], [Text("I looked.")])
     said = await talk.ask("Look")
     assert (said.end, said.text) == ("run.completed", "I looked.")
@@ -574,7 +570,7 @@ async def test_settings_change_what_the_model_is_asked(talk: Talk, gemini: Gemin
     settings.AGENT_SHOWS_THOUGHTS = False
     settings.AGENT_INSTRUCTION = 'Answer {briefly} as {"json": [1]} and {user:name?}.'
     settings.GOOGLE_API_KEY = "another-key"
-    catalog.runner_of.cache_clear()
+    await catalog.close()
     said = await talk.ask("Hello")
     assert said.end == "run.completed"
     assert gemini.paths[-1].startswith("/v1beta/models/gemini-9-mini:")
@@ -590,7 +586,7 @@ async def test_settings_change_what_the_model_is_asked(talk: Talk, gemini: Gemin
 
 async def test_the_agents_name_is_a_setting(as_alice: Client, gemini: Gemini, settings: Any) -> None:
     settings.AGENT_NAME = "librarian"
-    catalog.runner_of.cache_clear()
+    await catalog.close()
     talk = Talk(as_alice)
     said = await talk.ask("Hello")
     assert said.end == "run.completed"
@@ -604,11 +600,11 @@ async def test_a_conversation_with_an_agent_that_is_gone_says_so(
 ) -> None:
     await talk.ask("Hello")
     settings.AGENT_NAME = "librarian"
-    catalog.runner_of.cache_clear()
+    await catalog.close()
     said = await talk.ask("Still there?")
     assert (said.end, said.code) == ("run.failed", "unavailable")
     settings.AGENT_NAME = "chat_assistant"
-    catalog.runner_of.cache_clear()
+    await catalog.close()
     await talk.ask("And now?")
     assert [text for _role, text in questions_of(gemini.requests[-1])] == [
         "Hello",
@@ -627,11 +623,11 @@ async def test_the_transport_is_httpx_also_where_aiohttp_could_be_imported(
     monkeypatch.setattr(_api_client, "has_aiohttp", True)
     assert (await talk.ask("Hello")).text == "You said: Hello"
     assert (await talk.ask_whole("Hello"))["message"]["text"] == "You said: Hello"
-    client = catalog.runner_of("chat_assistant").agent.model.api_client._api_client
+    agent: Any = catalog.runner_of("chat_assistant").agent
+    client = agent.model.api_client._api_client
     assert not client._use_aiohttp()
-    assert (
-        client._async_httpx_client.timeout.read is None and client._async_httpx_client.timeout.connect == 10
-    )
+    timeout = client._async_httpx_client.timeout
+    assert (timeout.connect, timeout.read) == (10, None)  # deadlines are execution's
 
 
 async def test_answers_are_not_compressed(talk: Talk, gemini: Gemini) -> None:
@@ -646,7 +642,7 @@ async def test_vertex_is_asked_where_the_settings_say_so(
     monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", gemini.url)
     monkeypatch.setenv("GOOGLE_API_KEY", "not-a-key")
     settings.USE_VERTEX = True
-    catalog.runner_of.cache_clear()
+    await catalog.close()
     assert (await talk.ask("Hello")).text == "You said: Hello"
     assert gemini.paths[-1] == (
         "/v1beta1/publishers/google/models/gemini-2.5-flash:streamGenerateContent?alt=sse"

@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 
-from chat.agent import assistant, catalog
-from chat.agent.tools import TimedTool
 from chat.models import Run
 from tests import oracle
 from tests.client import Client
 from tests.gemini import Call, Gemini, Hold, Pause, Text, Thought, questions_of
 from tests.sse_client import SseEvent
-from tests.talk import Said, Talk
+from tests.talk import Said, Talk, use_tools
 
 
 @pytest.fixture
@@ -21,8 +19,9 @@ def talk(as_alice: Client) -> Talk:
     return Talk(as_alice)
 
 
-async def works_on(talk: Talk, gemini: Gemini, *, asked: str, seen: list[str]) -> None:
-    """The next question is answered, and the model knows what the person saw."""
+async def works_on(talk: Talk, gemini: Gemini, settings: Any, *, asked: str, seen: list[str]) -> None:
+    """The next question is answered in its time, and the model knows what the person saw."""
+    settings.FIRST_TOKEN_SECONDS = settings.SILENCE_SECONDS = settings.RUN_SECONDS = 60
     gemini.release()
     said = await talk.ask("And now?")
     assert (said.end, said.text) == ("run.completed", "You said: And now?")
@@ -42,7 +41,7 @@ async def test_a_model_that_does_not_begin_in_time_fails_the_run(
     assert (said.end, said.code, said.message) == ("run.failed", "timeout_first", None)
     assert said.data["detail"] == "The model did not begin to answer in time." and said.data["retryable"]
     assert said.data["ttft_ms"] is None and 300 <= said.data["duration_ms"] < 2000
-    await works_on(talk, gemini, asked="slow", seen=[])
+    await works_on(talk, gemini, settings, asked="slow", seen=[])
     await in_thread(oracle.check, [said.events])
 
 
@@ -53,15 +52,15 @@ async def test_without_streaming_it_is_the_whole_answer_that_must_begin_in_time(
     gemini.on("slow", [Text("Held back"), Hold(), Text(" until it is whole.")])
     answer = await talk.ask_whole("slow")
     assert (answer["status"], answer["code"], answer["message"]) == ("failed", "timeout_first", None)
-    await works_on(talk, gemini, asked="slow", seen=[])
+    await works_on(talk, gemini, settings, asked="slow", seen=[])
 
 
 async def test_a_thought_is_a_beginning(talk: Talk, gemini: Gemini, settings: Any) -> None:
-    settings.FIRST_TOKEN_SECONDS = 0.3
-    gemini.on("think", [Thought("Hm."), Pause(0.6), Text("Done.")])
+    settings.FIRST_TOKEN_SECONDS = 1.5
+    gemini.on("think", [Thought("Hm."), Pause(2), Text("Done.")])
     said = await talk.ask("think")
     assert (said.end, said.text) == ("run.completed", "Done.")
-    assert said.data["ttft_ms"] >= 600  # the text's, not the thought's
+    assert said.data["ttft_ms"] >= 2000  # the text's, not the thought's
 
 
 # --- silence --------------------------------------------------------------------------------------
@@ -75,7 +74,7 @@ async def test_a_model_that_falls_silent_fails_the_run_and_its_text_is_kept(
     said = await talk.ask("slow")
     assert (said.end, said.code, said.text) == ("run.failed", "stalled", "Half of it")
     assert (await talk.reply())["text"] == "Half of it"
-    await works_on(talk, gemini, asked="slow", seen=["Half of it"])
+    await works_on(talk, gemini, settings, asked="slow", seen=["Half of it"])
     await in_thread(oracle.check, [said.events])
 
 
@@ -125,7 +124,7 @@ async def test_a_run_that_takes_too_long_fails_and_its_text_is_kept(
         text, seen = answer["message"]["text"], ["First."]
         assert text == "First."
     assert (await talk.reply())["text"] == text
-    await works_on(talk, gemini, asked="endless", seen=seen)
+    await works_on(talk, gemini, settings, asked="endless", seen=seen)
     await in_thread(oracle.check)
 
 
@@ -133,23 +132,17 @@ async def test_a_run_whose_time_is_up_in_the_middle_of_a_tool_says_so_to_the_mod
     talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.RUN_SECONDS = 0.5
-    use(monkeypatch, lingers)
+    await use_tools(monkeypatch, lingers)
     gemini.on("slow", [Text("Wait."), Call("lingers")], [Text("Never.")])
     said = await talk.ask("slow")
     assert (said.end, said.code, said.text) == ("run.failed", "timeout_run", "Wait.")
-    await works_on(talk, gemini, asked="slow", seen=["Wait."])
+    await works_on(talk, gemini, settings, asked="slow", seen=["Wait."])
     contents = gemini.requests[-1]["contents"]
     assert contents[1]["parts"][1]["functionCall"]["name"] == "lingers"
     assert contents[2]["parts"][0]["functionResponse"]["response"] == {"error": "interrupted"}
 
 
 # --- tools ----------------------------------------------------------------------------------------
-
-
-def use(monkeypatch: pytest.MonkeyPatch, *functions: Any) -> None:
-    """Let the agent have these functions as its tools."""
-    monkeypatch.setattr(assistant, "built_in", lambda: [TimedTool(function) for function in functions])
-    catalog.runner_of.cache_clear()
 
 
 async def lingers() -> dict[str, Any]:
@@ -169,7 +162,7 @@ async def test_a_tool_that_takes_too_long_is_an_error_and_the_run_goes_on(
     talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch, function: Any
 ) -> None:
     settings.TOOL_SECONDS = 0.3
-    use(monkeypatch, function)
+    await use_tools(monkeypatch, function)
     gemini.on("Look", [Call(function.__name__)], [Text("I could not look.")])
     said = await talk.ask("Look")
     assert (said.end, said.text) == ("run.completed", "I could not look.")
@@ -182,7 +175,7 @@ async def test_a_tool_that_takes_too_long_is_an_error_and_the_run_goes_on(
 async def test_a_tool_that_blocks_does_not_hold_up_another_run(
     talk: Talk, as_bob: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, blocks)
+    await use_tools(monkeypatch, blocks)
     gemini.on("Look", [Call("blocks")], [Text("I looked.")])
     gemini.on("count", [step for n in range(10) for step in (Text(f"{n} "), Pause(0.03))])
     blocked: list[SseEvent] = []
@@ -201,9 +194,9 @@ async def test_a_tool_that_blocks_does_not_hold_up_another_run(
 
 
 async def test_a_tool_that_blocks_does_not_hold_up_a_stop(
-    talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+    talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, blocks)
+    await use_tools(monkeypatch, blocks)
     gemini.on("Look", [Call("blocks")], [Text("Never.")])
     events = []
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "Look"}) as exchange:
@@ -214,7 +207,7 @@ async def test_a_tool_that_blocks_does_not_hold_up_a_stop(
                 assert answer.json()["status"] == "stopped"
     assert Said(events).data["duration_ms"] < 1400
     talk.conversation = events[0].json()["conversation"]
-    await works_on(talk, gemini, asked="Look", seen=[])
+    await works_on(talk, gemini, settings, asked="Look", seen=[])
 
 
 # --- many at once ---------------------------------------------------------------------------------

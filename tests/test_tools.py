@@ -8,22 +8,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from chat.agent import assistant, catalog
-from chat.agent.tools import TimedTool, built_in, calculate, current_time, days_between
+from chat.agent.tools import built_in, calculate, current_time, days_between
 from tests.client import Client
 from tests.gemini import Call, Gemini, Text
-from tests.talk import Said, Talk
+from tests.talk import Said, Talk, use_tools
 
 
 @pytest.fixture
 def talk(as_alice: Client) -> Talk:
     return Talk(as_alice)
-
-
-def use(monkeypatch: pytest.MonkeyPatch, *functions: Any) -> None:
-    """Let the agent have these functions as its tools."""
-    monkeypatch.setattr(assistant, "built_in", lambda: [TimedTool(function) for function in functions])
-    catalog.runner_of.cache_clear()
 
 
 # --- what they answer -----------------------------------------------------------------------------
@@ -119,7 +112,7 @@ def test_the_model_is_told_what_each_tool_takes() -> None:
         declared = tool._get_declaration()
         assert declared is not None and declared.description
         schema = declared.parameters_json_schema
-        assert schema["required"] and set(schema["required"]) == set(schema["properties"])
+        assert schema and set(schema["required"]) == set(schema["properties"])
 
 
 # --- what they never do to a run ------------------------------------------------------------------
@@ -154,7 +147,7 @@ async def test_a_tool_that_cannot_be_cancelled_holds_up_no_run(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.TOOL_SECONDS = 0.2
-    use(monkeypatch, stubborn)
+    await use_tools(monkeypatch, stubborn)
     gemini.on("Look", [Call("stubborn", {"place": "Lagos"})], [Text("I could not look.")])
     said = await talk.ask("Look")
     assert (said.end, said.text) == ("run.completed", "I could not look.")
@@ -165,7 +158,7 @@ async def test_a_tool_that_cannot_be_cancelled_holds_up_no_run(
 async def test_a_tool_that_cannot_be_cancelled_holds_up_no_stop(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, stubborn)
+    await use_tools(monkeypatch, stubborn)
     gemini.on("Look", [Call("stubborn", {"place": "Lagos"})], [Text("Never.")])
     events = []
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "Look"}) as exchange:
@@ -181,7 +174,7 @@ async def test_a_tool_that_cannot_be_cancelled_holds_up_no_stop(
 async def test_a_tools_own_time_out_is_an_error_like_any_other(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, impatient)
+    await use_tools(monkeypatch, impatient)
     gemini.on("Look", [Call("impatient", {"place": "Lagos"})], [Text("It is closed.")])
     said = await talk.ask("Look")
     assert said.end == "run.completed"
@@ -196,7 +189,7 @@ async def test_what_a_tool_raises_after_its_time_is_nobodys_business(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings.TOOL_SECONDS = 0.1
-    use(monkeypatch, late)
+    await use_tools(monkeypatch, late)
     gemini.on("Look", [Call("late", {"place": "Lagos"})], [Text("I could not look.")])
     said = await talk.ask("Look")
     assert said.named("tool.returned")[0].json()["error"] == "late did not answer within 0.1 s."

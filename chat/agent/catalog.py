@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -11,7 +10,7 @@ from google.adk.plugins import BasePlugin
 from google.adk.runners import Runner
 from google.adk.tools import BaseTool, ToolContext
 
-from chat.agent import assistant
+from chat.agent import assistant, transport
 from chat.agent.session_service import ConversationSessionService
 from chat.events import clean_text
 
@@ -38,6 +37,7 @@ class Listed:
 
 
 session_service = ConversationSessionService()
+_runners: dict[str, Runner] = {}
 
 
 def listed() -> list[Listed]:
@@ -50,13 +50,23 @@ def names() -> list[str]:
     return [agent.name for agent in listed() if agent.available]
 
 
-@cache
 def runner_of(name: str) -> Runner:
     """The one Runner of this agent in this process. Raises LookupError for an unknown name."""
     if name not in names():
         raise LookupError(f"There is no agent {name!r}.")
-    app = App(name=name, root_agent=assistant.build(), plugins=[ToolErrors(name="tool_errors")])
-    return Runner(app=app, session_service=session_service)
+    if name not in _runners:
+        app = App(name=name, root_agent=assistant.build(), plugins=[ToolErrors(name="tool_errors")])
+        _runners[name] = Runner(app=app, session_service=session_service)
+    return _runners[name]
+
+
+async def close() -> None:
+    """Give back what the runners hold, their connections to the model too. The next run begins anew."""
+    runners = list(_runners.values())
+    _runners.clear()
+    for runner in runners:
+        await runner.close()
+    await transport.close_all()
 
 
 def warm_up() -> None:

@@ -12,17 +12,27 @@ import httpx
 ESCAPED = {b"\xc2\x85": rb"\u0085", b"\xe2\x80\xa8": rb"\u2028", b"\xe2\x80\xa9": rb"\u2029"}
 BEGINNINGS = (b"\xe2\x80", b"\xe2", b"\xc2")  # of one of them, at the end of what has arrived
 
+_open: list[httpx.AsyncClient] = []
+
 
 def client() -> httpx.AsyncClient:
     """A client without deadlines for the answer (execution has them) and without compression,
     which would cost more than it saves on a chunk of twenty words.
     """
-    return httpx.AsyncClient(
+    opened = httpx.AsyncClient(
         timeout=httpx.Timeout(None, connect=10),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=50),
         headers={"Accept-Encoding": "identity"},
         event_hooks={"response": [_mend]},
     )
+    _open.append(opened)
+    return opened
+
+
+async def close_all() -> None:
+    """Close the clients: google-genai leaves that to whoever made them."""
+    while _open:
+        await _open.pop().aclose()
 
 
 class WholeLines(httpx.AsyncByteStream):
@@ -33,8 +43,8 @@ class WholeLines(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         held = b""
-        async for data in self._stream:
-            data = held + data
+        async for arrived in self._stream:
+            data = held + arrived
             held = next((begun for begun in BEGINNINGS if data.endswith(begun)), b"")
             yield _escape(data[: len(data) - len(held)])
         if held:

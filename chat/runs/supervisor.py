@@ -89,6 +89,7 @@ class Supervisor:
             duty.cancel()
         await asyncio.gather(*self._duties, return_exceptions=True)
         self._duties = []
+        await catalog.close()
         if self.id is not None:
             await self._try(_unregister, self.id)
         self._starting = self._loop = self.id = None
@@ -266,8 +267,10 @@ def _orphans(process_id: uuid.UUID | None) -> list[tuple[uuid.UUID, int]]:
     """Running runs whose process is dead; and this process's own: those that it does not execute
     were given up by an error.
     """
-    dead = Q(process=None) | Q(process=process_id) | Q(
-        process__heartbeat_at__lt=Now() - timedelta(seconds=settings.DEAD_AFTER_SECONDS)
+    dead = (
+        Q(process=None)
+        | Q(process=process_id)
+        | Q(process__heartbeat_at__lt=Now() - timedelta(seconds=settings.DEAD_AFTER_SECONDS))
     )
     return list(Run.objects.filter(dead, status=Run.Status.RUNNING).values_list("pk", "epoch"))
 
