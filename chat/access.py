@@ -2,10 +2,14 @@
 
 import re
 import uuid
-from typing import Any
+from typing import Any, TypeVar
+
+from django.db.models import Model, QuerySet
 
 from chat import refusals
 from chat.models import Conversation, Message, Run
+
+M = TypeVar("M", bound=Model)
 
 # Python's UUID() also takes braces, "urn:uuid:" and no hyphens; we do not.
 CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -51,7 +55,7 @@ def access_message(conversation: Conversation, message: str | uuid.UUID) -> Mess
     return found
 
 
-def _first(queryset: Any, value: str | uuid.UUID, *, lock: bool = False) -> Any:
+def _first(queryset: QuerySet[M], value: str | uuid.UUID, *, lock: bool = False) -> M | None:
     found_id = parse_id(value)
     if found_id is None:
         return None

@@ -34,7 +34,7 @@ class Ask:
     query: str | None = None
     prompt: uuid.UUID | None = None
     conversation: uuid.UUID | None = None
-    parent: uuid.UUID | None | _Absent = ABSENT
+    parent: uuid.UUID | _Absent | None = ABSENT
     agent: str | None = None
     client_id: uuid.UUID | None = None
     mode: str = Run.Mode.SSE
@@ -227,14 +227,11 @@ def pin(conversation: Conversation, pinned: bool) -> None:
 @transaction.atomic
 def choose_branch(conversation: Conversation, message: Message) -> None:
     """Make the branch through ``message`` the active one: down to its newest leaf."""
-    children: dict[uuid.UUID, uuid.UUID] = {}
-    for pk, parent in (
-        conversation.messages.exclude(parent=None).order_by("created_at", "id").values_list("id", "parent_id")
-    ):
-        children[parent] = pk  # the newest one wins
+    below = conversation.messages.exclude(parent=None).order_by("created_at", "id")
+    newest_child = dict(below.values_list("parent_id", "id"))
     leaf = message.pk
-    while leaf in children:
-        leaf = children[leaf]
+    while leaf in newest_child:
+        leaf = newest_child[leaf]
     Conversation.objects.filter(pk=conversation.pk).update(head=leaf)
 
 

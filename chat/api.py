@@ -17,7 +17,9 @@ from chat.runs.supervisor import supervisor
 
 TITLE_MAX = 200
 
-api = NinjaAPI(title="Parley", version="1", docs_url=None, openapi_url="/openapi.json", auth=requests.member_of)
+api = NinjaAPI(
+    title="Parley", version="1", docs_url=None, openapi_url="/openapi.json", auth=requests.member_of
+)
 
 
 class ConversationOut(Schema):
@@ -197,5 +199,6 @@ def urls() -> Any:
     """
     patterns, app, name = api.urls
     for pattern in patterns:
+        assert pattern.callback
         pattern.callback = login_not_required(never_cache(pattern.callback))
     return patterns, app, name

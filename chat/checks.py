@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, Error, register
 from django.utils.module_loading import import_string
 
 
@@ -11,7 +12,7 @@ from django.utils.module_loading import import_string
 def sqlite_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if settings.ON_SQLITE and not settings.SQLITE_HAS_SAFE_WAL:
         return [
-            Warning(
+            checks.Warning(
                 "This SQLite can corrupt a WAL file, so journal mode DELETE is used, which is slower.",
                 hint="Install pysqlite3, or a Python linked with SQLite 3.51.3 or newer.",
                 id="chat.W001",

@@ -195,7 +195,9 @@ class Run(models.Model):
             # "the newest run answering this prompt": the branch, the context, the page
             models.Index(fields=["prompt", "-created_at"], name="chat_run_of_prompt"),
             # the sweep, and a member's limit of runs at once
-            models.Index(fields=["status", "process"], condition=models.Q(ended_at=None), name="chat_run_active"),
+            models.Index(
+                fields=["status", "process"], condition=models.Q(ended_at=None), name="chat_run_active"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -288,6 +290,9 @@ class UserState(models.Model):
             models.UniqueConstraint(fields=["user", "agent", "key"], name="chat_user_state_key"),
         ]
 
+    def __str__(self) -> str:
+        return f"{self.agent} user:{self.key}"
+
 
 class AppState(models.Model):
     """One key of ADK's ``app:`` scope: shared by all conversations with one agent."""
@@ -300,6 +305,9 @@ class AppState(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["agent", "key"], name="chat_app_state_key"),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.agent} app:{self.key}"
 
 
 class Process(models.Model):

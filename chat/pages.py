@@ -85,7 +85,7 @@ def _send_form(request: HttpRequest, conversation: str | None) -> Run:
     ask = requests.ask_of(request)
     if ask.conversation and ask.conversation != (found and found.pk):
         raise refusals.not_found()
-    return send(request.user, replace(ask, conversation=found and found.pk)).run
+    return send(request.user, replace(ask, conversation=found.pk if found else None)).run
 
 
 def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None = None) -> HttpResponse:

@@ -27,9 +27,7 @@ def done(run_id: uuid.UUID, seq: int) -> bytes:
     return f"id: {run_id}:{seq}\ndata: [DONE]\n\n".encode()
 
 
-async def frames(
-    run_id: uuid.UUID, batches: AsyncGenerator[list[Row], None]
-) -> AsyncGenerator[bytes, None]:
+async def frames(run_id: uuid.UUID, batches: AsyncGenerator[list[Row], None]) -> AsyncGenerator[bytes, None]:
     """A run's stream: its rows, comments in silence, ``[DONE]`` behind the terminal event."""
     yield RETRY
     async with aclosing(batches):

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
@@ -31,7 +32,7 @@ _open_streams: Counter[Any] = Counter()
 
 @csrf_exempt
 @login_not_required
-async def stream(request: HttpRequest) -> HttpResponse:
+async def stream(request: HttpRequest) -> HttpResponseBase:
     """POST asks; GET asks as a browser's EventSource does, or resumes."""
     if request.method == "POST":
         return await _post(request)
@@ -40,7 +41,7 @@ async def stream(request: HttpRequest) -> HttpResponse:
     return HttpResponseNotAllowed(["GET", "POST"])
 
 
-async def _post(request: HttpRequest) -> HttpResponse:
+async def _post(request: HttpRequest) -> HttpResponseBase:
     member, ask, asked = await run_db(_ask_by_post, request)
     supervisor.launch(asked.run.pk)
     if ask.mode == Run.Mode.NONE:
@@ -48,7 +49,7 @@ async def _post(request: HttpRequest) -> HttpResponse:
     return _event_stream(member, Place(asked.run))
 
 
-async def _get(request: HttpRequest) -> HttpResponse:
+async def _get(request: HttpRequest) -> HttpResponseBase:
     member, place = await run_db(_ask_by_get, request)
     supervisor.launch(place.run.pk)
     return _event_stream(member, place)
@@ -94,7 +95,7 @@ def _refuse_if_too_many_streams(member: Any) -> None:
 
 @login_not_required
 @require_GET
-async def run_events(request: HttpRequest, run: str) -> HttpResponse:
+async def run_events(request: HttpRequest, run: str) -> HttpResponseBase:
     """Follow a run, from its start or from where the reader was."""
     member, place = await run_db(_follow_by_get, request, run)
     return _event_stream(member, place)
@@ -108,7 +109,7 @@ def _follow_by_get(request: HttpRequest, run: str) -> tuple[Any, Place]:
     return member, place
 
 
-def _event_stream(member: Any, place: Place) -> HttpResponse:
+def _event_stream(member: Any, place: Place) -> HttpResponseBase:
     if place.over:
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"})
     run_id = place.run.pk

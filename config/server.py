@@ -179,7 +179,9 @@ class Server(server.Server):
         await super().kill_all_applications().asFuture(asyncio.get_running_loop())
 
     async def _last_answers(self) -> None:
-        answers = [d["application_instance"] for d in self.connections.values() if "application_instance" in d]
+        answers = [
+            d["application_instance"] for d in self.connections.values() if "application_instance" in d
+        ]
         if answers:
             await asyncio.wait(answers, timeout=LAST_ANSWERS_SECONDS)
 
@@ -202,7 +204,8 @@ class Server(server.Server):
                 if protocol.channel is not None:
                     protocol.channel.forceAbortClient()
                 return False
-            if not message.get("more_body") and self._gates.pop(protocol, None):
+            if not message.get("more_body") and protocol in self._gates:
+                del self._gates[protocol]
                 protocol.unregisterProducer()
         return True
 

@@ -1,4 +1,4 @@
-"""Every setting of Parley, read from the environment (and from .env, which the environment overrides).
+"""Every setting of Parley, read from the environment, which wins over a file of settings (.env).
 
 docs/settings.md lists the variables; a test fails when the two differ.
 """
@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from config import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env.load(BASE_DIR / ".env")
+env.load(Path(env.text("ENV_FILE", str(BASE_DIR / ".env"))))
 
 VERSION = "0.1.0"
 
@@ -240,9 +240,7 @@ Guidelines:
 AGENT_TEMPERATURE = env.number("AGENT_TEMPERATURE", 0.7)
 AGENT_MAX_OUTPUT_TOKENS = env.integer("AGENT_MAX_OUTPUT_TOKENS", 2048, least=1)
 # Models before 2.5 refuse to be asked for their thoughts.
-AGENT_SHOWS_THOUGHTS = env.flag(
-    "AGENT_SHOWS_THOUGHTS", not CHAT_MODEL.startswith(("gemini-1", "gemini-2.0"))
-)
+AGENT_SHOWS_THOUGHTS = env.flag("AGENT_SHOWS_THOUGHTS", not CHAT_MODEL.startswith(("gemini-1", "gemini-2.0")))
 # The demo model's pause between two words, so that a reader sees it stream.
 DEMO_DELAY_SECONDS = env.number("DEMO_DELAY_SECONDS", 0.03)
 

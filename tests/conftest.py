@@ -2,17 +2,27 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings
 
 from tests.client import Client
 from tests.gemini import Gemini
-from tests.live import LiveServer
 
 PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """The test database, which can be dropped in the end: nothing is connected to it any more."""
+    yield
+    from django.db import connection
+
+    connection.close()
+    if not settings.ON_SQLITE:
+        connection.close_pool()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")
@@ -28,14 +38,6 @@ def gemini(gemini_server: Gemini) -> Iterator[Gemini]:
     """The model's side of the wire."""
     yield gemini_server
     gemini_server.reset()
-
-
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder that ``manage.py prepare`` made, to copy: collecting static files takes seconds."""
-    folder = tmp_path_factory.mktemp("prepared")
-    LiveServer(folder).prepare()
-    return folder
 
 
 def make_user(name: str, **fields: Any) -> Any:
@@ -66,7 +68,7 @@ async def parley(transactional_db: None, gemini: Gemini) -> AsyncIterator[Any]:
     from chat.runs.supervisor import supervisor
     from config.asgi import application
 
-    catalog.runner_of.cache_clear()  # its connections belong to another test's loop
+    await catalog.close()  # what another test's settings built
     await supervisor.start()
     yield application
     for run_id in list(supervisor._runs):

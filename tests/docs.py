@@ -32,7 +32,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def section(page: Path, heading: str) -> str:
     """The text below a heading, down to the next one of its level or a higher one."""
-    level, text = heading.split(" ")[0], page.read_text()
+    level, text = heading.split(" ", maxsplit=1)[0], page.read_text()
     assert f"\n{heading}\n" in text, f"{page} has no {heading!r}"
     below = text.split(f"\n{heading}\n", 1)[1]
     return re.split(rf"^#{{1,{len(level)}}} ", below, maxsplit=1, flags=re.MULTILINE)[0]

@@ -41,7 +41,7 @@ def prepared_data_dir() -> Path:
 class LiveServer:
     """``manage.py serve`` as somebody runs it. ``env`` is added to a bare environment."""
 
-    def __init__(self, data_dir: Path, *, port: int | None = None, **env: str) -> None:
+    def __init__(self, data_dir: Path, port: int | None = None, **env: str) -> None:
         self.data_dir = data_dir
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -50,6 +50,7 @@ class LiveServer:
             "HOME": os.environ.get("HOME", "/tmp"),
             "DATA_DIR": str(data_dir),
             "PORT": str(self.port),
+            "ENV_FILE": os.devnull,  # a developer's .env is not the tests'
             "HEARTBEAT_SECONDS": "0.3",
             "DEAD_AFTER_SECONDS": "2",
             "QUEUED_MAX_SECONDS": "0.5",
@@ -76,7 +77,7 @@ class LiveServer:
         assert done.returncode == 0, done.stderr
 
     def start(self) -> "LiveServer":
-        self.log = open(self.data_dir / "server.log", "ab")  # noqa: SIM115  (the server's, until stop)
+        self.log = (self.data_dir / "server.log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "serve"], cwd=ROOT, env=self.env, stdout=self.log, stderr=self.log
         )

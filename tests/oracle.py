@@ -18,7 +18,10 @@ def check(transcripts: Iterable[list[SseEvent]] = (), *, all_ended: bool = True)
     """
     runs = list(Run.objects.select_related("reply", "prompt"))
     for run in runs:
-        log = [Row(*v) for v in RunEvent.objects.filter(run=run).order_by("seq").values_list("seq", "type", "data")]
+        log = [
+            Row(*v)
+            for v in RunEvent.objects.filter(run=run).order_by("seq").values_list("seq", "type", "data")
+        ]
         _order(run, log)
         if run.is_active:
             assert not all_ended, f"I2: {run} has not ended"
@@ -75,6 +78,8 @@ def _shown_is_stored(transcript: list[SseEvent]) -> None:
             continue
         row = stored.get(shown.seq)
         assert row is not None, f"I3: {run}:{shown.seq} was shown and is not stored"
-        assert row.data == shown.data and row.type == (shown.name or events.TEXT), f"I4: {run}:{shown.seq} differs"
+        assert row.data == shown.data and row.type == (shown.name or events.TEXT), (
+            f"I4: {run}:{shown.seq} differs"
+        )
     if transcript[-1].is_done and transcript[0].seq == 1:
         assert text_of(transcript) == (run.reply.text if run.reply else "")

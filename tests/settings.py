@@ -1,9 +1,23 @@
-"""The settings of Parley as the tests run it: a data folder of its own, short clocks, a fake key."""
+"""The settings of Parley as the tests run it: a data folder of its own, short clocks, a fake key.
 
+Each of several test processes (pytest -n) has its own folder, Redis prefix and, by pytest-django,
+its own database.
+"""
+
+import atexit
 import os
+import shutil
 import tempfile
+from pathlib import Path
 
-os.environ.setdefault("DATA_DIR", tempfile.mkdtemp(prefix="parley-test-"))
+if "DATA_DIR" not in os.environ:
+    os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="parley-test-")
+    atexit.register(shutil.rmtree, os.environ["DATA_DIR"], ignore_errors=True)
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["DATA_DIR"] = str(Path(os.environ["DATA_DIR"]) / worker)
+    os.environ["REDIS_PREFIX"] = f"{os.environ.get('REDIS_PREFIX', 'parley-test')}-{worker}"
+
+os.environ["ENV_FILE"] = os.devnull  # a developer's .env is not the tests'
 os.environ.setdefault("GOOGLE_API_KEY", "not-a-key")
 os.environ.setdefault("CHAT_MODEL", "gemini-2.5-flash")
 os.environ.setdefault("HEARTBEAT_SECONDS", "0.3")
@@ -11,7 +25,10 @@ os.environ.setdefault("DEAD_AFTER_SECONDS", "2")
 os.environ.setdefault("QUEUED_MAX_SECONDS", "0.5")
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 
-from config.settings import *  # noqa: E402, F403
+from config.settings import *  # noqa: F403
+from config.settings import STATIC_ROOT
+
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # nothing is collected: the finders find the files
 
 # Argon2 is slow by design; no test is about it.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

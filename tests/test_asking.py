@@ -35,7 +35,7 @@ async def test_a_form_asks_too(as_alice: Client) -> None:
 
 
 async def test_text_is_stored_byte_for_byte(as_alice: Client, in_thread: Thread) -> None:
-    text = "  \ttab \r\n ‮RTL‬ e\u0301 \U0001f469\u200d\U0001f4bb \u2028 {x} <b> \u200bend  "
+    text = "  \ttab \r\n \u202eRTL\u202c e\u0301 \U0001f469\u200d\U0001f4bb \u2028 {x} <b> \u200bend  "
     await as_alice.ask(text)
     assert (await in_thread(Message.objects.get, role="user")).text == text
 

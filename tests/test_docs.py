@@ -53,7 +53,7 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
 def is_path(name: str) -> bool:
     if not re.fullmatch(r"[\w.*/-]+", name) or name.startswith("/"):
         return False
-    top = name.split("/")[0]
+    top = name.split("/", maxsplit=1)[0]
     return name.endswith(ENDINGS) or ("/" in name and (ROOT / top).is_dir())
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -70,8 +71,8 @@ def test_a_thousand_stops_race_the_finish(alice: Any, process: Process, settings
         finish = Outcome(events.COMPLETED, finish="stop")
         stop = Outcome(events.STOPPED)
         results = at_once(
-            lambda claim=claim, finish=finish: lifecycle.end(claim, finish, Fold(said("a", "b")), said("a", "b")),
-            lambda claim=claim, stop=stop: lifecycle.end(claim, stop, Fold(said("a")), said("a")),
+            partial(lifecycle.end, claim, finish, Fold(said("a", "b")), said("a", "b")),
+            partial(lifecycle.end, claim, stop, Fold(said("a")), said("a")),
         )
         assert sum(rows is not None for rows in results) == 1
         won["finish" if results[0] is not None else "stop"] += 1

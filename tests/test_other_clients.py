@@ -97,7 +97,12 @@ def test_two_questions_on_one_connection(server: LiveServer) -> None:
 
 
 def test_garbage_on_the_port_does_not_disturb_anybody(server: LiveServer) -> None:
-    for garbage in (b"\x00" * 100, b"GET / HTTP/9.9\r\n\r\n", b"POST /chat/stream HTTP/1.1\r\n", b"\r\n" * 50):
+    for garbage in (
+        b"\x00" * 100,
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /chat/stream HTTP/1.1\r\n",
+        b"\r\n" * 50,
+    ):
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
             connection.sendall(garbage)
     alice = server.member("alice")

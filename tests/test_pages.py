@@ -20,7 +20,7 @@ from tests.dom import Element, parse
 from tests.gemini import Block, Call, Cut, Finish, Gemini, Hold, Status, Text, Thought
 
 Thread = Callable[..., Any]
-STATIC = Path(finders.find("chat/main.js")).parent
+STATIC = Path(str(finders.find("chat/main.js"))).parent
 
 
 async def see(client: Client, path: str, *, status: int = 200) -> Element:
@@ -637,6 +637,40 @@ def test_our_styles_know_no_left_and_no_right(path: Path) -> None:
     assert not PHYSICAL.search(css), PHYSICAL.search(css)
     assert "url(" not in css
     assert "@import" not in css
+
+
+GROUNDS = ("paper", "surface", "sunken")
+LEGIBLE = {
+    **dict.fromkeys(("ink", "ink-soft", "ink-faint", "spruce"), GROUNDS),
+    "danger": ("paper", "surface"),
+    "on-spruce": ("spruce",),
+    **dict.fromkeys(("keyword", "string", "comment", "name", "number"), ("code",)),
+}
+
+
+def luminance(colour: str) -> float:
+    """WCAG's relative luminance of #rrggbb."""
+    channels = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_every_word_and_every_control_stands_out(scheme: int) -> None:
+    tokens = (STATIC / "css" / "tokens.css").read_text()
+    pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", tokens)
+    colours = {name: both[scheme] for name, *both in pairs}
+    for text, grounds in LEGIBLE.items():
+        for ground in grounds:
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    assert contrast(colours["ink"], colours["bubble"]) >= 4.5
+    assert contrast(colours["edge"], colours["paper"]) >= 3
+    assert contrast(colours["edge"], colours["surface"]) >= 3
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

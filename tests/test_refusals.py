@@ -50,7 +50,9 @@ async def test_a_cross_site_post_is_refused(as_alice: Client) -> None:
     ["text/plain", "", "application/xml", "application/json; charset=utf-16", "application/jsonp"],
 )
 async def test_other_content_types_are_refused(as_alice: Client, content_type: str) -> None:
-    answer = await as_alice.post("/chat/stream", body=b'{"query": "x"}', headers={"content-type": content_type})
+    answer = await as_alice.post(
+        "/chat/stream", body=b'{"query": "x"}', headers={"content-type": content_type}
+    )
     assert (answer.status, code_of(answer)) == (415, "content_type")
 
 
@@ -102,7 +104,9 @@ async def test_busy_names_the_run_that_answers(as_alice: Client, gemini: Gemini,
     assert await in_thread(Message.objects.filter(role="user").count) == 1
 
 
-async def test_at_most_five_runs_at_once(as_alice: Client, settings: Any, in_thread: Thread, alice: Any) -> None:
+async def test_at_most_five_runs_at_once(
+    as_alice: Client, settings: Any, in_thread: Thread, alice: Any
+) -> None:
     from chat.actions import Ask, send_message
     from chat.runs.supervisor import supervisor
 
@@ -124,7 +128,9 @@ async def test_limits_off_lifts_them(as_alice: Client, settings: Any, in_thread:
     assert (await in_thread(send_message, alice, Ask(query="x"), agents=["chat_assistant"])).is_new
 
 
-async def test_a_draining_server_takes_no_question_and_is_not_ready(as_alice: Client, visitor: Client) -> None:
+async def test_a_draining_server_takes_no_question_and_is_not_ready(
+    as_alice: Client, visitor: Client
+) -> None:
     from chat.runs.supervisor import supervisor
 
     assert (await visitor.get("/readyz")).status == 200
@@ -186,4 +192,6 @@ async def test_the_order_of_refusals(
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"])
 async def test_other_methods_are_not_allowed(as_alice: Client, method: str) -> None:
     for path in ("/chat/stream", f"/chat/runs/{uuid.uuid4()}/events", f"/chat/runs/{uuid.uuid4()}/stop"):
-        assert (await as_alice.request(method, path, headers={"x-http-method-override": "POST"})).status == 405
+        assert (
+            await as_alice.request(method, path, headers={"x-http-method-override": "POST"})
+        ).status == 405

@@ -1,7 +1,6 @@
 """``manage.py serve``: a start, an orderly end, and clients that don't behave."""
 
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,18 +18,19 @@ from tests.gemini import Gemini, Hold, Text
 from tests.live import ROOT, LiveServer, Member
 from tests.sse_client import SseEvent, SseParser, text_of
 
+pytestmark = pytest.mark.any_database
+
 Serve = Callable[..., LiveServer]
 
 
 @pytest.fixture
-def serve(tmp_path: Path, prepared: Path, gemini: Gemini) -> Iterator[Serve]:
+def serve(tmp_path: Path, gemini: Gemini) -> Iterator[Serve]:
     """Start a server whose model is ``gemini``; arguments are settings."""
     servers = []
-    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
 
     def start(**env: str) -> LiveServer:
         env = {"GOOGLE_API_KEY": "not-a-key", "GOOGLE_GEMINI_BASE_URL": gemini.url, **env}
-        server = LiveServer(tmp_path, **env).prepare()
+        server = LiveServer(tmp_path, port=None, **env).prepare()
         servers.append(server)
         return server.start()
 
@@ -42,11 +42,9 @@ def serve(tmp_path: Path, prepared: Path, gemini: Gemini) -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="module")
-def standing(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """One server for all who only knock."""
-    folder = tmp_path_factory.mktemp("standing")
-    shutil.copytree(prepared, folder, dirs_exist_ok=True)
-    server = LiveServer(folder).prepare().start()
+    server = LiveServer(tmp_path_factory.mktemp("standing")).prepare().start()
     yield server
     assert server.stop() == 0
     assert_quiet(server)
@@ -101,7 +99,8 @@ def test_a_later_start_takes_seconds_and_keeps_everything(serve: Serve, gemini: 
         events_of(response)
     assert server.stop() == 0
     began = time.monotonic()
-    server.prepare().start()
+    assert server.manage("prepare").stdout == "", "there is nothing to prepare"
+    server.start()
     assert time.monotonic() - began < 15  # 3 s on two idle cores
     kept = alice.http.get("/api/v1/conversations").json()["items"]
     assert [conversation["title"] for conversation in kept] == ["remember me"]
@@ -122,11 +121,10 @@ def test_a_database_that_was_not_prepared_is_told_in_a_sentence(tmp_path: Path) 
     assert done.stderr.endswith("`manage.py prepare` brings it up to date.\n")
 
 
-def test_it_listens_on_ipv6(prepared: Path, tmp_path: Path) -> None:
+def test_it_listens_on_ipv6(tmp_path: Path) -> None:
     if not _has_ipv6():
         pytest.skip("this machine has no IPv6 loopback address")
-    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
-    server = LiveServer(tmp_path, HOST="::1")
+    server = LiveServer(tmp_path, HOST="::1").prepare()
     server.url = f"http://[::1]:{server.port}"
     try:
         server.start()
@@ -157,8 +155,8 @@ def test_an_idle_server_ends_at_once(serve: Serve, number: int) -> None:
 
 
 @pytest.mark.parametrize("after", [0.2, 0.5, 0.8, 1.2, 1.6])
-def test_a_signal_during_the_start_ends_it_quietly(prepared: Path, after: float) -> None:
-    server = LiveServer(prepared)
+def test_a_signal_during_the_start_ends_it_quietly(tmp_path: Path, after: float) -> None:
+    server = LiveServer(tmp_path).prepare()
     command = [sys.executable, "manage.py", "serve"]
     with subprocess.Popen(command, cwd=ROOT, env=server.env, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(after)
@@ -213,9 +211,7 @@ def _until_not_ready(server: LiveServer) -> httpx.Response:
         time.sleep(0.02)
 
 
-def test_a_reply_that_outlives_the_drain_is_answered_after_the_restart(
-    serve: Serve, gemini: Gemini
-) -> None:
+def test_a_reply_that_outlives_the_drain_is_answered_after_the_restart(serve: Serve, gemini: Gemini) -> None:
     gemini.on("slow", [Text("half"), Hold()], [Text("whole")])
     server = serve(DRAIN_SECONDS="1")
     alice = server.member("alice")
@@ -316,7 +312,9 @@ def _peak_memory(server: LiveServer) -> int:
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "in chunks"])
-def test_ten_megabytes_are_refused_by_the_application_and_not_kept(standing: LiveServer, chunked: bool) -> None:
+def test_ten_megabytes_are_refused_by_the_application_and_not_kept(
+    standing: LiveServer, chunked: bool
+) -> None:
     alice = standing.member(f"alice-{chunked}")
     before = _written(standing)
     part = b'{"query": "' + b"x" * (1024 * 1024)
@@ -343,10 +341,12 @@ def test_a_body_without_end_is_cut_off(standing: LiveServer) -> None:
     with socket.create_connection(("127.0.0.1", standing.port), timeout=30) as endless:
         endless.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
-        with pytest.raises(ConnectionError):
-            for _ in range(200):
+        try:
+            while sent < 100:
                 endless.sendall(chunk)
                 sent += 1
+        except ConnectionError:
+            pass  # this is what the test is for
     assert sent < 100
     assert httpx.get(f"{standing.url}/healthz").status_code == 200
 

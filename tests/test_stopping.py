@@ -24,7 +24,9 @@ async def read_until(exchange: Exchange, name: str) -> list[SseEvent]:
     pytest.fail(f"{name!r} did not come")
 
 
-async def test_stop_keeps_the_text_that_was_shown(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
+async def test_stop_keeps_the_text_that_was_shown(
+    as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
         seen = await read_until(exchange, "")

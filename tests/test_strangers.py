@@ -78,7 +78,7 @@ def test_every_route_has_a_policy_and_no_policy_is_stale() -> None:
     assert set(routes(get_resolver().url_patterns)) == set(POLICY)
 
 
-PATHS = {
+PATHS: dict[str, list[tuple[str, Any]]] = {
     "chat/<str:conversation>/": [("GET", None), ("POST", {"query": "mine now"})],
     "chat/<str:conversation>/stop/": [("POST", {"run": "{run}"})],
     "chat/runs/<str:run>/events": [("GET", None)],
@@ -131,7 +131,9 @@ async def test_what_is_not_yours_is_not_there_byte_for_byte(
         answers = set()
         for kind in WRONG_IDS:
             path = "/" + route.replace(f"<str:{name}>", "{}").replace(f"<{name}>", "{}")
-            answer = await send(as_bob, method, path.format(spelled(kind, his[name], mine[name])), body, mine["run"])
+            answer = await send(
+                as_bob, method, path.format(spelled(kind, his[name], mine[name])), body, mine["run"]
+            )
             assert answer.status == 404, (method, kind, answer.body)
             assert b"7f3a" not in answer.body
             answers.add(str(shape(answer)))
@@ -231,7 +233,9 @@ async def test_no_answer_to_a_member_may_be_kept_by_a_cache(as_alice: Client, ge
         assert "private" in kept, path
 
 
-async def test_a_user_who_was_deactivated_is_a_visitor(as_alice: Client, alice: Any, in_thread: Thread) -> None:
+async def test_a_user_who_was_deactivated_is_a_visitor(
+    as_alice: Client, alice: Any, in_thread: Thread
+) -> None:
     from accounts.models import User
 
     await in_thread(User.objects.filter(pk=alice.pk).update, is_active=False)

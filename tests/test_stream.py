@@ -255,6 +255,7 @@ async def test_without_streaming_the_run_can_be_followed_like_any_other(as_alice
 
 
 async def _until_text(events: Any) -> SseEvent:
+    event: SseEvent
     async for event in events:
         if not event.name:
             return event

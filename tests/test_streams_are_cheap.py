@@ -1,7 +1,6 @@
 """An open stream costs a task and a socket: no thread, no database connection."""
 
 import asyncio
-import os
 import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -25,9 +24,9 @@ def without_limits(settings: Any) -> None:
 def database_connections() -> int:
     """How many connections this process has to its database."""
     if settings.ON_SQLITE:
-        database = Path(settings.DATABASES["default"]["NAME"]).resolve()
-        files = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-        return sum(name == str(database) for name in files)
+        database = Path(str(settings.DATABASES["default"]["NAME"])).resolve()
+        files = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return files.count(database)
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
         row: tuple[int] = cursor.fetchone()
@@ -40,7 +39,9 @@ async def test_fifty_idle_streams_cost_no_thread_and_no_connection(
 ) -> None:
     gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
     async with AsyncExitStack() as stack:
-        asked = await stack.enter_async_context(as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}))
+        asked = await stack.enter_async_context(
+            as_alice.open("POST", "/chat/stream", json_body={"query": "slow"})
+        )
         run = (await anext(asked.events())).run
         threads, connections = threading.active_count(), await in_thread(database_connections)
         opened = []

@@ -39,6 +39,7 @@ def dead_process() -> Process:
 async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any, in_thread: Thread) -> None:
     asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
     run = await until_ended(in_thread, asked.run.pk)
+    assert run.reply
     assert (run.status, run.reply.text) == ("completed", "You said: hello")
 
 
@@ -47,6 +48,7 @@ async def test_a_dead_processs_run_is_begun_again(parley: Any, alice: Any, in_th
     dead = await in_thread(dead_process)
     assert await in_thread(lifecycle.claim, asked.run.pk, dead.pk)
     run = await until_ended(in_thread, asked.run.pk)
+    assert run.reply
     assert (run.status, run.attempt, run.reply.text) == ("completed", 2, "You said: hello")
     await in_thread(oracle.check)
 
@@ -94,7 +96,7 @@ async def test_what_an_error_gave_up_is_taken_up_by_the_same_process(
 async def test_the_process_registers_anew_where_its_row_was_lost(parley: Any, in_thread: Thread) -> None:
     await in_thread(Process.objects.all().delete)
     async with asyncio.timeout(5):
-        while not await in_thread(Process.objects.filter(pk=supervisor.id).exists):
+        while not await in_thread(Process.objects.filter(pk__in=[supervisor.id]).exists):
             await asyncio.sleep(0.05)
 
 
@@ -109,5 +111,6 @@ async def test_a_stop_that_another_process_recorded_is_seen(
         await in_thread(Run.objects.update, stop_requested_at=timezone.now())  # and no bell rings
         await exchange.all_events()
     run = await in_thread(lambda: Run.objects.select_related("reply").get())
+    assert run.reply
     assert (run.status, run.reply.text) == ("stopped", "shown")
     assert await in_thread(RunEvent.objects.filter(type="run.stopped").count) == 1

@@ -7,7 +7,7 @@ are taken from whole events alone.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -46,7 +46,7 @@ class Reply:
     _author: str = ""
     _called: dict[str, float] = field(default_factory=dict)
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         """The agent's events as they come. Raises AgentFailure."""
         try:
             runner = catalog.runner_of(self.turn.agent)
@@ -147,9 +147,7 @@ class Reply:
         for call in adk_event.get_function_calls():
             self._called[call.id or ""] = time.monotonic()
             found.append(events.tool_called(call.id or "", call.name or "", call.args or {}))
-        for answer in adk_event.get_function_responses():
-            found.append(self._returned(answer))
-        return found
+        return found + [self._returned(answer) for answer in adk_event.get_function_responses()]
 
     def _returned(self, answer: types.FunctionResponse) -> Event:
         called = self._called.pop(answer.id or "", time.monotonic())

@@ -74,7 +74,7 @@ class ConversationSessionService(BaseSessionService):
             return _session(turn, config)
         with_events = config is None or config.num_recent_events != 0
         found = await run_db(_read, app_name, user_id, session_id.strip(), with_events)
-        return found and _session(found, config)
+        return _session(found, config) if found else None
 
     async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
         """Oldest-updated first, without events; the newest MAX_LISTED."""
@@ -210,13 +210,13 @@ def _find(app_name: str, user_id: str, session_id: str) -> Conversation | None:
     if not _is_number(user_id):
         return None
     return Conversation.objects.filter(
-        pk=conversation_id, owner_id=user_id, agent=app_name, deleted_at=None
+        pk=conversation_id, owner_id=int(user_id), agent=app_name, deleted_at=None
     ).first()
 
 
 def _read(app_name: str, user_id: str, session_id: str, with_events: bool) -> Turn | None:
     conversation = _find(app_name, user_id, session_id)
-    return conversation and _past_turn(conversation, with_events=with_events)
+    return _past_turn(conversation, with_events=with_events) if conversation else None
 
 
 def _past_turn(
@@ -249,7 +249,7 @@ def _list(app_name: str, user_id: str | None) -> list[Turn]:
         return []
     found = Conversation.objects.filter(agent=app_name, deleted_at=None).order_by("-updated_at", "-id")
     if user_id is not None:
-        found = found.filter(owner_id=user_id)
+        found = found.filter(owner_id=int(user_id))
     conversations = list(reversed(found[:MAX_LISTED]))
     app_state = context.app_state(app_name)
     user_states = {

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
@@ -93,11 +93,11 @@ def calculate(expression: str) -> dict[str, Any]:
         return {"error": f"The expression is longer than {MAX_EXPRESSION} characters."}
     try:
         result = _value(ast.parse(expression.strip(), mode="eval").body)
-        if not math.isfinite(result):
-            raise OverflowError("the result is too large")
-        return {"result": result}
     except (SyntaxError, ValueError, ZeroDivisionError, OverflowError) as error:
         return {"error": f"That cannot be calculated: {error}"}
+    if not math.isfinite(result):
+        return {"error": "That cannot be calculated: the result is too large."}
+    return {"result": result}
 
 
 def days_between(first: str, second: str) -> dict[str, Any]:
@@ -135,14 +135,12 @@ def _cities() -> dict[str, str]:
     return {zone.rpartition("/")[2].casefold(): zone for zone in sorted(available_timezones(), reverse=True)}
 
 
-def _value(node: ast.expr) -> int | float:
+def _value(node: ast.expr) -> float:
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             return value
         case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
-            result: int | float = OPERATORS[type(op)](_value(operand))
-            return result
+            return cast(float, OPERATORS[type(op)](_value(operand)))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            result = OPERATORS[type(op)](_value(left), _value(right))
-            return result
+            return cast(float, OPERATORS[type(op)](_value(left), _value(right)))
     raise ValueError("only numbers and + - * / // % are understood")

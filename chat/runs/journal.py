@@ -9,6 +9,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
@@ -151,7 +152,7 @@ class Journal:
             rows.append(Row(pen.seq, event.type, events.encode(event.data)))
         done = asyncio.get_running_loop().create_future()
         for waiter in pen.recorded:
-            done.add_done_callback(lambda page, waiter=waiter: _pass_on(page, waiter))
+            done.add_done_callback(partial(_pass_on, waiter=waiter))
         page = Page(pen.claim, rows, pen.payloads, done)
         pen.waiting, pen.payloads, pen.recorded, pen.in_flight = [], [], [], done
         return page

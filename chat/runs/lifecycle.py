@@ -1,8 +1,8 @@
 """The states of a run. Each arrow is one guarded transaction; the loser of a race changes nothing.
 
-    QUEUED ─claim→ RUNNING ─end→ COMPLETED, STOPPED, FAILED, EXPIRED
-       └─stop_queued→ STOPPED      RUNNING ─take_over, restart→ RUNNING (attempt 2)
-                                   RUNNING ─hand_over→ QUEUED
+QUEUED ─claim→ RUNNING ─end→ COMPLETED, STOPPED, FAILED, EXPIRED
+   └─stop_queued→ STOPPED      RUNNING ─take_over, restart→ RUNNING (attempt 2)
+                               RUNNING ─hand_over→ QUEUED
 """
 
 import json
@@ -131,12 +131,10 @@ def hand_over(claim: Claim) -> list[Row] | None:
 def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
     """QUEUED → STOPPED by whoever got the request; None where it was not queued any more."""
     run = _lock(run_id, status=Run.Status.QUEUED)
-    return run and _end(run, Outcome(events.STOPPED, code=code), None, [])
+    return _end(run, Outcome(events.STOPPED, code=code), None, []) if run else None
 
 
-def end(
-    claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = ()
-) -> list[Row] | None:
+def end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = ()) -> list[Row] | None:
     """RUNNING → the outcome's status: reply, usage, session state, terminal event and status together.
 
     ``fold`` is of everything that was shown, ``rest`` its events that are not yet in the log.
@@ -145,7 +143,7 @@ def end(
     draft = _draft(fold) if fold.shows_something else None
     with transaction.atomic():
         run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)
-        return run and _end(run, outcome, draft, rest)
+        return _end(run, outcome, draft, rest) if run else None
 
 
 def append(run_id: uuid.UUID, new: Sequence[Event]) -> list[Row]:
@@ -180,7 +178,12 @@ def _end(run: Run, outcome: Outcome, reply: Message | None, rest: Sequence[Event
         kind, code = events.STOPPED, "deleted"
     rows = append(run.pk, rest)
     if reply is not None:
-        reply.conversation, reply.parent_id, reply.run, reply.created_at = conversation, run.prompt_id, run, now
+        reply.conversation, reply.parent_id, reply.run, reply.created_at = (
+            conversation,
+            run.prompt_id,
+            run,
+            now,
+        )
         reply.save(force_insert=True)
         run.bytes = len(reply.text.encode())
     run.reply = reply
@@ -244,14 +247,19 @@ def explain(status: str, code: str) -> dict[str, Any]:
 
 def terminal_event(run: Run) -> Event:
     """The terminal event of an ended run, for when its log was pruned."""
-    return Event(next(kind for kind, status in STATUS_OF.items() if status == run.status), _terminal_data(run))
+    return Event(
+        next(kind for kind, status in STATUS_OF.items() if status == run.status), _terminal_data(run)
+    )
 
 
 def _store_session(run: Run, outcome: Outcome) -> None:
     if outcome.session_events:
         position = SessionEvent.objects.filter(run=run).count()
         SessionEvent.objects.bulk_create(
-            [SessionEvent(run=run, position=position + n, payload=p) for n, p in enumerate(outcome.session_events)]
+            [
+                SessionEvent(run=run, position=position + n, payload=p)
+                for n, p in enumerate(outcome.session_events)
+            ]
         )
     _merge_shared_state(run, outcome)
 

@@ -13,7 +13,10 @@ from django.conf import settings
 @pytest.fixture
 def live_database() -> Iterator[dict[str, str]]:
     """The environment that names it: empty on SQLite, where the data folder holds the file."""
-    redis = {"REDIS_URL": settings.REDIS_URL, "REDIS_PREFIX": f"live-{secrets.token_hex(4)}"}
+    redis = {
+        "REDIS_URL": settings.REDIS_URL,
+        "REDIS_PREFIX": f"{settings.REDIS_PREFIX}-{secrets.token_hex(4)}",
+    }
     env = redis if settings.REDIS_URL else {}
     if settings.ON_SQLITE:
         yield env

@@ -20,7 +20,7 @@ WHOLE = "".join(f"word{n} " for n in range(60))
 
 @pytest.fixture
 def server(tmp_path: Path, gemini: Gemini, live_database: dict[str, str]) -> Iterator[LiveServer]:
-    live = LiveServer(tmp_path, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url, **live_database)
+    live = LiveServer(tmp_path, None, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url, **live_database)
     live.prepare().start()
     yield live
     gemini.release()
@@ -57,7 +57,10 @@ def test_postgres_cuts_every_connection_again_and_again(
 ) -> None:
     gemini.on("slow", SLOW)
     alice = server.member("alice")
-    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    cut = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
     stop = threading.Event()
 
     def cutter() -> None:

@@ -24,6 +24,7 @@ REPLY = [Text(f"word{n} ") for n in range(60)]
 def server(tmp_path: Path, gemini: Gemini, live_database: dict[str, str]) -> Iterator[LiveServer]:
     live = LiveServer(
         tmp_path,
+        None,
         GOOGLE_API_KEY="not-a-key",
         GOOGLE_GEMINI_BASE_URL=gemini.url,
         LIMITS="off",
@@ -44,9 +45,9 @@ def test_killed_at_random_moments_of_a_reply(server: LiveServer, gemini: Gemini)
     transcripts = []
     for n in range(KILLS):
         question = f"kill {n}"
-        tool = [[Text("Looking. "), Call("calculate", {"expression": "6*7"})]] if n % 4 == 3 else []
+        tool: list[list[Text | Call]] = [[Text("Looking. "), Call("calculate", {"expression": "6*7"})]]
         slow: list[Text | Pause] = [step for word in REPLY for step in (word, Pause(0.01))]
-        gemini.on(question, *tool, slow)
+        gemini.on(question, *(tool if n % 4 == 3 else []), slow)
         seen: list[SseEvent] = []
         killer = threading.Timer(chance.uniform(0.0, 0.9), server.kill)
         killer.start()
@@ -92,9 +93,7 @@ def test_a_restarted_run_begins_with_replace(server: LiveServer, gemini: Gemini)
 
 def test_a_run_that_called_a_tool_is_not_begun_again(server: LiveServer, gemini: Gemini) -> None:
     alice = server.member("alice")
-    gemini.on(
-        "act", [Text("I act. "), Call("calculate", {"expression": "6*7"})], [Pause(60), Text("never")]
-    )
+    gemini.on("act", [Text("I act. "), Call("calculate", {"expression": "6*7"})], [Pause(60), Text("never")])
     seen: list[SseEvent] = []
     with alice.ask("act") as response:
         read_until("tool.returned", response, seen)

@@ -26,8 +26,8 @@ def servers(
     env["SECRET_KEY"] = "s" * 60  # shared, so that a session is one at both
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    one = LiveServer(tmp_path / "one", **env).prepare().start()
-    two = LiveServer(tmp_path / "two", **env).prepare().start()
+    one = LiveServer(tmp_path / "one", None, **env).prepare().start()
+    two = LiveServer(tmp_path / "two", None, **env).prepare().start()
     yield one, two
     gemini.release()
     for server in (one, two):

@@ -1,7 +1,6 @@
 """``manage.py prepare``: everything between an installed environment and a server that can start."""
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from redis import Redis, RedisError
 class Command(BaseCommand):
     help = "Migrates the database and collects static files, each where something changed."
     # ``serve`` makes them; they import the agents, which takes a second.
-    requires_system_checks: Sequence[str] = []
+    requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
         # One connection needs no pool, which would try for 10 s and log each time.

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from django.conf import settings
@@ -16,7 +17,7 @@ from django.urls import reverse
 from accounts.owner import setup_token
 
 BACKLOG = 1024  # Daphne's 50 makes 500 connections at once wait seconds for SYN retries
-WILDCARDS = {"0.0.0.0", "::"}
+WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104  (nothing is bound to them here)
 
 
 class Command(BaseCommand):
@@ -41,7 +42,7 @@ class Command(BaseCommand):
             return None
         database = settings.DATABASES["default"]["NAME"]
         try:
-            file = open(f"{database}.lock", "a")  # noqa: SIM115  (kept open on purpose)
+            file = Path(f"{database}.lock").open("a")  # noqa: SIM115  (kept open on purpose)
         except OSError as error:
             raise CommandError(f"{database}.lock cannot be written: {error.strerror}.") from error
         try:
@@ -66,8 +67,9 @@ class Command(BaseCommand):
         try:
             token = setup_token()
         except DatabaseError as error:
+            words = " ".join(str(error).split())
             raise CommandError(
-                f"The database cannot be used: {' '.join(str(error).split())}. `manage.py prepare` brings it up to date."
+                f"The database cannot be used: {words}. `manage.py prepare` brings it up to date."
             ) from error
         except OSError as error:
             raise CommandError(f"{error.filename} cannot be written: {error.strerror}.") from error
