@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ class Member:
     def __init__(self, url: str) -> None:
         self.url = url
         self.http = httpx.Client(base_url=url, timeout=60)
+        weakref.finalize(self, self.http.close)
 
     def sign_up(self, name: str) -> "Member":
         page = self.http.get("/accounts/signup/")

@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from chat import events, sse
@@ -29,15 +31,30 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The Python client, as a module."""
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The Python client, as a module. Its connections, which end with a script, end with this file."""
     path = tmp_path_factory.mktemp("client") / "parley_client.py"
     path.write_text(blocks(STREAMING, "python")[0])
     spec = spec_from_file_location("parley_client", path)
     assert spec and spec.loader
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    with ExitStack() as opened, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "httpx", RememberingHttpx(opened))
+        yield module
+
+
+class RememberingHttpx:
+    """httpx, whose clients are closed in the end."""
+
+    def __init__(self, opened: ExitStack) -> None:
+        self._opened = opened
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(httpx, name)
+
+    def Client(self, *args: Any, **options: Any) -> httpx.Client:
+        return self._opened.enter_context(httpx.Client(*args, **options))
 
 
 def test_the_python_client_asks(server: LiveServer, client: Any) -> None:
