@@ -72,7 +72,7 @@ def _ask_by_get(request: HttpRequest) -> tuple[Any, Place]:
         named = following.split_id(last_id)
         if named is None:
             raise refusals.malformed("Last-Event-ID is not the id of an event.")
-        return member, following.resumed_place(access_run(member, named[0]), named[1])
+        return member, _admitted(member, following.resumed_place(access_run(member, named[0]), named[1]))
     return member, Place(send(member, requests.event_source_ask(request)).run)
 
 
@@ -103,10 +103,14 @@ async def run_events(request: HttpRequest, run: str) -> HttpResponseBase:
 
 def _follow_by_get(request: HttpRequest, run: str) -> tuple[Any, Place]:
     member = requests.member_of(request)
-    place = following.place_in(access_run(member, run), request)
+    return member, _admitted(member, following.place_in(access_run(member, run), request))
+
+
+def _admitted(member: Any, place: Place) -> Place:
+    """A reader's place. Raises the 429 refusal, unless there is nothing left to read."""
     if not place.over:
         _refuse_if_too_many_streams(member)
-    return member, place
+    return place
 
 
 def _event_stream(member: Any, place: Place) -> HttpResponseBase:

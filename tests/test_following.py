@@ -144,6 +144,8 @@ async def test_a_streams_per_member_limit(as_alice: Client, gemini: Gemini, sett
             refused = await as_alice.get(path)
             assert refused.status == 429
             assert int(refused.headers["retry-after"]) >= 1
+            resuming = {"accept": "text/event-stream", "last-event-id": event.id}
+            assert (await as_alice.get("/chat/stream", headers=resuming)).status == 429
         async with as_alice.open("GET", path) as third:
             assert third.status == 200
         gemini.release()
