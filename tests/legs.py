@@ -61,7 +61,7 @@ def find_postgres() -> str:
         try:
             with psycopg.connect(f"{place} dbname=postgres connect_timeout=3") as admin:
                 row = admin.execute(
-                    "SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user"
+                    "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
                 ).fetchone()
                 if row and row[0]:
                     return place
@@ -78,9 +78,10 @@ def database(place: str) -> Iterator[dict[str, str]]:
     with psycopg.connect(f"{place} dbname=postgres", autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
         info = admin.info
-    user = quote(info.user) + (f":{quote(info.password, safe='')}" if info.password else "")
+        user = quote(info.user) + (f":{quote(info.password, safe='')}" if info.password else "")
+        url = f"postgres://{user}@{quote(info.host, safe='')}:{info.port}/{name}"
     try:
-        yield {"DATABASE_URL": f"postgres://{user}@{quote(info.host, safe='')}:{info.port}/{name}"}
+        yield {"DATABASE_URL": url}
     finally:
         with psycopg.connect(f"{place} dbname=postgres", autocommit=True) as admin:
             ours = admin.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", [f"%{name}%"])
