@@ -8,11 +8,12 @@ VENV_PYTHON = .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME
 
-.PHONY: help run test lint format lock set-up set-up-dev
+.PHONY: help run test bench lint format lock set-up set-up-dev
 
 help:
 	@echo "make run      serve Parley on HOST:PORT (127.0.0.1:8000), with everything it needs"
 	@echo "make test     all tests, on SQLite, and on PostgreSQL, Redis and Chromium where they are"
+	@echo "make bench    what a streamed delta costs, over a bare ADK Runner; ROUNDS=3, STREAMS=50"
 	@echo "make lint     format, lint, types, templates, imports"
 	@echo "make format   write the format that make lint asks for"
 	@echo "make lock     write requirements*.txt anew from requirements*.in"
@@ -23,6 +24,11 @@ run: set-up
 
 test: set-up-dev
 	@exec $(VENV_PYTHON) -m tests.legs
+
+# WRITE=1 puts the figures into docs/performance.md.
+bench: set-up-dev
+	@exec $(VENV_PYTHON) -m benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams $(STREAMS)) \
+		$(if $(WRITE),--write)
 
 lint: set-up-dev
 	$(VENV_PYTHON) -m ruff format --check .

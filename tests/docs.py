@@ -13,7 +13,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 SETTINGS = ROOT / "docs" / "settings.md"
 STREAMING = ROOT / "docs" / "streaming.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
-PACKAGES = ("accounts", "chat", "config", "tests")
+PACKAGES = ("accounts", "benchmarks", "chat", "config", "tests")
 
 
 def prose(page: Path) -> str:

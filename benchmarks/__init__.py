@@ -1,0 +1,1 @@
+"""What docs/performance.md says, by one command: ``make bench``."""

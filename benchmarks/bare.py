@@ -1,0 +1,91 @@
+"""What everything is measured over: ADK's Runner by itself, its sessions in memory, nothing stored or sent.
+
+Takes a line of JSON on stdin, a list of ``[talk, question]``; answers them all at once, reading the
+Runner's events as any program must; and writes a line of JSON on stdout, of each the milliseconds to its
+first text, the text shown, and the text that ADK kept.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import httpx
+from google.adk.agents import LlmAgent
+from google.adk.agents.run_config import RunConfig, StreamingMode
+from google.adk.models import Gemini
+from google.adk.runners import Runner
+from google.adk.sessions import InMemorySessionService
+from google.genai import types
+
+NAME = "bench"
+LINE_MAX_BYTES = 64 * 1024 * 1024
+
+
+def agent() -> LlmAgent:
+    """The smallest agent there is. Also what ``adk api_server`` finds in its folder of agents.
+
+    The client is httpx without limits, as Parley's own: google-genai's choice depends on what else is
+    installed.
+    """
+    limits = httpx.Limits(max_connections=None)
+    client = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=10), limits=limits)
+    model = Gemini(
+        model="gemini-2.5-flash",
+        client_kwargs={
+            "http_options": types.HttpOptions(httpx_async_client=client),
+            "api_key": os.environ["GOOGLE_API_KEY"],
+        },
+    )
+    return LlmAgent(name=NAME, model=model, instruction="Answer.")
+
+
+class Bare:
+    """The Runner and its sessions, one for each talk."""
+
+    def __init__(self) -> None:
+        self._sessions = InMemorySessionService()
+        self._runner = Runner(app_name=NAME, agent=agent(), session_service=self._sessions)
+
+    async def answer_all(self, asks: list[list[str]]) -> list[dict[str, Any]]:
+        return await asyncio.gather(*(self._answer(talk, question) for talk, question in asks))
+
+    async def _answer(self, talk: str, question: str) -> dict[str, Any]:
+        if not await self._sessions.get_session(app_name=NAME, user_id="u", session_id=talk):
+            await self._sessions.create_session(app_name=NAME, user_id="u", session_id=talk)
+        began, first = time.perf_counter(), None
+        shown: list[str] = []
+        events = self._runner.run_async(
+            user_id="u",
+            session_id=talk,
+            new_message=types.Content(role="user", parts=[types.Part(text=question)]),
+            run_config=RunConfig(streaming_mode=StreamingMode.SSE),
+        )
+        kept = ""
+        async for event in events:
+            text = "".join(part.text or "" for part in (event.content and event.content.parts) or [])
+            if event.partial:
+                first = first or time.perf_counter()
+                shown.append(text)
+            else:
+                kept = text
+        milliseconds = ((first or time.perf_counter()) - began) * 1000
+        return {"first_ms": milliseconds, "text": "".join(shown), "kept": kept, "deltas": len(shown)}
+
+
+async def main() -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=LINE_MAX_BYTES)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    bare = Bare()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while line := await reader.readline():
+        sys.stdout.write(json.dumps(await bare.answer_all(json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,139 @@
+"""The model: Gemini's ``streamGenerateContent?alt=sse`` on a bare asyncio protocol, in a process of its own.
+
+An answer is encoded whole when it is asked for, so that a delta costs a timer and a write (about 10 µs):
+the load must not be what is measured. ``tests/gemini.py`` speaks the same wire for the tests, where what
+counts is that each answer can be scripted; a delta costs ten times as much there.
+
+``GET /held`` says how many answers are held, ``POST /release`` lets them go on.
+"""
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from benchmarks.script import Script
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+END = b"0\r\n\r\n"
+USAGE = {"promptTokenCount": 12, "candidatesTokenCount": 600, "totalTokenCount": 612}
+
+_held: "set[Answering]" = set()
+
+
+class Answering(asyncio.Protocol):
+    """One connection of a client, which may ask many times."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._received = b""
+        self._chunks: list[bytes] = []
+        self._script = Script("", 0)
+        self._next = 0
+        self._began = 0.0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _held.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, found, rest = self._received.partition(b"\r\n\r\n")
+        if not found:
+            return
+        method, path = head.split(b" ", 2)[:2]
+        length = _content_length(head)
+        if len(rest) < length:
+            return
+        self._received = rest[length:]
+        if path == b"/held":
+            self._say(str(len(_held)).encode())
+        elif path == b"/release":
+            self._say(str(release()).encode())
+        elif b":streamGenerateContent" in path:
+            self._answer(rest[:length])
+        else:
+            sys.exit(f"The model was asked for {method.decode()} {path.decode()}.")
+
+    def _say(self, body: bytes) -> None:
+        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        self._transport.close()
+
+    def _answer(self, body: bytes) -> None:
+        self._script = Script.of(_newest_question(body))
+        self._chunks = _encoded(self._script)
+        self._next, self._began = 0, asyncio.get_running_loop().time()
+        self._transport.write(HEAD)
+        self._step()
+
+    def _step(self) -> None:
+        if self._transport.is_closing():
+            return
+        self._transport.write(self._chunks[self._next])
+        self._next += 1
+        if self._script.held and self._next == 1:
+            _held.add(self)
+        elif self._next < len(self._chunks):
+            self.go_on()
+
+    def go_on(self) -> None:
+        """The rest: each delta at its time from the answer's beginning, or all at once."""
+        if self._script.pace_ms:
+            due = self._began + self._next * self._script.pace_ms / 1000
+            asyncio.get_running_loop().call_at(due, self._step)
+        else:
+            self._transport.write(b"".join(self._chunks[self._next :]))
+
+
+def release() -> int:
+    """Let the held answers go on; returns how many there were."""
+    held = list(_held)
+    _held.clear()
+    for answering in held:
+        answering.go_on()
+    return len(held)
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+def _newest_question(body: bytes) -> str:
+    newest = json.loads(body)["contents"][-1]
+    return "".join(part.get("text", "") for part in newest["parts"])
+
+
+def _encoded(script: Script) -> list[bytes]:
+    """The answer's deltas as they go out; the last one ends the answer."""
+    chunks = [_chunk(text) for text in script.texts()[:-1]]
+    return [*chunks, _chunk(script.texts()[-1], is_last=True) + END]
+
+
+def _chunk(text: str, *, is_last: bool = False) -> bytes:
+    candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}
+    last = {"finishReason": "STOP"} if is_last else {}
+    value: dict[str, Any] = {
+        "candidates": [candidate | last],
+        "modelVersion": "bench",
+        "responseId": "bench-1",
+    }
+    if is_last:
+        value["usageMetadata"] = USAGE
+    data = b"data: " + json.dumps(value).encode() + b"\r\n\r\n"
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+async def serve() -> None:
+    """Serve on a free port of this machine, and say which."""
+    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=1024)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())

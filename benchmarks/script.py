@@ -1,0 +1,35 @@
+"""What is asked and what is answered, so that every reply can be checked to the letter."""
+
+from dataclasses import dataclass
+
+SIZE = 24  # characters of a delta: about what Gemini sends for a few words
+FILLER = "and so it goes, word by word, until the reply has been told. "
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One question and its answer, which is written nowhere else: the model and the check both make
+    it from the question. Two questions with different keys have different answers.
+    """
+
+    key: str  # without spaces
+    deltas: int
+    pace_ms: int = 0  # between two deltas
+    held: bool = False  # the rest of the answer waits until the model is told to go on
+
+    @property
+    def question(self) -> str:
+        return f"{self.key} {self.deltas} {self.pace_ms} {int(self.held)}"
+
+    @classmethod
+    def of(cls, question: str) -> "Script":
+        key, deltas, pace_ms, held = question.split(" ")
+        return cls(key, int(deltas), int(pace_ms), held == "1")
+
+    def texts(self) -> list[str]:
+        """The answer's deltas, of SIZE characters each, no two of them equal."""
+        return [f"{self.key} {n} {FILLER[n % 12 :]}"[: SIZE - 1] + " " for n in range(self.deltas)]
+
+    @property
+    def answer(self) -> str:
+        return "".join(self.texts())

@@ -1,0 +1,124 @@
+"""``make bench`` in small: its figures are there, its replies are checked, and nothing is left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.load import Reply
+from benchmarks.measure import Figures, Measurement, Model, Plan
+from benchmarks.processes import Cores, Process
+from benchmarks.targets import Ask, BareRunner
+from tests.live import ROOT
+
+pytestmark = [
+    pytest.mark.any_database,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="the clocks of other processes are Linux's"
+    ),
+]
+
+SMALL = ["--rounds", "1", "--streams", "2", "--deltas", "5", "--turns", "1,2", "--targets", "sqlite"]
+
+
+def bench(folder: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks", *SMALL, *words]
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp"), "TMPDIR": str(folder)}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def rows(table: str, heading: str) -> dict[str, list[str]]:
+    """The rows of the table below a heading, by the name of the process."""
+    below = table.partition(f"{heading}\n")[2].partition("###")[0]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in below.splitlines() if "|" in line]
+    at = cells[0].index("process")
+    return {row[at]: row for row in cells[2:]}
+
+
+def test_figures_of_every_process_and_every_reply_right(tmp_path: Path) -> None:
+    with bench(tmp_path) as process:
+        said, complaints = process.communicate(timeout=110)
+    assert process.returncode == 0, complaints
+    each = rows(said, "### Every round")
+    assert set(each) == {"bare Runner", "Parley, SQLite"}
+    for row in each.values():
+        wrong, asked = re.fullmatch(r"(\d+) of (\d+)", row[-1]).groups()  # type: ignore[union-attr]
+        assert (int(wrong), int(asked)) == (
+            0,
+            2 + 10 + 2 + 1,
+        )  # held, alone, at once, the last of the history
+        assert float(row[2]) > 0
+    assert set(rows(said, "### CPU of one turn, by what went before it")) == set(each)
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_ends_its_processes_and_takes_its_files_along(tmp_path: Path) -> None:
+    with bench(tmp_path) as process:
+        deadline = time.monotonic() + 60
+        while len(children := children_of(process.pid)) < 2:  # the model, and what it is asked through
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    assert not list(tmp_path.iterdir())
+
+
+def children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+class Forgetful(BareRunner):
+    """Shows everything, and keeps all but the last character."""
+
+    async def read_back(self, asks: Sequence[Ask], replies: Sequence[Reply]) -> list[str | None]:
+        kept = await super().read_back(asks, replies)
+        return [text and text[:-1] for text in kept]
+
+
+class Mumbling(BareRunner):
+    """Leaves out the first character of what it shows."""
+
+    async def ask_all(self, asks: Sequence[Ask]) -> list[Reply]:
+        return [replace(reply, text=reply.text[1:]) for reply in await super().ask_all(asks)]
+
+
+async def figures_of(kind: type[BareRunner], folder: Path) -> Figures:
+    model = await Process(["-m", "benchmarks.gemini"], folder / "model.log").start()
+    try:
+        port = int(await model.line())
+        target = kind(folder / "target", port)
+        target.set_up()
+        plan = Plan(streams=1, deltas=3, alone=0, turns=(), warm_up=0)
+        return await Measurement(target, Model(model, port), plan, 1).take(Cores.here())
+    finally:
+        await model.stop()
+
+
+async def test_a_reply_that_is_not_kept_as_it_was_sent_is_told(tmp_path: Path) -> None:
+    figures = await figures_of(Forgetful, tmp_path)
+    assert figures.wrong == ["1h0: 47 of 48 kept", "1s0: 71 of 72 kept"]
+
+
+async def test_a_reply_that_is_not_shown_as_it_was_sent_is_told(tmp_path: Path) -> None:
+    figures = await figures_of(Mumbling, tmp_path)
+    assert figures.wrong == ["1h0: 47 of 48 shown", "1s0: 71 of 72 shown"]
+
+
+def test_what_is_written_replaces_what_stood_between_the_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write("new\n", page)
+    assert page.read_text() == f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n"
+    assert report.BEGIN in report.PAGE.read_text() and report.END in report.PAGE.read_text()
