@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.db import InterfaceError, OperationalError
+from django.conf import settings
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
@@ -39,6 +41,24 @@ class AnswerRefusals:
         if not isinstance(exception, Refusal):
             return None
         return answer(request, exception)
+
+
+class RequireSignIn(LoginRequiredMiddleware):
+    """Django's check, without what deadlocked: it asks who is there for every view, and the request's
+    thread keeps the connection that this took until the answer.
+
+    As many requests at once as the pool has connections, each waiting in ``run_db`` for one more, waited
+    until the pool gave up: 50 asks at once ended in 500s. So a view that needs nobody, or finds out by
+    itself, has nobody looked up, and for others the connection goes back to the pool.
+    """
+
+    def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> Any:
+        if not getattr(view_func, "login_required", True):
+            return None
+        answer = super().process_view(request, view_func, view_args, view_kwargs)
+        if not settings.ON_SQLITE and not connection.in_atomic_block:
+            connection.close()
+        return answer
 
 
 class CheckCsrf(CsrfViewMiddleware):

@@ -76,7 +76,7 @@ MIDDLEWARE = [
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "chat.middleware.RequireSignIn",
     # behind it: who is not signed in is sent to the sign-in, also without a token
     "chat.middleware.CheckCsrf",
     "django.contrib.messages.middleware.MessageMiddleware",

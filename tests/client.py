@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import connection
 from django.middleware.csrf import _get_new_csrf_string
 
 from tests.sse_client import SseEvent, SseParser
@@ -100,6 +101,8 @@ class Client:
             session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
             session[HASH_SESSION_KEY] = self.user.get_session_auth_hash()
             session.save()
+            if not connection.in_atomic_block:
+                connection.close()  # this thread lives on; an open connection keeps the database from going
             return str(session.session_key)
 
         self.cookies[settings.SESSION_COOKIE_NAME] = await sync_to_async(start)()

@@ -12,8 +12,10 @@ from django.db import connection
 
 from tests.client import Client
 from tests.gemini import Gemini, Hold, Text
+from tests.sse_client import text_of
 
 STREAMS = 50
+ASKS = 20  # twice the connections of the pool
 
 
 @pytest.fixture
@@ -55,3 +57,18 @@ async def test_fifty_idle_streams_cost_no_thread_and_no_connection(
         gemini.release()
         for stream in opened:
             assert (await stream.all_events())[-1].is_done
+
+
+async def test_more_asks_at_once_than_there_are_connections_are_all_answered(
+    as_alice: Client, without_limits: None
+) -> None:
+    answers = await asyncio.gather(*(as_alice.ask(f"question {n}") for n in range(ASKS)))
+    assert [text_of(events) for events in answers] == [f"You said: question {n}" for n in range(ASKS)]
+
+
+async def test_more_plain_forms_at_once_than_there_are_connections_are_all_taken(
+    as_alice: Client, without_limits: None
+) -> None:
+    form = {"message": "hello"}
+    answers = await asyncio.gather(*(as_alice.post("/chat/", form=form) for _ in range(ASKS)))
+    assert [answer.status for answer in answers] == [303] * ASKS
