@@ -64,10 +64,13 @@ def test_figures_of_every_process_and_every_reply_right(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_its_processes_and_takes_its_files_along(tmp_path: Path) -> None:
     with bench(tmp_path) as process:
-        deadline = time.monotonic() + 60
-        while len(children := children_of(process.pid)) < 2:  # the model, and what it is asked through
+        deadline = time.monotonic() + 90
+        children: list[str] = []
+        while not any("serve" in words_of(child) for child in children):
+            children = children_of(process.pid)
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.02)
+        assert len(children) == 2  # Parley, and the model
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130
@@ -77,6 +80,13 @@ def test_ctrl_c_ends_its_processes_and_takes_its_files_along(tmp_path: Path) -> 
 
 def children_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def words_of(pid: str) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # it has ended
 
 
 class Forgetful(BareRunner):
