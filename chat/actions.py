@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from chat import events, refusals
+from chat import changes, events, refusals
 from chat.access import access_conversation, access_message, access_prompt
 from chat.models import Conversation, Message, Run, RunEvent
 from chat.parsing import message_text
@@ -105,13 +105,19 @@ def _ask(owner: Any, ask: Ask, agents: Sequence[str], admit: Callable[[], None])
     _refuse_if_too_many(owner)
     admit()
     now = timezone.now()
+    change = changes.announce(owner.pk)
     if conversation is None:
         conversation = Conversation.objects.create(
-            owner=owner, agent=agent, title=title_of(ask.query or ""), created_at=now, updated_at=now
+            owner=owner,
+            agent=agent,
+            title=title_of(ask.query or ""),
+            created_at=now,
+            updated_at=now,
+            last_change=change,
         )
     if prompt is None:
         prompt = _write_prompt(conversation, parent, ask.query or "", now)
-    run = _queue_run(owner, conversation, prompt, ask, now)
+    run = _queue_run(conversation, prompt, ask, now, change)
     Conversation.objects.filter(pk=conversation.pk).update(head=prompt, updated_at=now)
     return Asked(run, is_new=True)
 
@@ -174,15 +180,16 @@ def _write_prompt(conversation: Conversation, parent: uuid.UUID | None, text: st
     )
 
 
-def _queue_run(owner: Any, conversation: Conversation, prompt: Message, ask: Ask, now: Any) -> Run:
+def _queue_run(conversation: Conversation, prompt: Message, ask: Ask, now: Any, change: int) -> Run:
     run = Run.objects.create(
         conversation=conversation,
-        owner=owner,
+        owner_id=conversation.owner_id,
         client_id=ask.client_id,
         request_digest=ask.digest() if ask.client_id else "",
         prompt=prompt,
         mode=ask.mode,
         created_at=now,
+        last_change=change,
     )
     started = events.started(
         run=str(run.pk),
@@ -216,12 +223,16 @@ def request_stop(run: Run) -> Run:
     return run
 
 
+@transaction.atomic
 def rename(conversation: Conversation, title: str) -> None:
     Conversation.objects.filter(pk=conversation.pk).update(title=title, title_is_manual=True)
+    changes.announce_conversation(conversation)
 
 
+@transaction.atomic
 def pin(conversation: Conversation, pinned: bool) -> None:
     Conversation.objects.filter(pk=conversation.pk).update(pinned_at=timezone.now() if pinned else None)
+    changes.announce_conversation(conversation)
 
 
 @transaction.atomic
@@ -233,6 +244,7 @@ def choose_branch(conversation: Conversation, message: Message) -> None:
     while leaf in newest_child:
         leaf = newest_child[leaf]
     Conversation.objects.filter(pk=conversation.pk).update(head=leaf)
+    changes.announce_conversation(conversation)
 
 
 @transaction.atomic
@@ -247,4 +259,5 @@ def delete_conversation(conversation: Conversation) -> list[uuid.UUID]:
         Run.objects.filter(pk=run.pk, stop_requested_at=None).update(stop_requested_at=timezone.now())
         if not lifecycle.stop_queued(run.pk, code="deleted"):
             running.append(run.pk)
+    changes.announce_conversation(conversation)
     return running

@@ -19,6 +19,11 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def visible_to(self, user: Any) -> "ConversationQuerySet":
         return self.filter(owner=user, deleted_at=None)
 
+    def with_answering(self) -> "ConversationQuerySet":
+        """Each with ``is_answering``: whether a run answers in it now."""
+        active = Run.objects.active().filter(conversation=models.OuterRef("pk"))
+        return self.annotate(is_answering=models.Exists(active))
+
 
 class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -33,6 +38,8 @@ class Conversation(models.Model):
     deleted_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
+    # the number in its owner's ledger under which it was made, renamed, pinned, deleted …
+    last_change = models.PositiveBigIntegerField(default=0)
 
     objects = ConversationQuerySet.as_manager()
 
@@ -40,6 +47,8 @@ class Conversation(models.Model):
         indexes = [
             # the sidebar and GET /api/v1/conversations: newest activity first, by keyset
             models.Index(fields=["owner", "-updated_at", "-id"], name="chat_conversation_sidebar"),
+            # the socket: what changed since a number
+            models.Index(fields=["owner", "last_change"], name="chat_conversation_changes"),
         ]
 
     def __str__(self) -> str:
@@ -187,6 +196,8 @@ class Run(models.Model):
     bytes = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True, blank=True)
+    # the number in its owner's ledger under which it began; once it has ended, that of its end
+    last_change = models.PositiveBigIntegerField(default=0)
 
     objects = RunQuerySet.as_manager()
 
@@ -198,6 +209,8 @@ class Run(models.Model):
             models.Index(
                 fields=["status", "process"], condition=models.Q(ended_at=None), name="chat_run_active"
             ),
+            # the socket: what changed since a number
+            models.Index(fields=["owner", "last_change"], name="chat_run_changes"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -308,6 +321,16 @@ class AppState(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agent} app:{self.key}"
+
+
+class Ledger(models.Model):
+    """How many changes a member's conversations and runs have seen (chat/changes.py)."""
+
+    owner = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+")
+    last_change = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.owner_id}: {self.last_change}"
 
 
 class Process(models.Model):

@@ -1,11 +1,13 @@
-"""The ASGI application: Django over HTTP, with streams that cost neither a thread nor a connection."""
+"""The ASGI application: Django over HTTP, with streams that cost neither a thread nor a connection; and the
+socket.
+"""
 
 import logging
 import os
 from typing import Any
 
 from asgiref.sync import SyncToAsync, sync_to_async
-from channels.routing import ProtocolTypeRouter
+from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.handlers.asgi import ASGIHandler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -16,6 +18,7 @@ django.setup(set_prefix=False)
 
 from django.db import InterfaceError, OperationalError, connections  # noqa: E402  (needs the set-up)
 
+from chat.routing import websocket_urlpatterns  # noqa: E402
 from chat.runs.supervisor import supervisor  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -28,10 +31,6 @@ class StreamingASGIHandler(ASGIHandler):
     connections, 217 KiB each; with this, 1 thread and 49 KiB. Uses two attributes of asgiref 3.13's
     SyncToAsync; tests/test_streams_are_cheap.py tells if an upgrade takes them away.
     """
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await _start_supervisor()
-        await super().__call__(scope, receive, send)
 
     async def send_response(self, response: Any, send: Any) -> None:
         if response.streaming:
@@ -57,4 +56,9 @@ def _release_thread() -> None:
         executor.shutdown(wait=False)
 
 
-application = ProtocolTypeRouter({"http": StreamingASGIHandler()})
+_router = ProtocolTypeRouter({"http": StreamingASGIHandler(), "websocket": URLRouter(websocket_urlpatterns)})
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    await _start_supervisor()
+    await _router(scope, receive, send)

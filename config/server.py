@@ -23,6 +23,8 @@ BODY_KEPT = settings.BODY_MAX_BYTES + 1
 BODY_READ = BODY_KEPT + 64 * 1024 * 1024
 # What streams get to send their last frames, and other requests to be answered, once no run goes on.
 LAST_ANSWERS_SECONDS = 2.0
+# Of what a client says over a socket, where nothing is asked of it (chat/consumers.py takes still less).
+SOCKET_MESSAGE_MAX = 4096
 
 
 class Life(Protocol):
@@ -102,7 +104,13 @@ class Server(server.Server):
     """
 
     def __init__(self, *args: Any, life: Life, on_ready: Callable[[], None], **kwargs: Any) -> None:
-        super().__init__(*args, signal_handlers=False, **kwargs)
+        super().__init__(
+            *args,
+            signal_handlers=False,
+            websocket_max_message_size=SOCKET_MESSAGE_MAX,
+            websocket_max_frame_size=SOCKET_MESSAGE_MAX,
+            **kwargs,
+        )
         self.life = life
         self.on_ready = on_ready
         self.failure = ""
@@ -188,23 +196,24 @@ class Server(server.Server):
     # --- back-pressure ------------------------------------------------------------------------
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        if not isinstance(protocol, Request) or await self._takes(protocol, message):
+        if await self._takes(protocol, message):
             await super().handle_reply(protocol, message)
 
-    async def _takes(self, protocol: Request, message: dict[str, Any]) -> bool:
+    async def _takes(self, protocol: Any, message: dict[str, Any]) -> bool:
         """Wait until the client takes more; a connection that takes nothing is closed."""
-        if protocol.finished or protocol.channel is None:
+        if _is_gone(protocol):
             return False
-        if message["type"] == "http.response.start":
+        if message["type"] in BEGINNINGS:
             gate = self._gates[protocol] = Gate()
+            if message["type"] == "websocket.accept":
+                protocol.unregisterProducer()  # the HTTP channel, from before the upgrade
             protocol.registerProducer(gate, True)
         elif protocol in self._gates:
             if not await self._gates[protocol].passed(settings.STALL_SECONDS):
                 log.info("A reader took nothing for %g s and was closed", settings.STALL_SECONDS)
-                if protocol.channel is not None:
-                    protocol.channel.forceAbortClient()
+                _abort(protocol)
                 return False
-            if not message.get("more_body") and protocol in self._gates:
+            if _is_the_last(message) and protocol in self._gates:
                 del self._gates[protocol]
                 protocol.unregisterProducer()
         return True
@@ -212,3 +221,21 @@ class Server(server.Server):
     def protocol_disconnected(self, protocol: Any) -> None:
         self._gates.pop(protocol, None)
         super().protocol_disconnected(protocol)
+
+
+BEGINNINGS = {"http.response.start", "websocket.accept"}
+
+
+def _is_the_last(message: dict[str, Any]) -> bool:
+    return message["type"] == "http.response.body" and not message.get("more_body")
+
+
+def _is_gone(protocol: Any) -> bool:
+    return isinstance(protocol, Request) and (protocol.finished or protocol.channel is None)
+
+
+def _abort(protocol: Any) -> None:
+    if not isinstance(protocol, Request):
+        protocol.dropConnection(abort=True)
+    elif protocol.channel is not None:
+        protocol.channel.forceAbortClient()

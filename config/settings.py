@@ -259,6 +259,7 @@ TOOL_SECONDS = env.number("TOOL_SECONDS", 30)
 TOOL_THREADS = env.integer("TOOL_THREADS", 8, least=1)
 MODEL_CALLS = env.integer("MODEL_CALLS", 25, least=1)
 STREAMS_PER_MEMBER = env.integer("STREAMS_PER_MEMBER", 10, least=1)
+SOCKETS_PER_MEMBER = env.integer("SOCKETS_PER_MEMBER", 20, least=1)
 RUNS_PER_MEMBER = env.integer("RUNS_PER_MEMBER", 5, least=1)
 UNSENT_MAX_BYTES = env.integer("UNSENT_MAX_BYTES", 256 * 1024, least=1024)
 STALL_SECONDS = env.number("STALL_SECONDS", 30)  # a reader that takes nothing for so long is closed

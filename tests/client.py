@@ -84,6 +84,62 @@ class Exchange:
         self._gone.set()
 
 
+class Socket:
+    """The client's side of an open socket."""
+
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.received.put_nowait({"type": "websocket.connect"})
+        self.sent: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self.text: list[str] = []  # every frame, as it came
+
+    async def take(self, message: dict[str, Any]) -> None:
+        self.sent.put_nowait(message)
+
+    async def opened(self) -> "Socket":
+        assert (await self._next())["type"] == "websocket.accept"
+        return self
+
+    async def refused(self) -> bool:
+        """Whether it is closed without being opened."""
+        return bool((await self._next())["type"] == "websocket.close")
+
+    async def frame(self, seconds: float = 5) -> dict[str, Any]:
+        """The next frame."""
+        message = await self._next(seconds)
+        assert message["type"] == "websocket.send", message
+        self.text.append(message["text"])
+        found: dict[str, Any] = json.loads(message["text"])
+        return found
+
+    async def frames(self, number: int) -> list[dict[str, Any]]:
+        return [await self.frame() for _ in range(number)]
+
+    async def closed(self, seconds: float = 5) -> int:
+        """The code with which it is closed; what comes before is read."""
+        while (message := await self._next(seconds))["type"] != "websocket.close":
+            self.text.append(message.get("text", ""))
+        return int(message["code"])
+
+    async def silent(self, seconds: float = 0.3) -> bool:
+        """Whether nothing comes in this time."""
+        try:
+            async with asyncio.timeout(seconds):
+                message = await self.sent.get()
+        except TimeoutError:
+            return True
+        raise AssertionError(f"came: {message}")
+
+    def say(self, text: str) -> None:
+        self.received.put_nowait({"type": "websocket.receive", "text": text})
+
+    async def _next(self, seconds: float = 5) -> dict[str, Any]:
+        async with asyncio.timeout(seconds):
+            message = await self.sent.get()
+        assert message is not None, "the socket's application has ended"
+        return message
+
+
 class Client:
     """One person's browser (or a visitor's, without ``user``)."""
 
@@ -173,6 +229,37 @@ class Client:
             async for _chunk in exchange.chunks():
                 pass
             return Answer(exchange.status, exchange.headers, exchange.body)
+
+    @asynccontextmanager
+    async def socket(
+        self, path: str = "/ws/", *, headers: dict[str, str] | None = None
+    ) -> AsyncIterator["Socket"]:
+        """Open a socket as a page does; leaving the block hangs up."""
+        sent = {"host": "testserver", "origin": "http://testserver"}
+        sent |= {"cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())} | (headers or {})
+        route, _, query = path.partition("?")
+        scope = {
+            "type": "websocket",
+            "asgi": {"version": "3.0"},
+            "path": route,
+            "raw_path": route.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(k.encode(), v.encode()) for k, v in sent.items()],
+            "client": ["127.0.0.1", 1],
+            "server": ["testserver", 80],
+            "subprotocols": [],
+        }
+        socket = Socket()
+        task = asyncio.ensure_future(self.application(scope, socket.received.get, socket.take))
+        task.add_done_callback(lambda _task: socket.sent.put_nowait(None))
+        try:
+            yield socket
+        finally:
+            socket.received.put_nowait({"type": "websocket.disconnect", "code": 1001})
+            await asyncio.wait({task}, timeout=10)
+            assert task.done(), "the socket's application goes on"
+            task.result()
 
     async def get(self, path: str, **kwargs: Any) -> Answer:
         return await self.request("GET", path, **kwargs)

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from tests.sse_client import SseEvent, SseParser
 
@@ -124,6 +126,12 @@ class Member:
         self.http = httpx.Client(base_url=url, timeout=60)
         weakref.finalize(self, self.http.close)
 
+    def __enter__(self) -> "Member":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.http.close()
+
     def sign_up(self, name: str) -> "Member":
         page = self.http.get("/accounts/signup/")
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
@@ -155,6 +163,12 @@ class Member:
         other = Member(url)
         other.http.cookies.update(self.http.cookies)
         return other
+
+    def socket(self, after: int | None = None) -> Any:
+        """The open socket: a context manager with websockets' connection."""
+        address = self.url.replace("http", "ws") + "/ws/" + ("" if after is None else f"?after={after}")
+        cookies = "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())
+        return connect(address, origin=Origin(self.url), additional_headers={"Cookie": cookies})
 
     def follow(self, run: str, last_id: str = "") -> Any:
         headers = {"Last-Event-ID": last_id} if last_id else {}

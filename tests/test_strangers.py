@@ -8,6 +8,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from chat.models import Conversation, Message, Run
+from chat.routing import websocket_urlpatterns
 from tests.client import Answer, Client
 from tests.gemini import Gemini, Text
 
@@ -52,6 +53,10 @@ POLICY = {
 }
 
 
+# The same for sockets: nothing but /ws/ is one.
+SOCKET_POLICY = {"ws/": MEMBER, "": "nobody"}
+
+
 def routes(patterns: Any, before: str = "") -> Iterator[str]:
     for pattern in patterns:
         route = before + str(pattern.pattern)
@@ -76,6 +81,7 @@ def plain(route: str) -> str:
 
 def test_every_route_has_a_policy_and_no_policy_is_stale() -> None:
     assert set(routes(get_resolver().url_patterns)) == set(POLICY)
+    assert set(routes(websocket_urlpatterns)) == set(SOCKET_POLICY)
 
 
 PATHS: dict[str, list[tuple[str, Any]]] = {
@@ -116,12 +122,11 @@ async def send(client: Client, method: str, path: str, body: Any, run: str) -> A
     return await client.request(method, path, json_body=body)
 
 
+CLOCKS = {"date", "expires"}
+
+
 def shape(answer: Answer) -> tuple[int, dict[str, str], bytes]:
-    return (
-        answer.status,
-        {k: v for k, v in answer.headers.items() if k not in ("date", "expires")},
-        answer.body,
-    )
+    return answer.status, {k: v for k, v in answer.headers.items() if k not in CLOCKS}, answer.body
 
 
 @pytest.mark.parametrize("route", PATHS)
@@ -195,6 +200,19 @@ async def test_a_visitor_gets_nothing(visitor: Client, as_alice: Client, route: 
             assert answer.status in {401, 405}, (method, answer.status)
         elif answer.status == 302:
             assert "login" in answer.headers["location"]
+
+
+@pytest.mark.parametrize("route", SOCKET_POLICY)
+async def test_a_visitors_socket_hears_nothing(visitor: Client, as_alice: Client, route: str) -> None:
+    for path in (f"/{route}", f"/{route}?after=0"):
+        async with visitor.socket(path) as socket:
+            await as_alice.ask("alice's canary 7f3a")
+            if SOCKET_POLICY[route] == MEMBER:
+                await socket.opened()
+                assert await socket.closed() == 4401
+            else:
+                assert await socket.refused()
+            assert socket.text == []
 
 
 async def test_a_visitors_form_leads_to_the_sign_in_also_without_a_csrf_token(visitor: Client) -> None:

@@ -1,4 +1,4 @@
-"""An open stream costs a task and a socket: no thread, no database connection."""
+"""An open stream, and an open socket, costs tasks: no thread, no database connection."""
 
 import asyncio
 import threading
@@ -16,6 +16,7 @@ from tests.sse_client import text_of
 
 STREAMS = 50
 ASKS = 20  # twice the connections of the pool
+SOCKETS = 200
 
 
 @pytest.fixture
@@ -72,3 +73,22 @@ async def test_more_plain_forms_at_once_than_there_are_connections_are_all_taken
     form = {"message": "hello"}
     answers = await asyncio.gather(*(as_alice.post("/chat/", form=form) for _ in range(ASKS)))
     assert [answer.status for answer in answers] == [303] * ASKS
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+async def test_two_hundred_open_sockets_cost_no_thread_and_no_connection(
+    as_alice: Client, without_limits: None, in_thread: Any
+) -> None:
+    async with AsyncExitStack() as stack:
+        await (await stack.enter_async_context(as_alice.socket())).opened()
+        threads, connections = threading.active_count(), await in_thread(database_connections)
+        opened = [await stack.enter_async_context(as_alice.socket()) for _ in range(SOCKETS)]
+        for socket in opened:
+            await socket.opened()
+        assert threading.active_count() - threads <= 3
+        assert await in_thread(database_connections) - connections <= 3
+        await as_alice.ask("Hello")
+        for socket in opened:
+            assert [frame["type"] for frame in await socket.frames(3)] == ["conversation", "run", "run_ended"]
+        assert threading.active_count() - threads <= 3
+        assert await in_thread(database_connections) - connections <= 3

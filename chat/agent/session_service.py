@@ -21,6 +21,7 @@ from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session, State
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
+from chat import changes
 from chat.agent import context, payload
 from chat.agent.state import scoped
 from chat.agent.turn import Turn
@@ -184,7 +185,12 @@ def _insert(conversation_id: uuid.UUID, user_id: str, app_name: str) -> Conversa
     try:
         with transaction.atomic():
             return Conversation.objects.create(
-                id=conversation_id, owner_id=int(user_id), agent=app_name, created_at=now, updated_at=now
+                id=conversation_id,
+                owner_id=int(user_id),
+                agent=app_name,
+                created_at=now,
+                updated_at=now,
+                last_change=changes.announce(int(user_id)),
             )
     except IntegrityError as error:
         raise AlreadyExistsError(f"Session {conversation_id} already exists.") from error
@@ -260,6 +266,7 @@ def _list(app_name: str, user_id: str | None) -> list[Turn]:
     ]
 
 
+@transaction.atomic
 def _delete(app_name: str, user_id: str, session_id: str) -> None:
     conversation = _find(app_name, user_id, session_id)
     if conversation is None:
@@ -267,3 +274,4 @@ def _delete(app_name: str, user_id: str, session_id: str) -> None:
     if conversation.runs.active().exists():
         raise ValueError("The conversation is being answered: stop the run first.")
     Conversation.objects.filter(pk=conversation.pk).update(deleted_at=timezone.now())
+    changes.announce_conversation(conversation)

@@ -23,6 +23,7 @@ GROUP = "bell"
 PATIENCE_SECONDS = 1.0 if settings.REDIS_URL else 0.1
 
 _listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+_loop: asyncio.AbstractEventLoop | None = None
 
 
 @asynccontextmanager
@@ -53,6 +54,20 @@ async def ring(names: Iterable[str]) -> None:
             await get_channel_layer().group_send(GROUP, {"type": "bell", "names": names})
         except (OSError, RedisError) as error:  # Redis is away: the others look by themselves
             log.warning("The doorbell could not be rung: %s", error)
+
+
+def ring_in(loop: asyncio.AbstractEventLoop | None) -> None:
+    """The loop in which this process's listeners wait; None once it serves no more."""
+    global _loop  # noqa: PLW0603  (one loop a process)
+    _loop = loop
+
+
+def ring_soon(names: Iterable[str]) -> None:
+    """As ``ring``, from any thread; does not wait. A process that does not serve rings for nobody:
+    the others look by themselves.
+    """
+    if _loop is not None and not _loop.is_closed():
+        asyncio.run_coroutine_threadsafe(ring(names), _loop)
 
 
 async def relay() -> None:

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import F, Max
 from django.utils import timezone
 
-from chat import events
+from chat import changes, events
 from chat.events import Event, Fold, Row, Usage
 from chat.models import AppState, Conversation, Message, Run, RunEvent, SessionEvent, UserState
 from chat.rendering import RENDERER_VERSION, render
@@ -196,6 +196,7 @@ def _end(run: Run, outcome: Outcome, reply: Message | None, rest: Sequence[Event
         run.state_after = json.dumps(outcome.state)
     last = append(run.pk, [Event(kind, _terminal_data(run))])
     run.last_seq = last[-1].seq
+    run.last_change = changes.announce(run.owner_id)
     run.save(update_fields=_ENDED_FIELDS)
     _store_session(run, outcome)
     if reply is not None:
@@ -207,7 +208,7 @@ def _end(run: Run, outcome: Outcome, reply: Message | None, rest: Sequence[Event
 USAGE = [column.name for column in fields(Usage)]
 _ENDED_FIELDS = [
     "status", "reply", "code", "finish", "ended_at", "ttft_ms", "duration_ms", "deltas", "bytes",
-    "last_seq", "state_after", *(f"usage_{name}" for name in USAGE),
+    "last_seq", "last_change", "state_after", *(f"usage_{name}" for name in USAGE),
 ]  # fmt: skip
 
 

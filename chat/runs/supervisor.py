@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from chat import watching
 from chat.agent import catalog
 from chat.database import run_db
 from chat.models import Process, Run
@@ -57,6 +58,7 @@ class Supervisor:
     async def _start(self) -> None:
         self.id = await run_db(_register)
         self._loop = asyncio.get_running_loop()
+        doorbell.ring_in(self._loop)
         self.draining = False
         await asyncio.to_thread(catalog.warm_up)
         self._duties = [
@@ -64,6 +66,7 @@ class Supervisor:
             _spawn(self._beat()),
             _spawn(self._look_for_stops()),
             _spawn(doorbell.relay()),
+            _spawn(watching.look_for_lost_bells()),
         ]
 
     async def drain(self) -> None:
@@ -77,6 +80,7 @@ class Supervisor:
         self.hand_over()
         if self._runs:
             await asyncio.wait([task for task, _ in self._runs.values()], timeout=10)
+        watching.close_all()
 
     def hand_over(self) -> None:
         """Let another process, or this one after its restart, begin the runs anew."""
@@ -85,6 +89,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End the duties and give the registration back."""
+        doorbell.ring_in(None)
         for duty in self._duties:
             duty.cancel()
         await asyncio.gather(*self._duties, return_exceptions=True)

@@ -1,15 +1,19 @@
 """Two servers on one PostgreSQL: what one begins, the other can show, stop and take up."""
 
+import json
 import signal
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
+from websockets.exceptions import ConnectionClosed
 
 from tests.gemini import Gemini, Hold, Pause, Text
 from tests.live import LiveServer, Member, check_with_oracle, read, read_to_done, read_until
@@ -169,3 +173,74 @@ def test_a_server_that_is_told_to_end_hands_its_run_over(
         response.read()
         assert response.json()["attempt"] == 1
     check_with_oracle(two, [seen])
+
+
+def code_of(socket: Any) -> int:
+    """With which code the server closes it; what comes before is read."""
+    with pytest.raises(ConnectionClosed) as closed:
+        list(socket)
+    assert closed.value.rcvd
+    return int(closed.value.rcvd.code)
+
+
+def hear(socket: Any, number: int) -> list[dict[str, Any]]:
+    return [json.loads(socket.recv(timeout=20)) for _ in range(number)]
+
+
+def test_a_tab_at_the_other_server_hears_of_a_turn(
+    servers: tuple[LiveServer, LiveServer], gemini: Gemini
+) -> None:
+    one, two = servers
+    gemini.on("slow", [Text("a"), Hold(), Text("b")])
+    seen: list[SseEvent] = []
+    with one.member("alice") as alice, two.member("bob") as bob:
+        with alice.at(two.url).socket() as there, bob.socket() as his:
+            with alice.ask("slow") as response:
+                read_until("", response, seen)
+                heard = hear(there, 2)
+                gemini.release()
+                heard += hear(there, 1)
+            with pytest.raises(TimeoutError):
+                his.recv(timeout=1)
+    assert [frame["type"] for frame in heard] == ["conversation", "run", "run_ended"]
+    assert {frame["conversation"] for frame in heard} == {seen[0].json()["conversation"]}
+
+
+def test_a_sign_out_at_one_server_ends_the_sockets_at_the_other(
+    servers: tuple[LiveServer, LiveServer],
+) -> None:
+    one, two = servers
+    with one.member("alice") as alice:
+        there = alice.at(two.url)
+        with there.socket() as open_one:
+            headers = {**alice.headers(), "Referer": one.url}
+            assert alice.http.post("/accounts/logout/", headers=headers).status_code == 302
+            if settings.REDIS_URL:  # else the bell stays in its process, and the check finds it
+                assert code_of(open_one) == 4401
+        with there.socket() as new_one:
+            assert code_of(new_one) == 4401
+
+
+def test_two_servers_number_a_members_changes_without_a_gap(
+    servers: tuple[LiveServer, LiveServer], gemini: Gemini
+) -> None:
+    one, two = servers
+    with one.member("alice") as alice:
+
+        def turn(n: int) -> None:
+            gemini.on(f"turn {n}", [Text("x")])
+            with alice.at((one.url, two.url)[n % 2]) as member, member.ask(f"turn {n}") as response:
+                read(response, [])
+
+        with alice.at(two.url).socket() as there:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(turn, range(24)))
+            heard = hear(there, 72)
+            with pytest.raises(TimeoutError):
+                there.recv(timeout=1.5)
+        told = Counter((frame["type"], frame["conversation"]) for frame in heard)
+        assert len(told) == 72
+        assert set(told.values()) == {1}
+        with alice.at(one.url).socket(after=0) as anew:  # all of it again, by the ledger alone
+            again = hear(anew, 72)
+        assert {json.dumps(frame) for frame in again} == {json.dumps(frame) for frame in heard}
