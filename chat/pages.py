@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import actions, paging, parsing, refusals, requests, transcript
+from chat import actions, changes, paging, parsing, refusals, requests, transcript
 from chat.access import access_conversation, access_message, access_run
 from chat.agent import catalog
 from chat.database import run_db
@@ -93,14 +93,19 @@ def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None
 
     ``?before=<message>`` shows the messages above it, ``?list=<cursor>`` older conversations.
     """
+    # First: what changes while the rest is read is told to the page once more, and not missed.
+    last_change = changes.last_of([request.user.pk]).get(request.user.pk, 0)
     found = access_conversation(request.user, conversation) if conversation else None
     before = request.GET.get("before", "")
     branch = _branch(found, before)
     active = found.runs.active().select_related("conversation").first() if found and not before else None
     listed, more = paging.page_of_conversations(
-        Conversation.objects.visible_to(request.user), request.GET.get("list"), SIDEBAR_LENGTH
+        Conversation.objects.visible_to(request.user).with_answering(),
+        request.GET.get("list"),
+        SIDEBAR_LENGTH,
     )
     context = {
+        "last_change": last_change,
         "conversation": found,
         "conversations": listed,
         "more_conversations": more,

@@ -2,6 +2,7 @@
 
 import { Refused, ask, newKey, stop } from "./asking.js";
 import { Composer } from "./composer.js";
+import { followElsewhere, lastChange } from "./elsewhere.js";
 import { follow } from "./following.js";
 import { announce, clearNotice, notify, notifyWord } from "./notices.js";
 import { fetchPage, fetchPagePatiently, swap } from "./refreshing.js";
@@ -12,6 +13,7 @@ import { build } from "./words.js";
 const messages = document.getElementById("messages");
 const toEnd = stickToEnd(document.getElementById("main"));
 const composer = new Composer(askQuery);
+const owned = new Set(); // the runs that are followed here
 let path = location.pathname;
 
 const setState = (state) => (document.body.dataset.state = state);
@@ -92,6 +94,7 @@ async function beginConversation({ conversation, title }) {
 function followRun(article) {
   const reply = new LiveReply(article);
   let lost = false;
+  owned.add(article.dataset.run);
   setState("answering");
   announce("answering");
   follow(article.dataset.run, {
@@ -136,6 +139,37 @@ function followActive() {
   if (article) followRun(article);
 }
 
+// --- what happens elsewhere -----------------------------------------------------------------------
+
+// Resolves to whether the page shows it now. While something is asked or followed here, the messages wait:
+// its end brings them.
+async function catchUp() {
+  const address = location.href;
+  let fresh;
+  try {
+    fresh = await fetchPagePatiently(() => {});
+  } catch (error) {
+    giveUp(error.status);
+    return false;
+  }
+  if (address !== location.href || lastChange(fresh) < lastChange()) return false; // it came too late
+  const idle = document.body.dataset.state === "idle";
+  document.title = fresh.title;
+  swap(fresh, idle ? undefined : ["conversations", "pane-head"]);
+  if (idle) followActive();
+  return true;
+}
+
+async function isSignedIn() {
+  try {
+    await fetchPagePatiently(() => {}, "/");
+    return true;
+  } catch (error) {
+    giveUp(error.status);
+    return false;
+  }
+}
+
 // --- the page's other forms -----------------------------------------------------------------------
 
 async function stopRun() {
@@ -160,3 +194,9 @@ addEventListener("pageshow", (event) => event.persisted && location.reload());
 
 toEnd();
 followActive();
+followElsewhere({
+  conversation: () => composer.conversation,
+  owns: (run) => owned.has(run),
+  catchUp,
+  isSignedIn,
+});

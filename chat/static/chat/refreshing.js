@@ -3,19 +3,20 @@
 import { Refused } from "./asking.js";
 import { delay, pause } from "./patience.js";
 
-// Resolves to the parsed page. Throws Refused (401, 404), or a TypeError where there is no connection.
-export async function fetchPage() {
-  const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+// Resolves to the parsed page, this one by default. Throws Refused (401, 404), or a TypeError where there
+// is no connection.
+export async function fetchPage(address = location.href) {
+  const response = await fetch(address, { headers: { Accept: "text/html" } });
   if (response.redirected) throw new Refused(401, { code: "not_signed_in", detail: "" });
   if (!response.ok) throw new Refused(response.status, { code: "", detail: "" });
   return new DOMParser().parseFromString(await response.text(), "text/html");
 }
 
 // As fetchPage, for as long as it takes: `lost` is called with each failure that may pass.
-export async function fetchPagePatiently(lost) {
+export async function fetchPagePatiently(lost, address) {
   for (let failures = 0; ; failures += 1) {
     try {
-      return await fetchPage();
+      return await fetchPage(address);
     } catch (error) {
       if (error instanceof Refused && error.status < 500) throw error;
       lost();
