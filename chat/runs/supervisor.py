@@ -3,23 +3,20 @@
 import asyncio
 import contextvars
 import logging
-import os
-import socket
 import uuid
 from collections.abc import Coroutine
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from chat.agent import catalog
 from chat.database import run_db
-from chat.models import Process, Run
-from chat.runs import doorbell, lifecycle
+from chat.models import Run
+from chat.runs import doorbell, lifecycle, processes
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
 from chat.runs.journal import Journal
 from chat.runs.lifecycle import Claim
@@ -28,7 +25,6 @@ log = logging.getLogger(__name__)
 
 STOPS = "stops"  # the bell that says: a stop was requested somewhere
 STOP_LOOK_SECONDS = 0.5  # how often a process looks for such wishes without having been rung
-PROCESS_KEPT = timedelta(days=1)
 
 
 class Supervisor:
@@ -55,7 +51,7 @@ class Supervisor:
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
-        self.id = await run_db(_register)
+        self.id = await run_db(processes.register)
         self._loop = asyncio.get_running_loop()
         self.draining = False
         await asyncio.to_thread(catalog.warm_up)
@@ -71,7 +67,7 @@ class Supervisor:
         if self.id is None:
             return
         self.draining = True
-        await self._try(_mark_draining, self.id)
+        await self._try(processes.mark_draining, self.id)
         if self._runs:
             await asyncio.wait([task for task, _ in self._runs.values()], timeout=settings.DRAIN_SECONDS)
         self.hand_over()
@@ -91,7 +87,7 @@ class Supervisor:
         self._duties = []
         await catalog.close()
         if self.id is not None:
-            await self._try(_unregister, self.id)
+            await self._try(processes.unregister, self.id)
         self._starting = self._loop = self.id = None
         self.journal = Journal()
 
@@ -163,8 +159,8 @@ class Supervisor:
 
     async def _renew_and_sweep_once(self) -> None:
         assert self.id is not None
-        if not await run_db(_renew, self.id):
-            self.id = await run_db(_register)
+        if not await run_db(processes.renew, self.id):
+            self.id = await run_db(processes.register)
         if not self.draining:
             await self.sweep()
 
@@ -220,39 +216,6 @@ supervisor = Supervisor()
 def _spawn(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
     """A task that inherits nothing of the request that started it."""
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
-
-
-@transaction.atomic
-def _register() -> uuid.UUID:
-    if settings.ON_SQLITE:
-        # ``serve`` holds the lock of this data folder: whoever stands here is dead.
-        Process.objects.all().delete()
-    process = Process.objects.create(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        boot_id=_boot_id(),
-        version=settings.VERSION,
-        exclusive=True if settings.ON_SQLITE else None,
-    )
-    return process.pk
-
-
-def _boot_id() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
-
-
-def _unregister(process_id: uuid.UUID) -> None:
-    Process.objects.filter(pk=process_id).delete()
-
-
-def _mark_draining(process_id: uuid.UUID) -> None:
-    Process.objects.filter(pk=process_id).update(draining=True)
-
-
-def _renew(process_id: uuid.UUID) -> int:
-    Process.objects.filter(heartbeat_at__lt=Now() - PROCESS_KEPT).delete()
-    return Process.objects.filter(pk=process_id).update(heartbeat_at=Now())
 
 
 def _left_in_queue(*, everything: bool) -> list[uuid.UUID]:
