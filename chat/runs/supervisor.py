@@ -23,8 +23,10 @@ from chat.runs.lifecycle import Claim
 
 log = logging.getLogger(__name__)
 
-STOPS = "stops"  # the bell that says: a stop was requested somewhere
-STOP_LOOK_SECONDS = 0.5  # how often a process looks for such wishes without having been rung
+WISHES = "wishes"  # the bell that says: a run was offered, or its stop requested, somewhere
+# How often a process looks for such wishes without having been rung. Without Redis nothing else tells
+# of an offer, and somebody waits at a terminal; a look costs 0.3 ms.
+LOOK_SECONDS = 0.5 if settings.REDIS_URL else 0.2
 
 
 class Supervisor:
@@ -58,7 +60,7 @@ class Supervisor:
         self._duties = [
             _spawn(self.journal.run()),
             _spawn(self._beat()),
-            _spawn(self._look_for_stops()),
+            _spawn(self._look_for_wishes()),
             _spawn(doorbell.relay()),
         ]
 
@@ -106,7 +108,7 @@ class Supervisor:
     async def announce_stop(self, run_id: uuid.UUID) -> None:
         """A stop was requested: end it here, and let the other processes look."""
         self.abort(run_id)
-        await doorbell.ring([STOPS, str(run_id)])
+        await doorbell.ring([WISHES, str(run_id)])
 
     def announce_stop_from_thread(self, run_id: uuid.UUID) -> None:
         """As ``announce_stop``, from a synchronous view; does not wait."""
@@ -186,18 +188,25 @@ class Supervisor:
             log.warning("Run %s is ended: its process died", run_id)
             show(claim, await run_db(lambda: expire(claim, run, code=end_code)))
 
-    async def _look_for_stops(self) -> None:
-        async with doorbell.listen(STOPS) as bell:
+    async def _look_for_wishes(self) -> None:
+        async with doorbell.listen(WISHES) as bell:
             while True:
                 try:
-                    async with asyncio.timeout(STOP_LOOK_SECONDS):
+                    async with asyncio.timeout(LOOK_SECONDS):
                         await bell.wait()
                 except TimeoutError:
                     pass  # nobody rang: look all the same
-                bell.clear()
-                if self._runs:
-                    for run_id in await self._try(_stop_wishes, list(self._runs)) or []:
-                        self.abort(run_id)
+                if bell.is_set() or self._runs or not settings.REDIS_URL:
+                    bell.clear()
+                    await self._fulfil_wishes()
+
+    async def _fulfil_wishes(self) -> None:
+        assert self.id is not None
+        for run_id, status in await self._try(processes.wishes, self.id, list(self._runs)) or []:
+            if status == Run.Status.QUEUED:
+                self.launch(run_id)
+            else:
+                self.abort(run_id)
 
     async def _try(self, function: Any, *args: Any) -> Any:
         """Call on the database, or log that it is away; the next round tries again."""
@@ -252,9 +261,3 @@ def _verdict(run: Run) -> str | None:
 def _has_calls(run: Run) -> bool:
     """A call is stored as an ADK event before its tool starts, and before it is shown."""
     return any('"functionCall"' in p for p in run.session_events.values_list("payload", flat=True))
-
-
-def _stop_wishes(run_ids: list[uuid.UUID]) -> list[uuid.UUID]:
-    return list(
-        Run.objects.filter(pk__in=run_ids).exclude(stop_requested_at=None).values_list("pk", flat=True)
-    )
