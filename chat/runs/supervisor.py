@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from chat.agent import catalog
-from chat.database import run_db
+from chat.database import mark, run_db
 from chat.models import Run
 from chat.runs import doorbell, lifecycle, processes
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 WISHES = "wishes"  # the bell that says: a run was offered, or its stop requested, somewhere
 # How often a process looks for such wishes without having been rung. Without Redis nothing else tells
-# of an offer, and somebody waits at a terminal; a look costs 0.3 ms.
+# of an offer, and somebody waits at a terminal.
 LOOK_SECONDS = 0.5 if settings.REDIS_URL else 0.2
 
 
@@ -40,6 +40,8 @@ class Supervisor:
         self._duties: list[asyncio.Task[None]] = []
         self._starting: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._mark: tuple[int, ...] | None = None  # of the SQLite file, at the last look
+        self._written = False  # since the look before
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -196,9 +198,17 @@ class Supervisor:
                         await bell.wait()
                 except TimeoutError:
                     pass  # nobody rang: look all the same
-                if bell.is_set() or self._runs or not settings.REDIS_URL:
+                if bell.is_set() or self._runs or self._somebody_wrote():
                     bell.clear()
                     await self._fulfil_wishes()
+
+    def _somebody_wrote(self) -> bool:
+        """Whether a look may find something that no bell tells of."""
+        if settings.REDIS_URL:
+            return False
+        before, self._mark = self._mark, mark()
+        lately, self._written = self._written, self._mark is None or self._mark != before
+        return self._written or lately  # a second look: what was being committed is visible by now
 
     async def _fulfil_wishes(self) -> None:
         assert self.id is not None
