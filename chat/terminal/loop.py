@@ -74,8 +74,8 @@ def _from_open_to_close(talk: Talk, asked: Iterator[str], typed: bool) -> int:
             talk.margin.aside(_("To go on: chat --user %(user)s --conversation %(id)s") % words)
         at_once = False
         return code
-    except OSError:
-        at_once = False  # stdout is gone: the answer goes on without its reader, as on a page
+    except BrokenPipeError:
+        at_once = False  # the answer goes on without its reader, as on a page
         raise
     except Leave as leave:
         # A second Ctrl-C comes after the wish to stop, which takes a moment and no more.

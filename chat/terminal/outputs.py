@@ -128,7 +128,10 @@ class File:
         self.stream.write(f"[{note}]\n\n" if note else "\n")
 
     def close(self) -> None:
-        self.stream.file.close()
+        try:
+            self.stream.file.close()
+        except OSError:
+            pass  # each write was flushed, and the one that failed was told of
 
 
 def _now() -> datetime:

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat.terminal.loop import CannotTalk, Wanted, converse
+from chat.terminal.talk import unwritable
 
 
 class Command(BaseCommand):
@@ -45,7 +46,10 @@ class Command(BaseCommand):
             code = converse(wanted)
         except CannotTalk as error:
             raise CommandError(str(error)) from error
-        except BrokenPipeError:  # who read the output has ended
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own flush fails
+        except OSError as error:
+            # stdout; and Python would stumble once more over what is left to flush
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):  # then who read it has ended, and needs no word
+                raise CommandError(unwritable("stdout", error)) from error
             code = 1
         sys.exit(code)
