@@ -92,6 +92,7 @@ def test_the_command_goes_on_where_its_server_was_told_to_end(server: LiveServer
     terminal = at_the_first_text(server, gemini)
     assert server.stop() == 0
     terminal.expect("whole")
+    terminal.expect("You: ", times=2)
     terminal.close()
     check_with_oracle(server, [])
 
@@ -105,5 +106,6 @@ def test_a_server_that_restarts_finds_its_place_free(server: LiveServer, gemini:
     server.stop()
     server.start()
     terminal.expect("whole")
+    terminal.expect("You: ", times=2)
     terminal.close()
     check_with_oracle(server, [])
