@@ -61,7 +61,7 @@ def test_a_command_that_is_killed_loses_nothing(server: LiveServer, gemini: Gemi
 
 
 def test_a_command_that_is_killed_is_taken_up_by_the_next_one(server: LiveServer, gemini: Gemini) -> None:
-    server.member("alice")
+    server.member("alice").http.close()
     server.stop()
     terminal = at_the_first_text(server, gemini)
     terminal.kill()
@@ -73,7 +73,7 @@ def test_a_command_that_is_killed_is_taken_up_by_the_next_one(server: LiveServer
 
 
 def test_the_command_goes_on_where_its_server_was_killed(server: LiveServer, gemini: Gemini) -> None:
-    server.member("alice")
+    server.member("alice").http.close()
     terminal = at_the_first_text(server, gemini)
     assert "A running Parley answers." in terminal.text
     server.kill()
@@ -88,7 +88,7 @@ def test_the_command_goes_on_where_its_server_was_killed(server: LiveServer, gem
 
 
 def test_the_command_goes_on_where_its_server_was_told_to_end(server: LiveServer, gemini: Gemini) -> None:
-    server.member("alice")
+    server.member("alice").http.close()
     terminal = at_the_first_text(server, gemini)
     assert server.stop() == 0
     terminal.expect("whole")
@@ -101,7 +101,7 @@ def test_a_server_that_restarts_finds_its_place_free(server: LiveServer, gemini:
     server.env["QUEUED_MAX_SECONDS"] = "20"
     server.stop()
     server.start()
-    server.member("alice")
+    server.member("alice").http.close()
     terminal = at_the_first_text(server, gemini)
     server.stop()
     server.start()
