@@ -7,6 +7,7 @@ nobody. Here a small executor owns its threads, and each call gives its connecti
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -59,3 +60,21 @@ def _call(function: Callable[[], T]) -> T:
     finally:
         if not settings.ON_SQLITE:
             connections.close_all()
+
+
+def mark() -> tuple[int, ...] | None:
+    """Of the SQLite file: another one whenever any process has written to it. None on PostgreSQL.
+
+    It costs 5 µs where a query costs a thread's hop and a millisecond. It changes a moment before a commit
+    can be read, and two writes within 4 ms may share one: who sees a new mark looks twice.
+    """
+    if not settings.ON_SQLITE:
+        return None
+    name, found = settings.DATABASES["default"]["NAME"], []
+    for suffix in ("", "-wal"):
+        try:
+            status = os.stat(f"{name}{suffix}")  # noqa: PTH116  (a Path costs more than the call)
+        except FileNotFoundError:  # no other connection is open, or journal mode is DELETE
+            continue
+        found += [status.st_mtime_ns, status.st_size]
+    return tuple(found)

@@ -98,7 +98,7 @@ def single_values(query: Any) -> dict[str, Any]:
         if len(values) != 1:
             raise refusals.malformed(f"The field {_shown(name)} comes more than once.")
         fields[name] = values[0]
-    _check_text(fields)
+    check_text(fields)
     return fields
 
 
@@ -120,7 +120,7 @@ def json_object(body: bytes) -> dict[str, Any]:
         raise refusals.malformed("The body is not JSON.") from error
     if not isinstance(value, dict):
         raise refusals.malformed("The body must be a JSON object.")
-    _check_text(value)
+    check_text(value)
     return value
 
 
@@ -223,7 +223,7 @@ def _finite_float(digits: str) -> float:
     return value
 
 
-def _check_text(value: Any) -> None:
+def check_text(value: Any) -> None:
     """Raises the 400 refusal for a NUL or a lone surrogate anywhere inside ``value``."""
     if isinstance(value, str):
         if "\x00" in value:
@@ -232,11 +232,11 @@ def _check_text(value: Any) -> None:
             raise refusals.malformed("Text must not hold a lone surrogate.")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _check_text(key)
-            _check_text(item)
+            check_text(key)
+            check_text(item)
     elif isinstance(value, list):
         for item in value:
-            _check_text(item)
+            check_text(item)
 
 
 def _shown(name: str) -> str:

@@ -3,33 +3,31 @@
 import asyncio
 import contextvars
 import logging
-import os
-import socket
 import uuid
 from collections.abc import Coroutine
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from chat import watching
 from chat.agent import catalog
-from chat.database import run_db
-from chat.models import Process, Run
-from chat.runs import doorbell, lifecycle
+from chat.database import mark, run_db
+from chat.models import Run
+from chat.runs import doorbell, lifecycle, processes
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
 from chat.runs.journal import Journal
 from chat.runs.lifecycle import Claim
 
 log = logging.getLogger(__name__)
 
-STOPS = "stops"  # the bell that says: a stop was requested somewhere
-STOP_LOOK_SECONDS = 0.5  # how often a process looks for such wishes without having been rung
-PROCESS_KEPT = timedelta(days=1)
+WISHES = "wishes"  # the bell that says: a run was offered, or its stop requested, somewhere
+# How often a process looks for such wishes without having been rung. Without Redis nothing else tells
+# of an offer, and somebody waits at a terminal.
+LOOK_SECONDS = 0.5 if settings.REDIS_URL else 0.2
 
 
 class Supervisor:
@@ -43,6 +41,8 @@ class Supervisor:
         self._duties: list[asyncio.Task[None]] = []
         self._starting: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._mark: tuple[int, ...] | None = None  # of the SQLite file, at the last look
+        self._written = False  # since the look before
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -56,7 +56,7 @@ class Supervisor:
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
-        self.id = await run_db(_register)
+        self.id = await run_db(processes.register)
         self._loop = asyncio.get_running_loop()
         doorbell.ring_in(self._loop)
         self.draining = False
@@ -64,7 +64,7 @@ class Supervisor:
         self._duties = [
             _spawn(self.journal.run()),
             _spawn(self._beat()),
-            _spawn(self._look_for_stops()),
+            _spawn(self._look_for_wishes()),
             _spawn(doorbell.relay()),
             _spawn(watching.look_for_lost_bells()),
         ]
@@ -74,7 +74,7 @@ class Supervisor:
         if self.id is None:
             return
         self.draining = True
-        await self._try(_mark_draining, self.id)
+        await self._try(processes.mark_draining, self.id)
         if self._runs:
             await asyncio.wait([task for task, _ in self._runs.values()], timeout=settings.DRAIN_SECONDS)
         self.hand_over()
@@ -96,7 +96,7 @@ class Supervisor:
         self._duties = []
         await catalog.close()
         if self.id is not None:
-            await self._try(_unregister, self.id)
+            await self._try(processes.unregister, self.id)
         self._starting = self._loop = self.id = None
         self.journal = Journal()
 
@@ -115,7 +115,7 @@ class Supervisor:
     async def announce_stop(self, run_id: uuid.UUID) -> None:
         """A stop was requested: end it here, and let the other processes look."""
         self.abort(run_id)
-        await doorbell.ring([STOPS, str(run_id)])
+        await doorbell.ring([WISHES, str(run_id)])
 
     def announce_stop_from_thread(self, run_id: uuid.UUID) -> None:
         """As ``announce_stop``, from a synchronous view; does not wait."""
@@ -168,8 +168,8 @@ class Supervisor:
 
     async def _renew_and_sweep_once(self) -> None:
         assert self.id is not None
-        if not await run_db(_renew, self.id):
-            self.id = await run_db(_register)
+        if not await run_db(processes.renew, self.id):
+            self.id = await run_db(processes.register)
         if not self.draining:
             await self.sweep()
 
@@ -195,18 +195,33 @@ class Supervisor:
             log.warning("Run %s is ended: its process died", run_id)
             show(claim, await run_db(lambda: expire(claim, run, code=end_code)))
 
-    async def _look_for_stops(self) -> None:
-        async with doorbell.listen(STOPS) as bell:
+    async def _look_for_wishes(self) -> None:
+        async with doorbell.listen(WISHES) as bell:
             while True:
                 try:
-                    async with asyncio.timeout(STOP_LOOK_SECONDS):
+                    async with asyncio.timeout(LOOK_SECONDS):
                         await bell.wait()
                 except TimeoutError:
                     pass  # nobody rang: look all the same
-                bell.clear()
-                if self._runs:
-                    for run_id in await self._try(_stop_wishes, list(self._runs)) or []:
-                        self.abort(run_id)
+                if bell.is_set() or self._runs or self._somebody_wrote():
+                    bell.clear()
+                    await self._fulfil_wishes()
+
+    def _somebody_wrote(self) -> bool:
+        """Whether a look may find something that no bell tells of."""
+        if settings.REDIS_URL:
+            return False
+        before, self._mark = self._mark, mark()
+        lately, self._written = self._written, self._mark is None or self._mark != before
+        return self._written or lately  # a second look: what was being committed is visible by now
+
+    async def _fulfil_wishes(self) -> None:
+        assert self.id is not None
+        for run_id, status in await self._try(processes.wishes, self.id, list(self._runs)) or []:
+            if status == Run.Status.QUEUED:
+                self.launch(run_id)
+            else:
+                self.abort(run_id)
 
     async def _try(self, function: Any, *args: Any) -> Any:
         """Call on the database, or log that it is away; the next round tries again."""
@@ -225,39 +240,6 @@ supervisor = Supervisor()
 def _spawn(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
     """A task that inherits nothing of the request that started it."""
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
-
-
-@transaction.atomic
-def _register() -> uuid.UUID:
-    if settings.ON_SQLITE:
-        # ``serve`` holds the lock of this data folder: whoever stands here is dead.
-        Process.objects.all().delete()
-    process = Process.objects.create(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        boot_id=_boot_id(),
-        version=settings.VERSION,
-        exclusive=True if settings.ON_SQLITE else None,
-    )
-    return process.pk
-
-
-def _boot_id() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
-
-
-def _unregister(process_id: uuid.UUID) -> None:
-    Process.objects.filter(pk=process_id).delete()
-
-
-def _mark_draining(process_id: uuid.UUID) -> None:
-    Process.objects.filter(pk=process_id).update(draining=True)
-
-
-def _renew(process_id: uuid.UUID) -> int:
-    Process.objects.filter(heartbeat_at__lt=Now() - PROCESS_KEPT).delete()
-    return Process.objects.filter(pk=process_id).update(heartbeat_at=Now())
 
 
 def _left_in_queue(*, everything: bool) -> list[uuid.UUID]:
@@ -294,9 +276,3 @@ def _verdict(run: Run) -> str | None:
 def _has_calls(run: Run) -> bool:
     """A call is stored as an ADK event before its tool starts, and before it is shown."""
     return any('"functionCall"' in p for p in run.session_events.values_list("payload", flat=True))
-
-
-def _stop_wishes(run_ids: list[uuid.UUID]) -> list[uuid.UUID]:
-    return list(
-        Run.objects.filter(pk__in=run_ids).exclude(stop_requested_at=None).values_list("pk", flat=True)
-    )

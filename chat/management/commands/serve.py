@@ -1,12 +1,10 @@
 """``manage.py serve``: Daphne on HOST:PORT."""
 
 import errno
-import fcntl
 import os
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from django.conf import settings
@@ -15,6 +13,7 @@ from django.db import DatabaseError
 from django.urls import reverse
 
 from accounts.owner import setup_token
+from chat.runs import exclusive
 
 BACKLOG = 1024  # Daphne's 50 makes 500 connections at once wait seconds for SYN retries
 WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104  (nothing is bound to them here)
@@ -37,21 +36,12 @@ class Command(BaseCommand):
         _leave(1 if failure else 0)
 
     def _lock(self) -> IO[str] | None:
-        """Held until this process ends, however it ends: one server a SQLite file."""
-        if not settings.ON_SQLITE:
-            return None
-        database = settings.DATABASES["default"]["NAME"]
         try:
-            file = Path(f"{database}.lock").open("a")  # noqa: SIM115  (kept open on purpose)
+            return exclusive.hold(exclusive.SERVER)
+        except exclusive.Held as error:
+            raise CommandError(str(error)) from error
         except OSError as error:
-            raise CommandError(f"{database}.lock cannot be written: {error.strerror}.") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise CommandError(
-                f"Another Parley server is using {database}. Stop it first, or set DATA_DIR."
-            ) from error
-        return file
+            raise CommandError(f"{error.filename} cannot be written: {error.strerror}.") from error
 
     def _check_port(self) -> None:
         family = socket.AF_INET6 if ":" in settings.HOST else socket.AF_INET

@@ -1,0 +1,55 @@
+"""``manage.py chat``: talk with an agent in a terminal."""
+
+import logging
+import os
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from chat.terminal.loop import CannotTalk, Wanted, converse
+from chat.terminal.talk import unwritable
+
+
+class Command(BaseCommand):
+    help = "Talks with an agent in this terminal, as one member. Piped input is one question a line."
+    # ``serve`` makes them; they import all pages.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--user", required=True, metavar="NAME", help="the member who asks")
+        parser.add_argument("--agent", metavar="NAME", help="the agent of a new conversation")
+        parser.add_argument("--conversation", metavar="ID", help="go on with this conversation of the member")
+        parser.add_argument("--demo", action="store_true", help="ask four questions and end")
+        parser.add_argument(
+            "--out",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="add the conversation to FILE too; can be repeated",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["verbosity"] < 2:
+            # The reason why a run failed is a sentence on the terminal; errors of Parley itself are logged.
+            for name in ("", "chat"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+        wanted = Wanted(
+            user=options["user"],
+            agent=options["agent"],
+            conversation=options["conversation"],
+            demo=options["demo"],
+            out=options["out"],
+            colour=not options["no_color"],
+        )
+        try:
+            code = converse(wanted)
+        except CannotTalk as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            # stdout; and Python would stumble once more over what is left to flush
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):  # then who read it has ended, and needs no word
+                raise CommandError(unwritable("stdout", error)) from error
+            code = 1
+        sys.exit(code)

@@ -1,0 +1,1 @@
+"""A conversation in a terminal: the same actions and the same reader as the page's."""

@@ -1,0 +1,121 @@
+"""``manage.py chat`` as somebody runs it: at a terminal of its own, or with its streams piped."""
+
+import atexit
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.gemini import Gemini
+from tests.live import ROOT, LiveServer, prepared_data_dir
+
+PEOPLE = """
+from accounts.models import User
+for name in ("alice", "bob", "carol"):
+    User.objects.create_user(name, f"{name}@example.org", "correct horse battery", is_active=name != "carol")
+"""
+CTRL_C, CTRL_D = "\x03", "\x04"
+
+
+@cache
+def peopled_data_dir() -> Path:
+    """A prepared data folder with alice and bob, and carol, whose account is not active."""
+    path = Path(tempfile.mkdtemp(prefix="parley-peopled-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    shutil.copytree(prepared_data_dir(), path, dirs_exist_ok=True)
+    done = LiveServer(path).manage("shell", "-c", PEOPLE)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def peopled(data_dir: Path, gemini: Gemini, **env: str) -> LiveServer:
+    """A server that is not started: what it serves, and the environment of its commands."""
+    shutil.copytree(peopled_data_dir(), data_dir, dirs_exist_ok=True)
+    return LiveServer(data_dir, None, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url, **env)
+
+
+def chat_piped(
+    server: LiveServer, lines: str | bytes, *words: str, user: str = "alice"
+) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "manage.py", "chat", "--user", user, *words]
+    given = lines.encode() if isinstance(lines, str) else lines
+    done = subprocess.run(
+        command, cwd=ROOT, env=server.env, input=given, capture_output=True, timeout=180, check=False
+    )
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Terminal:
+    """A pseudo-terminal with the command in its foreground, so that Ctrl-C is a real one."""
+
+    def __init__(self, server: LiveServer, *words: str, user: str = "alice", **streams: Any) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        streams = {"stdin": slave, "stdout": slave, "stderr": slave, **streams}
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "chat", "--user", user, *words],
+            cwd=ROOT,
+            env={**server.env, "TERM": "xterm"},
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),  # noqa: PLW1509  (no lock is taken in it)
+            **streams,
+        )
+        os.close(slave)
+        self.raw = b""  # all that reached the terminal
+
+    @property
+    def text(self) -> str:
+        """What reached the terminal, without what Parley and readline themselves send it."""
+        plain = re.sub(r"\x1b\[(?:0|2)m|\x1b\[\?2004[hl]|[\x08]", "", self.raw.decode(errors="replace"))
+        return plain.replace("\r", "")
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def expect(self, wanted: str, *, times: int = 1, within: float = 120) -> None:
+        """Wait until ``wanted`` has been shown so many times."""
+        deadline = time.monotonic() + within
+        while self.text.count(wanted) < times:
+            assert time.monotonic() < deadline, f"{wanted!r} was not shown: {self.raw!r}"
+            if not self._read(0.1) and self.process.poll() is not None:
+                assert self.text.count(wanted) >= times, f"{wanted!r} was not shown: {self.raw!r}"
+
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self._master], [], [], seconds)[0]:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # the other side is closed
+            return False
+        self.raw += data
+        return bool(data)
+
+    def exit_code(self, within: float = 120) -> int:
+        deadline = time.monotonic() + within
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"it did not end: {self.raw!r}"
+            self._read(0.05)
+        while self._read(0):
+            pass
+        return self.process.returncode
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        os.close(self._master)
