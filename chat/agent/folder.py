@@ -137,7 +137,8 @@ def _explained(error: BaseException) -> Broken:
 
 
 def _build(name: str, path: Path, runner_of: MakeRunner) -> Found:
-    account = gemini.own_account() or gemini.account_in(_environment(name, path))
+    variables = _environment(name, path)
+    account = gemini.own_account() or gemini.account_in(variables)
     found = _exposed(name, path)
     app = found if isinstance(found, App) else App.model_construct(name=name, root_agent=found, plugins=[])
     root = app.root_agent
