@@ -1,22 +1,20 @@
 """AGENTS_DIR: what is found there, what is broken, and what it can never touch."""
 
-import asyncio
 import logging
 import os
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 
 from chat.agent import catalog
 from chat.agent.catalog import Listed
 from tests.client import Client
-from tests.gemini import Call, Gemini, Text
+from tests.gemini import Gemini
 from tests.live import ROOT, LiveServer
 from tests.talk import Talk
 
@@ -27,29 +25,7 @@ AGENT = """
 """
 
 Write = Callable[[dict[str, str]], Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """``write({"name/agent.py": text})``: an AGENTS_DIR with these files, not yet loaded."""
-    folder = tmp_path / "agents"
-    folder.mkdir()
-    before = dict(os.environ)
-
-    def write_files(files: dict[str, str]) -> Path:
-        for name, text in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(textwrap.dedent(text))
-        settings.AGENTS_DIR = folder
-        async_to_sync(catalog.close)()
-        return folder
-
-    yield write_files
-    for name in set(os.environ) - set(before):
-        del os.environ[name]
-    settings.AGENTS_DIR = None
-    async_to_sync(catalog.close)()
+WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
 
 
 def others() -> dict[str, Listed]:
@@ -91,11 +67,11 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_agent_is_listed_with_its_reason(
-    write: Write, name: str, settings: Any, caplog: pytest.LogCaptureFixture
+    agent_files: Write, name: str, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     code, why = BROKEN[name]
     settings.AGENT_LOAD_SECONDS = 1 if name == "endless" else 20
-    folder = write({"sound/agent.py": AGENT, f"{name}/__init__.py": "", f"{name}/agent.py": code})
+    folder = agent_files({"sound/agent.py": AGENT, f"{name}/__init__.py": "", f"{name}/agent.py": code})
     assert reason(name) == why
     assert others()["sound"].available
     assert catalog.names() == [settings.AGENT_NAME, "sound"]
@@ -108,9 +84,9 @@ def test_a_broken_agent_is_listed_with_its_reason(
 
 
 async def test_a_server_with_nothing_but_broken_agents_answers(
-    write_async: Callable[[dict[str, str]], Any], as_alice: Client, gemini: Gemini
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
-    await write_async({f"{name}.py": code for name, (code, _why) in BROKEN.items() if name != "endless"})
+    await write_agents({f"{name}.py": code for name, (code, _why) in BROKEN.items() if name != "endless"})
     items = (await as_alice.get("/api/v1/agents")).json()["items"]
     assert [item["available"] for item in items] == [True] + [False] * (len(BROKEN) - 1)
     assert (await Talk(as_alice).ask("Hello")).text == "You said: Hello"
@@ -118,37 +94,27 @@ async def test_a_server_with_nothing_but_broken_agents_answers(
     assert (refused.status, refused.json()["error"]["code"]) == (422, "unknown_agent")
 
 
-@pytest.fixture
-async def write_async(write: Write, parley: Any, settings: Any) -> Callable[[dict[str, str]], Any]:
-    async def write_files(files: dict[str, str]) -> None:
-        await catalog.close()
-        folder = await asyncio.to_thread(write, files)
-        assert folder == settings.AGENTS_DIR
-
-    return write_files
-
-
 @pytest.mark.parametrize("name", ["my-agent", "user", "1st", "é", "a b", "<script>x<", "a" * 129])
-def test_a_name_that_adk_would_refuse_is_broken(write: Write, name: str) -> None:
-    write({f"{name}/agent.py": AGENT})
+def test_a_name_that_adk_would_refuse_is_broken(agent_files: Write, name: str) -> None:
+    agent_files({f"{name}/agent.py": AGENT})
     (agent,) = others().values()
     assert not agent.available
     assert agent.reason and agent.reason.startswith("Its name must be")
 
 
-def test_the_built_in_agents_name_is_taken(write: Write, settings: Any) -> None:
-    write({"chat_assistant/agent.py": AGENT})
+def test_the_built_in_agents_name_is_taken(agent_files: Write, settings: Any) -> None:
+    agent_files({"chat_assistant/agent.py": AGENT})
     assert reason("chat_assistant") == "The built-in agent has the same name."
     assert catalog.names() == ["chat_assistant"]
 
 
-def test_two_agents_of_one_name_are_both_not_had(write: Write) -> None:
-    write({"twin.py": AGENT, "twin/agent.py": AGENT})
+def test_two_agents_of_one_name_are_both_not_had(agent_files: Write) -> None:
+    agent_files({"twin.py": AGENT, "twin/agent.py": AGENT})
     assert reason("twin") == "A folder and a module have this name."
 
 
-def test_what_is_no_agent_is_not_listed(write: Write) -> None:
-    write(
+def test_what_is_no_agent_is_not_listed(agent_files: Write) -> None:
+    agent_files(
         {
             "_shared/__init__.py": "raise RuntimeError",
             ".git/agent.py": "raise RuntimeError",
@@ -161,8 +127,8 @@ def test_what_is_no_agent_is_not_listed(write: Write) -> None:
     assert others() == {}
 
 
-def test_yaml_that_is_none_and_yaml_that_reaches_for_python_are_broken(write: Write) -> None:
-    write(
+def test_yaml_that_is_none_and_yaml_that_reaches_for_python_are_broken(agent_files: Write) -> None:
+    agent_files(
         {
             "torn/root_agent.yaml": "name: [",
             "grasping/root_agent.yaml": "name: x\ninstruction: x\ntools: [{name: os.system}]\n",
@@ -172,9 +138,9 @@ def test_yaml_that_is_none_and_yaml_that_reaches_for_python_are_broken(write: Wr
     assert reason("grasping") == "Its code does not load (ValueError)."
 
 
-def test_without_a_key_an_agent_on_gemini_says_that_it_needs_one(write: Write, settings: Any) -> None:
+def test_without_a_key_an_agent_on_gemini_says_that_it_needs_one(agent_files: Write, settings: Any) -> None:
     settings.GOOGLE_API_KEY = ""
-    write(
+    agent_files(
         {
             "keyless/agent.py": AGENT,
             "by_object.py": """
@@ -195,9 +161,9 @@ def test_without_a_key_an_agent_on_gemini_says_that_it_needs_one(write: Write, s
     assert others()["keyless"].description == "Answers."
 
 
-def test_a_key_in_an_agents_own_env_is_this_agents_alone(write: Write, settings: Any) -> None:
+def test_a_key_in_an_agents_own_env_is_this_agents_alone(agent_files: Write, settings: Any) -> None:
     settings.GOOGLE_API_KEY = ""
-    write(
+    agent_files(
         {
             "keyed/agent.py": AGENT,
             "keyed/.env": "GOOGLE_GENAI_USE_VERTEXAI=0\nGOOGLE_API_KEY=its-own",
@@ -216,7 +182,7 @@ def test_a_key_in_an_agents_own_env_is_this_agents_alone(write: Write, settings:
 SHADOWS = ["chat", "config", "accounts", "tests", "django", "json", "asyncio", "allauth", "parley_agents"]
 
 
-def test_no_agent_shadows_a_module(write: Write) -> None:
+def test_no_agent_shadows_a_module(agent_files: Write) -> None:
     files = {}
     for name in SHADOWS:
         files[f"{name}/__init__.py"] = "from . import agent"
@@ -239,7 +205,7 @@ def test_no_agent_shadows_a_module(write: Write) -> None:
         if name == "django":
             files["django/agent.py"] = files["django/agent.py"].replace("django.conf", "django.helper")
     path, known = list(sys.path), {name: sys.modules.get(name) for name in SHADOWS}
-    write(files)
+    agent_files(files)
     assert {name: agent.reason for name, agent in others().items()} == dict.fromkeys(SHADOWS)
     assert {agent.description for agent in others().values()} == set(SHADOWS)
     assert sys.path == path
@@ -255,8 +221,8 @@ def test_no_agent_shadows_a_module(write: Write) -> None:
     assert "helper" not in sys.modules and "chat.helper" not in sys.modules
 
 
-def test_an_agents_modules_are_found_by_its_own_name_and_by_nobody_elses(write: Write) -> None:
-    write(
+def test_an_agents_modules_are_found_by_its_own_name_and_by_nobody_elses(agent_files: Write) -> None:
+    agent_files(
         {
             "mine/__init__.py": "",
             "mine/tools/__init__.py": "",
@@ -281,9 +247,9 @@ def test_an_agents_modules_are_found_by_its_own_name_and_by_nobody_elses(write: 
 
 
 def test_what_an_agent_prints_is_not_on_the_servers_stdout(
-    write: Write, capsys: pytest.CaptureFixture[str]
+    agent_files: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write({"chatty.py": f'print("here I am")\n{textwrap.dedent(AGENT)}'})
+    agent_files({"chatty.py": f'print("here I am")\n{textwrap.dedent(AGENT)}'})
     assert others()["chatty"].available
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -295,7 +261,7 @@ def needs(variable: str) -> str:
 
 
 def test_an_agents_env_adds_and_never_overrides(
-    write: Write, monkeypatch: pytest.MonkeyPatch, settings: Any
+    agent_files: Write, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     monkeypatch.setenv("ALREADY_THERE", "the owner's")
     monkeypatch.delenv("REDIS_URL", raising=False)
@@ -315,7 +281,7 @@ def test_an_agents_env_adds_and_never_overrides(
     }
     before = {name: os.environ.get(name) for name in kept}
     lines = "\n".join(f"{name}={value}" for name, value in kept.items())
-    write(
+    agent_files(
         {
             "one/.env": f"{lines}\nWEATHER_KEY=from one\n",
             "one/agent.py": needs("WEATHER_KEY"),
@@ -332,19 +298,16 @@ def test_an_agents_env_adds_and_never_overrides(
     assert agent.model.client_kwargs["api_key"] == settings.GOOGLE_API_KEY, "Parley's own wins"
 
 
-def test_an_env_that_cannot_be_read_breaks_its_agent_alone(write: Write) -> None:
-    folder = write({"torn/agent.py": AGENT, "sound.py": AGENT})
+def test_an_env_that_cannot_be_read_breaks_its_agent_alone(agent_files: Write) -> None:
+    folder = agent_files({"torn/agent.py": AGENT, "sound.py": AGENT})
     (folder / "torn" / ".env").write_bytes(b"\xff\xfe\x00")
     assert reason("torn") == "Its .env cannot be read."
     assert others()["sound"].available
 
 
-def test_agents_are_loaded_once_however_many_ask(write: Write) -> None:
-    folder = write(
-        {
-            "counted.py": f'with open(__file__ + ".count", "a") as file: file.write("x")\n{textwrap.dedent(AGENT)}'
-        }
-    )
+def test_agents_are_loaded_once_however_many_ask(agent_files: Write) -> None:
+    counting = 'with open(__file__ + ".count", "a") as file: file.write("x")'
+    folder = agent_files({"counted.py": f"{counting}\n{textwrap.dedent(AGENT)}"})
     threads = [threading.Thread(target=catalog.listed) for _ in range(5)]
     for thread in threads:
         thread.start()
@@ -353,79 +316,13 @@ def test_agents_are_loaded_once_however_many_ask(write: Write) -> None:
     assert (folder / "counted.py.count").read_text() == "x"
 
 
-# --- what it brings along -------------------------------------------------------------------------
-
-APP = """
-    import asyncio
-    from google.adk.agents import Agent
-    from google.adk.apps import App
-    from google.adk.models import BaseLlm, LlmResponse
-    from google.adk.plugins import BasePlugin
-    from google.genai import types
-
-    seen = []
-
-    class Seeing(BasePlugin):
-        async def before_tool_callback(self, *, tool, tool_args, tool_context):
-            seen.append(tool.name)
-
-    def forgive(tool, args, tool_context, error):
-        return {"forgiven": str(error)} if isinstance(error, KeyError) else None
-
-    def fragile(kind: str) -> dict:
-        \"\"\"Breaks.\"\"\"
-        raise {"key": KeyError, "value": ValueError}[kind](", ".join(seen))
-
-    agent = Agent(
-        name="someone", model="gemini-2.5-flash", tools=[fragile], on_tool_error_callback=forgive
-    )
-    app = App(name="by_another_name", root_agent=agent, plugins=[Seeing(name="seeing")])
-    root_agent = "an app counts before it"
-"""
-
-
-async def test_an_apps_plugins_and_callbacks_see_what_they_would_see_elsewhere(
-    write_async: Callable[[dict[str, str]], Any], as_alice: Client, gemini: Gemini
-) -> None:
-    await write_async({"fragile/agent.py": APP})
-    gemini.on("Key", [Call("fragile", {"kind": "key"})], [Text("Forgiven.")])
-    gemini.on("Value", [Call("fragile", {"kind": "value"})], [Text("Not forgiven.")])
-    talk = Talk(as_alice)
-    said = await talk.ask("Key", agent="fragile")
-    assert said.named("tool.returned")[0].json()["result"] == {"forgiven": "'fragile'"}
-    said = await talk.ask("Value")
-    assert said.named("tool.returned")[0].json()["error"] == "ValueError: fragile, fragile"
-    assert (said.end, said.text) == ("run.completed", "Not forgiven.")
-
-
-async def test_a_model_of_its_own_is_used_as_it_is(
-    write_async: Callable[[dict[str, str]], Any], as_alice: Client, settings: Any
-) -> None:
-    settings.GOOGLE_API_KEY = ""
-    code = """
-        from google.adk.agents import Agent
-        from google.adk.models import BaseLlm, LlmResponse
-        from google.genai import types
-
-        class Parrot(BaseLlm):
-            async def generate_content_async(self, llm_request, stream=False):
-                text = llm_request.contents[-1].parts[-1].text
-                content = types.Content(role="model", parts=[types.Part(text=f"{text}, {text}!")])
-                yield LlmResponse(content=content, partial=False)
-
-        root_agent = Agent(name="parrot", model=Parrot(model="parrot"))
-    """
-    await write_async({"parrot.py": code})
-    assert (await Talk(as_alice).ask("Polly", agent="parrot")).text == "Polly, Polly!"
-
-
 async def test_a_conversation_whose_agent_is_gone_can_be_read_and_says_so(
-    write_async: Callable[[dict[str, str]], Any], as_alice: Client, gemini: Gemini
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
-    await write_async({"fleeting.py": AGENT})
+    await write_agents({"fleeting.py": AGENT})
     talk = Talk(as_alice)
     await talk.ask("Hello", agent="fleeting")
-    await write_async({"fleeting.py": "raise RuntimeError"})
+    await write_agents({"fleeting.py": "raise RuntimeError"})
     assert [message["text"] for message in await talk.messages()] == ["Hello", "You said: Hello"]
     page = (await as_alice.get(f"/chat/{talk.conversation}/")).text
     assert "You said: Hello" in page

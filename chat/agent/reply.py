@@ -129,7 +129,7 @@ class Reply:
         if author in (self._author, MODEL, "") or not adk_event.content:
             return []
         self._author = author
-        if self._segment:  # what another one was saying was never finished
+        if self._segment or self._thinking:  # what another one was saying was never finished
             self._segment, self._thinking, self._new_call = [], False, True
         return [events.agent(author)]
 
