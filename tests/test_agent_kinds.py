@@ -100,13 +100,14 @@ async def test_who_escalates_out_of_a_parallel_agent_takes_the_floor_from_who_is
     await write_agents({"race.py": TOGETHER})
     gemini.on_agent("slow", [Thought("Hm."), Text("I begin"), Hold(), Text(" never")])
     gemini.on_agent("fast", [Pause(0.3), Text("Enough."), Call("exit_loop")])
-    gemini.on_agent("judge", [Thought("Well."), Text("Fast "), Text("wins.")])
+    gemini.on_agent("judge", [Thought("Well."), Text("Fast "), Pause(0.3), Text("wins.")])
     talk = Talk(as_alice)
     said = await talk.ask("Run!", agent="race")
     assert said.end == "run.completed"
     assert speeches(said) == [("slow", "I begin"), ("fast", "Enough."), ("judge", "Fast wins.")]
     assert said.text == "I begin\n\nEnough.\n\nFast wins."
     assert said.thought == "Hm.Well."
+    assert "Fast " in said.deltas(), "it streams: nobody waits any more for who was cut off"
     assert not said.named("replace")
     await in_thread(oracle.check, [said.events])
 
@@ -203,3 +204,15 @@ async def test_a_workflow_that_forks_is_read_in_order(
     assert told == forked
     assert len(speeches(said)) == 3
     await in_thread(oracle.check, [said.events])
+
+
+async def test_an_agents_name_may_be_as_long_as_python_lets_it(
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
+) -> None:
+    """A database's column may not."""
+    code = TOGETHER.replace('one("judge")', f'one("{"j" * 300}")')
+    await write_agents({"race.py": code})
+    talk = Talk(as_alice)
+    said = await talk.ask("Run!", agent="race")
+    assert said.end == "run.completed"
+    assert (await talk.reply())["agent"] == "j" * 128

@@ -26,6 +26,7 @@ from chat.agent.turn import Turn
 from chat.events import Event, Usage
 
 USER, MODEL = "user", "model"  # ADK's authors that are no agents
+AUTHOR_LENGTH = 128  # Message.agent
 MAX_TOKENS = "MAX_TOKENS"
 # Error codes and finish reasons that are no failure of the model's; the first one is an abort's.
 USUAL = {"INVOCATION_ABORTED", "STOP", MAX_TOKENS, "FINISH_REASON_UNSPECIFIED"}
@@ -125,7 +126,7 @@ class Reply:
         usage.total += reported.total_token_count or 0
 
     def _new_author(self, adk_event: AdkEvent) -> list[Event]:
-        author = self.turn.agent if adk_event.author == self._root else adk_event.author
+        author = self.turn.agent if adk_event.author == self._root else adk_event.author[:AUTHOR_LENGTH]
         if author in (self._author, MODEL, "") or not adk_event.content:
             return []
         self._author = author
