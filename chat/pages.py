@@ -113,7 +113,10 @@ def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None
         "older": branch[0].pk if branch and branch[0].parent_id else None,
         "is_older": bool(before),
         "live": transcript.live(active) if active else None,
-        "agents": [] if found else catalog.listed(),
+        "agents": [] if found else transcript.choices(catalog.listed()),
+        "chosen": request.POST.get("agent", ""),
+        "is_gone": found and found.agent not in catalog.names(),
+        "speaker": transcript.spoken(found.agent) if found else "",
         # One time each: a form that is sent twice is one message.
         "client_id": uuid.uuid4(),
         "again_id": uuid.uuid4(),

@@ -4,11 +4,12 @@ import json
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import Any
 
 from chat.events import Fold
 from chat.models import Message, Run
+from chat.rendering import render
 from chat.runs import lifecycle
 
 CUT_OFF = {"max_tokens", "length"}
@@ -29,15 +30,27 @@ class Step:
     seconds: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What one of several agents did and said before the next one went on."""
+
+    speaker: str
+    steps: list[Step]
+    html: str
+
+
 @dataclass(slots=True)
 class Turn:
-    """A message. ``ending`` is the sentence about a run that did not complete, ``again`` says how its
-    prompt can be answered once more: ``regenerate``, ``retry``, or not (empty).
+    """A message; ``speeches`` are there where several agents wrote it, one after the other.
+
+    ``ending`` is the sentence about a run that did not complete, ``again`` says how its prompt can
+    be answered once more: ``regenerate``, ``retry``, or not (empty).
     """
 
     message: Message
     speaker: str
     steps: list[Step] = field(default_factory=list)
+    speeches: list[Speech] = field(default_factory=list)
     ending: str = ""
     cut_off: bool = False
     again: str = ""
@@ -79,6 +92,21 @@ def live(run: Run) -> Live:
     return Live(run.pk, spoken(fold.agent or run.conversation.agent), fold.text, _steps(fold.items))
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An agent in the picker. ``about`` is its description, or why it is not available."""
+
+    name: str
+    speaker: str
+    about: str
+    available: bool
+
+
+def choices(agents: Iterable[Any]) -> list[Choice]:
+    """The agents of the catalog as they are picked from."""
+    return [Choice(a.name, spoken(a.name), a.reason or a.description, a.available) for a in agents]
+
+
 def spoken(agent: str) -> str:
     """An agent's name as a heading: ``chat_assistant`` speaks as "Chat assistant"."""
     words = agent.replace("_", " ").strip()
@@ -88,7 +116,24 @@ def spoken(agent: str) -> str:
 def _turn(message: Message) -> Turn:
     if message.role == Message.Role.USER:
         return Turn(message, speaker="")
-    return Turn(message, spoken(message.agent), _steps(message.parts.get("items", [])))
+    items = message.parts.get("items", [])
+    return Turn(message, spoken(message.agent), _steps(items), _speeches(items))
+
+
+def _speeches(items: Iterable[dict[str, Any]]) -> list[Speech]:
+    """Empty where one agent wrote all: the message's own HTML is at hand then. Else each one's text
+    is rendered by itself, so that one's open code block does not swallow the next one's words.
+    """
+    parts = [(agent, list(own)) for agent, own in groupby(items, lambda item: item.get("agent", ""))]
+    if len(parts) < 2:
+        return []
+    return [
+        Speech(spoken(agent), _steps(own), render(_text(own)) if _text(own) else "") for agent, own in parts
+    ]
+
+
+def _text(items: Iterable[dict[str, Any]]) -> str:
+    return "".join(item["text"] for item in items if item["type"] == "text").strip("\n")
 
 
 def _runs_of_unanswered(branch: Sequence[Message]) -> dict[uuid.UUID, Run]:

@@ -2,15 +2,24 @@
 
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
-from dotenv import load_dotenv
+from dotenv import dotenv_values, load_dotenv
 from dotenv.parser import parse_stream
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
+
+# What nobody but the site's owner sets: beside Parley's own variables those of the libraries that
+# it stands on, of Python, and of the ways out of this machine.
+KEPT = (
+    "ADK_", "CURL_", "DJANGO_", "DYLD_", "GEMINI_", "GOOGLE_", "LD_", "OTEL_", "PG", "PYTHON", "REQUESTS_",
+    "SSL_",
+)  # fmt: skip
+_read: set[str] = set()  # the variables that were asked for: Parley's own
 
 
 def load(path: Path) -> None:
@@ -30,7 +39,33 @@ def load(path: Path) -> None:
     load_dotenv(path, override=False, encoding="utf-8")
 
 
+def lines_of(path: Path) -> dict[str, str]:
+    """The variables in ``path``, none where it does not exist; the environment stays as it is.
+
+    Raises OSError or UnicodeDecodeError for a file that cannot be read.
+    """
+    if not path.exists():
+        return {}
+    found = dotenv_values(path, interpolate=False, encoding="utf-8")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def lend(variables: Mapping[str, str]) -> list[str]:
+    """Add ``variables`` of somebody else's to the environment: never one that is set already, nor
+    one that is Parley's to read, nor one of KEPT. Returns the names that were left out.
+    """
+    left_out = []
+    for name, value in variables.items():
+        upper = name.upper()
+        if name in os.environ or upper in _read or upper.startswith(KEPT) or upper.endswith("_PROXY"):
+            left_out.append(name)
+        else:
+            os.environ[name] = value
+    return left_out
+
+
 def text(name: str, default: str = "") -> str:
+    _read.add(name)
     return os.environ.get(name, "").strip() or default
 
 
@@ -108,8 +143,24 @@ def data_dir(name: str, default: Path) -> Path:
     return path
 
 
+def folder(name: str) -> Path | None:
+    """A folder that is there, None where none is named. Raises ImproperlyConfigured."""
+    value = text(name)
+    if not value:
+        return None
+    try:
+        path = Path(value).expanduser().resolve()
+        is_there = path.is_dir() and os.access(path, os.R_OK | os.X_OK)
+    except (OSError, RuntimeError, ValueError):
+        is_there = False
+    if not is_there:
+        raise ImproperlyConfigured(f"{name} must be a folder that can be read, not {value!r}.")
+    return path
+
+
 def secret(name: str, path: Path) -> str:
     """The value of ``name``, else of the file ``path``, which is made (0600) on first use."""
+    _read.add(name)
     value = os.environ.get(name, "").strip()
     if not value:
         value = secret_file(path)

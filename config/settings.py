@@ -241,6 +241,11 @@ AGENT_TEMPERATURE = env.number("AGENT_TEMPERATURE", 0.7)
 AGENT_MAX_OUTPUT_TOKENS = env.integer("AGENT_MAX_OUTPUT_TOKENS", 2048, least=1)
 # Models before 2.5 refuse to be asked for their thoughts.
 AGENT_SHOWS_THOUGHTS = env.flag("AGENT_SHOWS_THOUGHTS", not CHAT_MODEL.startswith(("gemini-1", "gemini-2.0")))
+# Other people's agents, in the layout that adk web reads (docs/agents.md).
+AGENTS_DIR = env.folder("AGENTS_DIR")
+if AGENTS_DIR and (AGENTS_DIR / "agent.py").exists():
+    raise ImproperlyConfigured("AGENTS_DIR is one agent's own folder: it must be the folder above it.")
+AGENT_LOAD_SECONDS = env.number("AGENT_LOAD_SECONDS", 20, least=0.1)
 # The demo model's pause between two words, so that a reader sees it stream.
 DEMO_DELAY_SECONDS = env.number("DEMO_DELAY_SECONDS", 0.03)
 

@@ -1,11 +1,14 @@
 """The cast: alice and bob are members, mona is a moderator. The model is the only fake."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import textwrap
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 
 from tests.client import Client
@@ -97,3 +100,42 @@ async def visitor(parley: Any) -> Client:
 def in_thread() -> Callable[..., Any]:
     """Call an ORM function from an async test, on a thread of its own."""
     return lambda function, *args, **kwargs: sync_to_async(function)(*args, **kwargs)
+
+
+@pytest.fixture
+def agent_files(tmp_path: Path, settings: Any) -> Iterator[Callable[[dict[str, str]], Path]]:
+    """``agent_files({"name/agent.py": text})``: an AGENTS_DIR with these files, not yet loaded."""
+    from chat.agent import catalog
+
+    folder = tmp_path / "agents"
+    folder.mkdir()
+    before = set(os.environ)
+
+    def write(files: dict[str, str]) -> Path:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text))
+        settings.AGENTS_DIR = folder
+        async_to_sync(catalog.close)()
+        return folder
+
+    yield write
+    for name in set(os.environ) - before:  # lent by an agent's .env
+        del os.environ[name]
+    settings.AGENTS_DIR = None
+    async_to_sync(catalog.close)()
+
+
+@pytest.fixture
+async def write_agents(
+    agent_files: Callable[[dict[str, str]], Path], parley: Any
+) -> Callable[[dict[str, str]], Awaitable[None]]:
+    """The same while the application runs."""
+    from chat.agent import catalog
+
+    async def write(files: dict[str, str]) -> None:
+        await catalog.close()
+        await asyncio.to_thread(agent_files, files)
+
+    return write

@@ -5,13 +5,14 @@ The real google-genai client talks to it over a real socket. A test says what it
     gemini.on("What time is it?", [Text("Let me look."), Call("current_time", {"place": "Lagos"})],
               [Text("It is "), Text("noon.")])
 
-keyed by the newest question in the request; each further call of that question takes the next
-answer, and the last one stays. Without a script it echoes. Characters go out raw in UTF-8, as
-Gemini sends them.
+keyed by the newest question in the request, or by who asks (``gemini.on_agent("writer", …)``); each
+further call takes the next answer, and the last one stays. Without a script it echoes. Characters
+go out raw in UTF-8, as Gemini sends them.
 """
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from collections import defaultdict
@@ -152,6 +153,10 @@ class Gemini:
         self._scripts[question] = list(answers)
         self._taken[question] = 0
 
+    def on_agent(self, name: str, *answers: Sequence[Step]) -> None:
+        """What the agent that ADK calls ``name`` is answered, whatever it asks."""
+        self.on(_of_agent(name), *answers)
+
     def release(self) -> None:
         """Let every Hold go on, those still to come too."""
         self._loop.call_soon_threadsafe(self._released.set)
@@ -195,6 +200,9 @@ class Gemini:
 
     def _answer_to(self, body: dict[str, Any]) -> Sequence[Step]:
         question = newest_question(body)
+        agent = _of_agent(agent_of(body))
+        if agent in self._scripts:
+            question = agent
         script = self._scripts.get(question)
         place = self._taken[question]
         self._taken[question] += 1
@@ -271,6 +279,17 @@ def newest_question(body: dict[str, Any]) -> str:
             if text:
                 return text
     return ""
+
+
+def agent_of(body: dict[str, Any]) -> str:
+    """The name of the agent that asks: ADK tells the model."""
+    told = "".join(part.get("text", "") for part in body.get("systemInstruction", {}).get("parts", []))
+    found = re.search(r'Your internal name is "(\w+)"', told)
+    return found[1] if found else ""
+
+
+def _of_agent(name: str) -> str:
+    return f"\0agent {name}"  # no question has a NUL
 
 
 def questions_of(body: dict[str, Any]) -> list[tuple[str, str]]:

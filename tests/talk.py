@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from google.adk.tools import FunctionTool
 
 from chat.agent import assistant, catalog
-from chat.agent.tools import TimedTool
 from tests.client import Client
 from tests.sse_client import SseEvent, terminal_of, text_of
 
@@ -108,5 +108,5 @@ class Talk:
 
 async def use_tools(monkeypatch: pytest.MonkeyPatch, *functions: Any) -> None:
     """Let the agent have these functions as its tools."""
-    monkeypatch.setattr(assistant, "built_in", lambda: [TimedTool(function) for function in functions])
+    monkeypatch.setattr(assistant, "built_in", lambda: [FunctionTool(function) for function in functions])
     await catalog.close()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from google.genai import types
 
-from chat.agent import assistant, catalog
+from chat.agent import catalog
+from chat.agent import gemini as account
 from chat.models import Message, Run
 from tests import oracle
 from tests.client import Client
@@ -38,9 +39,9 @@ STREAMED = pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many tries as always, without the waits between them."""
-    assert assistant.RETRIES.attempts == 3
-    quick = assistant.RETRIES.model_copy(update={"initial_delay": 0.01, "max_delay": 0.01, "jitter": 0})
-    monkeypatch.setattr(assistant, "RETRIES", quick)
+    assert account.RETRIES.attempts == 3
+    quick = account.RETRIES.model_copy(update={"initial_delay": 0.01, "max_delay": 0.01, "jitter": 0})
+    monkeypatch.setattr(account, "RETRIES", quick)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tests import oracle
 from tests.client import Client, Exchange
 from tests.gemini import Call, Gemini, Hold, Text, questions_of
 from tests.sse_client import SseEvent, terminal_of, text_of
+from tests.talk import use_tools
 
 Thread = Callable[..., Any]
 
@@ -74,13 +75,12 @@ async def test_stop_before_the_first_token(as_alice: Client, gemini: Gemini, in_
 async def test_stop_during_a_tool(
     as_alice: Client, gemini: Gemini, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chat.agent import tools
-
-    async def slow_run(self: Any, *, args: Any, tool_context: Any) -> Any:
+    async def slow(place: str) -> None:
+        """Takes its time."""
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(tools.TimedTool, "run_async", slow_run)
-    gemini.on("tool", [Text("Let me look."), Call("current_time", {"place": "Lagos"})], [Text("never")])
+    await use_tools(monkeypatch, slow)
+    gemini.on("tool", [Text("Let me look."), Call("slow", {"place": "Lagos"})], [Text("never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "tool"}) as exchange:
         seen = await read_until(exchange, "tool.called")
         answer = await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
@@ -88,7 +88,6 @@ async def test_stop_during_a_tool(
     assert answer.json()["status"] == "stopped"
     assert text_of(seen) == "Let me look."
     await in_thread(oracle.check, [seen])
-    monkeypatch.undo()
     await as_alice.ask("again", conversation=seen[0].json()["conversation"])
     parts = [part for content in gemini.requests[-1]["contents"] for part in content["parts"]]
     calls = [part for part in parts if "functionCall" in part]

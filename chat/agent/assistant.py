@@ -2,34 +2,18 @@
 
 from django.conf import settings
 from google.adk.agents import LlmAgent
-from google.adk.models import BaseLlm, Gemini
+from google.adk.models import BaseLlm
 from google.genai import types
 
-from chat.agent import transport
+from chat.agent import gemini
 from chat.agent.demo_model import DemoModel
 from chat.agent.tools import built_in
 
-# Before the first token alone: the client never repeats a request whose answer has begun.
-RETRIES = types.HttpRetryOptions(attempts=3, initial_delay=0.5, max_delay=4)
-
-
-def has_key() -> bool:
-    return bool(settings.GOOGLE_API_KEY or settings.USE_VERTEX)
-
 
 def model() -> BaseLlm:
-    """Gemini where there is a key, else the demo model."""
-    if not has_key():
-        return DemoModel(model="demo")
-    # One named transport: google-genai takes aiohttp where some other package brings it, which
-    # counts the whole stream against its time-out.
-    options = types.HttpOptions(httpx_async_client=transport.client())
-    account = {"enterprise": True} if settings.USE_VERTEX else {"api_key": settings.GOOGLE_API_KEY}
-    return Gemini(
-        model=settings.CHAT_MODEL,
-        retry_options=RETRIES,
-        client_kwargs={"http_options": options, **account},
-    )
+    """Gemini where there is an account, else the demo model."""
+    account = gemini.own_account()
+    return gemini.model(settings.CHAT_MODEL, account) if account else DemoModel(model="demo")
 
 
 def build() -> LlmAgent:

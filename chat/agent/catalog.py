@@ -1,29 +1,16 @@
-"""Which agents there are, and the Runner of each."""
+"""Which agents there are, and the Runner of each: the built-in one, and those of AGENTS_DIR."""
 
-import asyncio
+import threading
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
 from google.adk.apps import App
-from google.adk.plugins import BasePlugin
 from google.adk.runners import Runner
-from google.adk.tools import BaseTool, ToolContext
 
-from chat.agent import assistant, transport
+from chat.agent import assistant, folder, transport
+from chat.agent.fences import fenced
+from chat.agent.folder import Found
 from chat.agent.session_service import ConversationSessionService
-from chat.events import clean_text
-
-
-class ToolErrors(BasePlugin):
-    """A tool that raises becomes an error result that the model sees, not the run's end."""
-
-    async def on_tool_error_callback(
-        self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext, error: BaseException
-    ) -> dict[str, Any] | None:
-        if isinstance(error, asyncio.CancelledError):
-            return None
-        return {"error": clean_text(f"{type(error).__name__}: {error}")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +24,69 @@ class Listed:
 
 
 session_service = ConversationSessionService()
-_runners: dict[str, Runner] = {}
+_built_in: dict[str, Runner] = {}  # by name: a setting, which tests change
+_found: list[Found] | None = None  # None: AGENTS_DIR was not yet loaded
+_loading = threading.Lock()
 
 
 def listed() -> list[Listed]:
     """All agents, the default first."""
-    return [Listed(settings.AGENT_NAME, settings.AGENT_DESCRIPTION)]
+    return [Listed(settings.AGENT_NAME, settings.AGENT_DESCRIPTION), *map(_listed, _others())]
+
+
+def _listed(found: Found) -> Listed:
+    reason = None if found.reason is None else str(found.reason)
+    return Listed(found.name, found.description, found.runner is not None, reason)
 
 
 def names() -> list[str]:
     """The agents that a new conversation may have, the default first."""
-    return [agent.name for agent in listed() if agent.available]
+    return [settings.AGENT_NAME, *(found.name for found in _others() if found.runner)]
 
 
 def runner_of(name: str) -> Runner:
-    """The one Runner of this agent in this process. Raises LookupError for an unknown name."""
-    if name not in names():
+    """The one Runner of this agent in this process. Raises LookupError for an unknown name, and for
+    an agent that cannot be had.
+    """
+    if name == settings.AGENT_NAME:
+        if name not in _built_in:
+            _built_in[name] = _runner(name, App(name=name, root_agent=assistant.build()))
+        return _built_in[name]
+    runner = next((found.runner for found in _others() if found.name == name), None)
+    if runner is None:
         raise LookupError(f"There is no agent {name!r}.")
-    if name not in _runners:
-        app = App(name=name, root_agent=assistant.build(), plugins=[ToolErrors(name="tool_errors")])
-        _runners[name] = Runner(app=app, session_service=session_service)
-    return _runners[name]
+    return runner
+
+
+def adk_name(name: str, speaker: str) -> str:
+    """How ADK knows a speaker of this agent: its own root agent may be called otherwise, such as the
+    ``root_agent`` of ``adk create``. As it is called, where the agent is gone.
+    """
+    try:
+        return runner_of(name).agent.name if speaker == name else speaker
+    except LookupError:
+        return speaker
+
+
+def _runner(name: str, app: App) -> Runner:
+    return Runner(app=fenced(app, name), session_service=session_service)
+
+
+def _others() -> list[Found]:
+    """The agents of AGENTS_DIR. Their code is run once a process: a change of it takes a restart."""
+    global _found  # noqa: PLW0603 (what this process has loaded)
+    with _loading:
+        if _found is None:
+            _found = folder.load(settings.AGENTS_DIR, _runner) if settings.AGENTS_DIR else []
+        return _found
 
 
 async def close() -> None:
     """Give back what the runners hold, their connections to the model too. The next run begins anew."""
-    runners = list(_runners.values())
-    _runners.clear()
+    global _found  # noqa: PLW0603
+    runners = [*_built_in.values(), *(found.runner for found in _found or [] if found.runner)]
+    _built_in.clear()
+    _found = None
     for runner in runners:
         await runner.close()
     await transport.close_all()

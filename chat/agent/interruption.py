@@ -6,16 +6,19 @@ from google.adk.events import Event
 from google.genai import types
 
 from chat import events
+from chat.agent import catalog
 from chat.agent.payload import author_of, calls_of, of_event, parts_of
 from chat.events import Fold
+from chat.models import Run
 
 INTERRUPTED = {"error": "interrupted"}
 
 
-def seal(payloads: Sequence[str], fold: Fold, invocation_id: str) -> list[str]:
+def seal(payloads: Sequence[str], fold: Fold, run: Run) -> list[str]:
     """The events that close a run's history: a result for each open call, and the tail of the
     text that was shown but is in no event. ``payloads`` are the run's stored ADK events.
     """
+    agent = run.conversation.agent
     sealed = []
     open_calls = _open_calls(payloads)
     if open_calls:
@@ -27,12 +30,19 @@ def seal(payloads: Sequence[str], fold: Fold, invocation_id: str) -> list[str]:
             )
             for call in open_calls
         ]
-        sealed.append(_event(fold.agent, invocation_id, types.Content(role="user", parts=parts)))
+        author = catalog.adk_name(agent, fold.agent)
+        sealed.append(_event(author, run.invocation_id, types.Content(role="user", parts=parts)))
     tail = _unrecorded(payloads, fold.text)
     if tail.strip():
+        author = catalog.adk_name(agent, _speaker_of(tail, fold))
         content = types.Content(role="model", parts=[types.Part(text=tail)])
-        sealed.append(_event(fold.agent, invocation_id, content))
+        sealed.append(_event(author, run.invocation_id, content))
     return sealed
+
+
+def _speaker_of(text: str, fold: Fold) -> str:
+    said = (item for item in reversed(fold.items) if item["type"] == "text" and text in item["text"])
+    return next((item["agent"] for item in said), fold.agent)
 
 
 def _event(author: str, invocation_id: str, content: types.Content) -> str:
@@ -51,15 +61,21 @@ def _open_calls(payloads: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _unrecorded(payloads: Sequence[str], shown: str) -> str:
-    """What of ``shown`` no stored event says. Events and text go in the same order."""
-    for payload in payloads:
-        said = "".join(p["text"] for p in parts_of(payload) if p.get("text") and not p.get("thought"))
-        if author_of(payload) == "user" or not said:
-            continue
-        said = events.clean_text(said)
-        rest = shown.removeprefix(events.SEPARATOR) if not shown.startswith(said) else shown
-        if rest.startswith(said):
-            shown = rest[len(said) :]
-        elif said.startswith(rest):  # stored whole, shown in part
-            return ""
-    return shown.removeprefix(events.SEPARATOR)
+    """What of ``shown`` no stored event says. Agents that work at once are shown in another order
+    than they are stored, and what is whole may stand behind what was cut off.
+    """
+    said = [text for payload in payloads if author_of(payload) != "user" and (text := _text_of(payload))]
+    while whole := max((text for text in said if shown.startswith(text)), key=len, default=""):
+        said.remove(whole)
+        shown = shown[len(whole) :].removeprefix(events.SEPARATOR)
+    while whole := max((t for t in said if shown.endswith(events.SEPARATOR + t)), key=len, default=""):
+        said.remove(whole)
+        shown = shown[: -len(events.SEPARATOR + whole)]
+    if any(text.startswith(shown) for text in said):  # stored whole, shown in part
+        return ""
+    return shown
+
+
+def _text_of(payload: str) -> str:
+    parts = parts_of(payload)
+    return events.clean_text("".join(p["text"] for p in parts if p.get("text") and not p.get("thought")))

@@ -3,11 +3,13 @@
 ADK says everything twice: fragments (``partial``) as they come, then the whole. The fragments are
 shown; the whole is what counts, so it is compared with what was shown. Tools, usage and errors
 are taken from whole events alone.
+
+Of several agents at once one speaks at a time (chat/agent/floor.py).
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -19,9 +21,12 @@ from google.genai import types
 
 from chat import events
 from chat.agent import catalog, failures
+from chat.agent.floor import Floor, text_of
 from chat.agent.turn import Turn
 from chat.events import Event, Usage
 
+USER, MODEL = "user", "model"  # ADK's authors that are no agents
+AUTHOR_LENGTH = 128  # Message.agent
 MAX_TOKENS = "MAX_TOKENS"
 # Error codes and finish reasons that are no failure of the model's; the first one is an abort's.
 USUAL = {"INVOCATION_ABORTED", "STOP", MAX_TOKENS, "FINISH_REASON_UNSPECIFIED"}
@@ -32,19 +37,22 @@ TELEMETRY = TelemetryConfig()
 
 @dataclass(slots=True)
 class Reply:
-    """One answer. Read ``events()`` to its end, then ``finish`` and ``usage``."""
+    """One answer. Read ``events()`` to its end, then ``unsaid()``, ``finish`` and ``usage``."""
 
     turn: Turn
     streams: bool = True
     abort: asyncio.Event = field(default_factory=asyncio.Event)
     finish: str = "stop"
     usage: Usage = field(default_factory=Usage)
+    _floor: Floor = field(default_factory=Floor)
+    _root: str = ""  # the name of the app's own agent, as ADK knows it
     _shown: list[str] = field(default_factory=list)  # the reply's text so far, in pieces
     _segment: list[str] = field(default_factory=list)  # shown of the model call that is not yet whole
     _thinking: bool = False  # a thought of that call was shown
     _new_call: bool = False  # the next text belongs to another model call
     _author: str = ""
-    _called: dict[str, float] = field(default_factory=dict)
+    _called: dict[str, float] = field(default_factory=dict)  # when each tool was called, and
+    _elapsed: dict[str, int] = field(default_factory=dict)  # the milliseconds it took
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """The agent's events as they come. Raises AgentFailure."""
@@ -53,7 +61,7 @@ class Reply:
         except LookupError as error:
             raise failures.AgentFailure("unavailable", str(error)) from error
         service = catalog.session_service
-        self._author = self.turn.agent
+        self._root, self._author = runner.agent.name, self.turn.agent
         failure: failures.AgentFailure | None = None
         with service.attached(self.turn):
             try:
@@ -67,22 +75,42 @@ class Reply:
                 )
                 async with aclosing(stream):
                     async for adk_event in stream:
-                        for event in self._translate(adk_event):
+                        failure = self._note(adk_event) or failure
+                        for event in self._translated(self._floor.hear(adk_event)):
                             yield event
-                        failure = self._failure_of(adk_event) or failure
             except Exception as error:
                 raise failures.of_exception(error) from error
+        for event in self.unsaid():
+            yield event
         if failure and not (failure.code == "empty" and any(piece.strip() for piece in self._shown)):
             raise failure
 
+    def unsaid(self) -> list[Event]:
+        """What agents had said in full while another one was still speaking, when the end came.
+        They are in the session: the model will know it, so the person shall.
+        """
+        return self._translated(self._floor.clear())
+
+    def _note(self, adk_event: AdkEvent) -> failures.AgentFailure | None:
+        """What counts when it happens, whenever it is shown: tokens, times, and how it ended."""
+        if adk_event.partial or adk_event.author == USER:
+            return None
+        self._count(adk_event)
+        for call in adk_event.get_function_calls():
+            self._called[call.id or ""] = time.monotonic()
+        for answer in adk_event.get_function_responses():
+            called = self._called.pop(answer.id or "", time.monotonic())
+            self._elapsed[answer.id or ""] = round((time.monotonic() - called) * 1000)
+        return self._failure_of(adk_event)
+
+    def _translated(self, adk_events: Iterable[AdkEvent]) -> list[Event]:
+        return [event for adk_event in adk_events for event in self._translate(adk_event)]
+
     def _translate(self, adk_event: AdkEvent) -> list[Event]:
-        if adk_event.author == "user":
+        if adk_event.author == USER:
             return []
         found = self._new_author(adk_event)
-        if adk_event.partial:
-            return found + self._fragment(adk_event)
-        self._count(adk_event)
-        return found + self._whole(adk_event)
+        return found + (self._fragment(adk_event) if adk_event.partial else self._whole(adk_event))
 
     def _count(self, adk_event: AdkEvent) -> None:
         """Usage stands on the last fragment too: whole events alone are counted."""
@@ -98,10 +126,12 @@ class Reply:
         usage.total += reported.total_token_count or 0
 
     def _new_author(self, adk_event: AdkEvent) -> list[Event]:
-        author = adk_event.author
-        if author in (self._author, "model", "") or not adk_event.content:
+        author = self.turn.agent if adk_event.author == self._root else adk_event.author[:AUTHOR_LENGTH]
+        if author in (self._author, MODEL, "") or not adk_event.content:
             return []
         self._author = author
+        if self._segment or self._thinking:  # what another one was saying was never finished
+            self._segment, self._thinking, self._new_call = [], False, True
         return [events.agent(author)]
 
     def _fragment(self, adk_event: AdkEvent) -> list[Event]:
@@ -143,15 +173,14 @@ class Reply:
         return events.replace("".join(self._shown))
 
     def _tools(self, adk_event: AdkEvent) -> list[Event]:
-        found = []
-        for call in adk_event.get_function_calls():
-            self._called[call.id or ""] = time.monotonic()
-            found.append(events.tool_called(call.id or "", call.name or "", call.args or {}))
-        return found + [self._returned(answer) for answer in adk_event.get_function_responses()]
+        calls = [
+            events.tool_called(call.id or "", call.name or "", call.args or {})
+            for call in adk_event.get_function_calls()
+        ]
+        return calls + [self._returned(answer) for answer in adk_event.get_function_responses()]
 
     def _returned(self, answer: types.FunctionResponse) -> Event:
-        called = self._called.pop(answer.id or "", time.monotonic())
-        elapsed = round((time.monotonic() - called) * 1000)
+        elapsed = self._elapsed.pop(answer.id or "", 0)
         name, result = answer.name or "", answer.response or {}
         if set(result) == {"error"}:
             return events.tool_returned(answer.id or "", name, error=str(result["error"]), elapsed_ms=elapsed)
@@ -162,20 +191,12 @@ class Reply:
         text breaks off into ``finish_reason`` alone.
         """
         reason = adk_event.finish_reason and adk_event.finish_reason.value
-        if adk_event.partial:
-            return None
         if reason:
             self.finish = "max_tokens" if reason == MAX_TOKENS else "stop"
         code = adk_event.error_code or reason
         if code is None or code in USUAL:
             return None
         return failures.of_error_code(code)
-
-
-def text_of(adk_event: AdkEvent, *, thought: bool = False) -> str:
-    """The event's text, or its thoughts, as it may be stored."""
-    parts = adk_event.content.parts if adk_event.content and adk_event.content.parts else []
-    return events.clean_text("".join(p.text for p in parts if p.text and bool(p.thought) is thought))
 
 
 def _run_config(streams: bool) -> RunConfig:

@@ -1,8 +1,6 @@
-"""The tools of the built-in agent: plain functions, run off the event loop, each under a deadline."""
+"""The tools of the built-in agent: plain functions, which ADK runs off the event loop."""
 
 import ast
-import asyncio
-import json
 import math
 import operator
 from collections.abc import Callable
@@ -11,12 +9,7 @@ from functools import cache
 from typing import Any, cast
 from zoneinfo import ZoneInfo, available_timezones
 
-from django.conf import settings
-from google.adk.tools import FunctionTool, ToolContext
-from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
-
-from chat.events import clean
+from google.adk.tools import FunctionTool
 
 OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
@@ -29,45 +22,6 @@ OPERATORS: dict[type, Callable[..., Any]] = {
     ast.UAdd: operator.pos,
 }
 MAX_EXPRESSION = 200  # characters; without powers no result can grow beyond them by much
-
-
-class TimedTool(FunctionTool):
-    """A function tool that may take TOOL_SECONDS; then the model is told that it did not answer.
-
-    A tool that does not let itself be cancelled is left to itself: it holds up neither the run nor
-    a stop. Its result is plain JSON: an infinity, half a surrogate or an object of the tool's would
-    end the run, since the model's next request could not be written.
-    """
-
-    async def run_async(self, *, args: dict[str, Any], tool_context: ToolContext) -> Any:
-        call = asyncio.ensure_future(super().run_async(args=args, tool_context=tool_context))
-        _calls.add(call)
-        call.add_done_callback(_forget)
-        try:
-            await asyncio.wait([call], timeout=settings.TOOL_SECONDS)
-        finally:
-            call.cancel()
-        if not call.done():
-            return {"error": f"{self.name} did not answer within {settings.TOOL_SECONDS:g} s."}
-        return _plain(call.result())
-
-
-_calls: set["asyncio.Future[Any]"] = set()  # asyncio itself holds its tasks weakly
-
-
-def _forget(call: "asyncio.Future[Any]") -> None:
-    _calls.discard(call)
-    if not call.cancelled():
-        call.exception()  # looked at: what a tool says after its time interests nobody
-
-
-def _plain(result: Any) -> Any:
-    try:
-        json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError):
-        # ADK's own types (a picture, say) are for ADK to understand.
-        return result if isinstance(result, BaseModel) else clean(to_jsonable_python(result, fallback=repr))
-    return result
 
 
 def current_time(place: str) -> dict[str, Any]:
@@ -113,9 +67,9 @@ def days_between(first: str, second: str) -> dict[str, Any]:
         return {"error": str(error)}
 
 
-def built_in() -> list[TimedTool]:
+def built_in() -> list[FunctionTool]:
     """The built-in agent's tools."""
-    return [TimedTool(function) for function in (current_time, calculate, days_between)]
+    return [FunctionTool(function) for function in (current_time, calculate, days_between)]
 
 
 def _zone_of(place: str) -> str | None:

@@ -80,6 +80,9 @@ async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] 
         turn.record = pen.record
         reply = Reply(turn, streams=run.mode == Run.Mode.SSE)
         code, finish = await _answer(reply, progress, pen, abort)
+        if code and not progress.full:
+            for event in reply.unsaid():
+                _take(event, progress, pen)
     except Exception:
         log.exception("Run %s failed inside Parley", claim.run)
         code, finish = "internal", ""
@@ -92,6 +95,8 @@ async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] 
         if turn is not None and not turn.has_calls():
             return await run_db_patiently(lifecycle.hand_over, claim)
         code = "lost"  # a tool may have acted: not twice
+    if turn is not None and (code or finish == "length"):
+        payloads = payloads + seal(turn.own_payloads, progress.fold, run)
     outcome = _outcome(code, finish, progress, turn, reply.usage if reply else Usage(), payloads)
     return await run_db_patiently(lifecycle.end, claim, outcome, progress.fold, rest)
 
@@ -183,11 +188,8 @@ def _within_limit(event: Event, progress: _Progress) -> Event:
 def _outcome(
     code: str, finish: str, progress: _Progress, turn: Turn | None, usage: Usage, payloads: list[str]
 ) -> Outcome:
-    kind = ENDS.get(code, events.FAILED)
-    if turn is not None and (kind != events.COMPLETED or finish == "length"):
-        payloads = payloads + seal(turn.own_payloads, progress.fold, turn.invocation_id)
     return Outcome(
-        kind,
+        ENDS.get(code, events.FAILED),
         code="" if code == STOP else code,
         finish=finish,
         usage=usage,
@@ -211,7 +213,7 @@ def expire(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
         kind,
         code="" if code == STOP else code,
         duration_ms=round(waited.total_seconds() * 1000),
-        session_events=seal(payloads, fold, run.invocation_id),
+        session_events=seal(payloads, fold, run),
         state=load_turn(run, own_payloads=payloads).state,
     )
     return lifecycle.end(claim, outcome, fold)

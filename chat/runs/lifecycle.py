@@ -33,7 +33,7 @@ SENTENCES: dict[str, tuple[str, bool]] = {
     "stalled": ("The model stopped in the middle of its answer.", True),
     "timeout_run": ("The answer took too long.", True),
     "rate_limited": ("The model is asked too often at the moment. Try again in a little while.", True),
-    "unavailable": ("The model cannot be reached at the moment.", True),
+    "unavailable": ("The model or its agent cannot be reached at the moment.", True),
     "model_error": ("The model failed to answer.", True),
     "bad_output": ("The model sent something that could not be read.", True),
     "blocked": ("The model declined to answer this.", False),

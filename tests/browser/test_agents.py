@@ -1,0 +1,110 @@
+"""One's own agents in the page: picked, asked, and each named where several speak."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import SignUp, Visit, ask, conversation_of, settled
+from tests.gemini import Call, Gemini, Hold, Text
+from tests.live import ROOT, LiveServer, Member
+
+
+@pytest.fixture(scope="module")
+def agents_server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """Parley with the tests' own agents, and a broken one."""
+    folder = tmp_path_factory.mktemp("agents")
+    for agent in (ROOT / "tests" / "agents").iterdir():
+        if agent.name not in ("README.md", "__pycache__"):
+            (folder / agent.name).symlink_to(agent)
+    (folder / "broken.py").write_text('raise RuntimeError("<b>secret</b>")')
+    server = LiveServer(
+        tmp_path_factory.mktemp("parley-agents"),
+        GOOGLE_API_KEY="not-a-key",
+        GOOGLE_GEMINI_BASE_URL=gemini_server.url,
+        AGENTS_DIR=str(folder),
+        LIMITS="off",
+    )
+    yield server.prepare().start()
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def carol(agents_server: LiveServer, sign_up: SignUp) -> Member:
+    return sign_up(agents_server, "carol")
+
+
+def speakers(page: Page) -> list[str]:
+    return page.locator("article.assistant .speaker").all_inner_texts()
+
+
+def test_one_picks_an_agent_and_asks_it(visit: Visit, carol: Member, gemini: Gemini) -> None:
+    gemini.on("Weather in Lagos?", [Call("get_weather", {"city": "Lagos"})], [Text("Warm."), Hold()])
+    page = visit(carol)
+    page.goto("/")
+    picker = page.get_by_label("Agent", exact=True)
+    expect(picker.locator("option")).to_have_count(7)
+    expect(picker).to_have_value("chat_assistant")
+    broken = picker.locator("option[value=broken]")
+    expect(broken).to_be_disabled()
+    expect(broken).to_have_text("Broken – Its code does not load (RuntimeError).")
+    page.keyboard.press("Tab")  # from the message
+    expect(picker).to_be_focused()
+    page.keyboard.type("Weather")
+    expect(picker).to_have_value("weather_time")
+    ask(page, "Weather in Lagos?")
+    live = page.locator("article.live")
+    expect(live.locator(".speaker")).to_have_text("Weather time")
+    expect(live.locator(".tool-name")).to_have_text("get_weather")
+    gemini.release()
+    settled(page)
+    assert speakers(page) == ["Weather time"]
+    expect(picker).to_have_count(0)  # a conversation keeps its agent
+    conversation = carol.http.get(f"/api/v1/conversations/{conversation_of(page)}").json()
+    assert conversation["agent"] == "weather_time"
+
+
+def test_each_of_several_agents_is_named_above_its_words(visit: Visit, carol: Member, gemini: Gemini) -> None:
+    gemini.on_agent("outliner", [Text("1. A `fox")])
+    gemini.on_agent("writer", [Text("```\nThe fox met the hen.")])
+    gemini.on_agent("editor", [Text("They "), Hold(), Text("**met**.")])
+    page = visit(carol)
+    page.goto("/")
+    page.get_by_label("Agent", exact=True).select_option("story_pipeline")
+    ask(page, "A story!")
+    expect(page.locator("article.live .speaker")).to_have_text("Editor")
+    gemini.release()
+    settled(page)
+    assert speakers(page) == ["Outliner", "Writer", "Editor"]
+    # what one leaves open does not swallow the next one's words
+    expect(page.locator(".speech").last.locator(".prose strong")).to_have_text("met")
+    page.reload()
+    assert speakers(page) == ["Outliner", "Writer", "Editor"]
+
+
+def test_one_picks_an_agent_without_scripts(visit: Visit, carol: Member, gemini: Gemini) -> None:
+    gemini.on("Weather in Oslo?", [Text("Snow.")])
+    page = visit(carol, java_script_enabled=False, expect_faults=["422"])
+    page.goto("/")
+    page.get_by_label("Agent", exact=True).select_option("weather_time")
+    page.get_by_label("Message", exact=True).fill("x" * 132_000)
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_label("Agent", exact=True)).to_have_value("weather_time")  # also when refused
+    page.get_by_label("Message", exact=True).fill("Weather in Oslo?")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("article.assistant .prose")).to_have_text("Snow.")
+    assert speakers(page) == ["Weather time"]
+
+
+@pytest.mark.parametrize("width", [1280, 320])
+def test_the_picker_fits(visit: Visit, carol: Member, width: int, tmp_path: Path) -> None:
+    page = visit(carol, viewport={"width": width, "height": 700})
+    page.goto("/")
+    picker = page.get_by_label("Agent", exact=True)
+    picker.select_option("research_parallel")
+    box, send = picker.bounding_box(), page.get_by_role("button", name="Send").bounding_box()
+    assert box and send
+    assert box["width"] >= 100 and box["x"] + box["width"] <= send["x"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(path=tmp_path / f"picker-{width}.png")
