@@ -16,6 +16,8 @@ django.setup(set_prefix=False)
 
 from django.db import InterfaceError, OperationalError, connections  # noqa: E402  (needs the set-up)
 
+from chat.instruments import logs  # noqa: E402
+from chat.instruments.exchanges import Exchanges  # noqa: E402
 from chat.runs.supervisor import supervisor  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,11 @@ class StreamingASGIHandler(ASGIHandler):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await _start_supervisor()
         await super().__call__(scope, receive, send)
+
+    def create_request(self, scope: Any, body_file: Any) -> Any:
+        request, refused = super().create_request(scope, body_file)
+        logs.seen(request)
+        return request, refused
 
     async def send_response(self, response: Any, send: Any) -> None:
         if response.streaming:
@@ -57,4 +64,4 @@ def _release_thread() -> None:
         executor.shutdown(wait=False)
 
 
-application = ProtocolTypeRouter({"http": StreamingASGIHandler()})
+application = Exchanges(ProtocolTypeRouter({"http": StreamingASGIHandler()}))

@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 
 from chat.agent import catalog
 from chat.database import run_db
+from chat.instruments import logs, metrics
 from chat.models import Process, Run
 from chat.runs import doorbell, lifecycle
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
@@ -128,8 +129,10 @@ class Supervisor:
         self._runs[run_id] = (task, abort)
 
     async def _guarded(self, run_id: uuid.UUID, work: Coroutine[Any, Any, None]) -> None:
+        logs.executing(run_id)
         try:
-            await work
+            with metrics.active_runs.one_more():
+                await work
         except (DatabaseError, InterfaceError):
             # Its row stays as it is; the sweep, here or elsewhere, takes it up.
             log.exception("Run %s lost its database", run_id)
