@@ -50,6 +50,7 @@ POLICY = {
     "accounts/password/reset/key/<uidb36>-<key>/": PUBLIC,
     "accounts/password/reset/key/done/": PUBLIC,
     "admin/": STAFF,
+    "admin/instruments/": STAFF,
 }
 
 

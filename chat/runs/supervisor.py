@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 from chat.agent import catalog
 from chat.database import run_db
 from chat.instruments import logs, metrics
+from chat.instruments.samples import Sampler
 from chat.models import Process, Run
 from chat.runs import doorbell, lifecycle
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
@@ -39,6 +40,7 @@ class Supervisor:
         self.id: uuid.UUID | None = None
         self.draining = False
         self.journal = Journal()
+        self.sampler = Sampler()
         self._runs: dict[uuid.UUID, tuple[asyncio.Task[None], Abort]] = {}
         self._duties: list[asyncio.Task[None]] = []
         self._starting: asyncio.Future[None] | None = None
@@ -92,6 +94,7 @@ class Supervisor:
         self._duties = []
         await catalog.close()
         if self.id is not None:
+            await self._try(self.sampler.take, self.id)
             await self._try(_unregister, self.id)
         self._starting = self._loop = self.id = None
         self.journal = Journal()
@@ -170,6 +173,7 @@ class Supervisor:
             self.id = await run_db(_register)
         if not self.draining:
             await self.sweep()
+        await self.sampler.look(self.id)
 
     async def sweep(self) -> None:
         """Take up what nobody executes: runs queued for too long, and runs of dead processes."""
