@@ -11,6 +11,7 @@ from ninja import Field, NinjaAPI, Schema, Status
 from chat import actions, paging, parsing, refusals, requests, shapes
 from chat.access import access_conversation, access_message, access_run
 from chat.agent import catalog
+from chat.middleware import answer
 from chat.models import Conversation, Message
 from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
@@ -106,7 +107,7 @@ class AgentsOut(Schema):
 
 @api.exception_handler(Refusal)
 def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
-    return refusal.response()
+    return answer(request, refusal)
 
 
 @api.get("/conversations", response=ConversationsOut)

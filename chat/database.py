@@ -6,6 +6,7 @@ nobody. Here a small executor owns its threads, and each call gives its connecti
 """
 
 import asyncio
+import contextvars
 import logging
 import os
 from collections.abc import Callable
@@ -36,7 +37,10 @@ async def run_db(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
     The call goes on when the waiting task is cancelled. ``function`` owns its transaction.
     """
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_executor, lambda: _call(lambda: function(*args, **kwargs)))
+    context = contextvars.copy_context()  # lines logged there name the request and the run too
+    return await loop.run_in_executor(
+        _executor, lambda: context.run(_call, lambda: function(*args, **kwargs))
+    )
 
 
 async def run_db_patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

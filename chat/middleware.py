@@ -10,8 +10,10 @@ from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
+from django.utils.cache import patch_vary_headers
 
 from chat import parsing, refusals
+from chat.instruments import metrics
 from chat.refusals import Refusal
 
 # What programs call: refused in JSON, with a status instead of a redirect.
@@ -77,11 +79,14 @@ class CheckCsrf(CsrfViewMiddleware):
 
 def answer(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     """The refusal as JSON for programs, as a page for people."""
+    metrics.refusals.count(refusal.code)
     if is_for_programs(request):
         return refusal.response()
     template = "404.html" if refusal.status == 404 else "refused.html"
     response = render(request, template, {"refusal": refusal}, status=refusal.status)
     response["Cache-Control"] = "private, no-store"
+    # Django says so only where a view was found: that would tell a hidden page from one that is not there.
+    patch_vary_headers(response, ["Cookie"])
     return response
 
 

@@ -211,6 +211,10 @@ class Run(models.Model):
             ),
             # the socket: what changed since a number
             models.Index(fields=["owner", "last_change"], name="chat_run_changes"),
+            # the runs of the last hours, on the page of instruments
+            models.Index(
+                fields=["-ended_at"], condition=models.Q(ended_at__isnull=False), name="chat_run_ended_last"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -358,3 +362,22 @@ class Process(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}"
+
+
+class Sample(models.Model):
+    """What one process counted in about a minute; kept for two days (chat/instruments/samples.py)."""
+
+    # not a foreign key: what was counted outlives the process
+    process = models.UUIDField()
+    at = models.DateTimeField(db_default=Now())
+    figures = models.JSONField()
+
+    class Meta:
+        default_permissions = ("view",)  # written by the server alone
+        indexes = [
+            # the page of instruments, and the pruning
+            models.Index(fields=["at"], name="chat_sample_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.process} {self.at:%H:%M}"

@@ -14,6 +14,7 @@ from chat import actions, changes, paging, parsing, refusals, requests, transcri
 from chat.access import access_conversation, access_message, access_run
 from chat.agent import catalog
 from chat.database import run_db
+from chat.instruments import logs
 from chat.models import Conversation, Message, Process, Run
 from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
@@ -51,6 +52,7 @@ async def _ask_by_form(request: HttpRequest, conversation: str | None) -> HttpRe
             raise
         return await sync_to_async(show)(request, conversation, refusal)
     supervisor.launch(run.pk)
+    logs.asked_of(run.pk)
     return _see(run)
 
 

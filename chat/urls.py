@@ -1,6 +1,7 @@
 from django.urls import path
 
 from chat import pages, views
+from chat.instruments import exposition
 
 app_name = "chat"
 
@@ -15,4 +16,5 @@ urlpatterns = [
     path("chat/<str:conversation>/stop/", pages.stop, name="stop"),
     path("healthz", pages.healthz, name="healthz"),
     path("readyz", pages.readyz, name="readyz"),
+    path("metrics", exposition.exposed, name="metrics"),
 ]

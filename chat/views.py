@@ -21,6 +21,7 @@ from chat.actions import Ask, Asked
 from chat.agent import catalog
 from chat.database import run_db
 from chat.following import Place
+from chat.instruments import logs, metrics
 from chat.models import Run
 from chat.runs.follow import follow
 from chat.runs.supervisor import supervisor
@@ -44,6 +45,7 @@ async def stream(request: HttpRequest) -> HttpResponseBase:
 async def _post(request: HttpRequest) -> HttpResponseBase:
     member, ask, asked = await run_db(_ask_by_post, request)
     supervisor.launch(asked.run.pk)
+    logs.asked_of(asked.run.pk)
     if ask.mode == Run.Mode.NONE:
         return await _whole_answer(asked.run)
     return _event_stream(member, Place(asked.run))
@@ -114,6 +116,7 @@ def _admitted(member: Any, place: Place) -> Place:
 
 
 def _event_stream(member: Any, place: Place) -> HttpResponseBase:
+    logs.asked_of(place.run.pk)
     if place.over:
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"})
     run_id = place.run.pk
@@ -126,9 +129,10 @@ def _event_stream(member: Any, place: Place) -> HttpResponseBase:
 async def _counted(member: Any, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     _open_streams[member.pk] += 1
     try:
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                yield chunk
+        with metrics.open_streams.one_more():
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
     finally:
         _open_streams[member.pk] -= 1
         if not _open_streams[member.pk]:
@@ -153,6 +157,7 @@ async def stop_run(request: HttpRequest, run: str) -> HttpResponse:
 
 async def stopped(run: Run) -> None:
     """Announce the wish to stop, and return when the run has ended, or after STOP_SECONDS."""
+    logs.asked_of(run.pk)
     await supervisor.announce_stop(run.pk)
     if run.is_active:
         try:

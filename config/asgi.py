@@ -18,6 +18,8 @@ django.setup(set_prefix=False)
 
 from django.db import InterfaceError, OperationalError, connections  # noqa: E402  (needs the set-up)
 
+from chat.instruments import logs  # noqa: E402
+from chat.instruments.exchanges import Exchanges  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
 from chat.runs.supervisor import supervisor  # noqa: E402
 
@@ -31,6 +33,11 @@ class StreamingASGIHandler(ASGIHandler):
     connections, 217 KiB each; with this, 1 thread and 49 KiB. Uses two attributes of asgiref 3.13's
     SyncToAsync; tests/test_streams_are_cheap.py tells if an upgrade takes them away.
     """
+
+    def create_request(self, scope: Any, body_file: Any) -> Any:
+        request, refused = super().create_request(scope, body_file)
+        logs.seen(request)
+        return request, refused
 
     async def send_response(self, response: Any, send: Any) -> None:
         if response.streaming:
@@ -59,6 +66,9 @@ def _release_thread() -> None:
 _router = ProtocolTypeRouter({"http": StreamingASGIHandler(), "websocket": URLRouter(websocket_urlpatterns)})
 
 
-async def application(scope: Any, receive: Any, send: Any) -> None:
+async def _start_and_route(scope: Any, receive: Any, send: Any) -> None:
     await _start_supervisor()
     await _router(scope, receive, send)
+
+
+application = Exchanges(_start_and_route)

@@ -14,6 +14,8 @@ from twisted.internet import defer, reactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from chat.instruments import metrics
+
 log = logging.getLogger(__name__)
 
 # One byte more than the application takes, so that it refuses the body, in its own words and order.
@@ -54,6 +56,10 @@ class Gate:
 
     def stopProducing(self) -> None:
         self._open.set()
+
+    @property
+    def is_open(self) -> bool:
+        return self._open.is_set()
 
     async def passed(self, seconds: float) -> bool:
         """Wait until the connection takes more; False where it took nothing for so long."""
@@ -116,6 +122,8 @@ class Server(server.Server):
         self.failure = ""
         self._ending = False
         self._gates: dict[Any, Gate] = {}
+        metrics.unsent_bytes.read = self.unsent_bytes
+        metrics.paused_connections.read = lambda: sum(not gate.is_open for gate in self._gates.values())
 
     @property
     def http_factory(self) -> Factory:
@@ -217,6 +225,13 @@ class Server(server.Server):
                 del self._gates[protocol]
                 protocol.unregisterProducer()
         return True
+
+    def unsent_bytes(self) -> int:
+        """What streams hold in this process because their readers have not taken it; the kernel's own
+        buffers are not counted. Twisted keeps it in three attributes and tells nobody.
+        """
+        open_ones = [protocol.channel.transport for protocol in self._gates if protocol.channel is not None]
+        return sum(len(each.dataBuffer) - each.offset + each._tempDataLen for each in open_ones)
 
     def protocol_disconnected(self, protocol: Any) -> None:
         self._gates.pop(protocol, None)

@@ -5,6 +5,7 @@ docs/settings.md lists the variables; a test fails when the two differ.
 
 import os
 import sqlite3
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -38,12 +39,17 @@ ALLOWED_HOSTS = env.words(
 HTTPS = env.flag("HTTPS", False)
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz)$"]  # asked from beside the proxy, not through it
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from beside the proxy, not through it
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+SILENCED_SYSTEM_CHECKS = [
+    "security.W003",  # it does not know chat.middleware.CheckCsrf, which is Django's own and more
+    "security.W005",  # other names below this one, and a browser's
+    "security.W021",  # preload list, are for the domain's owner to decide, at the proxy
+]
 
 # --- the parts ----------------------------------------------------------------------------------
 
@@ -272,6 +278,8 @@ CONTEXT_EVENTS = env.integer("CONTEXT_EVENTS", 400, least=200)
 CONTEXT_TOKENS = env.integer("CONTEXT_TOKENS", 200_000, least=1000)
 DRAIN_SECONDS = env.number("DRAIN_SECONDS", 60)
 
+METRICS_ALLOW = env.networks("METRICS_ALLOW")  # who may read /metrics, beside this machine itself
+
 HEARTBEAT_SECONDS = env.number("HEARTBEAT_SECONDS", 5, least=0.05)
 DEAD_AFTER_SECONDS = env.number("DEAD_AFTER_SECONDS", 20, least=0.2)
 if DEAD_AFTER_SECONDS < 3 * HEARTBEAT_SECONDS:
@@ -284,16 +292,26 @@ JOURNAL_SECONDS = env.number("JOURNAL_SECONDS", 0.025)
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 
+# --- logs: to stderr, never a query string or a message text (chat/instruments/logs.py) -----------
+
 LOG_LEVEL = env.text("LOG_LEVEL", "WARNING").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL must be a level of Python's logging, not {LOG_LEVEL!r}.")
+# Lines for whoever sits before them, objects for whatever gathers them.
+LOG_FORMAT = env.text("LOG_FORMAT", "text" if sys.stderr.isatty() else "json").lower()
+if LOG_FORMAT not in {"text", "json"}:
+    raise ImproperlyConfigured(f"LOG_FORMAT must be 'text' or 'json', not {LOG_FORMAT!r}.")
 
-# --- logs: to stderr, never a query string or a message text ------------------------------------
-
+# At DEBUG libraries write out what they send and receive: whole prompts, SQL with its values, template
+# contexts. So DEBUG is for Parley itself, and the others stop at INFO.
+OWN_LEVEL = "DEBUG" if LOG_LEVEL == "DEBUG" else "INFO"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "formatters": {
+        "text": {"()": "chat.instruments.logs.TextFormatter"},
+        "json": {"()": "chat.instruments.logs.JsonFormatter"},
+    },
     # A refused request is an answer, not an incident, a 503 included; a 500 has its own record.
     "filters": {
         "incident": {
@@ -301,16 +319,17 @@ LOGGING = {
             "callback": lambda record: getattr(record, "status_code", 500) != 503,
         }
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "root": {"handlers": ["stderr"], "level": "INFO" if LOG_LEVEL == "DEBUG" else LOG_LEVEL},
     "loggers": {
-        "config": {"level": "INFO"},
-        "chat": {"level": "INFO"},
-        "accounts": {"level": "INFO"},
+        "config": {"level": OWN_LEVEL},
+        "chat": {"level": OWN_LEVEL},
+        "accounts": {"level": OWN_LEVEL},
         "daphne": {"level": "WARNING"},
         # ADK logs each model failure twice with its traceback; ours is logged once, by execution.
         "google_adk": {"level": "CRITICAL"},
         "google_genai": {"level": "ERROR"},
+        "httpx": {"level": "WARNING"},  # at INFO it writes whole addresses, a tool's query string included
         "django.request": {"level": "ERROR", "filters": ["incident"]},
         "django.security": {"level": "ERROR"},
     },

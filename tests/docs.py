@@ -12,6 +12,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 )
 SETTINGS = ROOT / "docs" / "settings.md"
 STREAMING = ROOT / "docs" / "streaming.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PACKAGES = ("accounts", "benchmarks", "chat", "config", "tests")
 

@@ -13,12 +13,16 @@ from django.conf import settings
 from django.core.management import get_commands
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 
+from accounts import urls as accounts_urls
 from chat import api, events, urls
+from chat.instruments import logs, metrics
 from chat.routing import websocket_urlpatterns
 from chat.runs.lifecycle import SENTENCES
+from config import urls as site_urls
 from tests.docs import (
     ARCHITECTURE,
     MODULES,
+    OPERATIONS,
     PACKAGES,
     PAGES,
     SETTINGS,
@@ -35,7 +39,7 @@ from tests.live import ROOT
 ENDINGS = (".py", ".md", ".toml", ".in", ".txt", ".html", ".js", ".css")
 CHECK = re.compile(r"chat\.[EW]\d{3}")  # a system check's id
 # Designed and not built. Once one of them answers, the docs that say "not yet" are wrong.
-NOT_YET = {"/metrics"}
+NOT_YET: set[str] = set()
 
 
 def each_page() -> pytest.MarkDecorator:
@@ -192,7 +196,7 @@ def test_nobody_imports_upwards() -> None:
 
 
 def test_every_module_of_chat_is_drawn_in_a_layer() -> None:
-    drawn_elsewhere = {"chat", "chat.apps", "chat.checks", "chat.runs"}
+    drawn_elsewhere = {"chat", "chat.apps", "chat.checks", "chat.runs", "chat.instruments"}
     lost = [m for m in MODULES if m.startswith("chat") and ".migrations" not in m and layer_of(m) is None]
     assert set(lost) == drawn_elsewhere
 
@@ -369,6 +373,42 @@ def test_the_docs_address_accounts_by_the_names_that_they_have() -> None:
         except NoReverseMatch:
             pytest.fail(f"allauth has no {name} any more")
         assert any(address in text for page in PAGES for text in code(page))
+
+
+def names_of_routes() -> set[str]:
+    """The names under which our own code reverses its routes."""
+    own = [("chat:", each) for each in urls.urlpatterns]
+    own += [("", each) for each in [*site_urls.urlpatterns, *accounts_urls.urlpatterns]]
+    names = ((space, getattr(each, "name", None)) for space, each in own)
+    return {f"{space}{name}" for space, name in names if name}
+
+
+@pytest.mark.parametrize("name", sorted(names_of_routes()))
+def test_every_route_that_has_a_name_has_its_row_and_no_row_is_left_over(name: str) -> None:
+    rows = {first_code(cells[0]): first_code(cells[1]) for cells in table(ARCHITECTURE, "## Names of routes")}
+    assert set(rows) == names_of_routes()
+    values = dict.fromkeys(re.findall(r"<(\w+)>", rows[name]), "x")
+    assert reverse(name, kwargs=values) == re.sub(r"<\w+>", "x", rows[name])
+
+
+# --- what is measured and logged --------------------------------------------------------------------
+
+
+def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
+    documented = {first_code(cells[0]) for cells in table(OPERATIONS, "## Metrics")}
+    assert documented == {metric.name for metric in metrics.registry.collect()}
+
+
+def test_every_metric_in_an_alert_is_one_that_prometheus_sees() -> None:
+    ends = ("", "_total", "_bucket", "_sum", "_count")
+    seen = {metric.name + end for metric in metrics.registry.collect() for end in ends}
+    named = re.findall(r"parley_\w+", section(OPERATIONS, "## Alerts worth having"))
+    assert named
+    assert set(named) <= seen
+
+
+def test_every_field_of_the_log_is_documented_in_its_order() -> None:
+    assert [first_code(cells[0]) for cells in table(OPERATIONS, "## Logs")] == list(logs.FIELDS)
 
 
 # --- commands and versions ------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from chat.agent.reply import Reply
 from chat.agent.turn import Turn
 from chat.database import run_db_patiently
 from chat.events import Event, Fold, Row, Usage
+from chat.instruments import metrics
 from chat.models import Run
 from chat.runs import audience, lifecycle
 from chat.runs.journal import Journal, Pen
@@ -54,9 +55,21 @@ class _Progress:
     size: int = 0  # bytes of the reply's text
     frozen: bool = False  # nothing more is taken
     full: bool = False  # the limit of a reply is reached
+    spoke: float = 0.0  # time.monotonic() of the last text
 
     def milliseconds(self) -> int:
         return max(0, round((time.monotonic() - self.began) * 1000))
+
+    def said(self, size: int) -> None:
+        """A piece of text of so many bytes came."""
+        now = time.monotonic()
+        if self.ttft_ms is None:
+            self.ttft_ms = self.milliseconds()
+            metrics.first_token_seconds.observe(now - self.began)
+        else:
+            metrics.delta_gap_seconds.observe(now - self.spoke)
+        metrics.delta_bytes.observe(size)
+        self.spoke = now
 
 
 async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) -> None:
@@ -163,11 +176,11 @@ async def _pump(reply: Reply, progress: _Progress, pen: Pen) -> tuple[str, str]:
 
 def _take(event: Event, progress: _Progress, pen: Pen) -> None:
     if event.type == events.TEXT:
+        before = progress.size
         event = _within_limit(event, progress)
         if not event.data["text"]:
             return
-        if progress.ttft_ms is None:
-            progress.ttft_ms = progress.milliseconds()
+        progress.said(progress.size - before)
     elif event.type == events.REPLACE:
         progress.size = len(event.data["text"].encode())
     progress.fold.add(event)

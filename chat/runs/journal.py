@@ -6,6 +6,7 @@ cannot wait: the first text of a run, a tool's call, an ADK event that the Runne
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from django.db import DatabaseError, connection, transaction
 from chat import events
 from chat.database import run_db_patiently
 from chat.events import Event, Row
+from chat.instruments import metrics
 from chat.models import Run
 from chat.runs import audience, doorbell
 from chat.runs.lifecycle import Claim
@@ -168,11 +170,14 @@ class Journal:
         return page
 
     async def _commit(self, pages: Sequence[Page]) -> None:
+        began = time.monotonic()
         try:
             held = await run_db_patiently(write, pages)
         except DatabaseError:
             held = await self._commit_apart(pages)
         self.commits += 1
+        metrics.journal_commit_seconds.observe(time.monotonic() - began)
+        metrics.journal_batch_events.observe(sum(len(page.rows) + len(page.payloads) for page in pages))
         for page in pages:
             self._finish(page, page.claim in held)
         self._ring([str(page.claim.run) for page in pages if page.rows])

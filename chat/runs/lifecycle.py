@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -17,6 +18,7 @@ from django.utils import timezone
 
 from chat import changes, events
 from chat.events import Event, Fold, Row, Usage
+from chat.instruments import metrics
 from chat.models import AppState, Conversation, Message, Run, RunEvent, SessionEvent, UserState
 from chat.rendering import RENDERER_VERSION, render
 
@@ -202,6 +204,8 @@ def _end(run: Run, outcome: Outcome, reply: Message | None, rest: Sequence[Event
     if reply is not None:
         Conversation.objects.filter(pk=conversation.pk, head=run.prompt_id).update(head=reply)
     Conversation.objects.filter(pk=conversation.pk).update(updated_at=now)
+    seconds = (now - run.created_at).total_seconds()
+    transaction.on_commit(partial(metrics.run_seconds.observe, seconds, run.status, run.code))
     return rows + last
 
 

@@ -16,6 +16,8 @@ from django.db.models.functions import Now
 from chat import watching
 from chat.agent import catalog
 from chat.database import mark, run_db
+from chat.instruments import logs, metrics
+from chat.instruments.samples import Sampler
 from chat.models import Run
 from chat.runs import doorbell, lifecycle, processes
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
@@ -37,6 +39,7 @@ class Supervisor:
         self.id: uuid.UUID | None = None
         self.draining = False
         self.journal = Journal()
+        self.sampler = Sampler()
         self._runs: dict[uuid.UUID, tuple[asyncio.Task[None], Abort]] = {}
         self._duties: list[asyncio.Task[None]] = []
         self._starting: asyncio.Future[None] | None = None
@@ -96,6 +99,7 @@ class Supervisor:
         self._duties = []
         await catalog.close()
         if self.id is not None:
+            await self._try(self.sampler.take, self.id)
             await self._try(processes.unregister, self.id)
         self._starting = self._loop = self.id = None
         self.journal = Journal()
@@ -133,8 +137,10 @@ class Supervisor:
         self._runs[run_id] = (task, abort)
 
     async def _guarded(self, run_id: uuid.UUID, work: Coroutine[Any, Any, None]) -> None:
+        logs.executing(run_id)
         try:
-            await work
+            with metrics.active_runs.one_more():
+                await work
         except (DatabaseError, InterfaceError):
             # Its row stays as it is; the sweep, here or elsewhere, takes it up.
             log.exception("Run %s lost its database", run_id)
@@ -172,6 +178,7 @@ class Supervisor:
             self.id = await run_db(processes.register)
         if not self.draining:
             await self.sweep()
+        await self.sampler.look(self.id)
 
     async def sweep(self) -> None:
         """Take up what nobody executes: runs queued for too long, and runs of dead processes."""

@@ -1,0 +1,148 @@
+"""The log: one line an event, with the request and the run it belongs to.
+
+No line holds a query string, a path, a header's content or a message's text. What is written is
+made here of known fields; what else libraries hang on a record is left out. Settings name the
+formatters, so nothing of ours is imported.
+"""
+
+import logging
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+from uuid import UUID
+
+from pythonjsonlogger.json import JsonFormatter as LibraryJsonFormatter
+
+# What a line of JSON may hold, in this order; docs/operations.md says what each one means.
+FIELDS = (
+    "time", "level", "logger", "message", "request", "run", "method", "route", "status", "duration_ms",
+    "bytes", "member", "exception",
+)  # fmt: skip
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+REASON_LENGTH = 300  # characters of an exception's own words
+
+
+@dataclass(slots=True)
+class Note:
+    """What is known of the request that is being answered."""
+
+    id: str
+    run: str = ""
+    request: Any = None  # Django's, once there is one
+
+
+_note: ContextVar[Note | None] = ContextVar("note", default=None)
+_run: ContextVar[str] = ContextVar("run", default="")
+
+
+@contextmanager
+def answering(note: Note) -> Iterator[None]:
+    """Lines written in here belong to this request."""
+    token = _note.set(note)
+    try:
+        yield
+    finally:
+        _note.reset(token)
+
+
+def executing(run_id: UUID) -> None:
+    """Lines that this task writes from now on belong to the run."""
+    _run.set(str(run_id))
+
+
+def asked_of(run_id: UUID) -> None:
+    """The request that is being answered is about this run."""
+    if note := _note.get():
+        note.run = str(run_id)
+
+
+def seen(request: Any) -> None:
+    """The request as Django knows it."""
+    if note := _note.get():
+        note.request = request
+
+
+def route_of(request: Any) -> str:
+    """The pattern that a request's path matched, empty where none did: never the path itself, in which
+    set-up links and password resets carry their secrets.
+    """
+    match = getattr(request, "resolver_match", None)
+    return match.route if match else ""
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields of one line. A field that says nothing is left out."""
+    note = _note.get()
+    found = {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname,
+        "logger": record.name,
+        "message": message_of(record),
+        "request": note.id if note else "",
+        "run": _run.get() or (note.run if note else ""),
+        **getattr(record, "fields", {}),
+        "exception": exception_of(record.exc_info[1]) if record.exc_info and record.exc_info[1] else "",
+    }
+    return {name: found[name] for name in FIELDS if found.get(name) not in ("", None)}
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Django's own lines about a request hold its path, or the header that is wrong: the route instead."""
+    if hasattr(record, "request"):
+        said = record.args[0] if isinstance(record.args, tuple) and record.args else "Refused"
+        return f"{said}: {route_of(record.request)}"
+    return record.getMessage()
+
+
+def exception_of(error: BaseException) -> str:
+    """The traceback, of each exception the first line alone: behind it databases show the row that they
+    refuse, and pydantic its input.
+    """
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    lines = [exception_of(before), ""] if before else []
+    lines += ["Traceback (most recent call last):", *_frames(error.__traceback__), _last_line(error)]
+    for inner in getattr(error, "exceptions", ()):
+        lines.append(exception_of(inner))
+    return "\n".join(lines)
+
+
+def _frames(frames: TracebackType | None) -> list[str]:
+    return [line.rstrip("\n") for line in traceback.format_tb(frames)]
+
+
+def _last_line(error: BaseException) -> str:
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    # A SuspiciousOperation's words are the request's own: a Host header, a cookie.
+    suspicious = any(kind.__name__ == "SuspiciousOperation" for kind in type(error).__mro__)
+    words = "" if suspicious else str(error).split("\n", maxsplit=1)[0][:REASON_LENGTH]
+    return f"{name}: {words}" if words else name
+
+
+class JsonFormatter(LibraryJsonFormatter):
+    """One JSON object a line."""
+
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        log_data |= fields_of(record)
+
+
+class TextFormatter(logging.Formatter):
+    """The same for eyes: the message, who it belongs to, and an exception's lines set in."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        found = fields_of(record)
+        where = " ".join(f"{name}={found[name]}" for name in ("request", "run") if name in found)
+        line = "{time} {level} {logger}: {message}".format(**found) + (f" [{where}]" if where else "")
+        lines = [line, *("    " + each for each in found.get("exception", "").splitlines())]
+        return "\n".join(CONTROL.sub(_escaped, each) for each in lines)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()

@@ -1,0 +1,299 @@
+"""The log: one line an event, which request and run it belongs to, and what never stands in it."""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from django.db import DataError
+
+from chat.agent import reply
+from chat.instruments import logs
+from chat.instruments.exchanges import Exchanges
+from tests.client import Client
+from tests.gemini import Call, Gemini, Hold, Raw, Status, Text
+from tests.live import LiveServer, read
+
+CANARY = "kanarienvogel"
+Serve = Callable[..., LiveServer]
+
+
+@pytest.fixture
+def lines() -> Iterator[list[dict[str, Any]]]:
+    """What is logged meanwhile, as it stands in a log of JSON."""
+    found: list[dict[str, Any]] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(json.loads(self.format(record)))
+
+    handler = Keep()
+    handler.setFormatter(logs.JsonFormatter())
+    logging.getLogger().addHandler(handler)
+    yield found
+    logging.getLogger().removeHandler(handler)
+
+
+def answered(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line for line in lines if line["logger"] == Exchanges.__module__]
+
+
+# --- the line of a request --------------------------------------------------------------------------
+
+
+async def test_each_request_has_one_line(
+    as_alice: Client, alice: Any, gemini: Gemini, lines: list[dict[str, Any]]
+) -> None:
+    gemini.on("Hello", [Text("Hello")])
+    answer = await as_alice.post("/chat/stream?x=1", {"query": "Hello"})
+    [line] = answered(lines)
+    assert set(line) <= set(logs.FIELDS)
+    assert line["level"] == "INFO"
+    assert (line["method"], line["route"], line["status"]) == ("POST", "chat/stream", 200)
+    assert line["member"] == str(alice.pk)
+    assert line["run"] == answer.events[0].run
+    assert line["bytes"] == len(answer.body)
+    assert line["duration_ms"] >= 0
+    assert line["request"] == answer.headers["x-request-id"]
+
+
+async def test_its_route_is_the_pattern_and_its_method_a_known_one(
+    as_alice: Client, lines: list[dict[str, Any]]
+) -> None:
+    await as_alice.get("/api/v1/conversations/some-secret?cursor=some-secret")
+    await as_alice.get("/some-secret/")
+    await as_alice.request("SOME-SECRET", "/")
+    found = [(line["method"], line.get("route")) for line in answered(lines)]
+    assert found == [
+        ("GET", "api/v1/conversations/<conversation>"),
+        ("GET", None),
+        ("other", None),
+    ]
+    assert "secret" not in json.dumps(lines)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/static/chat/css/base.css"])
+async def test_what_machines_ask_every_few_seconds_has_none(
+    visitor: Client, lines: list[dict[str, Any]], path: str
+) -> None:
+    answer = await visitor.get(path)
+    assert "x-request-id" in answer.headers
+    assert not answered(lines)
+
+
+async def test_a_request_that_nobody_waited_for_has_its_line_all_the_same(
+    as_alice: Client, gemini: Gemini, lines: list[dict[str, Any]]
+) -> None:
+    gemini.on("slow", [Text("half"), Hold()])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as asked:
+        await anext(asked.events())
+    [line] = answered(lines)
+    assert (line["route"], line["status"]) == ("chat/stream", 200)
+
+
+# --- names of requests and runs ---------------------------------------------------------------------
+
+
+async def test_a_safe_name_given_by_who_stands_before_us_is_kept(visitor: Client) -> None:
+    answer = await visitor.get("/healthz", headers={"X-Request-ID": "edge-7_Ab"})
+    assert answer.headers["x-request-id"] == "edge-7_Ab"
+
+
+@pytest.mark.parametrize("given", ["", "a b", "a\tb", 'a"b', "ä", "a" * 65, "a;b", "<b>"])
+async def test_another_one_is_not_repeated(visitor: Client, given: str) -> None:
+    answer = await visitor.get("/healthz", headers={"X-Request-ID": given})
+    assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])
+
+
+async def test_two_requests_have_two_names(visitor: Client) -> None:
+    names = {(await visitor.get("/healthz")).headers["x-request-id"] for _ in range(20)}
+    assert len(names) == 20
+
+
+async def test_a_line_about_a_run_names_it_and_no_request(
+    as_alice: Client, gemini: Gemini, lines: list[dict[str, Any]]
+) -> None:
+    gemini.on("too much", [Status(429, "RESOURCE_EXHAUSTED")])
+    run = (await as_alice.ask("too much"))[0].run
+    [line] = [line for line in lines if line["logger"] == "chat.runs.execution"]
+    assert line["run"] == run
+    assert "request" not in line  # the run outlives it
+
+
+# --- what a line looks like -------------------------------------------------------------------------
+
+
+def record_of(message: str, *args: Any, error: Exception | None = None) -> logging.LogRecord:
+    info = (type(error), error, error.__traceback__) if error else None
+    return logging.LogRecord("chat.x", logging.ERROR, __file__, 1, message, args, info)
+
+
+def raised(error: Exception, cause: Exception | None = None) -> Exception:
+    def work() -> None:
+        raise error from cause
+
+    with pytest.raises(type(error)) as caught:
+        work()
+    return caught.value
+
+
+HOSTILE = 'a\nERROR root: "},{"level":"CRITICAL\x1b[2J\u2028\u202e'
+
+
+def test_an_event_is_one_line_of_json_whatever_it_says() -> None:
+    text = logs.JsonFormatter().format(record_of("%s", HOSTILE, error=raised(ValueError(HOSTILE))))
+    assert text.isascii()
+    assert text.isprintable()
+    assert json.loads(text)["message"] == HOSTILE
+
+
+def test_a_line_of_text_cannot_be_forged() -> None:
+    text = logs.TextFormatter().format(record_of("%s", HOSTILE, error=raised(ValueError(HOSTILE))))
+    first, *rest = text.split("\n")
+    assert first.isprintable()
+    assert all(line.startswith("    ") and line.isprintable() for line in rest)
+
+
+def test_an_exception_is_told_without_the_rows_that_it_quotes() -> None:
+    refused = raised(DataError(f"value too long for type character varying(8)\nDETAIL: {CANARY}"))
+    found = logs.exception_of(raised(RuntimeError("the journal"), refused))
+    assert CANARY not in found
+    assert "value too long" in found
+    assert found.endswith("builtins.RuntimeError: the journal")
+    assert found.count("Traceback (most recent call last):") == 2
+    assert __file__ in found
+
+
+# --- what never stands in it ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def serve(tmp_path: Path, gemini: Gemini) -> Iterator[Serve]:
+    servers = []
+
+    def start(**env: str) -> LiveServer:
+        env = {"GOOGLE_API_KEY": f"key-{CANARY}", "GOOGLE_GEMINI_BASE_URL": gemini.url, **env}
+        servers.append(LiveServer(tmp_path, port=None, **env).prepare().start())
+        return servers[0]
+
+    yield start
+    gemini.release()
+    for server in servers:
+        if server.process:
+            server.kill()
+
+
+@pytest.mark.any_database
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_at_debug_no_line_and_no_metric_holds_what_people_say_or_what_is_secret(
+    serve: Serve, gemini: Gemini, form: str
+) -> None:
+    """The canary is in everything that a person, a model or a link can hold."""
+    gemini.on(f"plain {CANARY}", [Text(f"reply {CANARY} "), Text(CANARY)])
+    gemini.on(f"tool {CANARY}", [Call("calculate", {"expression": CANARY})])
+    gemini.on(f"broken {CANARY}", [Text(CANARY), Raw(f"data: {CANARY}\n\n".encode())])
+    capture = {
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_AND_EVENT",
+        "ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS": "true",
+    }
+    server = serve(LOG_LEVEL="DEBUG", LOG_FORMAT=form, **capture)
+    link = re.search(r"/accounts/set-up/(\S+)/", server.output())
+    assert link
+    with closing(server.member("alice").http) as http:
+        exercise(server, http, link[1])
+    assert server.stop() == 0
+    # behind the welcome, which shows the link to whoever starts the server
+    written = server.output().partition(link[0])[2].strip()
+    assert written.count("chat/stream") >= 4
+    assert CANARY not in written.lower()
+    assert link[1] not in written
+    assert "csrftoken" not in written
+    if form == "json":
+        assert {"request", "run", "route"} <= {
+            name for line in written.splitlines() for name in json.loads(line)
+        }
+
+
+def exercise(server: LiveServer, http: httpx.Client, token: str) -> None:
+    headers = {"X-CSRFToken": http.cookies["csrftoken"], "X-Note": CANARY, "User-Agent": CANARY}
+    headers |= {"Referer": f"{server.url}/{CANARY}"}
+    for query in ("plain", "tool", "broken"):
+        with http.stream(
+            "POST", f"/chat/stream?q={CANARY}", json={"query": f"{query} {CANARY}"}, headers=headers
+        ) as response:
+            assert response.status_code == 200
+            seen: list[Any] = []
+            read(response, seen)
+            assert seen[-1].is_done
+    conversation = seen[0].json()["conversation"]
+    event_source = {**headers, "Accept": "text/event-stream"}
+    http.get("/chat/stream", params={"query": f"asked {CANARY}"}, headers=event_source)
+    address = f"/api/v1/conversations/{conversation}"
+    http.patch(address, json={"title": f"title {CANARY}"}, headers=headers)
+    http.get(f"/chat/{conversation}/?before={CANARY}", headers=headers)
+    http.get("/", headers=headers)
+    http.get(f"/{CANARY}/", headers=headers)
+    http.get("/healthz", headers={"Host": f"{CANARY}.example"})
+    http.post("/chat/stream", content=f'{{"{CANARY}"', headers=headers | {"Content-Type": CANARY})
+    http.get(f"/accounts/set-up/{token}/", headers=headers)
+    http.get(f"/accounts/password/reset/key/1-{CANARY}/", headers=headers)
+    page = http.get("/metrics")
+    assert page.status_code == 200
+    assert CANARY not in page.text
+    deadline = time.monotonic() + 20
+    while "parley_open_streams 0.0" not in http.get("/metrics").text:
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.any_database
+def test_debug_is_parleys_alone(tmp_path: Path) -> None:
+    """Clients of models write out their prompts there, Django its SQL and its templates' contexts."""
+    server = LiveServer(tmp_path, port=None, LOG_LEVEL="DEBUG", LOG_FORMAT="text")
+    libraries = ("openai", "LiteLLM", "django.template", "django.db.backends", "google_adk.flows", "x")
+    lines = "".join(f"logging.getLogger({name!r}).debug({CANARY!r})\n" for name in libraries)
+    done = server.manage("shell", "-c", f"import logging\n{lines}logging.getLogger('chat.x').debug('ours')")
+    assert done.returncode == 0, done.stderr
+    assert "DEBUG chat.x: ours" in done.stderr
+    assert CANARY not in done.stderr
+
+
+# --- ADK's own spans --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schema", ["1", "2"])
+async def test_no_span_and_no_record_of_adks_holds_what_is_said_whatever_the_environment_says(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, schema: str
+) -> None:
+    from google.adk.telemetry import tracing
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_AND_EVENT")
+    monkeypatch.setenv("ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS", "true")
+    monkeypatch.setenv("ADK_TELEMETRY_SCHEMA_VERSION_OPT_IN", schema)
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(tracing.tracer, "_real_tracer", provider.get_tracer("test"))
+    records, logger_provider = InMemoryLogRecordExporter(), LoggerProvider()  # type: ignore[no-untyped-call]
+    logger_provider.add_log_record_processor(SimpleLogRecordProcessor(records))
+    monkeypatch.setattr(tracing, "otel_logger", logger_provider.get_logger("test"))
+    # as a process has it that starts in this environment: ADK reads it once
+    rebuilt = type(reply.TELEMETRY)(**reply.TELEMETRY.model_dump(exclude_none=True))
+    monkeypatch.setattr(reply, "TELEMETRY", rebuilt)
+    gemini.on(f"tool {CANARY}", [Call("calculate", {"expression": f"1 + 1 # {CANARY}"})], [Text(CANARY)])
+    events = await as_alice.ask(f"tool {CANARY}")
+    assert {"tool.called", "run.completed"} <= {event.name for event in events}
+    spans, written = exporter.get_finished_spans(), records.get_finished_logs()
+    assert len(spans) >= 3  # the agent, the model, the tool
+    assert written
+    told = "".join(span.to_json() for span in spans) + "".join(str(each.log_record) for each in written)
+    assert CANARY not in told

@@ -1,0 +1,222 @@
+"""What /metrics says, and to whom."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from django.conf import settings as django_settings
+
+from chat.instruments import metrics
+from tests.client import Client
+from tests.gemini import Gemini, Hold, Status, Text
+from tests.live import LiveServer
+from tests.test_strangers import shape
+
+Thread = Callable[..., Any]
+LINE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
+DELTAS = 20_000
+
+
+def values(text: str) -> dict[str, float]:
+    """Each sample of a page in Prometheus' format: ``name{labels}`` and its value."""
+    found = {}
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            match = LINE.fullmatch(line)
+            assert match, line
+            name = match["name"] + (f"{{{match['labels']}}}" if match["labels"] else "")
+            found[name] = float(match["value"])
+    return found
+
+
+async def read(client: Client) -> dict[str, float]:
+    answer = await client.get("/metrics")
+    assert answer.status == 200
+    return values(answer.text)
+
+
+def grown(before: dict[str, float], after: dict[str, float], name: str) -> float:
+    return after.get(name, 0) - before.get(name, 0)
+
+
+# --- what it says -----------------------------------------------------------------------------------
+
+
+async def test_a_run_is_counted_by_its_end_its_first_text_and_its_deltas(
+    as_alice: Client, gemini: Gemini
+) -> None:
+    gemini.on("Hello", [Text("Hel"), Text("lo "), Text("wörld")])
+    before = await read(as_alice)
+    await as_alice.ask("Hello")
+    after = await read(as_alice)
+    for name, expected in {
+        "parley_first_token_seconds_count": 1,
+        "parley_delta_bytes_count": 3,
+        "parley_delta_bytes_sum": len("Hello wörld".encode()),
+        "parley_delta_gap_seconds_count": 2,
+        'parley_run_seconds_count{code="",status="completed"}': 1,
+        'parley_responses_total{status="2xx"}': 2,  # the first reading, and the answer
+    }.items():
+        assert grown(before, after, name) == expected, name
+    commits = grown(before, after, "parley_journal_commit_seconds_count")
+    assert commits >= 1
+    assert grown(before, after, "parley_journal_batch_events_count") == commits
+    assert grown(before, after, "parley_journal_batch_events_sum") >= 1
+
+
+async def test_a_failed_run_is_counted_with_its_code(as_alice: Client, gemini: Gemini) -> None:
+    gemini.on("too much", [Status(429, "RESOURCE_EXHAUSTED")])
+    before = await read(as_alice)
+    await as_alice.ask("too much")
+    after = await read(as_alice)
+    name = 'parley_run_seconds_count{code="rate_limited",status="failed"}'
+    assert grown(before, after, name) == 1
+
+
+async def test_what_is_open_is_counted_while_it_is_open(as_alice: Client, gemini: Gemini) -> None:
+    gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
+    before = await read(as_alice)
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as asked:
+        await anext(asked.events())
+        during = await read(as_alice)
+        gemini.release()
+        await asked.all_events()
+    while (after := await read(as_alice))["parley_active_runs"] != before["parley_active_runs"]:
+        await asyncio.sleep(0.01)
+    for name in ("parley_active_runs", "parley_open_streams"):
+        assert grown(before, during, name) == 1, name
+        assert after[name] == before[name], name
+
+
+async def test_a_refused_request_is_counted_by_its_code(as_alice: Client) -> None:
+    before = await read(as_alice)
+    assert (await as_alice.post("/chat/stream", {"query": " "})).status == 422
+    assert (await as_alice.get("/api/v1/runs/nothing")).status == 404
+    after = await read(as_alice)
+    assert grown(before, after, 'parley_refusals_total{code="blank"}') == 1
+    assert grown(before, after, 'parley_refusals_total{code="not_found"}') == 1
+
+
+async def test_it_tells_of_the_process_and_its_version(visitor: Client) -> None:
+    found = await read(visitor)
+    assert found[f'parley_info{{version="{django_settings.VERSION}"}}'] == 1
+    assert found["parley_process_resident_memory_bytes"] > 10_000_000
+    assert all(name.startswith("parley_") for name in found)
+
+
+@pytest.mark.any_database
+def test_a_reader_that_takes_nothing_shows_in_the_unsent_bytes(tmp_path: Path, gemini: Gemini) -> None:
+    """A real server, since its connections are what is measured."""
+    gemini.on("long", [Text("x" * 900_000)])
+    server = LiveServer(
+        tmp_path, GOOGLE_API_KEY="not-a-key", GOOGLE_GEMINI_BASE_URL=gemini.url, STALL_SECONDS="60"
+    )
+    server.prepare().start()
+    try:
+        member = server.member("alice")
+
+        def read_live(name: str) -> float:
+            return values(httpx.get(f"{server.url}/metrics", timeout=60).text)[name]
+
+        assert read_live("parley_unsent_bytes") == 0
+        with member.ask("long") as response:
+            assert response.status_code == 200
+            deadline = time.monotonic() + 60
+            while not (read_live("parley_unsent_bytes") and read_live("parley_paused_connections")):
+                assert time.monotonic() < deadline, "nothing was ever unsent"
+                time.sleep(0.1)
+            assert read_live("parley_unsent_bytes") <= 2 * 262_144
+        deadline = time.monotonic() + 60
+        while read_live("parley_unsent_bytes"):
+            assert time.monotonic() < deadline, "what a closed connection held is still counted"
+            time.sleep(0.1)
+    finally:
+        server.kill()
+
+
+def test_an_observation_costs_little() -> None:
+    """Three of them come with each delta. Three times the bound that the docs name: machines differ."""
+    histogram = metrics.Histogram("parley_test", "", metrics.delta_gap_seconds.bounds)
+    best = min(_seconds_of(histogram) for _round in range(5))
+    assert best / DELTAS < 9e-6
+
+
+def _seconds_of(histogram: metrics.Histogram) -> float:
+    began = time.perf_counter()
+    for _delta in range(DELTAS):
+        histogram.observe(0.031)
+        histogram.observe(12)
+        time.monotonic()
+    return time.perf_counter() - began
+
+
+def test_a_histogram_counts_a_value_at_a_bound_below_it_and_above_all() -> None:
+    histogram = metrics.Histogram("parley_test", "", (1, 2))
+    for value in (0.5, 1, 1.5, 2, 99):
+        histogram.observe(value)
+    assert histogram.cumulated() == [("1", 2), ("2", 4), ("+Inf", 5)]
+    assert histogram.sum == 104
+
+
+# --- to whom ----------------------------------------------------------------------------------------
+
+
+def from_peer(client: Client, address: str | None) -> Client:
+    """The same person, at another address."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        peer = None if address is None else (address, 1)
+        await client.application({**scope, "client": peer}, receive, send)
+
+    other = Client(application, client.user)
+    other.cookies, other.csrf = client.cookies, client.csrf
+    return other
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
+async def test_this_machine_may_read(visitor: Client, address: str) -> None:
+    assert (await from_peer(visitor, address).get("/metrics")).status == 200
+
+
+@pytest.mark.parametrize("address", ["10.0.0.7", "192.168.1.1", "2001:db8::1", "::ffff:10.0.0.7", None])
+async def test_nobody_else_may(visitor: Client, address: str | None) -> None:
+    assert (await from_peer(visitor, address).get("/metrics")).status == 404
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP", "Via", "CF-Connecting-IP"],
+)
+async def test_what_a_proxy_passes_on_is_not_this_machines(visitor: Client, name: str) -> None:
+    assert (await visitor.get("/metrics", headers={name: "127.0.0.1"})).status == 404
+
+
+async def test_an_allowed_network_may_read_but_not_through_a_proxy(visitor: Client, settings: Any) -> None:
+    from ipaddress import ip_network
+
+    settings.METRICS_ALLOW = [ip_network("10.0.0.0/24"), ip_network("2001:db8::/32")]
+    for address, status in {"10.0.0.7": 200, "10.0.1.7": 404, "2001:db8::1": 200, "::1": 200}.items():
+        assert (await from_peer(visitor, address).get("/metrics")).status == status, address
+    proxied = from_peer(visitor, "10.0.0.7")
+    assert (await proxied.get("/metrics", headers={"X-Forwarded-For": "10.0.0.9"})).status == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+async def test_for_others_it_is_the_very_page_that_is_not_there(
+    visitor: Client, as_alice: Client, method: str
+) -> None:
+    for client in (from_peer(visitor, "203.0.113.9"), from_peer(as_alice, "203.0.113.9")):
+        for csrf in (True, False):
+            one = await client.request(method, "/metrics", csrf=csrf)
+            other = await client.request(method, "/metricz", csrf=csrf)
+            assert one.status == 404
+            assert shape(one) == shape(other)
+
+
+async def test_it_can_be_read_alone(visitor: Client) -> None:
+    assert (await visitor.post("/metrics", {})).status == 405

@@ -1,0 +1,108 @@
+"""docs/operations.md, done as it says: its settings, its unit, its nginx, its back-up."""
+
+import configparser
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs import OPERATIONS, blocks, section
+from tests.live import ROOT, LiveServer
+
+pytestmark = pytest.mark.any_database
+
+SETTINGS, UNIT, DATABASES = blocks(OPERATIONS, "ini")
+[NGINX] = blocks(OPERATIONS, "nginx")
+
+
+def documented_environment() -> dict[str, str]:
+    return dict(line.split("=", 1) for line in SETTINGS.splitlines())
+
+
+def check(data_dir: Path, **changed: str) -> subprocess.CompletedProcess[str]:
+    env = {
+        "PATH": os.environ["PATH"],
+        "ENV_FILE": os.devnull,
+        **documented_environment(),
+        "DATA_DIR": str(data_dir),
+        **changed,
+    }
+    command = [sys.executable, "-W", "error", "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_documented_settings_leave_djangos_check_nothing_to_say(tmp_path: Path) -> None:
+    done = check(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_the_check_would_say_something_without_them(tmp_path: Path) -> None:
+    done = check(tmp_path, HTTPS="off")
+    assert done.returncode == 1
+    assert "security.W012" in done.stderr
+
+
+def test_the_unit_waits_longer_than_replies_may_take_to_end() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(UNIT)
+    assert int(unit["Service"]["TimeoutStopSec"]) > 60 + 10  # DRAIN_SECONDS, and handing over
+    for line in ("ExecStartPre", "ExecStart"):
+        assert (ROOT / Path(unit["Service"][line].split()[1]).name).exists()
+    assert {"prepare", "serve"} == {unit["Service"][key].split()[2] for key in ("ExecStartPre", "ExecStart")}
+
+
+@pytest.mark.parametrize(
+    "directive",
+    [
+        "proxy_buffering off;",
+        "proxy_http_version 1.1;",
+        "proxy_set_header Host $host;",
+        "proxy_set_header X-Forwarded-Proto $scheme;",
+        "proxy_set_header Upgrade $http_upgrade;",
+        "proxy_set_header Connection $connection_upgrade;",
+        "proxy_next_upstream off;",
+        "client_max_body_size 1m;",
+    ],
+)
+def test_nginx_is_told_what_a_stream_needs(directive: str) -> None:
+    assert directive in NGINX
+
+
+def test_nginx_waits_longer_than_the_longest_run() -> None:
+    found = re.search(r"proxy_read_timeout (\d+)s;", NGINX)
+    assert found
+    assert int(found[1]) > 300  # RUN_SECONDS
+    assert NGINX.count("{") == NGINX.count("}")
+    assert all(re.search(r"[{};]$|^$", line.split("#")[0].rstrip()) for line in NGINX.splitlines())
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="there is no nginx")
+def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
+    body = re.sub(r"^ *(ssl_certificate|http2).*$", "", NGINX, flags=re.MULTILINE).replace("443 ssl", "8443")
+    path = tmp_path / "nginx.conf"
+    path.write_text(f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{\n{body}\n}}\n")
+    done = subprocess.run(["nginx", "-t", "-c", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_back_up_is_whole_while_parley_runs(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path).prepare().start()
+    try:
+        server.member("alice").http.close()
+        [script] = re.findall(r"python -c '(.*?)'", section(OPERATIONS, "## Back-ups"), flags=re.DOTALL)
+        copy = tmp_path / "copy.sqlite3"
+        command = [sys.executable, "-c", script, str(tmp_path / "parley.sqlite3"), str(copy)]
+        subprocess.run(command, cwd=ROOT, check=True)
+    finally:
+        server.kill()
+    connection = sqlite3.connect(copy)
+    assert connection.execute("SELECT username FROM accounts_user").fetchall() == [("alice",)]
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
