@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import ShowFacets
 from django.contrib.auth.admin import UserAdmin
 from django.core.paginator import Paginator
 from django.http import HttpRequest
@@ -27,6 +28,7 @@ class MemberAdmin(UserAdmin):  # type: ignore[type-arg]
     list_filter = ("is_active", "is_staff", "is_superuser")
     ordering = ("username",)
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER
     paginator = BoundedPaginator
     actions = None
 

@@ -33,7 +33,7 @@ def conversations_saying(text: str) -> list[uuid.UUID]:
     """The conversations whose title or one of whose messages has every term of ``text``.
 
     A term is a word or, "in quotes", words in this order. Those of the newest MATCHES entries, in
-    no order; without the deleted ones. Nothing is found where ``text`` has no word.
+    no order, deleted ones among them. Nothing is found where ``text`` has no word.
     """
     terms = terms_of(text)
     if not terms:
@@ -68,17 +68,14 @@ SQLITE_SEARCH = """
     SELECT e.conversation_id
     FROM chat_words w
     JOIN chat_words_entry e ON e.id = w.rowid
-    JOIN chat_conversation c ON c.id = e.conversation_id
-    WHERE w.chat_words MATCH %s AND c.deleted_at IS NULL
+    WHERE w.chat_words MATCH %s
     ORDER BY w.rowid DESC LIMIT %s
 """
 
 POSTGRES_SEARCH = """
-    SELECT e.conversation_id
-    FROM chat_words_entry e
-    JOIN chat_conversation c ON c.id = e.conversation_id
-    WHERE e.words @@ to_tsquery('simple', %s) AND c.deleted_at IS NULL
-    ORDER BY e.id DESC LIMIT %s
+    SELECT conversation_id FROM chat_words_entry
+    WHERE words @@ to_tsquery('simple', %s)
+    ORDER BY id DESC LIMIT %s
 """
 
 # --- how it is made and kept: for migrations --------------------------------------------------------

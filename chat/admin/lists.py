@@ -4,7 +4,7 @@ import calendar
 from datetime import date, datetime
 from typing import Any
 
-from django.contrib.admin import ModelAdmin
+from django.contrib.admin import ModelAdmin, ShowFacets
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
@@ -115,6 +115,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]
     list_per_page = PER_PAGE
     list_max_show_all = PER_PAGE
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER  # each counts all there is
     change_list_template = "admin/chat/change_list.html"
     # Filters of the query string that no filter on the page sets.
     linked_lookups: tuple[str, ...] = ()

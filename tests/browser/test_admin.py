@@ -91,7 +91,7 @@ def test_from_the_index_to_a_transcript_without_a_fault(
     look(page, f"index-{scheme}")
     page.get_by_role("link", name="Conversations", exact=True).first.click()
     look(page, f"list-{scheme}")
-    page.get_by_label("Search").fill("noon lagos")
+    page.locator("#searchbar").fill("noon lagos")
     page.keyboard.press("Enter")
     expect(page.locator("#result_list tbody tr").first).to_contain_text("alice")
     page.locator("#changelist-filter").get_by_role("link", name="Completed").click()
