@@ -8,7 +8,7 @@ VENV_PYTHON = .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME
 
-.PHONY: help run test bench lint format lock set-up set-up-dev
+.PHONY: help run test bench lint format lock fixture-large set-up set-up-dev
 
 help:
 	@echo "make run      serve Parley on HOST:PORT (127.0.0.1:8000), with everything it needs"
@@ -16,11 +16,16 @@ help:
 	@echo "make bench    what a streamed delta costs, over a bare ADK Runner; ROUNDS=3, STREAMS=50"
 	@echo "make lint     format, lint, types, templates, imports"
 	@echo "make format   write the format that make lint asks for"
+	@echo "make fixture-large   fill an empty database with a million messages"
 	@echo "make lock     write requirements*.txt anew from requirements*.in"
 
 run: set-up
 	@$(VENV_PYTHON) manage.py prepare
 	@exec $(VENV_PYTHON) manage.py serve
+
+fixture-large: set-up
+	@$(VENV_PYTHON) manage.py prepare
+	@exec $(VENV_PYTHON) manage.py fixture_large
 
 test: set-up-dev
 	@exec $(VENV_PYTHON) -m tests.legs

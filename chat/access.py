@@ -2,14 +2,21 @@
 
 import re
 import uuid
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
+from django.http import HttpRequest
 
 from chat import refusals
 from chat.models import Conversation, Message, Run
 
 M = TypeVar("M", bound=Model)
+
+# Asked each time that staff opens somebody's conversation. Raises PermissionDenied, or a refusal.
+TranscriptPolicy = Callable[[HttpRequest, Conversation], None]
+_transcript_policies: list[TranscriptPolicy] = []
 
 # Python's UUID() also takes braces, "urn:uuid:" and no hyphens; we do not.
 CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -52,6 +59,29 @@ def access_message(conversation: Conversation, message: str | uuid.UUID) -> Mess
     found = _first(conversation.messages.all(), message)
     if found is None:
         raise refusals.not_found()
+    return found
+
+
+def register_transcript_policy(policy: TranscriptPolicy) -> TranscriptPolicy:
+    """One more that has to agree before a transcript opens: policies only ever tighten."""
+    _transcript_policies.append(policy)
+    return policy
+
+
+def open_transcript(request: HttpRequest, conversation: str | uuid.UUID) -> Conversation:
+    """Somebody's conversation, for staff that may review: the one way to it that is not its owner's.
+
+    Raises PermissionDenied without the permission, whether or not there is such a conversation; the 404
+    refusal where there is none, or where it was deleted; and what a registered policy raises.
+    """
+    user: Any = request.user
+    if not (user.is_active and user.is_staff and user.has_perm("chat.view_conversation")):
+        raise PermissionDenied
+    found = _first(Conversation.objects.reviewable().select_related("owner"), conversation)
+    if found is None:
+        raise refusals.not_found()
+    for policy in _transcript_policies:
+        policy(request, found)
     return found
 
 

@@ -238,11 +238,7 @@ def pin(conversation: Conversation, pinned: bool) -> None:
 @transaction.atomic
 def choose_branch(conversation: Conversation, message: Message) -> None:
     """Make the branch through ``message`` the active one: down to its newest leaf."""
-    below = conversation.messages.exclude(parent=None).order_by("created_at", "id")
-    newest_child = dict(below.values_list("parent_id", "id"))
-    leaf = message.pk
-    while leaf in newest_child:
-        leaf = newest_child[leaf]
+    leaf = Message.objects.leaf_below(message.pk)
     Conversation.objects.filter(pk=conversation.pk).update(head=leaf)
     changes.announce_conversation(conversation)
 

@@ -1,8 +1,12 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class ChatConfig(AppConfig):
     name = "chat"
 
     def ready(self) -> None:
-        from chat import checks, sessions  # noqa: F401  (registers the checks, and the bell of a sign-out)
+        # Those that are not named here register by being imported: the checks, the bell of a sign-out.
+        from chat import checks, moderators, sessions  # noqa: F401
+
+        post_migrate.connect(moderators.make_group, sender=self)

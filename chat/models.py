@@ -24,6 +24,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         active = Run.objects.active().filter(conversation=models.OuterRef("pk"))
         return self.annotate(is_answering=models.Exists(active))
 
+    def reviewable(self) -> "ConversationQuerySet":
+        """What moderators may come upon: a deleted conversation is gone for them too."""
+        return self.filter(deleted_at=None)
+
 
 class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -49,6 +53,17 @@ class Conversation(models.Model):
             models.Index(fields=["owner", "-updated_at", "-id"], name="chat_conversation_sidebar"),
             # the socket: what changed since a number
             models.Index(fields=["owner", "last_change"], name="chat_conversation_changes"),
+            # the review desk: the newest activity of everybody, and with one agent
+            models.Index(
+                fields=["-updated_at", "-id"],
+                condition=models.Q(deleted_at=None),
+                name="chat_conversation_activity",
+            ),
+            models.Index(
+                fields=["agent", "-updated_at", "-id"],
+                condition=models.Q(deleted_at=None),
+                name="chat_conversation_agent",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -66,6 +81,27 @@ class MessageQuerySet(models.QuerySet["Message"]):
         ids = [message_id for message_id, _depth in self._walk_up(end, limit)]
         found = self.in_bulk(ids)
         return [found[message_id] for message_id in reversed(ids)]
+
+    def leaf_below(self, message: uuid.UUID) -> uuid.UUID:
+        """The end of the newest branch through ``message``: from child to newest child, down to a leaf."""
+        field = Message._meta.pk
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                WITH RECURSIVE line (id, depth) AS (
+                    SELECT id, 1 FROM chat_message WHERE id = %s
+                    UNION ALL
+                    SELECT (
+                        SELECT m.id FROM chat_message m WHERE m.parent_id = l.id
+                        ORDER BY m.created_at DESC, m.id DESC LIMIT 1
+                    ), l.depth + 1
+                    FROM line l WHERE l.id IS NOT NULL
+                )
+                SELECT id FROM line WHERE id IS NOT NULL ORDER BY depth DESC LIMIT 1
+                """,
+                [field.get_db_prep_value(message, connection)],
+            )
+            return field.to_python(cursor.fetchone()[0])  # type: ignore[no-any-return]
 
     def _walk_up(self, end: uuid.UUID, limit: int) -> list[tuple[uuid.UUID, int]]:
         field = Message._meta.pk
@@ -144,6 +180,9 @@ class RunQuerySet(models.QuerySet["Run"]):
     def visible_to(self, user: Any) -> "RunQuerySet":
         return self.filter(owner=user, conversation__owner=user, conversation__deleted_at=None)
 
+    def reviewable(self) -> "RunQuerySet":
+        return self.filter(conversation__deleted_at=None)
+
 
 class Run(models.Model):
     """One execution of the agent, answering one prompt. Only a run is ever in progress."""
@@ -215,6 +254,14 @@ class Run(models.Model):
             models.Index(
                 fields=["-ended_at"], condition=models.Q(ended_at__isnull=False), name="chat_run_ended_last"
             ),
+            # the review desk: the newest runs, those of one status, those that ended for one reason,
+            # and how a conversation's last one stands
+            models.Index(fields=["-created_at", "-id"], name="chat_run_newest"),
+            models.Index(fields=["status", "-created_at", "-id"], name="chat_run_of_status"),
+            models.Index(
+                fields=["code", "-created_at", "-id"], condition=~models.Q(code=""), name="chat_run_of_code"
+            ),
+            models.Index(fields=["conversation", "-created_at", "-id"], name="chat_run_of_conversation"),
         ]
         constraints = [
             models.UniqueConstraint(

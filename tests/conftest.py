@@ -61,7 +61,13 @@ def bob(transactional_db: None) -> Any:
 
 @pytest.fixture
 def mona(transactional_db: None) -> Any:
-    return make_user("mona", is_staff=True)
+    from django.contrib.auth.models import Group
+
+    from chat.moderators import GROUP
+
+    mona = make_user("mona", is_staff=True)
+    mona.groups.add(Group.objects.get(name=GROUP))
+    return mona
 
 
 @pytest.fixture

@@ -1,0 +1,112 @@
+"""How long the review desk takes: ``python -m benchmarks.review_desk``, after ``make fixture-large``.
+
+Asks each kind of page of the whole application as a server does, signed in as the fixture's moderator,
+one request after the other, in the database of the settings. Prints one table in Markdown; its last
+column is this process's own CPU, which on SQLite is the whole cost, whatever else the machine is doing.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django.setup()
+
+from asgiref.sync import sync_to_async  # noqa: E402  (Django first)
+from django.conf import settings  # noqa: E402
+
+from accounts.models import User  # noqa: E402
+from chat.models import Conversation, Message, Run  # noqa: E402
+from config.asgi import application  # noqa: E402
+from tests.client import Client  # noqa: E402
+
+LIST, RUNS = "/admin/chat/conversation/", "/admin/chat/run/"
+
+
+def pages() -> dict[str, Callable[[], str]]:
+    """Each kind of page; a call gives the next address of it, of another conversation each time."""
+    rng = random.Random(11)  # noqa: S311  (the same pages each time)
+    some = list(Conversation.objects.reviewable().order_by("-updated_at")[:20_000:97])
+    longest = Conversation.objects.order_by("-id")[0]  # the fixture's last one takes what is left
+    marked = Message.objects.filter(text__contains="Reference mark").values_list("text", flat=True)[:60]
+    rare = [text.rpartition(" ")[2].rstrip(".") for text in marked]
+    words = [conversation.title.split() for conversation in some]
+
+    def word() -> str:
+        return max(rng.choice(words), key=len).strip("…?.")
+
+    common = sorted({word for title in words for word in title}, key=len)[:10]
+    return {
+        "list": lambda: LIST,
+        "list, page 50": lambda: f"{LIST}?p=50",
+        "list, of a month": lambda: f"{LIST}?updated_at__year=2026&updated_at__month={rng.randint(1, 10)}",
+        "list, of an agent": lambda: f"{LIST}?agent=chat_assistant",
+        "list, with a failed answer": lambda: f"{LIST}?answer=failed",
+        "list, of an owner": lambda: f"{LIST}?owner__id__exact={rng.choice(some).owner_id}",
+        "search, a word of one message": lambda: f"{LIST}?q={rng.choice(rare)}",
+        "search, a word": lambda: f"{LIST}?q={word()}",
+        "search, two words": lambda: f"{LIST}?q={word()}+{word()}",
+        "search, one of the commonest words": lambda: f"{LIST}?q={rng.choice(common)}",
+        "search, an owner": lambda: f"{LIST}?q=member{rng.randint(0, 999):04}",
+        "transcript": lambda: f"{LIST}{rng.choice(some).pk}/change/",
+        "transcript, the longest": lambda: f"{LIST}{longest.pk}/change/",
+        "runs": lambda: RUNS,
+        "runs, by duration": lambda: f"{RUNS}?o=-6",
+        "runs, failed, by duration": lambda: f"{RUNS}?status=failed&o=-6",
+        "runs, of a code": lambda: f"{RUNS}?code=crashed",
+    }
+
+
+async def measure(client: Client, address: Callable[[], str], times: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of each request, and of CPU, in order of size; after one that is not counted."""
+    took, used = [], []
+    for _ in range(times + 1):
+        path = address()
+        began, cpu = time.perf_counter(), time.process_time()
+        answer = await client.get(path)
+        took.append((time.perf_counter() - began) * 1000)
+        used.append((time.process_time() - cpu) * 1000)
+        assert answer.status == 200, (path, answer.status)
+    return sorted(took[1:]), sorted(used[1:])
+
+
+def counted() -> str:
+    rows = (("conversations", Conversation), ("messages", Message), ("runs", Run))
+    return ", ".join(f"{model.objects.count():,} {name}" for name, model in rows)  # type: ignore[attr-defined]
+
+
+async def main(times: int) -> None:
+    moderator = await sync_to_async(User.objects.get)(username="moderator")
+    client = await Client(application, moderator).sign_in()
+    settings.ALLOWED_HOSTS.append("testserver")  # the client's name for it
+    kinds = await sync_to_async(pages)()
+    database = "SQLite" if settings.ON_SQLITE else "PostgreSQL"
+    say(f"{database}, {await sync_to_async(counted)()}; {times} requests each\n")
+    say("| page | median ms | p95 ms | worst ms | p95 of CPU ms |\n|---|---|---|---|---|")
+    for kind, address in kinds.items():
+        took, used = await measure(client, address, times)
+        say(
+            f"| {kind} | {statistics.median(took):.0f} | {p95(took):.0f} | {took[-1]:.0f} | {p95(used):.0f} |"
+        )
+
+
+def p95(ordered: list[float]) -> float:
+    return ordered[max(0, round(0.95 * len(ordered)) - 1)]
+
+
+def say(words: str) -> None:
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=40)
+    asyncio.run(main(parser.parse_args().times))

@@ -1,0 +1,159 @@
+"""Conversations: the list, and each one as a transcript."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.response import TemplateResponse
+from django.urls import URLPattern
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from chat import words
+from chat.access import open_transcript, parse_id
+from chat.admin.lists import LIST_BOUND, SEARCH_LENGTH, ReadOnlyAdmin
+from chat.admin.transcripts import transcript_of
+from chat.models import Conversation, ConversationQuerySet, Message, Run
+
+
+class AgentFilter(admin.SimpleListFilter):
+    title = _("agent")
+    parameter_name = "agent"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        from chat.agent import catalog  # takes a second, and every command reads this module
+
+        return [(agent.name, agent.name) for agent in catalog.listed()]
+
+    def has_output(self) -> bool:
+        return True  # also where there is one: the agents of old conversations may be gone
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(agent=self.value()) if self.value() else queryset
+
+
+class AnswerFilter(admin.SimpleListFilter):
+    """By how one of its answers ended: the conversations of the newest LIST_BOUND runs that ended so."""
+
+    title = _("an answer that is")
+    parameter_name = "answer"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(Run.Status.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in Run.Status.values:
+            return queryset
+        runs = Run.objects.filter(status=self.value()).order_by("-created_at", "-id")
+        return queryset.filter(pk__in=runs.values("conversation")[:LIST_BOUND])
+
+
+class LockedFilter(admin.SimpleListFilter):
+    title = _("locked")
+    parameter_name = "locked"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Yes"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.exclude(locked_at=None) if self.value() == "yes" else queryset
+
+
+def matching(queryset: ConversationQuerySet, text: str) -> ConversationQuerySet:
+    """Those that say all of it, whose owner is called so (name or e-mail, whole), or whose id it is."""
+    named = parse_id(text.strip())
+    if named:
+        return queryset.filter(pk=named)
+    found = Q(pk__in=words.conversations_saying(text))
+    owners = owners_called(text)
+    return queryset.filter(found | Q(owner__in=owners) if owners else found)
+
+
+def owners_called(text: str) -> list[Any]:
+    """At most two: one by that name, one by that address."""
+    called = Q(username__iexact=text.strip()) | Q(email__iexact=text.strip())
+    return list(get_user_model().objects.filter(called).values_list("pk", flat=True)[:2])
+
+
+@admin.register(Conversation)
+class ConversationAdmin(ReadOnlyAdmin):
+    list_display = ("headline", "owner", "agent", "last_activity", "message_count", "last_status")
+    list_display_links = ("headline",)
+    list_filter = (AnswerFilter, AgentFilter, LockedFilter)
+    list_select_related = ("owner",)
+    linked_lookups = ("owner__id__exact",)
+    date_hierarchy = "updated_at"
+    ordering = ("-updated_at", "-id")
+    sortable_by = ("last_activity",)
+    search_fields = ("title",)  # what is searched is said by get_search_results
+    search_help_text = _(
+        "Words of a message or a title, an owner's name or address, or an id. "
+        "Words are found by their beginnings, “several in quotes” in this order."
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
+        counted = Message.objects.filter(conversation=OuterRef("pk")).order_by().values("conversation")
+        last = Run.objects.filter(conversation=OuterRef("pk")).order_by("-created_at", "-id")
+        return Conversation.objects.reviewable().annotate(
+            messages_in_it=Subquery(counted.annotate(n=Count("pk")).values("n")),
+            status_of_last=Subquery(last.values("status")[:1]),
+        )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        text = search_term[:SEARCH_LENGTH]
+        return (matching(queryset, text) if text.strip() else queryset), False  # type: ignore[arg-type]
+
+    @admin.display(description=_("title"))
+    def headline(self, found: Conversation) -> SafeString:
+        return format_html("<bdi>{}</bdi>", found.title)
+
+    @admin.display(description=_("last activity"), ordering="updated_at")
+    def last_activity(self, found: Conversation) -> Any:
+        return found.updated_at
+
+    @admin.display(description=_("messages"))
+    def message_count(self, found: Any) -> int:
+        return found.messages_in_it or 0
+
+    @admin.display(description=_("last answer"), empty_value="")
+    def last_status(self, found: Any) -> SafeString | None:
+        return status_shown(found.status_of_last)
+
+    def get_urls(self) -> list[URLPattern]:
+        """The list and the transcript: what nobody may do has no address."""
+        kept = ("chat_conversation_changelist", "chat_conversation_change")
+        return [each for each in super().get_urls() if each.name in kept]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """The transcript. ``?message=`` shows the newest branch through a message, ``?before=`` what
+        stands above one.
+        """
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        found = open_transcript(request, object_id)
+        shown = transcript_of(
+            found, message=request.GET.get("message", ""), before=request.GET.get("before", "")
+        )
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": found.title,
+            "conversation": found,
+            "transcript": shown,
+            "may_view_runs": request.user.has_perm("chat.view_run"),
+            "may_view_users": request.user.has_perm("accounts.view_user"),
+        }
+        return TemplateResponse(request, "admin/chat/transcript.html", context)
+
+
+def status_shown(status: str | None) -> SafeString | None:
+    if not status:
+        return None
+    return format_html('<span class="status {}">{}</span>', status, Run.Status(status).label)

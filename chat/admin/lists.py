@@ -1,0 +1,139 @@
+"""Lists of anything that is long: no page of them costs more than LIST_BOUND rows, however many there are."""
+
+import calendar
+from datetime import date, datetime
+from typing import Any
+
+from django.contrib.admin import ModelAdmin, ShowFacets
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import formats, timezone
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+
+# Fifty pages. What is older is reached by a day, a filter or a search: an offset into a million rows,
+# and a count of them, take seconds.
+LIST_BOUND = 2_500
+PER_PAGE = 50
+SEARCH_LENGTH = 200
+
+
+class BoundedChangeList(ChangeList):
+    """The newest LIST_BOUND rows of what is asked for; sorting another way sorts these."""
+
+    def get_filters(self, request: HttpRequest) -> Any:
+        parts = {part for part in ("year", "month", "day") if f"{self.date_hierarchy}__{part}" in self.params}
+        if parts not in ({"year", "month", "day"}, {"year", "month"}, {"year"}, set()):
+            raise IncorrectLookupParameters(f"{parts} is no date")  # "each March" reads every row
+        try:
+            return super().get_filters(request)
+        except (ValueError, OverflowError) as error:  # the year 9999 has no next one
+            raise IncorrectLookupParameters(error) from error
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        found = super().get_queryset(request, exclude_parameters)
+        newest_first = self.model_admin.get_ordering(request)
+        ordering = found.query.order_by
+        if tuple(ordering) == tuple(newest_first):
+            return found[:LIST_BOUND]
+        newest = found.order_by(*newest_first).values("pk")[:LIST_BOUND]
+        return self.apply_select_related(self.root_queryset.filter(pk__in=newest)).order_by(*ordering)
+
+    @property
+    def is_cut_off(self) -> bool:
+        return self.result_count >= LIST_BOUND
+
+    def hierarchy(self) -> dict[str, Any]:
+        """Years, months or days to choose from: all between the oldest and the newest row.
+
+        Django's own looks which of them have rows, for which it reads every row there is.
+        """
+        ends = self._ends()
+        if ends is None or self.date_hierarchy is None:
+            return {"show": False}
+        first, last = ends
+        year, month, day = (self._chosen(part) for part in ("year", "month", "day"))
+        if year is None and first.year == last.year:
+            year = first.year
+        if year is None:
+            return self._choices(
+                None, [self._choice(str(n), year=n) for n in range(first.year, last.year + 1)]
+            )
+        if month is None:
+            months = [date(year, n, 1) for n in range(1, 13)]
+            shown = [m for m in months if first.replace(day=1) <= m <= last]
+            back = self._choice(_("All dates"))
+            return self._choices(back, [self._choice(_month(m), year=year, month=m.month) for m in shown])
+        if day is None:
+            days = [date(year, month, n + 1) for n in range(calendar.monthrange(year, month)[1])]
+            shown = [d for d in days if first <= d <= last]
+            back = self._choice(str(year), year=year)
+            return self._choices(
+                back, [self._choice(_day(d), year=year, month=month, day=d.day) for d in shown]
+            )
+        chosen = date(year, month, day)
+        return self._choices(self._choice(_month(chosen), year=year, month=month), [{"title": _day(chosen)}])
+
+    def _ends(self) -> tuple[date, date] | None:
+        """The days of the oldest and the newest row, each one step into the index."""
+        found = self.root_queryset.values_list(self.date_hierarchy, flat=True)
+        first = found.order_by(self.date_hierarchy).first()
+        last = found.order_by(f"-{self.date_hierarchy}").first()
+        return (_local(first), _local(last)) if first and last else None
+
+    def _chosen(self, part: str) -> int | None:
+        value = self.params.get(f"{self.date_hierarchy}__{part}")
+        return int(value) if value else None
+
+    def _choice(self, title: str, **parts: int) -> dict[str, Any]:
+        chosen = {f"{self.date_hierarchy}__{part}": value for part, value in parts.items()}
+        return {"title": title, "link": self.get_query_string(chosen, [f"{self.date_hierarchy}__"])}
+
+    @staticmethod
+    def _choices(back: dict[str, Any] | None, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"show": True, "back": back, "choices": choices}
+
+
+def _local(moment: datetime) -> date:
+    return timezone.localtime(moment).date()
+
+
+def _month(day: date) -> str:
+    return capfirst(formats.date_format(day, "YEAR_MONTH_FORMAT"))
+
+
+def _day(day: date) -> str:
+    return capfirst(formats.date_format(day, "MONTH_DAY_FORMAT"))
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]
+    """Seen by staff with the permission to view it; added, changed and deleted by nobody, owner included."""
+
+    actions = None
+    list_per_page = PER_PAGE
+    list_max_show_all = PER_PAGE
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER  # each counts all there is
+    change_list_template = "admin/chat/change_list.html"
+    # Filters of the query string that no filter on the page sets.
+    linked_lookups: tuple[str, ...] = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BoundedChangeList
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
+        """Those that the page has links for: with others any column could be guessed, letter by letter."""
+        dates = {f"{self.date_hierarchy}__{part}" for part in ("year", "month", "day")}
+        filters = {getattr(each, "parameter_name", None) for each in self.get_list_filter(request)}
+        return lookup in dates | filters | set(self.linked_lookups)

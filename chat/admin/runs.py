@@ -1,0 +1,159 @@
+"""Runs and processes: how answers came about, and where."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from chat.access import parse_id
+from chat.admin.conversations import owners_called, status_shown
+from chat.admin.lists import SEARCH_LENGTH, ReadOnlyAdmin
+from chat.models import Process, Run
+from chat.runs.lifecycle import SENTENCES
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = _("status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(Run.Status.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
+class CodeFilter(admin.SimpleListFilter):
+    title = _("code")
+    parameter_name = "code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(code, code) for code in SENTENCES if code != "stopped"]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        # ~Q: the index is of runs with a code, and SQLite has to be told that this is one
+        return queryset.filter(~Q(code=""), code=self.value()) if self.value() else queryset
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnlyAdmin):
+    list_display = (
+        "begun",
+        "owner",
+        "of_conversation",
+        "status_told",
+        "code",
+        "first_token",
+        "duration",
+        "deltas",
+        "size",
+        "tokens",
+    )
+    list_filter = (StatusFilter, CodeFilter)
+    list_select_related = ("owner", "conversation")
+    linked_lookups = ("owner__id__exact", "conversation__id__exact")
+    date_hierarchy = "created_at"
+    ordering = ("-created_at", "-id")
+    search_fields = ("id",)
+    search_help_text = _("The id of a run or a conversation, or an owner's name or address.")
+    fieldsets = (
+        (None, {"fields": ("id", "owner", "of_conversation", "mode", "status_told", "code", "finish")}),
+        (
+            _("Timings"),
+            {
+                "fields": (
+                    "begun",
+                    "ended_at",
+                    "stop_requested_at",
+                    "first_token",
+                    "duration",
+                    "deltas",
+                    "size",
+                    "last_seq",
+                )
+            },
+        ),
+        (
+            _("Tokens"),
+            {
+                "fields": (
+                    "usage_input",
+                    "usage_output",
+                    "usage_thought",
+                    "usage_cached",
+                    "usage_total",
+                    "usage_calls",
+                )
+            },
+        ),
+        (_("Execution"), {"fields": ("process", "attempt", "epoch", "invocation_id", "client_id")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        return Run.objects.reviewable().defer("state_after")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        text = search_term[:SEARCH_LENGTH].strip()
+        if not text:
+            return queryset, False
+        named = parse_id(text)
+        found = Q(pk=named) | Q(conversation=named) if named else Q(owner__in=owners_called(text))
+        return queryset.filter(found), False
+
+    @admin.display(description=_("begun"), ordering="created_at")
+    def begun(self, run: Run) -> Any:
+        return run.created_at
+
+    @admin.display(description=_("conversation"))
+    def of_conversation(self, run: Run) -> SafeString:
+        address = reverse("admin:chat_conversation_change", args=[run.conversation_id])
+        return format_html('<a href="{}"><bdi>{}</bdi></a>', address, run.conversation.title)
+
+    @admin.display(description=_("status"), ordering="status")
+    def status_told(self, run: Run) -> SafeString | None:
+        return status_shown(run.status)
+
+    @admin.display(description=_("first text"), ordering="ttft_ms", empty_value="")
+    def first_token(self, run: Run) -> str | None:
+        return seconds(run.ttft_ms)
+
+    @admin.display(description=_("duration"), ordering="duration_ms", empty_value="")
+    def duration(self, run: Run) -> str | None:
+        return seconds(run.duration_ms)
+
+    @admin.display(description=_("size"), ordering="bytes")
+    def size(self, run: Run) -> str:
+        return filesizeformat(run.bytes)
+
+    @admin.display(description=_("tokens"), ordering="usage_total")
+    def tokens(self, run: Run) -> int:
+        return run.usage_total
+
+
+def seconds(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else f"{milliseconds / 1000:.2f} s"
+
+
+@admin.register(Process)
+class ProcessAdmin(ReadOnlyAdmin):
+    list_display = ("host", "pid", "version", "started_at", "heartbeat_at", "draining")
+    ordering = ("-heartbeat_at", "-id")
+    fields = (
+        "id",
+        "host",
+        "pid",
+        "boot_id",
+        "version",
+        "started_at",
+        "heartbeat_at",
+        "draining",
+        "exclusive",
+    )

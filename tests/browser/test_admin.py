@@ -1,0 +1,159 @@
+"""The review desk in a browser: under the site's policy, in its colours, on a small screen too."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import SignUp, Visit
+from tests.gemini import Call, Gemini, Text, Thought
+from tests.live import LiveServer, Member
+
+ANSWER = """It is **noon**, as `<b>code</b>` says.
+
+### A heading
+
+- one
+- two
+
+| place | time |
+|---|---|
+| Lagos | 12:00 |
+
+```python
+print("noon")  # a comment
+```
+"""
+QUESTION = "What time is it in Lagos? <script>alert(1)</script>"
+
+
+@pytest.fixture(scope="session")
+def mona(server: LiveServer, sign_up: SignUp) -> Member:
+    member = sign_up(server, "mona")
+    made = server.manage(
+        "shell",
+        "-c",
+        "from accounts.models import User; from django.contrib.auth.models import Group;"
+        "mona = User.objects.get(username='mona'); mona.is_staff = True;"
+        "mona.save(update_fields=['is_staff']);"
+        "mona.groups.add(Group.objects.get(name='Moderators'))",
+    )
+    assert made.returncode == 0, made.stderr
+    return member
+
+
+@pytest.fixture
+def spoken(alice: Member, gemini: Gemini) -> None:
+    """alice asked, twice over."""
+    gemini.on(
+        QUESTION,
+        [Thought("A clock is wanted."), Call("current_time", {"time_zone": "Africa/Lagos"})],
+        [Text(ANSWER)],
+    )
+    with alice.ask(QUESTION) as response:
+        body = response.read().decode()
+    prompt = re.search(r'"prompt": "([0-9a-f-]{36})"', body)
+    assert prompt
+    again = {"prompt": prompt[1]}
+    with alice.http.stream("POST", "/chat/stream", json=again, headers=alice.headers()) as response:
+        response.read()
+
+
+Look = Callable[[Page, str], None]
+
+
+@pytest.fixture
+def look() -> Look:
+    """Keep a picture where SCREENSHOTS names a folder, for eyes to judge."""
+    folder = os.environ.get("SCREENSHOTS")
+
+    def picture(page: Page, name: str) -> None:
+        if folder:
+            page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+    return picture
+
+
+def open_transcript(page: Page) -> None:
+    page.get_by_role("link", name="What time is it in Lagos?").first.click()
+    expect(page.locator("article.entry")).to_have_count(2)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_from_the_index_to_a_transcript_without_a_fault(
+    visit: Visit, mona: Member, spoken: None, look: Look, scheme: str
+) -> None:
+    page = visit(mona, color_scheme=scheme)
+    page.goto("/admin/")
+    look(page, f"index-{scheme}")
+    page.get_by_role("link", name="Conversations", exact=True).first.click()
+    look(page, f"list-{scheme}")
+    page.locator("#searchbar").fill("noon lagos")
+    page.keyboard.press("Enter")
+    expect(page.locator("#result_list tbody tr").first).to_contain_text("alice")
+    page.locator("#changelist-filter").get_by_role("link", name="Completed").click()
+    page.locator(".toplinks a").first.click()
+    open_transcript(page)
+    look(page, f"transcript-{scheme}")
+    expect(page.locator(".bubble")).to_contain_text("<script>alert(1)</script>")
+    expect(page.locator(".entry.assistant details")).to_have_count(2)
+    expect(page.get_by_text("A clock is wanted.")).not_to_be_visible()
+    page.locator("summary", has_text="Thought").click()
+    expect(page.get_by_text("A clock is wanted.")).to_be_visible()
+    page.locator("summary", has_text="current_time").click()
+    look(page, f"transcript-open-{scheme}")
+    page.get_by_role("link", name="previous").click()
+    expect(page.get_by_text("This is not the branch that its owner sees.")).to_be_visible()
+    page.locator(".run-facts").last.get_by_role("link", name="run", exact=True).click()
+    expect(page.locator(".readonly").first).to_be_visible()
+    look(page, f"run-{scheme}")
+    page.goto("/admin/chat/run/")
+    look(page, f"runs-{scheme}")
+    page.goto("/admin/accounts/user/")
+    look(page, f"users-{scheme}")
+
+
+@pytest.mark.parametrize(("scheme", "paper"), [("light", "rgb(251, 250, 247)"), ("dark", "rgb(24, 23, 20)")])
+def test_the_desk_has_the_colours_of_the_site(
+    visit: Visit, mona: Member, spoken: None, scheme: str, paper: str
+) -> None:
+    page = visit(mona, color_scheme=scheme)
+    page.goto("/admin/chat/conversation/")
+    assert page.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor") == paper
+    # chosen by hand, whatever the system has
+    page.locator("html").evaluate("(html) => { html.dataset.theme = 'dark' }")
+    assert page.locator("body").evaluate("(b) => getComputedStyle(b).backgroundColor") == "rgb(24, 23, 20)"
+
+
+def test_an_answer_looks_as_it_does_to_its_owner(
+    visit: Visit, alice: Member, mona: Member, spoken: None
+) -> None:
+    """The admin's own sheets would win over the members' ones, which stand in layers."""
+    looks = """(all) => all.map((element) => {
+        const style = getComputedStyle(element);
+        return [element.tagName, style.fontSize, style.fontFamily, style.color, style.backgroundColor,
+                style.paddingInlineStart, style.listStyleType, style.borderBlockEndWidth, style.fontWeight];
+    })"""
+    theirs, desk = visit(alice), visit(mona)
+    theirs.goto("/")
+    theirs.locator("#conversations a", has_text="What time is it in Lagos?").first.click()
+    expect(theirs.locator(".prose")).to_have_count(1)
+    desk.goto("/admin/chat/conversation/")
+    open_transcript(desk)
+    assert desk.locator(".prose *").evaluate_all(looks) == theirs.locator(".prose *").evaluate_all(looks)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_moves_a_transcript_sideways(
+    visit: Visit, mona: Member, spoken: None, look: Look, width: int
+) -> None:
+    page = visit(mona, viewport={"width": width, "height": 720})
+    page.goto("/admin/chat/conversation/")
+    look(page, f"list-{width}")
+    open_transcript(page)
+    look(page, f"transcript-{width}")
+    assert page.locator("html").evaluate("(html) => html.scrollWidth - html.clientWidth") <= 0
+    assert page.locator(".transcript").evaluate("(it) => it.scrollWidth - it.clientWidth") == 0
