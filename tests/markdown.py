@@ -31,3 +31,13 @@ DOCUMENTS = {
 
 # A later line says what an earlier one meant: the whole text differs from what was sure before.
 FORWARD = {"forward_refs", "footnotes"}
+
+# An answer as models like to write it, with a bit of everything.
+ANSWER = (
+    "Sure! Here is **how** it works, with `code` and a [link](https://a.example/x) in *one* line.\n\n"
+    "### 1. Install\n\n```bash\npip install django  # **not** bold\n```\n\n### 2. Use\n\n"
+    "1. **First**: do `x`, ~~not~~ `y`\n2. **Second**: $x^2$ and \\(a_1 < b\\)\n\n"
+    "$$\n\\frac{1}{2}\n$$\n\n| key | value |\n|:--|--:|\n| **a** | 1 |\n| `b` | 2 |\n\n"
+    "> A *quoted* **word**.\n\n- [x] done\n- [ ] to do\n\n"
+    "![An image](https://a.example/i.png)\n\nThe **end**.\n"
+)

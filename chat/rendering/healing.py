@@ -11,12 +11,12 @@ UNDECIDED = re.compile(
 BEGINNING = re.compile(r"(?m)^[ \t>]*(?:[-*+]|\d{1,9}[.)]|#{1,6}|\|)(?=[ \t|])")
 MARK = re.compile(r"\*\*|\*|~~|(?<!\w)__|__(?!\w)|(?<!\w)_|_(?!\w)")
 BULLET = re.compile(r"^[ \t>]*[-*+][ \t]")
-HALF_TAG = re.compile(r"<[a-zA-Z/]*$|\\$")
+HALF_MARK = re.compile(r"<[a-zA-Z/]*$|\\$|(?<!~)~$")
 HALF_IMAGE = re.compile(r"!\[[^\]\n]*(?:\](?:\([^)\n]*)?)?$")
 HALF_LINK = re.compile(r"\[([^\]\n]*)(?:\](?:\([^)\n]*)?)?$")
 HALF_FENCE = re.compile(r"\n[ \t>]*(?:[`~]{1,2}|\$|\\)$")
 # Of dollars, those that begin a formula rather than a price.
-DOLLAR = re.compile(r"(?<![\\$\w])\$(?=[^\s$\d])")
+DOLLAR = re.compile(r"(?<![\\$\w])\$(?=[^\s$\d]|$)")
 TEX = re.compile(r"[\\^_{]")
 FORMULA = re.compile(r"\$\$[^$]+\$\$|(?<![\\$])\$[^$\s](?:[^$]*[^$\s])?\$")
 OPENERS = ("\\(", "\\[", "$$")
@@ -53,7 +53,7 @@ def without_half_fence(text: str) -> str:
 
 
 def _healed(segment: str) -> str:
-    segment = HALF_TAG.sub("", segment)
+    segment = HALF_MARK.sub("", segment)
     segment = HALF_IMAGE.sub("", segment)
     segment = HALF_LINK.sub(r"\1", segment)
     bare = CODE_SPAN.sub(_blank, segment)
