@@ -58,9 +58,9 @@ def to_blocks(
         elif kind == "End":
             writer.end(*named(value))
         else:
-            before = raw[start - 1 : start].decode("ascii", "replace")
-            after = raw[end : end + 1].decode("ascii", "replace")
-            writer.leaf(kind, value, before=before, after=after)
+            writer.leaf(
+                kind, value, touching=_touching(raw, start, end) if kind == "InlineMath" else ("", "")
+            )
         if span:
             found.append(lines.block(span, clean(writer.block())))
     return found
@@ -108,6 +108,12 @@ def _walk(source: str, definitions: Definitions | None) -> Iterator[tuple[Any, i
             yield event, start, end, None
         else:  # a list's own range runs on to the next block: it ends with its last item
             yield event, start, end, _Span(kind, fenced, begin, item_end if kind == "List" else end)
+
+
+def _touching(raw: bytes, start: int, end: int) -> tuple[str, str]:
+    """The characters before and behind, as far as they are ASCII."""
+    before, after = raw[max(0, start - 1) : start], raw[end : end + 1]
+    return before.decode("ascii", "replace"), after.decode("ascii", "replace")
 
 
 class _LineCounter:

@@ -142,14 +142,14 @@ class Writer:
             case _ if tag in TAGS:
                 out(f"</{TAGS[tag]}>")
 
-    def leaf(self, kind: str, value: Any, *, before: str, after: str) -> None:
-        """A leaf, and the characters that touch it: "$5-$6" is two prices."""
+    def leaf(self, kind: str, value: Any, *, touching: tuple[str, str]) -> None:
+        """A leaf; of a formula also the characters that touch it: "$5-$6" is two prices."""
         if kind == "Text" and self._code is not None:
             self._code[1].append(value)
         elif kind == "DisplayMath":
             self.out.append(formula(value, display=True))
         elif kind == "InlineMath":
-            self.out.append(self._inline_formula(value, before, after))
+            self.out.append(self._inline_formula(value, *touching))
         else:
             self.out.append(self._plain_leaf(kind, value))
 
