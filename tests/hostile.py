@@ -68,6 +68,8 @@ ELEMENTS = [
     f"<div style='width:expression({JS})'>x</div>",
     "<div style='position:fixed;inset:0' class=composer id=query>x</div>",
     "<img name=getElementById><a id=default-view name=cookie>x</a>",
+    f"<div>\n<sub><img src=x onerror={JS}></sub>\n</div>",
+    f"<div>\n<br><script>{JS}</script>\n</div>",
     f"<kbd onclick={JS}>x</kbd>",
     f"<sub onmouseover={JS} style=color:red>x</sub>",
     f"<br onfocus={JS} autofocus tabindex=0>",
