@@ -79,7 +79,7 @@ async def measure(client: Client, address: Callable[[], str], times: int) -> tup
 
 def counted() -> str:
     rows = (("conversations", Conversation), ("messages", Message), ("runs", Run))
-    return ", ".join(f"{model.objects.count():,} {name}" for name, model in rows)  # type: ignore[attr-defined]
+    return ", ".join(f"{model.objects.count():,} {name}" for name, model in rows)
 
 
 async def main(times: int) -> None:

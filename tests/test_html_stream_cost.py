@@ -1,0 +1,49 @@
+"""What ``?view=html`` costs the server: a 5 KB answer at 320 characters a second."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator
+
+from chat import events, html_view, sse
+from chat.events import Row
+from tests.markdown import ANSWER
+
+CHARACTERS_A_SECOND = 320
+DELTA = 8  # characters: what gathers in 25 ms
+STREAMS = 10
+TEXT = (ANSWER * 8)[:5000]
+
+
+async def deltas(seconds: float) -> AsyncGenerator[list[Row], None]:
+    """The rows of an answer as the journal delivers them, its second half: blocks lie behind and before."""
+    began, start = time.monotonic(), len(TEXT) // 2
+    yield [Row(1, events.STARTED, "{}"), Row(2, events.TEXT, events.encode({"text": TEXT[:start]}))]
+    for n in range(int(seconds * CHARACTERS_A_SECOND / DELTA)):
+        await asyncio.sleep(max(0, began + n * DELTA / CHARACTERS_A_SECOND - time.monotonic()))
+        at = start + n * DELTA
+        yield [Row(3 + n, events.TEXT, events.encode({"text": TEXT[at : at + DELTA]}))]
+
+
+async def cpu_of(seconds: float, *, html: bool) -> float:
+    """Seconds of CPU a stream and second, of all threads."""
+
+    async def read() -> None:
+        run = uuid.uuid4()
+        rows = html_view.rows(run, deltas(seconds), 0) if html else deltas(seconds)
+        async for _frame in sse.frames(run, rows):
+            pass
+
+    began = time.process_time()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(STREAMS):
+            group.create_task(read())
+    return (time.process_time() - began) / STREAMS / seconds
+
+
+async def test_an_answer_as_html_costs_half_a_percent_of_a_core() -> None:
+    await cpu_of(0.2, html=True)  # imports, caches
+    as_text, as_html = await cpu_of(4, html=False), await cpu_of(4, html=True)
+    cost = as_html - as_text
+    print(f"\n?view=html: {cost:.3%} of a core a stream (text: {as_text:.3%})")  # noqa: T201
+    assert cost < 3 * 0.005  # on an idle machine a third of that
