@@ -10,9 +10,9 @@ import pytest
 from django.db import connection
 
 from chat import events
-from chat.actions import Ask, send_message
+from chat.actions import Ask, delete_conversation, send_message
 from chat.events import Event, Fold
-from chat.models import Message, Process, Run, RunEvent, SessionEvent
+from chat.models import Conversation, Message, Process, Run, RunEvent, SessionEvent
 from chat.runs import lifecycle
 from chat.runs.journal import Page, write
 from chat.runs.lifecycle import Claim, Outcome
@@ -20,6 +20,7 @@ from tests import oracle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+DELETIONS = 100
 RACES = 1000
 
 
@@ -81,6 +82,24 @@ def test_a_thousand_stops_race_the_finish(alice: Any, process: Process, settings
     assert Message.objects.filter(role="assistant").count() == RACES
     assert set(won) == {"finish", "stop"}, "a race that one side always wins is none"
     oracle.check()
+
+
+def test_a_deletion_races_the_finish_and_neither_waits_for_ever(
+    alice: Any, process: Process, settings: Any
+) -> None:
+    """Both lock the conversation and the run: in one order, or PostgreSQL ends one of them."""
+    settings.LIMITS = False
+    for _ in range(DELETIONS):
+        claim = claimed(alice, process)
+        conversation = Conversation.objects.get(runs=claim.run)
+        ended, _running = at_once(
+            partial(
+                lifecycle.end, claim, Outcome(events.COMPLETED, finish="stop"), Fold(said("a")), said("a")
+            ),
+            partial(delete_conversation, conversation),
+        )
+        assert ended is not None
+    assert Run.objects.active().count() == 0
 
 
 def test_of_eight_claims_one_wins(alice: Any, process: Process) -> None:

@@ -132,8 +132,9 @@ def hand_over(claim: Claim) -> list[Row] | None:
 @transaction.atomic
 def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
     """QUEUED → STOPPED by whoever got the request; None where it was not queued any more."""
+    conversation = _lock_conversation_of(run_id)
     run = _lock(run_id, status=Run.Status.QUEUED)
-    return _end(run, Outcome(events.STOPPED, code=code), None, []) if run else None
+    return _end(run, conversation, Outcome(events.STOPPED, code=code), None, []) if run else None
 
 
 def end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = ()) -> list[Row] | None:
@@ -144,8 +145,9 @@ def end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = ()) 
     """
     draft = _draft(fold) if fold.shows_something else None
     with transaction.atomic():
+        conversation = _lock_conversation_of(claim.run)
         run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)
-        return _end(run, outcome, draft, rest) if run else None
+        return _end(run, conversation, outcome, draft, rest) if run else None
 
 
 def append(run_id: uuid.UUID, new: Sequence[Event]) -> list[Row]:
@@ -172,9 +174,18 @@ def _lock(run_id: uuid.UUID, **guard: Any) -> Run | None:
     return Run.objects.select_for_update().filter(pk=run_id, **guard).first()
 
 
-def _end(run: Run, outcome: Outcome, reply: Message | None, rest: Sequence[Event]) -> list[Row]:
+def _lock_conversation_of(run_id: uuid.UUID) -> Conversation:
+    """Before the run, as whoever deletes a conversation or asks in it does: in two orders they would
+    wait for each other.
+    """
+    named = Run.objects.filter(pk=run_id).values("conversation")
+    return Conversation.objects.select_for_update().get(pk__in=named)
+
+
+def _end(
+    run: Run, conversation: Conversation, outcome: Outcome, reply: Message | None, rest: Sequence[Event]
+) -> list[Row]:
     now = timezone.now()
-    conversation = Conversation.objects.select_for_update().get(pk=run.conversation_id)
     kind, code = outcome.type, outcome.code
     if conversation.deleted_at and kind != events.COMPLETED:
         kind, code = events.STOPPED, "deleted"
