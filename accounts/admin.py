@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin import ShowFacets
 from django.contrib.auth.admin import UserAdmin
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.utils.functional import cached_property
@@ -49,6 +50,12 @@ class MemberAdmin(UserAdmin):  # type: ignore[type-arg]
         if obj is not None and (obj.is_staff or obj.is_superuser) and not _is_owner(request):
             return False
         return super().has_change_permission(request, obj)
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        """Permission first: Django's looks for the object first, and tells so whether there is one."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return super().history_view(request, object_id, extra_context)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody: it would take the conversations with it. An account is closed by "active"."""

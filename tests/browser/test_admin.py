@@ -99,14 +99,17 @@ def test_from_the_index_to_a_transcript_without_a_fault(
     open_transcript(page)
     look(page, f"transcript-{scheme}")
     expect(page.locator(".bubble")).to_contain_text("<script>alert(1)</script>")
+    page.get_by_role("link", name="previous").click()
+    expect(page.get_by_text("This is not the branch that its owner sees.")).to_be_visible()
     expect(page.locator(".entry.assistant details")).to_have_count(2)
     expect(page.get_by_text("A clock is wanted.")).not_to_be_visible()
     page.locator("summary", has_text="Thought").click()
     expect(page.get_by_text("A clock is wanted.")).to_be_visible()
+    icon = page.locator(".transcript .icon").first.bounding_box()
+    assert icon is not None
+    assert (icon["width"], icon["height"]) == (20, 20)
     page.locator("summary", has_text="current_time").click()
     look(page, f"transcript-open-{scheme}")
-    page.get_by_role("link", name="previous").click()
-    expect(page.get_by_text("This is not the branch that its owner sees.")).to_be_visible()
     page.locator(".run-facts").last.get_by_role("link", name="run", exact=True).click()
     expect(page.locator(".readonly").first).to_be_visible()
     look(page, f"run-{scheme}")
@@ -135,7 +138,8 @@ def test_an_answer_looks_as_it_does_to_its_owner(
     looks = """(all) => all.map((element) => {
         const style = getComputedStyle(element);
         return [element.tagName, style.fontSize, style.fontFamily, style.color, style.backgroundColor,
-                style.paddingInlineStart, style.listStyleType, style.borderBlockEndWidth, style.fontWeight];
+                style.paddingInlineStart, style.listStyleType, style.borderBlockEndWidth, style.fontWeight,
+                style.marginBlockStart, style.marginInlineStart];
     })"""
     theirs, desk = visit(alice), visit(mona)
     theirs.goto("/")
