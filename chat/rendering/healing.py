@@ -1,0 +1,97 @@
+"""Makes the end of an unfinished text look finished, for the eye alone: what is stored is never healed."""
+
+import re
+
+from chat.rendering.source import CODE_SPAN
+
+# A last line that may still become anything: "-", "1.", "##", "|--", "- [".
+UNDECIDED = re.compile(
+    r"^[ \t>]*(?:[-*+_=#~`|:$\s]+|\\\[|\d{1,9}[.)]?|(?:[-*+]|\d{1,9}[.)])\s+\[?[ xX]?\]?)\s*$"
+)
+BEGINNING = re.compile(r"(?m)^[ \t>]*(?:[-*+]|\d{1,9}[.)]|#{1,6}|\|)(?=[ \t|])")
+MARK = re.compile(r"\*\*|\*|~~|(?<!\w)__|__(?!\w)|(?<!\w)_|_(?!\w)")
+BULLET = re.compile(r"^[ \t>]*[-*+][ \t]")
+HALF_TAG = re.compile(r"<[a-zA-Z/]*$|\\$")
+HALF_IMAGE = re.compile(r"!\[[^\]\n]*(?:\](?:\([^)\n]*)?)?$")
+HALF_LINK = re.compile(r"\[([^\]\n]*)(?:\](?:\([^)\n]*)?)?$")
+HALF_FENCE = re.compile(r"\n[ \t>]*(?:[`~]{1,2}|\$|\\)$")
+# Of dollars, those that begin a formula rather than a price.
+DOLLAR = re.compile(r"(?<![\\$\w])\$(?=[^\s$\d])")
+TEX = re.compile(r"[\\^_{]")
+FORMULA = re.compile(r"\$\$[^$]+\$\$|(?<![\\$])\$[^$\s](?:[^$]*[^$\s])?\$")
+OPENERS = ("\\(", "\\[", "$$")
+# Characters of an unfinished formula that are held back, and of what may be one: "$x" or "$HOME".
+MAX_HELD = 300
+MAX_HELD_WORDS = 40
+MAX_SEGMENT = 8_000  # characters without a blank line: beyond, marks are shown as they come
+
+
+def heal(text: str) -> str:
+    """``text``, prepared and outside code, with its open marks closed and its half ones left out."""
+    head, _, last = text.rpartition("\n")
+    if UNDECIDED.match(last):
+        return head + "\n"
+    cut = text.rfind("\n\n") + 2 if "\n\n" in text else 0
+    for found in BEGINNING.finditer(text, cut):
+        cut = found.start()
+    if len(text) - cut > MAX_SEGMENT:
+        return text
+    return text[:cut] + _healed(text[cut:])
+
+
+def without_half_table(text: str) -> str:
+    """``text`` without a table's head whose |---| row is not complete."""
+    head, gap, paragraph = text.strip("\n").rpartition("\n\n")
+    rows = paragraph.split("\n")
+    undecided = len(rows) == 1 or (len(rows) == 2 and not text.endswith("\n"))
+    return head + gap if rows[0].lstrip().startswith("|") and undecided else text
+
+
+def without_half_fence(text: str) -> str:
+    """``text``, inside code, without the beginning of what will close it."""
+    return HALF_FENCE.sub("\n", text)
+
+
+def _healed(segment: str) -> str:
+    segment = HALF_TAG.sub("", segment)
+    segment = HALF_IMAGE.sub("", segment)
+    segment = HALF_LINK.sub(r"\1", segment)
+    bare = CODE_SPAN.sub(_blank, segment)
+    if "`" in bare:
+        return _close_code(segment, bare)
+    bare = FORMULA.sub(_blank, bare)
+    at = _half_formula(bare)
+    return _close_marks(segment[:at], BULLET.sub(_blank, bare[:at]))
+
+
+def _blank(found: re.Match[str]) -> str:
+    return " " * len(found[0])
+
+
+def _close_code(segment: str, bare: str) -> str:
+    ticks = re.search(r"`+", bare)
+    assert ticks is not None
+    return segment + ticks[0] if bare[ticks.end() :].strip() else segment[: ticks.start()]
+
+
+def _half_formula(bare: str) -> int:
+    """Where a formula begins whose end has not come yet, else the end. A long one is shown as it is."""
+    end = len(bare)
+    openers = [at for opener in OPENERS if (at := bare.find(opener)) >= 0 and end - at <= MAX_HELD]
+    found = DOLLAR.search(bare)
+    if found and end - found.start() <= (MAX_HELD if TEX.search(bare, found.end()) else MAX_HELD_WORDS):
+        openers.append(found.start())
+    return min(openers, default=end)
+
+
+def _close_marks(segment: str, bare: str) -> str:
+    stack: list[tuple[str, int]] = []
+    for found in MARK.finditer(bare):
+        if stack and stack[-1][0] == found[0] and not bare[found.start() - 1].isspace():
+            stack.pop()
+        elif bare[found.end() : found.end() + 1].strip() or found.end() == len(bare):
+            stack.append((found[0], found.end()))
+    end = len(segment)
+    while stack and stack[-1][1] == end:  # nothing after the opener yet
+        end -= len(stack.pop()[0])
+    return segment[:end].rstrip() + "".join(mark for mark, _end in reversed(stack))

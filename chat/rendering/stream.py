@@ -1,0 +1,91 @@
+"""A text's blocks while it is still being written: each is rendered once, when it is sure."""
+
+import re
+
+from chat.rendering.blocks import Block, definitions_in, outline, to_blocks
+from chat.rendering.healing import heal, without_half_fence, without_half_table
+from chat.rendering.source import FENCE, line_ends, prepare
+
+CLOSING_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})\s*")
+ENDED_BY_A_BLANK_LINE = {"Paragraph", "Table", "BlockQuote"}  # a list may go on, and become loose
+
+
+class MarkdownStream:
+    """Feed it text; ``close`` gives the blocks that are sure, ``open_html`` what is still being written.
+
+    Only whole lines decide. A block is closed when the next one has begun, or when nothing can change it
+    any more. ``finish`` renders the whole text as ``render`` does; it differs from what was closed where a
+    later line says what an earlier one meant (a link's address, a footnote).
+    """
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+        self._tail = ""  # what is not closed, in pieces joined
+        self._pieces: list[str] = []  # all of it, to be rendered whole
+        self._half_line_end = ""
+        self._definitions: dict[str, tuple[str, str]] = {}
+
+    @property
+    def text(self) -> str:
+        return "".join(self._pieces)
+
+    @property
+    def tail(self) -> str:
+        """The source of what is not closed."""
+        return self._tail
+
+    def feed(self, delta: str) -> None:
+        self._pieces.append(delta)
+        delta = self._half_line_end + delta
+        self._half_line_end = "\r" if delta.endswith("\r") else ""
+        self._tail += line_ends(delta.removesuffix("\r"))
+
+    def close(self) -> None:
+        """Render the blocks that have become sure; they are added to ``closed``."""
+        tail = self._tail[: self._tail.rfind("\n") + 1]  # a line that is not whole may become anything
+        prepared = prepare(tail, final=False)
+        source = prepared.text
+        if prepared.waiting is not None:  # not yet known to be a formula
+            source = "".join(line + "\n" for line in source.split("\n")[: prepared.waiting])
+        if not source.strip():
+            return
+        found = outline(source)
+        lines = source.split("\n")
+        if found and not _is_sure(found[-1], lines):
+            found.pop()
+        if not found:
+            return
+        end = found[-1].end
+        seen = dict(self._definitions)
+        for label, definition in definitions_in("\n".join(lines[:end])).items():
+            self._definitions.setdefault(label, definition)
+        self.closed += [block.html for block in to_blocks(source, seen)[: len(found)]]
+        self._tail = self._tail[sum(len(line) + 1 for line in tail.split("\n")[:end]) :]
+
+    def open_html(self) -> str:
+        """What is not closed, healed: for the eye until the next call."""
+        prepared = prepare(self._tail, final=False)
+        if prepared.in_fence:
+            source = without_half_fence(prepared.text)
+        else:
+            source = without_half_table(heal(prepared.text))
+        return "".join(block.html for block in to_blocks(source, self._definitions, unfinished=True))
+
+    def finish(self) -> list[str]:
+        """All blocks of the whole text, as ``render`` gives them."""
+        self.closed = [block.html for block in to_blocks(prepare(self.text).text)]
+        self._tail = ""
+        return self.closed
+
+
+def _is_sure(block: Block, lines: list[str]) -> bool:
+    """Whether the last block of whole lines (the last of ``lines`` is empty) can't change any more."""
+    if block.kind in ("Heading", "Rule"):
+        return True
+    if block.kind in ENDED_BY_A_BLANK_LINE:
+        return len(lines) > 2 and not lines[-2].strip()
+    if block.fenced and block.end - block.start > 1:
+        last = lines[block.end - 1]
+        opening = FENCE.match(lines[block.start])
+        return bool(opening and CLOSING_FENCE.fullmatch(last) and last.strip().startswith(opening[1]))
+    return False
