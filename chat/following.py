@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from django.http import HttpRequest
@@ -18,14 +19,21 @@ SEQ = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a reader goes on: after ``after``; ``rows`` where all that comes before ``[DONE]`` is
-    at hand; ``over`` where the reader has even that.
-    """
+    """Where a reader goes on: after event ``after``. ``rows`` is the whole run where its log was pruned."""
 
     run: Run
     after: int = 0
     rows: list[Row] | None = None
-    over: bool = False
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the reader has the terminal event, and lacks ``[DONE]``."""
+        return not self.run.is_active and self.after == self.run.last_seq
+
+    @property
+    def over(self) -> bool:
+        """Whether the reader has even that."""
+        return not self.run.is_active and self.after > self.run.last_seq
 
 
 def last_event_id(request: HttpRequest) -> str:
@@ -60,10 +68,10 @@ def resumed_place(run: Run, seq: int) -> Place:
 
 def _place(run: Run, seq: int, *, ahead: int | None) -> Place:
     if not run.is_active and seq >= run.last_seq:
-        return Place(run, over=True) if seq > run.last_seq else Place(run, rows=[])
+        return Place(run, after=seq)
     last = run.events.order_by("-seq").values_list("seq", flat=True).first() or 0
     if not run.is_active and last == 0:
-        return Place(run, rows=_remains(run, seq))
+        return Place(run, after=seq if seq >= run.last_seq - 1 else 0, rows=_remains(run))
     if seq > last:
         if ahead is None:
             raise refusals.malformed("Last-Event-ID is ahead of the run.")
@@ -71,7 +79,12 @@ def _place(run: Run, seq: int, *, ahead: int | None) -> Place:
     return Place(run, after=seq)
 
 
-def _remains(run: Run, seq: int) -> list[Row]:
+async def at_hand(rows: list[Row], after: int) -> AsyncGenerator[list[Row], None]:
+    """Those of ``rows`` after ``after``, as ``follow`` would give them."""
+    yield [row for row in rows if row.seq > after]
+
+
+def _remains(run: Run) -> list[Row]:
     """A pruned run: its start, its text in one event, its end, under the run's last ids."""
     rows = [Row(1, events.STARTED, events.encode(_started(run).data))]
     terminal = lifecycle.terminal_event(run)
@@ -79,7 +92,7 @@ def _remains(run: Run, seq: int) -> list[Row]:
     if text:
         rows.append(Row(run.last_seq - 1, events.TEXT, events.encode({"text": text})))
     rows.append(Row(run.last_seq, terminal.type, events.encode(terminal.data)))
-    return [row for row in rows if row.seq > seq] if seq >= run.last_seq - 1 else rows
+    return rows
 
 
 def _started(run: Run) -> events.Event:

@@ -14,6 +14,7 @@ ASK_FIELDS = {
     "query", "message", "prompt", "conversation", "agent", "parent", "stream", "client_id",
 }  # fmt: skip
 EVENT_SOURCE_FIELDS = {"query", "message", "conversation", "agent", "client_id"}
+VIEW = "view"  # how the answer is shown, so no part of what is asked
 
 
 class _Csrf(CsrfViewMiddleware):
@@ -57,9 +58,18 @@ def ask_of(request: HttpRequest) -> Ask:
     return _ask(fields, _key_of(request, fields))
 
 
+def wants_html(request: HttpRequest) -> bool:
+    """Whether ``?view=html`` asks for rendered text. Raises the 400 refusal for any other view."""
+    views = request.GET.getlist(VIEW)
+    if views not in ([], ["html"]):
+        raise refusals.malformed("view can be html alone.")
+    return bool(views)
+
+
 def event_source_ask(request: HttpRequest) -> Ask:
     """The Ask in a GET's query string. Raises the 400 refusal."""
     fields = parsing.query_fields(request)
+    fields.pop(VIEW, None)
     parsing.refuse_unknown(fields, EVENT_SOURCE_FIELDS)
     return _ask(fields, _key_of(request, fields))
 

@@ -40,12 +40,10 @@ async def frames(run_id: uuid.UUID, batches: AsyncGenerator[list[Row], None]) ->
                 yield done(run_id, batch[-1].seq + 1)
 
 
-async def stored_frames(run_id: uuid.UUID, rows: Iterable[Row], done_seq: int) -> AsyncIterator[bytes]:
-    """The frames of an ended run, from rows at hand."""
+async def end(run_id: uuid.UUID, seq: int) -> AsyncIterator[bytes]:
+    """What is left of a run for a reader who has its terminal event."""
     yield RETRY
-    for piece in _pieces(run_id, rows):
-        yield piece
-    yield done(run_id, done_seq)
+    yield done(run_id, seq)
 
 
 def _pieces(run_id: uuid.UUID, rows: Iterable[Row]) -> Iterator[bytes]:

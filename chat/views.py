@@ -15,11 +15,12 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import actions, following, refusals, requests, shapes, sse
+from chat import actions, following, html_view, refusals, requests, shapes, sse
 from chat.access import access_run
 from chat.actions import Ask, Asked
 from chat.agent import catalog
 from chat.database import run_db
+from chat.events import Row
 from chat.following import Place
 from chat.models import Run
 from chat.runs.follow import follow
@@ -42,38 +43,40 @@ async def stream(request: HttpRequest) -> HttpResponseBase:
 
 
 async def _post(request: HttpRequest) -> HttpResponseBase:
-    member, ask, asked = await run_db(_ask_by_post, request)
+    member, ask, asked, html = await run_db(_ask_by_post, request)
     supervisor.launch(asked.run.pk)
     if ask.mode == Run.Mode.NONE:
         return await _whole_answer(asked.run)
-    return _event_stream(member, Place(asked.run))
+    return _event_stream(member, Place(asked.run), html=html)
 
 
 async def _get(request: HttpRequest) -> HttpResponseBase:
-    member, place = await run_db(_ask_by_get, request)
+    member, place, html = await run_db(_ask_by_get, request)
     supervisor.launch(place.run.pk)
-    return _event_stream(member, place)
+    return _event_stream(member, place, html=html)
 
 
-def _ask_by_post(request: HttpRequest) -> tuple[Any, Ask, Asked]:
+def _ask_by_post(request: HttpRequest) -> tuple[Any, Ask, Asked, bool]:
     member = requests.member_of(request)
     ask = requests.ask_of(request)
-    return member, ask, send(member, ask)
+    html = requests.wants_html(request)
+    return member, ask, send(member, ask), html
 
 
-def _ask_by_get(request: HttpRequest) -> tuple[Any, Place]:
+def _ask_by_get(request: HttpRequest) -> tuple[Any, Place, bool]:
     member = requests.member_of(request)
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise refusals.cross_site()
     if "text/event-stream" not in request.headers.get("Accept", "").lower():
         raise refusals.Refusal(406, "accept", "Ask with Accept: text/event-stream.")
+    html = requests.wants_html(request)
     last_id = following.last_event_id(request)
     if last_id:
         named = following.split_id(last_id)
         if named is None:
             raise refusals.malformed("Last-Event-ID is not the id of an event.")
-        return member, following.resumed_place(access_run(member, named[0]), named[1])
-    return member, Place(send(member, requests.event_source_ask(request)).run)
+        return member, following.resumed_place(access_run(member, named[0]), named[1]), html
+    return member, Place(send(member, requests.event_source_ask(request)).run), html
 
 
 def send(member: Any, ask: Ask) -> Asked:
@@ -97,26 +100,36 @@ def _refuse_if_too_many_streams(member: Any) -> None:
 @require_GET
 async def run_events(request: HttpRequest, run: str) -> HttpResponseBase:
     """Follow a run, from its start or from where the reader was."""
-    member, place = await run_db(_follow_by_get, request, run)
-    return _event_stream(member, place)
+    member, place, html = await run_db(_follow_by_get, request, run)
+    return _event_stream(member, place, html=html)
 
 
-def _follow_by_get(request: HttpRequest, run: str) -> tuple[Any, Place]:
+def _follow_by_get(request: HttpRequest, run: str) -> tuple[Any, Place, bool]:
     member = requests.member_of(request)
+    html = requests.wants_html(request)
     place = following.place_in(access_run(member, run), request)
     if not place.over:
         _refuse_if_too_many_streams(member)
-    return member, place
+    return member, place, html
 
 
-def _event_stream(member: Any, place: Place) -> HttpResponseBase:
+def _event_stream(member: Any, place: Place, *, html: bool) -> HttpResponseBase:
     if place.over:
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"})
     run_id = place.run.pk
-    if place.rows is not None:
-        return sse.response(sse.stored_frames(run_id, place.rows, place.run.last_seq + 1))
-    batches = follow(run_id, place.after, idle=settings.STREAM_HEARTBEAT_SECONDS)
-    return sse.response(_counted(member, sse.frames(run_id, batches)))
+    if place.at_end:
+        return sse.response(sse.end(run_id, place.after + 1))
+    return sse.response(_counted(member, sse.frames(run_id, _batches(place, html=html))))
+
+
+def _batches(place: Place, *, html: bool) -> AsyncGenerator[list[Row], None]:
+    """The run's rows from there on; as HTML they come from the whole of it."""
+    run_id, after = place.run.pk, 0 if html else place.after
+    if place.rows is None:
+        batches = follow(run_id, after, idle=settings.STREAM_HEARTBEAT_SECONDS)
+    else:
+        batches = following.at_hand(place.rows, after)
+    return html_view.rows(run_id, batches, place.after) if html else batches
 
 
 async def _counted(member: Any, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
