@@ -9,6 +9,7 @@ from typing import Any
 
 from chat.events import Fold
 from chat.models import Message, Run
+from chat.rendering import html_of
 from chat.runs import lifecycle
 
 CUT_OFF = {"max_tokens", "length"}
@@ -41,6 +42,11 @@ class Turn:
     ending: str = ""
     cut_off: bool = False
     again: str = ""
+
+    @property
+    def html(self) -> str:
+        """The reply's text as safe HTML."""
+        return html_of(self.message)
 
     @property
     def prompt(self) -> uuid.UUID | None:

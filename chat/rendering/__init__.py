@@ -4,6 +4,7 @@ Safe by construction: raw HTML is shown as text, links go through an allow-list,
 no style or id is ever written. nh3 cleans the result once more.
 """
 
+from chat.models import Message
 from chat.rendering.blocks import to_blocks
 from chat.rendering.source import prepare
 
@@ -14,6 +15,13 @@ RENDERER_VERSION = 2
 def render(text: str) -> str:
     """The HTML of a Markdown text, safe to put into any page: its blocks, one root element each."""
     return "".join(whole(text))
+
+
+def html_of(message: Message) -> str:
+    """The HTML of a stored reply: as it is stored, or rendered now where another renderer wrote that, so
+    that a fault that was mended is mended for what is old, too. A page needs no more than its own length.
+    """
+    return message.html if message.renderer_version == RENDERER_VERSION else render(message.text)
 
 
 def whole(text: str) -> list[str]:
