@@ -8,7 +8,7 @@ VENV_PYTHON = .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME
 
-.PHONY: help run test bench lint format lock fixture-large set-up set-up-dev
+.PHONY: help run test bench lint format lock fixture-large screenshots set-up set-up-dev
 
 help:
 	@echo "make run      serve Parley on HOST:PORT (127.0.0.1:8000), with everything it needs"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint     format, lint, types, templates, imports"
 	@echo "make format   write the format that make lint asks for"
 	@echo "make fixture-large   fill an empty database with a million messages"
+	@echo "make screenshots     make the pictures in docs/images anew"
 	@echo "make lock     write requirements*.txt anew from requirements*.in"
 
 run: set-up
@@ -51,6 +52,9 @@ format: set-up-dev
 # platform at once, with the hash of each file, without paths or index addresses.
 LOCK = $(VENV_PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
 	--no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
+
+screenshots: set-up-dev
+	@exec $(VENV_PYTHON) -m tests.browser.screenshots
 
 lock: set-up-dev
 	$(LOCK) requirements.in -o requirements.txt

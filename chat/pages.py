@@ -7,6 +7,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -21,7 +22,15 @@ from chat.runs.supervisor import supervisor
 from chat.views import send, stopped
 
 SIDEBAR_LENGTH = 50
-PAGE_LENGTH = 100
+PAGE_LENGTH = 30  # messages; the older ones come as one scrolls up
+
+# What the empty page offers to ask.
+SUGGESTIONS = (
+    gettext_lazy("Explain how a vaccine works to a ten-year-old"),
+    gettext_lazy("Plan three days in Lisbon, at an easy pace"),
+    gettext_lazy("Write a friendly reminder that an invoice is due"),
+    gettext_lazy("What time is it in Tokyo, and when should I call?"),
+)
 
 
 @never_cache
@@ -82,6 +91,28 @@ def _request_stop(request: HttpRequest, conversation: str) -> Run:
     return actions.request_stop(run)
 
 
+@never_cache
+@require_POST
+def delete(request: HttpRequest, conversation: str) -> HttpResponse:
+    """Delete the conversation by a plain form; then the page of a new one."""
+    found = access_conversation(request.user, conversation)
+    for run_id in actions.delete_conversation(found):
+        supervisor.announce_stop_from_thread(run_id)
+    response = redirect("chat:home")
+    response.status_code = 303
+    return response
+
+
+@never_cache
+@require_GET
+def text(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
+    """A message as it was written, in Markdown: what Copy takes."""
+    found = access_message(access_conversation(request.user, conversation), message)
+    if found.hidden_at:
+        raise refusals.not_found()
+    return HttpResponse(found.text, content_type="text/plain; charset=utf-8")
+
+
 def _send_form(request: HttpRequest, conversation: str | None) -> Run:
     found = access_conversation(request.user, conversation) if conversation else None
     ask = requests.ask_of(request)
@@ -93,7 +124,8 @@ def _send_form(request: HttpRequest, conversation: str | None) -> Run:
 def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None = None) -> HttpResponse:
     """The chat page. With a refusal: what was typed is still there, and a sentence says why.
 
-    ``?before=<message>`` shows the messages above it, ``?list=<cursor>`` older conversations.
+    ``?before=<message>`` shows the messages above it, ``?list=<cursor>`` older conversations, ``?find=``
+    those whose title has these words; ``?draft=`` is a question to begin with.
     """
     # First: what changes while the rest is read is told to the page once more, and not missed.
     last_change = changes.last_of([request.user.pk]).get(request.user.pk, 0)
@@ -101,16 +133,17 @@ def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None
     before = request.GET.get("before", "")
     branch = _branch(found, before)
     active = found.runs.active().select_related("conversation").first() if found and not before else None
+    find = request.GET.get("find", "").strip()
+    conversations = Conversation.objects.visible_to(request.user).filter(title__icontains=find)
     listed, more = paging.page_of_conversations(
-        Conversation.objects.visible_to(request.user).with_answering(),
-        request.GET.get("list"),
-        SIDEBAR_LENGTH,
+        conversations.with_answering(), request.GET.get("list"), SIDEBAR_LENGTH
     )
     context = {
         "last_change": last_change,
         "conversation": found,
         "conversations": listed,
         "more_conversations": more,
+        "find": find,
         "turns": transcript.turns(branch, may_ask=not active and not before),
         "older": branch[0].pk if branch and branch[0].parent_id else None,
         "is_older": bool(before),
@@ -122,7 +155,8 @@ def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None
         # One time each: a form that is sent twice is one message.
         "client_id": uuid.uuid4(),
         "again_id": uuid.uuid4(),
-        "draft": request.POST.get("query", "") if refusal else "",
+        "draft": request.POST.get("query", "") if refusal else request.GET.get("draft", ""),
+        "suggestions": [] if found else SUGGESTIONS,
         "refusal": refusal,
     }
     return render(request, "chat/page.html", context, status=refusal.status if refusal else 200)

@@ -10,22 +10,27 @@ from typing import Any
 from chat.events import Fold
 from chat.models import Message, Run
 from chat.rendering import html_of, render
+from chat.rendering.stream import MarkdownStream
 from chat.runs import lifecycle
 
 CUT_OFF = {"max_tokens", "length"}
+SHOWN_OUTCOME = 2000  # characters of what a tool answered; the rest is folded away
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What the agent did besides writing: a thought, or a tool call (``tool`` is its name).
 
-    ``args`` and ``outcome`` are JSON as a person reads it, the latter empty while the tool works.
+    ``args`` and ``outcome`` are JSON as a person reads it, the latter empty while the tool works;
+    ``rest`` is what is left of a long outcome. ``call`` is the id of the tool's call.
     """
 
     text: str = ""
     tool: str = ""
+    call: str = ""
     args: str = ""
     outcome: str = ""
+    rest: str = ""
     failed: bool = False
     seconds: float | None = None
 
@@ -43,8 +48,9 @@ class Speech:
 class Turn:
     """A message; ``speeches`` are there where several agents wrote it, one after the other.
 
-    ``ending`` is the sentence about a run that did not complete, ``again`` says how its prompt can
-    be answered once more: ``regenerate``, ``retry``, or not (empty).
+    ``ending`` is the sentence about a run that did not complete, ``broken`` that run where it is not the
+    person who stopped it; ``again`` says how its prompt can be answered once more: ``regenerate``,
+    ``retry``, or not (empty).
     """
 
     message: Message
@@ -52,6 +58,7 @@ class Turn:
     steps: list[Step] = field(default_factory=list)
     speeches: list[Speech] = field(default_factory=list)
     ending: str = ""
+    broken: Run | None = None
     cut_off: bool = False
     again: str = ""
 
@@ -68,12 +75,14 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The reply that is being written, as far as it is stored."""
+    """The reply that is being written, as far as it is stored: up to the event ``seq``."""
 
     run: uuid.UUID
+    seq: int
     speaker: str
-    text: str
+    html: str
     steps: list[Step]
+    thinking: bool  # the last step is a thought that may go on
 
 
 def turns(branch: Sequence[Message], *, may_ask: bool) -> list[Turn]:
@@ -84,6 +93,7 @@ def turns(branch: Sequence[Message], *, may_ask: bool) -> list[Turn]:
         run = endings.get(turn.message.pk) or turn.message.run
         if run and not run.is_active:
             turn.ending = lifecycle.explain(run.status, run.code)["detail"] or ""
+            turn.broken = run if run.status in (Run.Status.FAILED, Run.Status.EXPIRED) else None
             turn.cut_off = run.status == Run.Status.COMPLETED and run.finish in CUT_OFF
     if shown and may_ask:
         last = shown[-1]
@@ -93,8 +103,19 @@ def turns(branch: Sequence[Message], *, may_ask: bool) -> list[Turn]:
 
 def live(run: Run) -> Live:
     """The active run's reply so far: what any screen has shown of it."""
-    fold = Fold(row.event() for row in lifecycle.log_of(run.pk))
-    return Live(run.pk, spoken(fold.agent or run.conversation.agent), fold.text, _steps(fold.items))
+    rows = list(lifecycle.log_of(run.pk))
+    fold = Fold(row.event() for row in rows)
+    items = fold.items
+    written = MarkdownStream()
+    written.feed(fold.text)
+    return Live(
+        run=run.pk,
+        seq=rows[-1].seq,
+        speaker=spoken(fold.agent or run.conversation.agent),
+        html=written.open_html(),
+        steps=_steps(items),
+        thinking=bool(items) and items[-1]["type"] == "thought",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +198,10 @@ def _tool(item: dict[str, Any]) -> Step:
     elapsed = item.get("elapsed_ms")
     return Step(
         tool=item["name"],
+        call=item["id"],
         args=_readable(item.get("args", {})),
-        outcome=outcome,
+        outcome=outcome[:SHOWN_OUTCOME],
+        rest=outcome[SHOWN_OUTCOME:],
         failed=failed,
         seconds=None if elapsed is None else elapsed / 1000,
     )

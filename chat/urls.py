@@ -1,6 +1,6 @@
 from django.urls import path
 
-from chat import pages, views
+from chat import pages, preferences, views
 from chat.instruments import exposition
 
 app_name = "chat"
@@ -14,6 +14,9 @@ urlpatterns = [
     path("chat/runs/<str:run>/stop", views.stop_run, name="stop_run"),
     path("chat/<str:conversation>/", pages.conversation, name="conversation"),
     path("chat/<str:conversation>/stop/", pages.stop, name="stop"),
+    path("chat/<str:conversation>/delete/", pages.delete, name="delete"),
+    path("chat/<str:conversation>/<str:message>/text/", pages.text, name="text"),
+    path("preferences/", preferences.save, name="preferences"),
     path("healthz", pages.healthz, name="healthz"),
     path("readyz", pages.readyz, name="readyz"),
     path("metrics", exposition.exposed, name="metrics"),

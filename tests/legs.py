@@ -4,6 +4,7 @@
     postgres    where PostgreSQL answers: in a database of its own, which is dropped in the end
     redis       where Redis answers, under a prefix of its own; with PostgreSQL where that is there
     browser     where Chromium is: tests/browser
+    timing      there, too: what is measured, one test at a time after all the others
 
 ``LEGS=sqlite,redis`` chooses some of them; ``REQUIRE_LEGS=…`` makes one that cannot run a failure.
 """
@@ -127,9 +128,14 @@ def redis_(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
 
 
 def browser(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
+    arguments, env = timing(stack)
+    return [*arguments, "-n2", "--dist=worksteal", "-m", "not timing"], env  # the last -m holds
+
+
+def timing(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
     if not shutil.which(CHROMIUM):
         raise NotHere(f"there is no Chromium at {CHROMIUM}; CHROMIUM names another place")
-    return ["-c", "tests/browser/pytest.ini", "tests/browser"], {"CHROMIUM": CHROMIUM}
+    return ["-c", "tests/browser/pytest.ini", "tests/browser", "-m", "timing"], {"CHROMIUM": CHROMIUM}
 
 
 LEGS: dict[str, Callable[[ExitStack], tuple[list[str], dict[str, str]]]] = {
@@ -137,6 +143,7 @@ LEGS: dict[str, Callable[[ExitStack], tuple[list[str], dict[str, str]]]] = {
     "postgres": postgres,
     "redis": redis_,
     "browser": browser,
+    "timing": timing,
 }
 
 

@@ -84,7 +84,7 @@ class LiveServer:
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "serve"], cwd=ROOT, env=self.env, stdout=self.log, stderr=self.log
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90  # on a machine that does much else, too
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.output()
             try:

@@ -229,7 +229,7 @@ async def test_a_list_ends_at_its_bound_and_says_so(
     assert [row["headline"] for row in rows(found)] == ["number 4", "number 3", "number 2"]
     assert "The newest 3 conversations." in found.words
     # sorted the other way they are the same three
-    found = await page(as_mona, f"{LIST}?o=4")
+    found = await page(as_mona, f"{LIST}?o=3")
     assert [row["headline"] for row in rows(found)] == ["number 2", "number 3", "number 4"]
     assert LIST_BOUND > 1000
 
@@ -252,7 +252,7 @@ async def test_a_transcript_shows_what_members_see_and_how_it_came_about(
     )
     talk = Talk(as_alice)
     said = await talk.ask("What *time* is it?")
-    members = parse((await as_alice.get(f"/chat/{talk.conversation}/")).text)
+    members = parse(tidy((await as_alice.get(f"/chat/{talk.conversation}/")).text))
     found = await page(as_mona, transcript(talk.conversation))
     question, reply = entries(found)
     assert question.one("h2").words == "alice"
@@ -322,7 +322,7 @@ async def test_a_reply_that_is_being_written_is_shown_as_far_as_it_is_stored(
                 break
         conversation = (await as_alice.get("/api/v1/conversations")).json()["items"][0]["id"]
         live = (await page(as_mona, transcript(conversation))).one("article", class_="live")
-        assert live.one("div", class_="plain").words == "so far"
+        assert live.one("div", class_="prose").words == "so far"
         assert "is being written" in live.words
         gemini.release()
         assert (await exchange.all_events())[-1].is_done
@@ -412,12 +412,10 @@ async def test_not_even_the_owner_changes_what_was_said(as_alice: Client, as_olg
             (f"/admin/chat/{model}/{key}/change/", form),
             (f"/admin/chat/{model}/{key}/delete/", form),
             (f"/admin/chat/{model}/add/", form),
-            (f"/admin/chat/{model}/", action),
         ):
-            answer = await as_olga.post(path, form=sent)
-            assert answer.status in {403, 404, 405} or b"errornote" in answer.body or answer.status == 302, (
-                path
-            )
+            assert (await as_olga.post(path, form=sent)).status in {403, 404, 405}, path
+        # a list knows no actions: it is shown again
+        assert (await as_olga.post(f"/admin/chat/{model}/", form=action)).status == 200
     for path in ("history/", "delete/"):
         assert (await as_olga.get(f"{LIST}{talk.conversation}/{path}")).status == 404
     assert [message["text"] for message in await talk.messages()] == ["hello", said.text]

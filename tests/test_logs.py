@@ -5,7 +5,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +159,14 @@ def test_a_line_of_text_cannot_be_forged() -> None:
     assert all(line.startswith("    ") and line.isprintable() for line in rest)
 
 
+def test_a_circle_of_exceptions_is_told_once() -> None:
+    """Other people's code may make one, and the log must not fail over it."""
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert logs.exception_of(one).count("builtins.ValueError: one") == 1
+    assert logs.exception_of(one).count("builtins.ValueError: other") == 1
+
+
 def test_an_exception_is_told_without_the_rows_that_it_quotes() -> None:
     refused = raised(DataError(f"value too long for type character varying(8)\nDETAIL: {CANARY}"))
     found = logs.exception_of(raised(RuntimeError("the journal"), refused))
@@ -205,8 +212,8 @@ def test_at_debug_no_line_and_no_metric_holds_what_people_say_or_what_is_secret(
     server = serve(LOG_LEVEL="DEBUG", LOG_FORMAT=form, **capture)
     link = re.search(r"/accounts/set-up/(\S+)/", server.output())
     assert link
-    with closing(server.member("alice").http) as http:
-        exercise(server, http, link[1])
+    with server.member("alice") as alice:
+        exercise(server, alice.http, link[1])
     assert server.stop() == 0
     # behind the welcome, which shows the link to whoever starts the server
     written = server.output().partition(link[0])[2].strip()

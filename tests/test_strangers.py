@@ -23,6 +23,9 @@ POLICY = {
     "chat/stream": MEMBER,
     "chat/<str:conversation>/": MEMBER,
     "chat/<str:conversation>/stop/": MEMBER,
+    "chat/<str:conversation>/delete/": MEMBER,
+    "chat/<str:conversation>/<str:message>/text/": MEMBER,
+    "preferences/": MEMBER,
     "chat/runs/<str:run>/events": MEMBER,
     "chat/runs/<str:run>/stop": MEMBER,
     "api/v1/": PUBLIC,
@@ -89,6 +92,8 @@ def test_every_route_has_a_policy_and_no_policy_is_stale() -> None:
 PATHS: dict[str, list[tuple[str, Any]]] = {
     "chat/<str:conversation>/": [("GET", None), ("POST", {"query": "mine now"})],
     "chat/<str:conversation>/stop/": [("POST", {"run": "{run}"})],
+    "chat/<str:conversation>/delete/": [("POST", {})],
+    "chat/<str:conversation>/<str:message>/text/": [("GET", None)],
     "chat/runs/<str:run>/events": [("GET", None)],
     "chat/runs/<str:run>/stop": [("POST", {})],
     "api/v1/conversations/<conversation>": [("GET", None), ("PATCH", {"title": "mine"}), ("DELETE", None)],
@@ -144,6 +149,7 @@ async def test_what_is_not_yours_is_not_there_byte_for_byte(
         answers = set()
         for kind in WRONG_IDS:
             path = "/" + route.replace(f"<str:{name}>", "{}").replace(f"<{name}>", "{}")
+            path = path.replace("<str:message>", mine["prompt"])
             answer = await send(
                 as_bob, method, path.format(spelled(kind, his[name], mine[name])), body, mine["run"]
             )
@@ -163,6 +169,7 @@ async def test_the_owner_gets_it(as_alice: Client, route: str) -> None:
     name = "conversation" if "conversation" in route else "run"
     for method, body in PATHS[route]:
         path = "/" + route.replace(f"<str:{name}>", mine[name]).replace(f"<{name}>", mine[name])
+        path = path.replace("<str:message>", mine["prompt"])
         assert (await send(as_alice, method, path, body, mine["run"])).status in {200, 204, 303}
 
 
@@ -184,6 +191,18 @@ async def test_a_foreign_id_in_a_body_is_not_there(as_alice: Client, as_bob: Cli
     assert shape(one) == shape(other)
 
 
+@pytest.mark.parametrize("kind", WRONG_IDS)
+async def test_no_message_but_of_the_conversation_is_copied(
+    as_alice: Client, as_bob: Client, kind: str
+) -> None:
+    mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
+    his = (await as_bob.ask("bob's"))[0].json()
+    message = spelled(kind, his["prompt"], mine["prompt"])
+    answer = await as_bob.get(f"/chat/{his['conversation']}/{message}/text/")
+    assert answer.status == 404
+    assert b"7f3a" not in answer.body
+
+
 async def test_a_foreign_run_cannot_be_resumed(as_alice: Client, as_bob: Client) -> None:
     last = (await as_alice.ask("alice's"))[1].id
     headers = {"accept": "text/event-stream", "last-event-id": last}
@@ -193,7 +212,7 @@ async def test_a_foreign_run_cannot_be_resumed(as_alice: Client, as_bob: Client)
 @pytest.mark.parametrize("route", [route for route, policy in POLICY.items() if policy != PUBLIC])
 async def test_a_visitor_gets_nothing(visitor: Client, as_alice: Client, route: str) -> None:
     mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
-    path = "/" + route
+    path = "/" + route.replace("<str:message>", mine["prompt"])
     for name in ("conversation", "run"):
         path = path.replace(f"<str:{name}>", mine[name]).replace(f"<{name}>", mine[name])
     for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):

@@ -111,7 +111,8 @@ def _in_time(name: str, path: Path, runner_of: MakeRunner) -> Found:
     thread.start()
     thread.join(settings.AGENT_LOAD_SECONDS)
     if raised:
-        raise _explained(raised[0]) from raised[0]
+        broken = _explained(raised[0])
+        raise broken from None if broken is raised[0] else raised[0]
     if not loaded:
         seconds = f"{settings.AGENT_LOAD_SECONDS:g}"
         raise Broken(format_lazy(_("It did not load within {seconds} s."), seconds=seconds))

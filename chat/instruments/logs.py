@@ -100,15 +100,17 @@ def message_of(record: logging.LogRecord) -> str:
     return record.getMessage()
 
 
-def exception_of(error: BaseException) -> str:
+def exception_of(error: BaseException, told: tuple[BaseException, ...] = ()) -> str:
     """The traceback, of each exception the first line alone: behind it databases show the row that they
-    refuse, and pydantic its input.
+    refuse, and pydantic its input. Of a circle of exceptions each is told once.
     """
+    told = (*told, error)
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    lines = [exception_of(before), ""] if before else []
+    lines = [exception_of(before, told), ""] if before and before not in told else []
     lines += ["Traceback (most recent call last):", *_frames(error.__traceback__), _last_line(error)]
     for inner in getattr(error, "exceptions", ()):
-        lines.append(exception_of(inner))
+        if inner not in told:
+            lines.append(exception_of(inner, told))
     return "\n".join(lines)
 
 

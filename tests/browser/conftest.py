@@ -150,7 +150,7 @@ def settled(page: Page) -> None:
 
 def said(page: Page) -> list[str]:
     """What the messages say, in order, as the person sees it."""
-    return page.locator("article .bubble, article .prose, article .plain").all_inner_texts()
+    return page.locator("article .bubble, article .prose").all_inner_texts()
 
 
 def conversation_of(page: Page) -> str:

@@ -22,8 +22,8 @@ def test_an_answer_streams_into_the_page_and_ends_as_it_is_stored(
     page = visit(alice)
     page.goto("/")
     ask(page, "Tell me")
-    live = page.locator("article.live .plain")
-    expect(live).to_have_text("Once **upon**")
+    live = page.locator("article.live .prose")
+    expect(live).to_have_text("Once upon")
     expect(live).to_have_attribute("aria-busy", "true")
     expect(page.locator("article.live h2")).to_have_text("Chat assistant")
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
@@ -67,7 +67,13 @@ def _whole(page: Page) -> str:
             for (const input of body.querySelectorAll("input[type=hidden]")) {
                 if (input.name !== "prompt") input.remove();
             }
-            body.querySelector("#announcer").replaceChildren(); // what was read aloud
+            const aloud = body.querySelectorAll("#announcer, #log");
+            for (const place of aloud) place.replaceChildren();
+            for (const element of body.querySelectorAll("*")) {
+                const sorted = [...element.attributes].sort((a, b) => (a.name < b.name ? -1 : 1));
+                for (const { name } of sorted) element.removeAttribute(name);
+                for (const { name, value } of sorted) element.setAttribute(name, value);
+            }
             return document.title + body.outerHTML.replace(/\\s+/g, " ").replaceAll("> <", "><");
         }""")
     )
@@ -83,7 +89,7 @@ def test_thoughts_and_tools_are_shown_while_they_happen(visit: Visit, alice: Mem
     page.goto("/")
     ask(page, "go")
     live = page.locator("article.live")
-    expect(live.locator(".plain")).to_have_text("It is")
+    expect(live.locator(".prose")).to_have_text("It is")
     live.get_by_text("Thought").click()
     expect(live.locator(".step-text")).to_have_text("First I think.")
     expect(live.locator(".tool-name")).to_have_text("calculate")
@@ -158,7 +164,7 @@ def test_nothing_is_not_sent_and_an_impatient_hand_sends_once(
     message(page).fill("once")
     for _ in range(3):
         page.keyboard.press("Enter")
-    expect(page.locator("article.live .plain")).to_have_text("a")
+    expect(page.locator("article.live .prose")).to_have_text("a")
     ask(page, "meanwhile")  # waits in the composer until the answer is there
     gemini.release()
     settled(page)
@@ -250,10 +256,10 @@ def test_a_conversation_that_answers_in_another_tab_is_shown_and_the_draft_kept(
     there = visit(alice)
     there.goto(here.url)
     ask(there, "two")
-    expect(there.locator("article.live .plain")).to_have_text("second")
+    expect(there.locator("article.live .prose")).to_have_text("second")
     ask(here, "three")
     expect(here.locator("#notice")).to_have_text("This conversation is already answering.")
-    expect(here.locator("article.live .plain")).to_have_text("second")
+    expect(here.locator("article.live .prose")).to_have_text("second")
     expect(message(here)).to_have_value("three")
     gemini.release()
     settled(here)

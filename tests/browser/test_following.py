@@ -19,8 +19,8 @@ def begin(page: Page, gemini: Gemini, question: str = "Tell me") -> Any:
     gemini.on(question, STORY)
     page.goto("/")
     ask(page, question)
-    expect(page.locator("article.live .plain")).to_have_text("Once upon ")
-    return page.locator("article.live .plain")
+    expect(page.locator("article.live .prose")).to_have_text("Once upon ")
+    return page.locator("article.live .prose")
 
 
 def test_a_reload_in_the_middle_neither_loses_nor_doubles(
@@ -45,15 +45,15 @@ def test_reloads_at_any_moment_show_a_beginning_of_the_answer(
     page = visit(alice)
     page.goto("/")
     ask(page, "count")
-    expect(page.locator("article.live .plain")).to_contain_text("word3 ")
+    expect(page.locator("article.live .prose")).to_contain_text("word3 ")
     shown = ""
     for _ in range(5):
         page.reload()
         # at once: what the server rendered, then what the stream replays
-        text = page.locator("article.live .plain, article.assistant .prose").text_content() or ""
+        text = page.locator("article.assistant .prose").text_content() or ""
         assert "".join(words).startswith(text.rstrip())
         assert len(text) >= len(shown)
-        expect(page.locator("article.live .plain, article.assistant .prose")).to_contain_text(text.strip())
+        expect(page.locator("article.assistant .prose")).to_contain_text(text.strip())
         shown = text
     settled(page)
     assert said(page)[1] == "".join(words).strip()
@@ -64,7 +64,7 @@ def test_a_second_tab_follows_the_same_answer(visit: Visit, alice: Member, gemin
     live = begin(page, gemini)
     second = page.context.new_page()
     second.goto(page.url)
-    expect(second.locator("article.live .plain")).to_have_text("Once upon ")
+    expect(second.locator("article.live .prose")).to_have_text("Once upon ")
     gemini.release()
     for tab in (page, second):
         settled(tab)
@@ -78,7 +78,7 @@ def test_stop_keeps_what_was_written_in_every_tab(visit: Visit, alice: Member, g
     begin(page, gemini)
     second = page.context.new_page()
     second.goto(page.url)
-    expect(second.locator("article.live .plain")).to_have_text("Once upon ")
+    expect(second.locator("article.live .prose")).to_have_text("Once upon ")
     second.get_by_role("button", name="Stop").click()
     for tab in (page, second):
         settled(tab)
@@ -94,10 +94,10 @@ def test_regenerate_writes_a_new_answer_in_place(visit: Visit, alice: Member, ge
     page.goto("/")
     ask(page, "Tell me")
     page.get_by_role("button", name="Regenerate").click()
-    expect(page.locator("article.live .plain")).to_have_text("sec")
+    expect(page.locator("article.live .prose")).to_have_text("sec")
     assert said(page) == ["Tell me", "sec"]
     page.reload()
-    expect(page.locator("article.live .plain")).to_have_text("sec")
+    expect(page.locator("article.live .prose")).to_have_text("sec")
     gemini.release()
     settled(page)
     assert said(page) == ["Tell me", "second"]
@@ -128,16 +128,16 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
     live = begin(page, gemini)
     for _ in range(2):
         wire.cut()
-        expect(page.locator("#notice")).to_have_text("Reconnecting…")
+        expect(page.locator("#connection")).to_have_text("Reconnecting…")
         expect(live).to_have_text("Once upon ")
         wire.mend()
-        expect(page.locator("#notice")).to_be_empty()
+        expect(page.locator("#connection")).to_be_empty()
     wire.cut()
     gemini.release()  # the answer ends while nobody can read it
-    expect(page.locator("#notice")).to_have_text("Reconnecting…")
+    expect(page.locator("#connection")).to_have_text("Reconnecting…")
     wire.mend()
     settled(page)
-    expect(page.locator("#notice")).to_be_empty()
+    expect(page.locator("#connection")).to_be_empty()
     assert said(page) == ["Tell me", "Once upon a time"]
 
 
@@ -159,7 +159,7 @@ def test_a_tab_that_nobody_looks_at_gives_its_connection_back_and_takes_it_again
     settled(page)
     assert said(page) == ["Tell me", "Once upon a time"]
     (again,) = opened
-    assert again.endswith("?after=3")  # and not from the beginning
+    assert again.endswith("?view=html&after=3")  # and not from the beginning
 
 
 def _show(page: Page, *, hidden: bool) -> None:
@@ -200,7 +200,7 @@ def test_the_view_follows_the_words_until_one_scrolls_up(visit: Visit, alice: Me
     page = visit(alice, viewport={"width": 800, "height": 600})
     page.goto("/")
     ask(page, "long")
-    expect(page.locator("article.live .plain")).to_contain_text("line 59")
+    expect(page.locator("article.live .prose")).to_contain_text("line 59")
     view = page.locator("main")
     gap = "(view) => Math.round(view.scrollHeight - view.scrollTop - view.clientHeight)"
     assert view.evaluate(gap) <= 2
@@ -242,7 +242,7 @@ def test_six_tabs_read_at_once(visit: Visit, alice: Member, gemini: Gemini) -> N
     for _ in range(5):
         tab = page.context.new_page()
         tab.goto(page.url)
-        expect(tab.locator("article.live .plain")).to_have_text("Once upon ")
+        expect(tab.locator("article.live .prose")).to_have_text("Once upon ")
         tabs.append(tab)
     gemini.release()
     for tab in tabs:

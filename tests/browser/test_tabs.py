@@ -36,7 +36,7 @@ def begin(page: Page, gemini: Gemini, question: str = "Tell me") -> str:
     gemini.on(question, STORY)
     page.goto("/")
     ask(page, question)
-    expect(page.locator("article.live .plain")).to_have_text("Once ")
+    expect(page.locator("article.live .prose")).to_have_text("Once")
     return conversation_of(page)
 
 
@@ -74,7 +74,7 @@ def test_a_second_tab_shows_a_run_that_the_first_one_began(
     expect(second.locator("article")).to_have_count(2)
     gemini.on("two", STORY)
     ask(page, "two")
-    expect(second.locator("article.live .plain")).to_have_text("Once ")
+    expect(second.locator("article.live .prose")).to_have_text("Once")
     expect(second.locator("body")).to_have_attribute("data-state", "answering")
     gemini.release()
     for tab in (page, second):
@@ -106,7 +106,7 @@ def test_a_stop_in_another_browser_is_seen(visit: Visit, tina: Member, gemini: G
     conversation = begin(page, gemini)
     elsewhere = visit(tina)
     elsewhere.goto(f"/chat/{conversation}/")
-    expect(elsewhere.locator("article.live .plain")).to_have_text("Once ")
+    expect(elsewhere.locator("article.live .prose")).to_have_text("Once")
     page.get_by_role("button", name="Stop").click()
     settled(elsewhere)
     expect(elsewhere.locator(".ending")).to_have_text("You stopped this answer.")
@@ -124,7 +124,7 @@ def test_a_new_title_is_seen_everywhere(visit: Visit, tina: Member, gemini: Gemi
     change(tina, conversation, title=hostile)
     for tab in (page, other):
         expect(listed(tab)).to_have_text([hostile], timeout=2000)
-    expect(page.locator("#pane-head .title")).to_have_text(hostile)
+    expect(page.locator("#pane-title .title")).to_have_text(hostile)
     expect(page).to_have_title(f"{hostile} · Parley")
     expect(other).to_have_title("New conversation · Parley")
     expect(page.locator("#conversations [aria-current=page]")).to_have_count(1)
@@ -149,8 +149,8 @@ def test_a_title_during_an_answer_leaves_the_answer_alone(visit: Visit, tina: Me
     page = visit(tina)
     conversation = begin(page, gemini)
     change(tina, conversation, title="Better")
-    expect(page.locator("#pane-head .title")).to_have_text("Better", timeout=2000)
-    expect(page.locator("article.live .plain")).to_have_text("Once ")
+    expect(page.locator("#pane-title .title")).to_have_text("Better", timeout=2000)
+    expect(page.locator("article.live .prose")).to_have_text("Once")
     gemini.release()
     settled(page)
     assert said(page) == ["Tell me", "Once upon a time"]
@@ -187,7 +187,7 @@ def test_after_a_lost_connection_the_tab_is_told_what_it_missed(
         expect(listed(page)).to_have_text(["one"])
         wire.mend()
         expect(listed(page)).to_have_text(["Better"])
-        expect(page.locator("#pane-head .title")).to_have_text("Better")
+        expect(page.locator("#pane-title .title")).to_have_text("Better")
     finally:
         wire.close()
 
@@ -240,6 +240,7 @@ def test_a_tab_is_told_that_its_member_signed_out_in_another_one(
     page = visit(tina)
     page.goto("/")
     other = open_tab(page, "/")
+    page.get_by_role("button", name="Settings").click()
     page.get_by_role("button", name="Sign out").click()
     expect(other.locator("#notice")).to_contain_text("You are signed out.")
 

@@ -14,7 +14,7 @@ def test_one_asks_and_reads_and_stops_without_scripts(visit: Visit, alice: Membe
     page.get_by_label("Message", exact=True).fill("Tell me")
     page.get_by_role("button", name="Send").click()
     # the page comes again by itself
-    expect(page.locator("article.live .plain")).to_have_text("Once upon ")
+    expect(page.locator("article.live .prose")).to_have_text("Once upon ")
     gemini.release()
     expect(page.locator("article.assistant .prose strong")).to_have_text("time")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
@@ -23,7 +23,7 @@ def test_one_asks_and_reads_and_stops_without_scripts(visit: Visit, alice: Membe
     gemini.on("And then?", [Text("They "), Hold()], [Text("They lived.")])
     page.get_by_label("Message", exact=True).fill("And then?")
     page.get_by_role("button", name="Send").click()
-    expect(page.locator("article.live .plain")).to_have_text("They ")
+    expect(page.locator("article.live .prose")).to_have_text("They ")
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".ending")).to_have_text("You stopped this answer.")
     page.get_by_role("button", name="Retry").click()

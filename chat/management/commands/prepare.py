@@ -62,6 +62,7 @@ def _reach_redis() -> None:
 def _fingerprint() -> str:
     """Of what static files are made from: the names, sizes and times of all sources, and how."""
     digest = hashlib.sha256(repr(settings.STORAGES["staticfiles"]).encode())
+    digest.update((settings.BASE_DIR / "config" / "static.py").read_bytes())
     for finder in get_finders():
         for name, storage in finder.list([]):
             status = Path(storage.path(name)).stat()

@@ -1,10 +1,12 @@
 // Asking: one POST. Its stream is read up to run.started; the run is then followed like any other.
 
 export class Refused extends Error {
-  constructor(status, error) {
+  // `retryAfter`: in how many seconds it may be asked again, where that is known.
+  constructor(status, error, retryAfter = 0) {
     super(error.detail);
     this.status = status;
     this.code = error.code;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -50,5 +52,6 @@ async function started(reader) {
 async function refusal(response) {
   const unreadable = { code: "", detail: `${response.status} ${response.statusText}` };
   const body = await response.json().catch(() => ({}));
-  return new Refused(response.status, body.error ?? unreadable);
+  const seconds = Number(response.headers.get("Retry-After")) || 0;
+  return new Refused(response.status, body.error ?? unreadable, seconds);
 }

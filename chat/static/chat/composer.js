@@ -1,18 +1,23 @@
 // Where a message is written: its keys, its draft, and the one-time key of the next ask.
 
 import { newKey } from "./asking.js";
+import { dropDraft, keepDraft, readDraft } from "./drafts.js";
 
 export class Composer {
   // `submit` is called with the text, never blank.
   constructor(submit) {
     this.form = document.getElementById("composer");
     this.text = document.getElementById("query");
+    this.button = document.getElementById("send");
     this.submit = submit;
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send();
     });
     this.text.addEventListener("keydown", (event) => this.#key(event));
+    this.text.addEventListener("input", () => this.#typed());
+    if (!this.text.value) this.text.value = readDraft(this.conversation);
+    this.#fit();
     if (matchMedia("(pointer: fine)").matches) this.text.focus({ preventScroll: true });
   }
 
@@ -44,15 +49,44 @@ export class Composer {
     return this.key;
   }
 
-  // What was sent has arrived. Whatever was typed meanwhile stays.
-  accepted(text) {
+  // Begin with these words; they are not sent.
+  fill(text) {
+    this.text.value = text;
+    this.text.focus();
+    this.#typed();
+  }
+
+  // What was sent has arrived, in `conversation`. Whatever was typed meanwhile stays.
+  accepted(text, conversation) {
     this.sent = undefined;
+    dropDraft(this.conversation);
     if (this.text.value === text) this.text.value = "";
+    else keepDraft(conversation, this.text.value);
+    this.conversation = conversation;
     this.form.elements.agent?.closest("label").remove();
+    this.#fit();
+  }
+
+  // For a while nothing can be sent.
+  hold(held) {
+    this.button.disabled = held;
   }
 
   #send() {
-    if (this.text.value.trim() && document.body.dataset.state === "idle") this.submit(this.text.value);
+    const ready = document.body.dataset.state === "idle" && !this.button.disabled;
+    if (this.text.value.trim() && ready) this.submit(this.text.value);
+  }
+
+  #typed() {
+    keepDraft(this.conversation, this.text.value);
+    this.#fit();
+  }
+
+  // Browsers that do not fit a field to its content by themselves.
+  #fit() {
+    if (CSS.supports("field-sizing", "content")) return;
+    this.text.style.blockSize = "auto";
+    this.text.style.blockSize = `${this.text.scrollHeight}px`;
   }
 
   #key(event) {

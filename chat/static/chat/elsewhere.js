@@ -9,15 +9,14 @@ const GATHER_MILLISECONDS = 50;
 
 const KNOWN = ["conversation", "run", "run_ended", "anew"];
 
-// `page` says which conversation() is open and which run it owns(run), itself asked for or followed: such
-// a run brings its own end. It reads itself anew by catchUp(), and tells that somebody isSignedIn().
-export function followElsewhere(page) {
+// `open` is the conversation of this page (conversation.js).
+export function followElsewhere(open) {
   let waiting = [];
   let reading = false;
 
   function told(change) {
     // What this page follows itself it settles itself.
-    if (!KNOWN.includes(change.type) || (change.type === "run_ended" && page.owns(change.run))) return;
+    if (!KNOWN.includes(change.type) || (change.type === "run_ended" && open.followed.has(change.run))) return;
     waiting.push(change);
     if (!reading) read();
   }
@@ -27,16 +26,16 @@ export function followElsewhere(page) {
     while (waiting.length) {
       await new Promise((resolve) => setTimeout(resolve, GATHER_MILLISECONDS));
       const changes = waiting.splice(0);
-      if (!(changes.some(concernsPage) && (await page.catchUp()))) await readList();
+      if (!(changes.some(concernsPage) && (await open.catchUp()))) await readList();
     }
     reading = false;
   }
 
   function concernsPage({ type, conversation, run }) {
-    return type === "anew" || (conversation === page.conversation() && !(run && page.owns(run)));
+    return type === "anew" || (conversation === open.id && !open.followed.has(run));
   }
 
-  listen({ after: lastChange, told, signedOut: page.isSignedIn });
+  listen({ after: lastChange, told, signedOut: () => open.isSignedIn() });
 }
 
 // The number of the last change that the messages show.
@@ -47,7 +46,7 @@ async function readList() {
   const cursor = new URLSearchParams(location.search).get("list");
   const fresh = await fetchPagePatiently(() => {}, cursor ? `/?list=${cursor}` : "/").catch(() => null);
   if (!fresh) return; // signed out: the socket ends as well, and tells
-  const open = fresh.querySelector(`#conversations a[href="${CSS.escape(location.pathname)}"]`);
-  open?.setAttribute("aria-current", "page");
+  const here = fresh.querySelector(`#conversations a[href="${CSS.escape(location.pathname)}"]`);
+  here?.setAttribute("aria-current", "page");
   swap(fresh, ["conversations"]);
 }

@@ -3,29 +3,28 @@
 import { delay } from "./patience.js";
 
 const NAMES = [
-  "run.started", "thought", "tool.called", "tool.returned", "agent", "replace",
+  "run.started", "html", "thought", "tool.called", "tool.returned", "agent", "replace",
   "run.completed", "run.stopped", "run.failed", "run.expired",
 ];
 
 // A browser has six connections a server (HTTP/1.1): a tab that nobody looks at gives its one back.
 const HIDDEN_SECONDS = 10;
 
-// Handlers: event(name, data), where text is named "text"; lost(), back(), done(), and
+// Follow `run` from behind event `seq`. Handlers: event(name, data), lost(), back(), done(), and
 // refused(status) where the person is signed out (401) or the run is gone (404).
-export function follow(run, handlers) {
+export function follow(run, seq, handlers) {
   let source = null;
-  let seq = 0;
   let failures = 0;
   let timer = 0;
 
   function open() {
     clearTimeout(timer);
-    source = new EventSource(`/chat/runs/${run}/events?after=${seq}`);
+    source = new EventSource(`/chat/runs/${run}/events?view=html&after=${seq}`);
     source.onopen = () => {
       failures = 0;
       handlers.back();
     };
-    source.onmessage = (event) => (event.data === "[DONE]" ? finish() : take("text", event));
+    source.onmessage = finish; // [DONE] is all that has no name
     for (const name of NAMES) source.addEventListener(name, (event) => take(name, event));
     source.onerror = lost;
   }

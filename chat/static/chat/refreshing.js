@@ -1,7 +1,10 @@
 // The page as the server has it now, taken in place: what was live becomes what a reload would show.
 
 import { Refused } from "./asking.js";
+import { dress } from "./copying.js";
+import { morph, takeAttributes } from "./morph.js";
 import { delay, pause } from "./patience.js";
+import { parsePage } from "./trusted.js";
 
 // Resolves to the parsed page, this one by default. Throws Refused (401, 404), or a TypeError where there
 // is no connection.
@@ -9,7 +12,7 @@ export async function fetchPage(address = location.href) {
   const response = await fetch(address, { headers: { Accept: "text/html" } });
   if (response.redirected) throw new Refused(401, { code: "not_signed_in", detail: "" });
   if (!response.ok) throw new Refused(response.status, { code: "", detail: "" });
-  return new DOMParser().parseFromString(await response.text(), "text/html");
+  return parsePage(await response.text());
 }
 
 // As fetchPage, for as long as it takes: `lost` is called with each failure that may pass.
@@ -25,32 +28,27 @@ export async function fetchPagePatiently(lost, address) {
   }
 }
 
-// Put the parts of `fresh` with these ids in the place of this page's; all of them by default.
+// Make the parts of this page with these ids those of `fresh`; all of them by default.
 export function swap(fresh, ids = [...document.querySelectorAll("[data-swap]")].map((part) => part.id)) {
   for (const id of ids) {
     const [here, there] = [document.getElementById(id), fresh.getElementById(id)];
-    if (here && there) take(here, there);
+    if (!here || !there) continue;
+    takeAttributes(here, there);
+    if (id === "messages") takeMessages(here, there, fresh);
+    else morph(here, there);
   }
 }
 
-// Equal nodes stay: a selection in a finished message survives.
-function take(here, there) {
-  for (const { name, value } of there.attributes) here.setAttribute(name, value);
-  const [old, fresh] = [[...here.children], [...there.children]];
-  for (const [place, node] of fresh.entries()) {
-    if (!old[place]) here.append(node);
-    else if (!old[place].isEqualNode(node)) {
-      keepOpen(old[place], node);
-      old[place].replaceWith(node);
-    }
-  }
-  for (const node of old.slice(fresh.length)) node.remove();
+// `there` has the newest messages alone: what this page has above them stays.
+function takeMessages(here, there, fresh) {
+  for (const parent of [here, there]) dropBlanks(parent);
+  const first = there.firstElementChild?.id;
+  const above = Math.max(0, [...here.children].findIndex((turn) => first && turn.id === first));
+  if (above === 0) morph(document.getElementById("older"), fresh.getElementById("older"));
+  morph(here, dress(there), above);
 }
 
-// What the person has unfolded stays unfolded.
-function keepOpen(old, fresh) {
-  const steps = fresh.querySelectorAll("details");
-  for (const [place, step] of old.querySelectorAll("details").entries()) {
-    if (steps[place]) steps[place].open = step.open;
-  }
+// Template's line ends between messages, which say nothing.
+function dropBlanks(parent) {
+  for (const node of [...parent.childNodes]) if (node.nodeType === Node.TEXT_NODE) node.remove();
 }

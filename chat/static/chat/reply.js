@@ -1,81 +1,71 @@
-// The reply that is being written: a run's events become nodes, and text only ever text.
+// The reply that is being written: a run's events become what a reload would show.
 
-import { build, word } from "./words.js";
+import { dress } from "./copying.js";
+import { morph } from "./morph.js";
+import { Steps } from "./steps.js";
+import { fragment } from "./trusted.js";
+import { word } from "./words.js";
+
+const PATIENT_SECONDS = 3; // from then on the wait says how long it is
 
 export class LiveReply {
-  constructor(article) {
-    this.article = article;
+  // `blockDone` is called with the text of each block that will not change any more.
+  constructor(article, blockDone) {
     this.speaker = article.querySelector(".speaker");
-    this.steps = article.querySelector(".steps");
-    this.body = article.querySelector(".plain");
-    this.tools = new Map();
+    this.steps = new Steps(article.querySelector(".steps"), article.hasAttribute("data-thinking"));
+    this.body = article.querySelector(".prose");
+    this.open = "";
+    this.done = this.body.childElementCount;
+    this.blockDone = blockDone;
+    this.#countSeconds(article.querySelector(".waiting"));
   }
 
   take(name, data) {
     switch (name) {
       case "run.started": return this.#start(data);
-      case "text": return this.#write(data.text);
-      case "thought": return this.#think(data.text);
-      case "tool.called": return this.#call(data);
-      case "tool.returned": return this.#return(data);
+      case "html": return this.#write(data);
+      case "thought": return this.steps.think(data.text);
+      case "tool.called": return this.steps.call(data);
+      case "tool.returned": return this.steps.answer(data);
       case "agent": return this.#name(data.name);
-      case "replace": return this.#reset(data.text);
+      case "replace": return this.steps.clear(); // its text comes as html
     }
+  }
+
+  end() {
+    clearInterval(this.timer);
   }
 
   #start({ agent }) {
     this.#name(agent);
-    this.#reset("");
-  }
-
-  #reset(text) {
-    this.steps.replaceChildren();
-    this.tools.clear();
-    this.thought = null;
-    this.text = new Text(text);
-    this.body.replaceChildren(...(text ? [this.text] : []));
+    this.steps.clear();
+    this.body.replaceChildren();
+    this.done = 0;
   }
 
   #name(agent) {
     const words = agent.replaceAll("_", " ").trim();
     this.speaker.textContent = words.slice(0, 1).toUpperCase() + words.slice(1);
-    this.thought = null;
+    this.steps.rest();
   }
 
-  #write(text) {
-    this.thought = null;
-    this.text.appendData(text);
-    if (!this.text.isConnected) this.body.append(this.text);
+  // The blocks before `from` stay; `closed` ones follow, which are final; `open` is still being written
+  // and sent from its `keep`-th character on (docs/streaming.md).
+  #write({ from, closed, keep, open }) {
+    this.open = this.open.slice(0, keep) + open;
+    if (closed.length || this.open) this.steps.rest();
+    morph(this.body, dress(fragment(closed.join("") + this.open)), from);
+    const final = from + closed.length;
+    for (const block of [...this.body.children].slice(this.done, final)) this.blockDone(block.innerText);
+    this.done = Math.max(this.done, final);
   }
 
-  #think(text) {
-    if (!this.thought) {
-      const step = build("thought-step");
-      this.thought = new Text();
-      step.querySelector(".step-text").replaceChildren(this.thought);
-      this.steps.append(step);
-    }
-    this.thought.appendData(text);
-  }
-
-  #call({ id, name, args }) {
-    this.thought = null;
-    const step = build("tool-step");
-    step.querySelector(".tool-name").textContent = name;
-    step.querySelector(".tool-args").textContent = readable(args);
-    this.tools.set(id, step);
-    this.steps.append(step);
-  }
-
-  #return({ id, result, error, elapsed_ms: elapsed }) {
-    const step = this.tools.get(id);
-    if (!step) return;
-    const state = step.querySelector(".tool-state");
-    const failed = error !== undefined;
-    state.classList.toggle("failed", failed);
-    state.textContent = failed ? word("failed") : word("seconds").replace("%s", (elapsed / 1000).toFixed(1));
-    step.querySelector(".tool-outcome").textContent = failed ? error : readable(result);
+  #countSeconds(waiting) {
+    const began = performance.now();
+    this.timer = setInterval(() => {
+      const seconds = Math.floor((performance.now() - began) / 1000);
+      if (this.body.firstChild || !waiting.isConnected) this.end();
+      else if (seconds >= PATIENT_SECONDS) waiting.textContent = word("thinking-for").replace("%s", seconds);
+    }, 1000);
   }
 }
-
-const readable = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));

@@ -1,0 +1,144 @@
+"""Where one writes: its size, its drafts, and what happens while an answer is written."""
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import SignUp, Visit, ask, said, settled
+from tests.gemini import Gemini, Hold, Text
+from tests.live import LiveServer, Member
+
+
+def message(page: Page) -> Any:
+    return page.get_by_label("Message", exact=True)
+
+
+def height(page: Page) -> float:
+    return float(message(page).evaluate("(field) => field.getBoundingClientRect().height"))
+
+
+def open_page(page: Page, path: str = "/") -> None:
+    page.goto(path)
+    page.wait_for_load_state()
+
+
+def test_it_grows_to_eleven_lines_and_shrinks_when_sent(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    open_page(page)
+    empty = height(page)
+    message(page).fill("\n".join(f"line {n}" for n in range(30)))
+    line = float(message(page).evaluate("(field) => parseFloat(getComputedStyle(field).lineHeight)"))
+    assert 5 * line < height(page) <= 11 * line + 1
+    assert message(page).evaluate("(field) => field.scrollHeight > field.clientHeight")
+    page.keyboard.press("Enter")
+    settled(page)
+    assert height(page) == empty
+
+
+def test_a_draft_survives_a_reload_in_its_own_conversation(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    open_page(page)
+    ask(page, "one")
+    settled(page)
+    conversation = page.url
+    message(page).fill("half a thought")
+    page.reload()
+    expect(message(page)).to_have_value("half a thought")
+    open_page(page)
+    expect(message(page)).to_have_value("")
+    message(page).fill("something new")
+    open_page(page, conversation)
+    expect(message(page)).to_have_value("half a thought")
+    page.keyboard.press("Enter")
+    settled(page)
+    page.reload()
+    expect(message(page)).to_have_value("")
+    open_page(page)
+    expect(message(page)).to_have_value("something new")
+
+
+def test_a_draft_that_could_not_be_sent_survives_a_reload(visit: Visit, alice: Member) -> None:
+    page = visit(alice, expect_faults=["500"])
+    open_page(page)
+    page.route("**/chat/stream", lambda route: route.fulfill(status=500))
+    ask(page, "precious")
+    expect(page.locator("#notice")).to_contain_text("500")
+    page.reload()
+    expect(message(page)).to_have_value("precious")
+
+
+def test_what_is_typed_while_the_first_answer_comes_stays_in_its_conversation(
+    visit: Visit, alice: Member
+) -> None:
+    page = visit(alice)
+    open_page(page)
+    held: list[Route] = []
+    page.route("**/chat/stream", lambda route: held.append(route))  # noqa: PLW0108
+    ask(page, "first")
+    message(page).fill("second")
+    held[0].continue_()
+    settled(page)
+    page.reload()
+    expect(message(page)).to_have_value("second")
+    open_page(page)
+    expect(message(page)).to_have_value("")
+
+
+def test_drafts_go_with_the_sign_out_and_are_nobody_elses(
+    visit: Visit, server: LiveServer, sign_up: SignUp
+) -> None:
+    grace, heidi = sign_up(server, "grace"), sign_up(server, "heidi")
+    page = visit(grace)
+    open_page(page)
+    message(page).fill("a secret")
+    page.reload()
+    stored = "Object.values(localStorage).join()"
+    assert page.evaluate(stored) == "a secret"
+    session = next(cookie.value for cookie in heidi.http.cookies.jar if cookie.name == "sessionid")
+    page.context.add_cookies([{"name": "sessionid", "value": session or "", "url": server.url}])
+    open_page(page)  # the same browser, without a sign-out
+    expect(message(page)).to_have_value("")
+    assert page.evaluate(stored) == ""
+    message(page).fill("heidi's")
+    page.reload()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Password")).to_be_visible()
+    assert page.evaluate(stored) == ""
+
+
+def test_escape_stops_the_answer_and_one_may_write_on(visit: Visit, alice: Member, gemini: Gemini) -> None:
+    gemini.on("Tell me", [Text("Once upon"), Hold(), Text(" a time")])
+    page = visit(alice)
+    open_page(page)
+    ask(page, "Tell me")
+    expect(page.locator("article.live .prose")).to_have_text("Once upon")
+    page.keyboard.type("next")
+    page.keyboard.press("Escape")
+    expect(page.locator(".ending")).to_have_text("You stopped this answer.")
+    settled(page)
+    assert said(page) == ["Tell me", "Once upon"]
+    expect(message(page)).to_have_value("next")
+    expect(message(page)).to_be_focused()
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+
+
+@pytest.mark.parametrize("kind", ["text/html", "text/plain"])
+def test_what_is_pasted_is_text(visit: Visit, alice: Member, kind: str) -> None:
+    page = visit(alice)
+    open_page(page)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    data = {"text/plain": "bold", kind: "<b>bold</b>"}
+    page.evaluate(
+        """(data) => navigator.clipboard.write([new ClipboardItem(Object.fromEntries(
+            Object.entries(JSON.parse(data)).map(([kind, text]) => [kind, new Blob([text], {type: kind})])
+        ))])""",
+        json.dumps(data),
+    )
+    message(page).focus()
+    page.keyboard.press("ControlOrMeta+v")
+    expect(message(page)).to_have_value(data["text/plain"])
+    expect(message(page)).to_have_attribute("dir", "auto")
+    expect(message(page)).to_have_attribute("enterkeyhint", "send")

@@ -1,0 +1,128 @@
+"""Where things are: on a desk, on a phone, zoomed in; and that they stay as they were chosen."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit, ask, settled
+from tests.gemini import Gemini, Text
+from tests.live import Member
+
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def background(page: Page) -> str:
+    return str(page.locator("html").evaluate("(html) => getComputedStyle(html).backgroundColor"))
+
+
+DARK = "rgb(24, 23, 20)"
+
+
+def test_the_words_stand_in_a_column_that_can_be_read(visit: Visit, alice: Member) -> None:
+    page = visit(alice, viewport={"width": 1280, "height": 860})
+    page.goto("/")
+    ask(page, "word " * 200)
+    settled(page)
+    box = page.locator(".prose").last.bounding_box()
+    assert box
+    assert box["width"] <= 704
+    sidebar = page.get_by_role("navigation", name="Conversations").bounding_box()
+    assert sidebar
+    assert (sidebar["x"], sidebar["width"]) == (0, 272)
+
+
+def test_on_a_phone_the_conversations_are_a_drawer(visit: Visit, alice: Member) -> None:
+    page = visit(alice, **PHONE)
+    page.goto("/")
+    page.wait_for_load_state()
+    drawer = page.get_by_role("navigation", name="Conversations")
+    toggle = page.get_by_role("button", name="Conversations")
+    expect(drawer).to_be_hidden()
+    expect(toggle).to_have_attribute("aria-expanded", "false")
+    toggle.click()
+    expect(drawer).to_be_visible()
+    expect(toggle).to_have_attribute("aria-expanded", "true")
+    assert drawer.evaluate("(drawer) => drawer.contains(document.activeElement)")
+    page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+    expect(toggle).to_be_focused()
+
+
+def test_the_sidebar_stays_closed_where_somebody_closed_it(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    page.goto("/")
+    page.wait_for_load_state()
+    sidebar = page.get_by_role("navigation", name="Conversations")
+    expect(sidebar).to_be_visible()
+    with page.expect_response("**/preferences/"):
+        page.get_by_role("button", name="Conversations").click()
+    expect(sidebar).to_be_hidden()
+    expect(page.get_by_role("link", name="New conversation")).to_be_visible()
+    page.reload(wait_until="commit")
+    expect(page.locator("body")).to_have_attribute("data-sidebar", "closed")
+    expect(sidebar).to_be_hidden()
+
+
+def test_the_page_is_dark_from_its_first_byte_where_somebody_wants_it_dark(
+    visit: Visit, alice: Member
+) -> None:
+    page = visit(alice, color_scheme="light")
+    page.goto("/")
+    page.get_by_role("button", name="Settings").click()
+    with page.expect_response("**/preferences/"):
+        page.get_by_text("Dark", exact=True).click()
+    assert background(page) == DARK
+    page.goto("/accounts/password/change/", wait_until="commit")  # a page without a script
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert background(page) == DARK
+
+
+def test_what_a_finger_touches_is_large_enough(visit: Visit, alice: Member, gemini: Gemini) -> None:
+    gemini.on("touch", [Text("```python\nx = 1\n```\n\nDone.")])
+    page = visit(alice, **PHONE)
+    page.goto("/")
+    page.wait_for_load_state()
+    assert small_buttons(page) == []
+    page.get_by_label("Message", exact=True).fill("touch")
+    page.get_by_role("button", name="Send").tap()
+    settled(page)
+    assert small_buttons(page) == []
+    page.get_by_role("button", name="Conversations").tap()
+    page.get_by_role("button", name="Settings").tap()
+    assert small_buttons(page) == []
+
+
+def small_buttons(page: Page) -> list[str]:
+    found: list[str] = page.locator("button:visible, summary:visible, nav a:visible").evaluate_all(
+        """(all) => all.filter((each) => each.getBoundingClientRect().height < 43.9)
+            .map((each) => each.outerHTML.slice(0, 120))"""
+    )
+    return found
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 640), (640, 430)])
+def test_it_can_all_be_used_when_zoomed_in(visit: Visit, alice: Member, width: int, height: int) -> None:
+    page = visit(alice, viewport={"width": width, "height": height})
+    page.goto("/")
+    ask(page, "w" * 100)
+    settled(page)
+    sideways = "(element) => element.scrollWidth - element.clientWidth"
+    assert page.locator("html").evaluate(sideways) == 0
+    expect(page.get_by_label("Message", exact=True)).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
+    page.get_by_role("button", name="Conversations").click()
+    page.get_by_role("button", name="Settings").click()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def test_code_scrolls_inside_itself_and_by_the_keyboard(visit: Visit, alice: Member, gemini: Gemini) -> None:
+    gemini.on("code", [Text("```\n" + "x" * 200 + "\n```")])
+    page = visit(alice, viewport={"width": 390, "height": 844})
+    page.goto("/")
+    ask(page, "code")
+    settled(page)
+    code = page.locator(".prose pre")
+    assert code.evaluate("(pre) => pre.scrollWidth > pre.clientWidth")
+    code.focus()
+    expect(code).to_be_focused()

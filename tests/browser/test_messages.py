@@ -1,0 +1,157 @@
+"""What an answer is made of: thoughts, tools, code; and copying it."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit, ask, settled
+from tests.gemini import Call, Gemini, Hold, Text, Thought
+from tests.live import Member
+
+CODE = "def f(x):\n\treturn x < 1 and 'é'\n"
+
+
+def clipboard(page: Page) -> str:
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+def test_a_thought_is_open_while_it_is_thought_and_folds_when_the_answer_begins(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
+    gemini.on("think", [Thought("Let me "), Thought("see."), Hold(), Text("So.")])
+    page = visit(alice)
+    page.goto("/")
+    ask(page, "think")
+    thought = page.locator("details.thought")
+    expect(thought.locator(".step-text")).to_have_text("Let me see.")
+    expect(thought.locator(".step-text")).to_be_visible()
+    page.reload()  # and it goes on where it was
+    expect(thought.locator(".step-text")).to_be_visible()
+    gemini.release()
+    settled(page)
+    expect(thought).to_have_count(1)
+    expect(thought).to_have_attribute("class", "step thought")
+    expect(thought.locator(".step-text")).to_be_hidden()
+
+
+def test_a_thought_that_somebody_folds_or_unfolds_is_left_so(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
+    gemini.on("think", [Thought("Let me see."), Hold(), Text("So."), Hold(), Text(" There.")])
+    page = visit(alice)
+    page.goto("/")
+    ask(page, "think")
+    thought = page.locator("details.thought")
+    expect(thought.locator(".step-text")).to_be_visible()
+    thought.locator("summary").click()
+    thought.locator("summary").click()  # folded and opened again: wanted
+    gemini.release()
+    settled(page)
+    expect(thought.locator(".step-text")).to_be_visible()
+
+
+def test_a_tool_is_one_line_that_unfolds_by_the_keyboard(visit: Visit, alice: Member, gemini: Gemini) -> None:
+    gemini.on("6*7?", [Call("calculate", {"expression": "6*7"})], [Text("42.")])
+    page = visit(alice)
+    page.goto("/")
+    ask(page, "6*7?")
+    settled(page)
+    tool = page.locator("details.tool")
+    expect(tool.locator("summary")).to_have_text(re.compile(r"^\s*calculate\s+\d+\.\d s\s*$"))
+    expect(tool.locator(".tool-outcome")).to_be_hidden()
+    tool.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(tool.locator(".tool-outcome")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(tool.locator(".tool-outcome")).to_be_hidden()
+
+
+def test_a_long_outcome_is_shown_in_part_and_whole_when_wished(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
+    name = "no_such_" + "😀x" * 3000
+    gemini.on("long", [Call(name, {})], [Text("a"), Hold(), Text("b")])
+    page = visit(alice)
+    page.goto("/")
+    ask(page, "long")
+    expect(page.locator("article.live .prose")).to_have_text("a")
+    tool = page.locator("details.tool")
+    live = tool.evaluate("(tool) => tool.querySelector('.tool-outcome').textContent")
+    assert len(live) == 2000
+    gemini.release()
+    settled(page)
+    assert tool.evaluate("(tool) => tool.querySelector('.tool-outcome').textContent") == live
+    tool.locator("summary").first.click()
+    expect(tool.locator(".tool-rest")).to_be_hidden()
+    tool.get_by_text("Show all").click()
+    expect(tool.locator(".tool-rest")).to_be_visible()
+    assert name in live + str(tool.locator(".tool-rest").text_content())
+
+
+def test_code_says_its_language_and_is_copied_as_it_is(visit: Visit, alice: Member, gemini: Gemini) -> None:
+    gemini.on("code", [Text(f"Look:\n\n```python\n{CODE}```\n")])
+    page = visit(alice)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto("/")
+    ask(page, "code")
+    settled(page)
+    expect(page.locator("figure.code .language")).to_have_text("python")
+    copy = page.locator("figure.code").get_by_role("button", name="Copy")
+    page.clock.install()
+    copy.click()
+    expect(page.locator("figure.code").get_by_role("button", name="Copied")).to_be_visible()
+    expect(page.locator("#announcer")).to_have_text("The code is copied.")
+    assert clipboard(page) == CODE
+    page.clock.fast_forward(1600)
+    expect(copy).to_be_visible()
+
+
+def test_long_lines_of_code_are_wrapped_where_somebody_wants_it(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
+    gemini.on("code", [Text("```\n" + "word " * 80 + "\n```\n\nand"), Hold(), Text(" more")])
+    page = visit(alice)
+    page.goto("/")
+    ask(page, "code")
+    wrap = page.get_by_role("button", name="Wrap")
+    wrap.click()
+    sideways = "(pre) => pre.scrollWidth > pre.clientWidth"
+    assert not page.locator(".prose pre").evaluate(sideways)
+    gemini.release()
+    settled(page)
+    expect(wrap).to_have_attribute("aria-pressed", "true")  # what comes later does not undo it
+    assert not page.locator(".prose pre").evaluate(sideways)
+    wrap.click()
+    assert page.locator(".prose pre").evaluate(sideways)
+
+
+def test_a_message_is_copied_as_it_was_written(visit: Visit, alice: Member, gemini: Gemini) -> None:
+    gemini.on("*why*?", [Text("# Because\n\n**bold**")])
+    page = visit(alice)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto("/")
+    ask(page, "*why*?")
+    settled(page)
+    page.locator("article.assistant").get_by_role("button", name="Copy").click()
+    expect(page.locator(".toast")).to_contain_text("The message is copied.")
+    assert clipboard(page) == "# Because\n\n**bold**"
+    page.locator("article.user").hover()
+    page.locator("article.user").get_by_role("button", name="Copy").click()
+    expect(page.locator(".toast")).to_have_count(2)
+    assert clipboard(page) == "*why*?"
+
+
+def test_what_can_be_done_with_a_message_is_seen_when_it_is_looked_at(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    page.goto("/")
+    ask(page, "one")
+    settled(page)
+    page.mouse.move(0, 0)
+    opacity = "(acts) => getComputedStyle(acts).opacity"
+    question, answer = page.locator("article.user .acts"), page.locator("article.assistant .acts")
+    assert (question.evaluate(opacity), answer.evaluate(opacity)) == ("0", "1")
+    page.locator("article.user").hover()
+    assert question.evaluate(opacity) == "1"
+    page.mouse.move(0, 0)
+    question.get_by_role("button").focus()
+    assert question.evaluate(opacity) == "1"

@@ -1,0 +1,233 @@
+"""What the page says when it waits, when something fails, and when it is not connected."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import Visit, ask, said, settled
+from tests.gemini import Gemini, Hold, Status, Text
+from tests.live import Member
+
+
+def test_a_question_and_a_sign_of_work_are_there_before_the_server_has_it(
+    visit: Visit, alice: Member
+) -> None:
+    page = visit(alice)
+    page.goto("/")
+    held: list[Route] = []
+    page.route("**/chat/stream", lambda route: held.append(route))  # noqa: PLW0108
+    ask(page, "Hello")
+    expect(page.locator(".bubble")).to_have_text("Hello")
+    expect(page.locator(".waiting")).to_have_text("Thinking…")
+    expect(page.locator(".bubble")).to_have_css("opacity", "0.65")  # not there yet
+    held[0].continue_()
+    settled(page)
+    expect(page.locator(".bubble")).to_have_css("opacity", "1")
+    expect(page.locator(".waiting")).to_have_count(0)
+
+
+def test_a_long_wait_says_how_long_it_is(visit: Visit, alice: Member, gemini: Gemini) -> None:
+    gemini.on("hard", [Hold(), Text("done")])
+    page = visit(alice)
+    page.clock.install()
+    page.goto("/")
+    ask(page, "hard")
+    expect(page.locator(".waiting")).to_have_text("Thinking…")
+    page.clock.run_for(5000)
+    expect(page.locator(".waiting")).to_have_text(re.compile(r"^Thinking… [45] s$"))
+    gemini.release()
+    settled(page)
+    assert said(page) == ["hard", "done"]
+
+
+def test_an_empty_page_offers_questions_that_are_written_and_not_sent(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    page.goto("/")
+    page.wait_for_load_state()
+    expect(page.locator(".suggestion")).to_have_count(4)
+    page.get_by_role("button", name="Plan three days in Lisbon").click()
+    message = page.get_by_label("Message", exact=True)
+    expect(message).to_have_value("Plan three days in Lisbon, at an easy pace")
+    expect(message).to_be_focused()
+    assert asked == []
+    page.keyboard.press("Enter")
+    settled(page)
+    expect(page.locator(".suggestion")).to_have_count(0)
+
+
+def test_a_failed_answer_is_a_card_with_its_reason_and_a_way_on(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
+    gemini.on("go", *[[Status(400, "INVALID_ARGUMENT")]], [Text("Once "), Hold(), Text("more.")])
+    page = visit(alice)
+    page.goto("/")
+    page.evaluate(
+        """() => {
+            window.alarms = [];
+            new MutationObserver((changes) => changes.forEach((change) => change.addedNodes.forEach(
+                (node) => window.alarms.push(node.textContent)
+            ))).observe(document.querySelector("#alarm"), {childList: true});
+        }"""
+    )
+    ask(page, "go")
+    card = page.locator(".outcome.broken")
+    expect(card.locator(".ending")).to_have_text("The model failed to answer.")
+    expect(card.locator("code").first).to_be_hidden()
+    card.get_by_text("Details").click()
+    expect(card.locator("code").first).to_have_text("model_error")
+    expect(page.locator("#announcer")).to_have_text("The answer has ended.")
+    assert page.evaluate("window.alarms") == ["The model failed to answer."]  # once
+    card.get_by_role("button", name="Retry").click()
+    expect(page.locator("article.live .prose")).to_have_text("Once")
+    expect(card).to_be_hidden()
+    gemini.release()
+    settled(page)
+    assert said(page) == ["go", "Once more."]
+
+
+def test_offline_is_told_and_what_is_written_is_kept(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    page.goto("/")
+    page.wait_for_load_state()
+    page.context.set_offline(True)
+    expect(page.get_by_role("alert").filter(has_text="You are offline.")).to_be_visible()
+    ask(page, "Hello")
+    expect(page.locator("article")).to_have_count(0)
+    expect(page.get_by_label("Message", exact=True)).to_have_value("Hello")
+    page.context.set_offline(False)
+    expect(page.locator("#notice")).to_be_empty()
+    page.keyboard.press("Enter")
+    expect(page.locator("article.assistant .prose")).to_have_text("You said: Hello")
+
+
+def test_who_asks_too_often_is_told_how_long_to_wait(visit: Visit, alice: Member) -> None:
+    page = visit(alice, expect_faults=["429"])
+    page.clock.install()
+    page.goto("/")
+    body = '{"error": {"code": "too_many", "detail": "At most 5 answers can be written at once."}}'
+    answer = {
+        "status": 429,
+        "content_type": "application/json",
+        "body": body,
+        "headers": {"Retry-After": "3"},
+    }
+    page.route("**/chat/stream", lambda route: route.fulfill(**answer), times=1)
+    ask(page, "Hello")
+    notice, send = page.locator("#notice"), page.get_by_role("button", name="Send")
+    expect(notice).to_have_text("At most 5 answers can be written at once. Try again in 3 s.")
+    expect(send).to_be_disabled()
+    page.keyboard.press("Enter")
+    page.clock.run_for(1000)
+    expect(notice).to_contain_text("Try again in 2 s.")
+    page.clock.run_for(2000)
+    expect(notice).to_be_empty()
+    expect(send).to_be_enabled()
+    page.keyboard.press("Enter")
+    expect(page.locator("article.assistant")).to_have_count(1)
+
+
+def test_a_short_break_of_the_connection_is_not_worth_a_word(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
+    gemini.on("Tell me", [Text("Once"), Hold(), Text(" upon")])
+    page = visit(alice)
+    page.clock.install()
+    page.goto("/")
+    page.evaluate(
+        """() => {
+            window.told = [];
+            new MutationObserver(() => window.told.push(document.querySelector("#connection").textContent))
+                .observe(document.querySelector("#connection"), {childList: true});
+            const Real = EventSource;
+            window.EventSource = class extends Real {
+                constructor(...all) {
+                    super(...all);
+                    window.source = this;
+                }
+            };
+            for (const name of ["CLOSED", "OPEN"]) window.EventSource[name] = Real[name];
+        }"""
+    )
+    ask(page, "Tell me")
+    expect(page.locator("article.live .prose")).to_have_text("Once")
+    page.evaluate("source.dispatchEvent(new Event('error'))")
+    page.clock.run_for(1500)
+    page.evaluate("source.dispatchEvent(new Event('open'))")
+    page.clock.run_for(3000)
+    assert "Reconnecting…" not in page.evaluate("window.told")
+    page.evaluate("source.dispatchEvent(new Event('error'))")
+    page.clock.run_for(2500)
+    expect(page.locator("#connection")).to_have_text("Reconnecting…")
+    page.evaluate("source.dispatchEvent(new Event('open'))")
+    expect(page.locator("#connection")).to_be_empty()
+    gemini.release()
+    settled(page)
+
+
+@pytest.mark.parametrize("path", ["/nowhere/", "/chat/x/"])
+def test_what_is_not_there_has_a_page_and_a_way_back(visit: Visit, alice: Member, path: str) -> None:
+    page = visit(alice, expect_faults=["404"])
+    answer = page.goto(path)
+    assert answer
+    assert answer.status == 404
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
+    page.get_by_role("link", name="To your conversations").click()
+    expect(page.get_by_label("Message", exact=True)).to_be_visible()
+
+
+def test_at_most_three_toasts_are_shown_and_errors_stay(visit: Visit, alice: Member) -> None:
+    page = visit(alice, expect_faults=["500"])
+    page.clock.install()
+    page.goto("/")
+    page.wait_for_load_state()
+    page.route("**/preferences/", lambda route: route.fulfill(status=500), times=1)
+    page.get_by_role("button", name="Settings").click()
+    for choice in ("Dark", "Light", "System", "Dark"):
+        with page.expect_response("**/preferences/"):
+            page.get_by_text(choice, exact=True).click()
+    toasts = page.locator(".toast")
+    expect(toasts).to_have_count(3)
+    expect(toasts.first).to_contain_text("This could not be saved.")
+    page.clock.run_for(8000)
+    expect(toasts).to_have_count(1)
+    toasts.get_by_role("button", name="Close").click(force=True)
+    expect(toasts).to_have_count(0)
+    expect(page.locator("#toasts")).to_have_attribute("role", "status")
+
+
+def test_deleting_asks_first_and_is_cancelled_by_a_hasty_hand(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    page.goto("/")
+    ask(page, "to be deleted")
+    settled(page)
+    path = page.url
+    delete = page.get_by_role("button", name="Delete this conversation")
+    dialog = page.get_by_role("dialog", name="Delete this conversation?")
+    delete.click()
+    expect(dialog).to_contain_text("to be deleted")
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(delete).to_be_focused()
+    delete.click()
+    page.keyboard.press("Enter")  # Cancel has the focus
+    expect(dialog).to_be_hidden()
+    delete.click()
+    dialog.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
+    assert alice.http.get(path).status_code == 404
+
+
+def test_a_conversation_is_deleted_without_scripts(visit: Visit, alice: Member) -> None:
+    with alice.ask("to be deleted") as response:
+        conversation = re.search(r'"conversation": ?"([0-9a-f-]+)"', response.read().decode())
+    assert conversation
+    page: Page = visit(alice, java_script_enabled=False)
+    page.goto(f"/chat/{conversation[1]}/")
+    page.get_by_role("button", name="Delete this conversation").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
+    assert alice.http.get(f"/chat/{conversation[1]}/").status_code == 404
