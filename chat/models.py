@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import connection, models
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 
 def new_id() -> uuid.UUID:
@@ -430,3 +431,17 @@ class Sample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.process} {self.at:%H:%M}"
+
+
+class Suggestion(models.Model):
+    """A question that an empty page offers, in the owner's words. Without any, Parley's own stand there."""
+
+    text = models.CharField(_("text"), max_length=200)
+    position = models.PositiveSmallIntegerField(_("position"), default=1)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("suggestion"), _("suggestions")
+        ordering = ("position", "id")
+
+    def __str__(self) -> str:
+        return self.text

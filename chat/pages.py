@@ -16,7 +16,7 @@ from chat.access import access_conversation, access_message, access_run
 from chat.agent import catalog
 from chat.database import run_db
 from chat.instruments import logs
-from chat.models import Conversation, Message, Process, Run
+from chat.models import Conversation, Message, Process, Run, Suggestion
 from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
 from chat.views import send, stopped
@@ -24,7 +24,8 @@ from chat.views import send, stopped
 SIDEBAR_LENGTH = 50
 PAGE_LENGTH = 30  # messages; the older ones come as one scrolls up
 
-# What the empty page offers to ask.
+# What the empty page offers to ask, until the site's owner says otherwise in the admin.
+SUGGESTIONS_SHOWN = 4
 SUGGESTIONS = (
     gettext_lazy("Explain how a vaccine works to a ten-year-old"),
     gettext_lazy("Plan three days in Lisbon, at an easy pace"),
@@ -156,7 +157,7 @@ def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None
         "client_id": uuid.uuid4(),
         "again_id": uuid.uuid4(),
         "draft": request.POST.get("query", "") if refusal else request.GET.get("draft", ""),
-        "suggestions": [] if found else SUGGESTIONS,
+        "suggestions": [] if found else Suggestion.objects.all()[:SUGGESTIONS_SHOWN] or SUGGESTIONS,
         "refusal": refusal,
     }
     return render(request, "chat/page.html", context, status=refusal.status if refusal else 200)

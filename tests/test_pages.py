@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from chat import icons, pages, refusals
-from chat.models import Conversation, Message, Run
+from chat.models import Conversation, Message, Run, Suggestion
 from config.static import bare
 from tests.client import Answer, Client
 from tests.conftest import PASSWORD
@@ -480,6 +480,13 @@ async def test_conversations_are_found_by_the_words_of_their_titles(as_alice: Cl
     assert await found("%25") == ["100% wool"]
     assert await found("nothing") == []
     assert (await see(as_alice, "/?find=%3Cb%3E")).one("input", id="find")["value"] == "<b>"
+
+
+async def test_the_owner_words_the_suggestions(as_alice: Client, in_thread: Thread) -> None:
+    wanted = [Suggestion(text=f"<b>{n}</b> & co", position=9 - n) for n in range(6)]
+    await in_thread(Suggestion.objects.bulk_create, wanted)
+    shown = (await see(as_alice, "/")).one("form", class_="suggestions").all("button")
+    assert [each.text for each in shown] == [f"<b>{n}</b> & co" for n in (5, 4, 3, 2)]
 
 
 async def test_a_suggestion_is_written_and_not_sent(as_alice: Client, in_thread: Thread) -> None:

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from chat.admin import conversations, runs  # noqa: F401  (registered by being imported)
+from chat.admin import conversations, runs, suggestions  # noqa: F401  (registered by being imported)
 
 admin.site.site_header = admin.site.site_title = "Parley"
 admin.site.index_title = _("Review desk")
