@@ -1,8 +1,9 @@
 """``make test``: the tests on each database and service that is there, one leg after the other.
 
     sqlite      always
-    postgres    where PostgreSQL answers: in a database of its own, which is dropped in the end
     redis       where Redis answers, under a prefix of its own; with PostgreSQL where that is there
+    postgres    where PostgreSQL answers, without Redis: all of it, or, where the leg above has run it,
+                what goes between processes; in a database of its own, which is dropped in the end
     browser     where Chromium is: tests/browser
     timing      there, too: what is measured, one test at a time after all the others
 
@@ -29,6 +30,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # What is asked about PostgreSQL besides libpq's own variables (PGHOST, PGUSER …), in this order.
 POSTGRES = ["", "host=127.0.0.1", "host=/var/run/postgresql"]
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
+# What bells, locks and counts that processes share have to do with.
+BETWEEN_PROCESSES = [
+    "tests/faults",
+    *(
+        f"tests/test_{name}.py"
+        for name in ("accounts", "following", "idempotency", "socket", "stopping", "stream", "supervisor")
+    ),
+]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
@@ -90,15 +99,21 @@ def database(place: str) -> Iterator[dict[str, str]]:
                 admin.execute(f'DROP DATABASE "{left}" WITH (FORCE)')
 
 
+def find_redis() -> redis.Redis:
+    """A client. Raises NotHere."""
+    client = redis.Redis.from_url(REDIS, socket_connect_timeout=3)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        raise NotHere(f"no Redis answers at {REDIS} ({error})") from error
+    return client
+
+
 @contextmanager
 def prefix() -> Iterator[dict[str, str]]:
     """The environment that names Redis and a prefix; its keys go in the end. Raises NotHere."""
     name = f"parley-legs-{secrets.token_hex(4)}"
-    with redis.Redis.from_url(REDIS, socket_connect_timeout=3) as client:
-        try:
-            client.ping()
-        except redis.RedisError as error:
-            raise NotHere(f"no Redis answers at {REDIS} ({error})") from error
+    with find_redis() as client:
         try:
             yield {"REDIS_URL": REDIS, "REDIS_PREFIX": name}
         finally:
@@ -115,7 +130,13 @@ def sqlite(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
 
 def postgres(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
     env = stack.enter_context(database(find_postgres()))
-    return ["-n2", "--dist=worksteal", "-m", "not any_database"], env
+    try:
+        find_redis().close()
+    except NotHere:
+        chosen = []
+    else:
+        chosen = BETWEEN_PROCESSES
+    return ["-n2", "--dist=worksteal", "-m", "not any_database", *chosen], env
 
 
 def redis_(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
@@ -140,8 +161,8 @@ def timing(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
 
 LEGS: dict[str, Callable[[ExitStack], tuple[list[str], dict[str, str]]]] = {
     "sqlite": sqlite,
-    "postgres": postgres,
     "redis": redis_,
+    "postgres": postgres,
     "browser": browser,
     "timing": timing,
 }

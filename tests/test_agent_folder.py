@@ -18,6 +18,8 @@ from tests.gemini import Gemini
 from tests.live import ROOT, LiveServer
 from tests.talk import Talk
 
+pytestmark = pytest.mark.any_database
+
 AGENT = """
     from google.adk.agents import Agent
 

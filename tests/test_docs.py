@@ -36,6 +36,8 @@ from tests.docs import (
 )
 from tests.live import ROOT
 
+pytestmark = pytest.mark.any_database
+
 ENDINGS = (".py", ".md", ".toml", ".in", ".txt", ".html", ".js", ".css")
 CHECK = re.compile(r"chat\.[EW]\d{3}")  # a system check's id
 # Designed and not built. Once one of them answers, the docs that say "not yet" are wrong.

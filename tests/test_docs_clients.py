@@ -19,6 +19,8 @@ from chat.events import Row
 from tests.docs import STREAMING, blocks
 from tests.live import PASSWORD, ROOT, LiveServer
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:

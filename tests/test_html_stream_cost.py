@@ -5,9 +5,13 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 
+import pytest
+
 from chat import events, html_view, sse
 from chat.events import Row
 from tests.markdown import ANSWER
+
+pytestmark = pytest.mark.any_database
 
 CHARACTERS_A_SECOND = 320
 DELTA = 8  # characters: what gathers in 25 ms

@@ -12,6 +12,8 @@ import pytest
 from tests.gemini import Gemini, Hold, Text
 from tests.live import LiveServer
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def server(tmp_path: Path, gemini: Gemini) -> Iterator[LiveServer]:

@@ -7,6 +7,8 @@ from django.test import Client
 
 from tests.dom import Element, parse
 
+pytestmark = pytest.mark.any_database
+
 CHOSEN = {"theme": "dark", "sidebar": "closed", "follow": "off", "announce": "blocks"}
 
 

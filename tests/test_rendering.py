@@ -14,6 +14,8 @@ from chat.rendering.wall import clean
 from tests.hostile import PAYLOADS
 from tests.inspector import inspect
 
+pytestmark = pytest.mark.any_database
+
 
 def streamed(source: str) -> str:
     """All that a page is shown of a text while it comes, letter by letter."""

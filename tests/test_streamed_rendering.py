@@ -14,6 +14,8 @@ from tests.inspector import inspect
 from tests.markdown import ANSWER, DOCUMENTS, FORWARD
 from tests.reading import roots
 
+pytestmark = pytest.mark.any_database
+
 MODES = {"char": (1, 1), "token": (1, 12), "burst": (1, 60)}
 
 
