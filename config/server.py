@@ -227,10 +227,10 @@ class Server(server.Server):
         return True
 
     def unsent_bytes(self) -> int:
-        """What streams hold in this process because their readers have not taken it; the kernel's own
+        """What streams and sockets hold in this process because their readers have not taken it; the kernel's own
         buffers are not counted. Twisted keeps it in three attributes and tells nobody.
         """
-        open_ones = [protocol.channel.transport for protocol in self._gates if protocol.channel is not None]
+        open_ones = [_transport(protocol) for protocol in self._gates if not _is_gone(protocol)]
         return sum(len(each.dataBuffer) - each.offset + each._tempDataLen for each in open_ones)
 
     def protocol_disconnected(self, protocol: Any) -> None:
@@ -247,6 +247,10 @@ def _is_the_last(message: dict[str, Any]) -> bool:
 
 def _is_gone(protocol: Any) -> bool:
     return isinstance(protocol, Request) and (protocol.finished or protocol.channel is None)
+
+
+def _transport(protocol: Any) -> Any:
+    return protocol.channel.transport if isinstance(protocol, Request) else protocol.transport
 
 
 def _abort(protocol: Any) -> None:

@@ -123,7 +123,9 @@ def test_a_reader_that_takes_nothing_shows_in_the_unsent_bytes(tmp_path: Path, g
         def read_live(name: str) -> float:
             return values(httpx.get(f"{server.url}/metrics", timeout=60).text)[name]
 
-        assert read_live("parley_unsent_bytes") == 0
+        with member.socket():
+            assert read_live("parley_unsent_bytes") == 0
+            assert read_live("parley_open_sockets") == 1
         with member.ask("long") as response:
             assert response.status_code == 200
             deadline = time.monotonic() + 60
