@@ -227,8 +227,8 @@ class Server(server.Server):
         return True
 
     def unsent_bytes(self) -> int:
-        """What streams and sockets hold in this process because their readers have not taken it; the kernel's own
-        buffers are not counted. Twisted keeps it in three attributes and tells nobody.
+        """What streams and sockets hold in this process because their readers have not taken it; the
+        kernel's own buffers are not counted. Twisted keeps it in three attributes and tells nobody.
         """
         open_ones = [_transport(protocol) for protocol in self._gates if not _is_gone(protocol)]
         return sum(len(each.dataBuffer) - each.offset + each._tempDataLen for each in open_ones)
