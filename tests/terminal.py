@@ -111,6 +111,19 @@ class Terminal:
             pass
         return self.process.returncode
 
+    def leave(self) -> int:
+        """Ctrl-C at the prompt, and the exit code. Again where it was lost: CPython only notes a signal that
+        comes between the prompt and its wait for keys.
+        """
+        for _try in range(10):
+            self.type(CTRL_C)
+            deadline = time.monotonic() + 5
+            while self.process.poll() is None and time.monotonic() < deadline:
+                self._read(0.05)
+            if self.process.poll() is not None:
+                break
+        return self.exit_code()
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from chat.terminal.margin import FRAMES
 from tests.gemini import Call, Gemini, Hold, Pause, Status, Step, Text, Thought
 from tests.live import ROOT, LiveServer, Member, check_with_oracle, read_until
 from tests.sse_client import SseEvent
@@ -201,7 +202,7 @@ def test_text_is_shown_as_it_comes_with_a_sign_until_and_between(open_terminal: 
     terminal.expect("You: ")
     terminal.type("hi\n")
     terminal.expect("chat_assistant: Hel")
-    assert "⠋" in terminal.text or "⠼" in terminal.text, terminal.raw
+    assert any(frame in terminal.text for frame in FRAMES), terminal.raw
     shown = len(terminal.raw)
     terminal.expect("⠹", times=terminal.text.count("⠹") + 1)
     assert b"\b" in terminal.raw[shown:]
@@ -221,7 +222,7 @@ def test_the_sign_is_on_stderr_alone(open_terminal: Open, gemini: Gemini, tmp_pa
         terminal.type(CTRL_D)
         assert terminal.exit_code() == 0
     assert (tmp_path / "reply").read_bytes() == b"Hello\n"
-    assert "⠋" in terminal.text
+    assert any(frame in terminal.text for frame in FRAMES)
 
 
 def test_thoughts_and_tools_stand_dim_beside_the_reply(open_terminal: Open, gemini: Gemini) -> None:
@@ -256,8 +257,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_its_text(
     terminal.type("and now?\n")
     terminal.expect("You said: and now?")
     terminal.expect("You: ", times=3)
-    terminal.type(CTRL_C)
-    assert terminal.exit_code() == 0
+    assert terminal.leave() == 0
     check_with_oracle(parley_here, [])
 
 

@@ -26,7 +26,7 @@ class BoundedChangeList(ChangeList):
 
     def get_filters(self, request: HttpRequest) -> Any:
         parts = {part for part in ("year", "month", "day") if f"{self.date_hierarchy}__{part}" in self.params}
-        if any("\x00" in value for values in self.filter_params.values() for value in values):
+        if any("\x00" in value for values in self.get_filters_params().values() for value in values):
             raise IncorrectLookupParameters("NUL is in no column")  # PostgreSQL refuses to look for it
         if parts not in ({"year", "month", "day"}, {"year", "month"}, {"year"}, set()):
             raise IncorrectLookupParameters(f"{parts} is no date")  # "each March" reads every row
