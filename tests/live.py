@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -150,10 +152,12 @@ class Member:
     def headers(self) -> dict[str, str]:
         return {"X-CSRFToken": self.http.cookies["csrftoken"]}
 
-    def ask(self, query: str, **fields: Any) -> Any:
-        """The open stream of a question: a context manager with the response."""
+    @contextmanager
+    def ask(self, query: str, **fields: Any) -> Iterator[httpx.Response]:
+        """The open stream of a question."""
         body = {"query": query, **fields}
-        return self.http.stream("POST", "/chat/stream", json=body, headers=self.headers())
+        with self.http.stream("POST", "/chat/stream", json=body, headers=self.headers()) as response:
+            yield response
 
     def stop(self, run: str) -> httpx.Response:
         return self.http.post(f"/chat/runs/{run}/stop", headers=self.headers())
@@ -170,9 +174,11 @@ class Member:
         cookies = "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())
         return connect(address, origin=Origin(self.url), additional_headers={"Cookie": cookies})
 
-    def follow(self, run: str, last_id: str = "") -> Any:
+    @contextmanager
+    def follow(self, run: str, last_id: str = "") -> Iterator[httpx.Response]:
         headers = {"Last-Event-ID": last_id} if last_id else {}
-        return self.http.stream("GET", f"/chat/runs/{run}/events", headers=headers)
+        with self.http.stream("GET", f"/chat/runs/{run}/events", headers=headers) as response:
+            yield response
 
 
 def read(response: httpx.Response, seen: list[SseEvent]) -> None:

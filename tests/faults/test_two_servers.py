@@ -169,7 +169,8 @@ def test_a_server_that_is_told_to_end_hands_its_run_over(
         assert one.stop() == 0
     read_to_done(alice.at(two.url), seen)
     assert text_of(seen) == "whole"
-    with alice.at(two.url).http.stream("GET", f"/api/v1/runs/{seen[0].run}") as response:
+    there = alice.at(two.url)
+    with there.http.stream("GET", f"/api/v1/runs/{seen[0].run}") as response:
         response.read()
         assert response.json()["attempt"] == 1
     check_with_oracle(two, [seen])
