@@ -147,7 +147,8 @@ def test_an_answer_looks_as_it_does_to_its_owner(
     expect(theirs.locator(".prose")).to_have_count(1)
     desk.goto("/admin/chat/conversation/")
     open_transcript(desk)
-    assert desk.locator(".prose *").evaluate_all(looks) == theirs.locator(".prose *").evaluate_all(looks)
+    said = ".prose :not(button, button *)"  # the page's script puts buttons beside code
+    assert desk.locator(said).evaluate_all(looks) == theirs.locator(said).evaluate_all(looks)
 
 
 @pytest.mark.parametrize("width", [360, 1280])
