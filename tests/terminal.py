@@ -57,6 +57,12 @@ def chat_piped(
     return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+def _take(slave: int) -> None:
+    """Make it this process's terminal. Ctrl-C counts there, also where the tests run in the background."""
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A pseudo-terminal with the command in its foreground, so that Ctrl-C is a real one."""
 
@@ -69,7 +75,7 @@ class Terminal:
             cwd=ROOT,
             env={**server.env, "TERM": "xterm"},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),  # noqa: PLW1509  (no lock is taken in it)
+            preexec_fn=lambda: _take(slave),  # noqa: PLW1509  (it takes no lock)
             **streams,
         )
         os.close(slave)
@@ -110,19 +116,6 @@ class Terminal:
         while self._read(0):
             pass
         return self.process.returncode
-
-    def leave(self) -> int:
-        """Ctrl-C at the prompt, and the exit code. Again where it was lost: CPython only notes a signal that
-        comes between the prompt and its wait for keys.
-        """
-        for _try in range(10):
-            self.type(CTRL_C)
-            deadline = time.monotonic() + 5
-            while self.process.poll() is None and time.monotonic() < deadline:
-                self._read(0.05)
-            if self.process.poll() is not None:
-                break
-        return self.exit_code()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
