@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,11 @@ from tests.client import Client
 from tests.gemini import Gemini
 
 PASSWORD = "correct horse battery"
+
+# A shell starts its background jobs with SIGINT ignored, and the servers and commands that tests start would
+# inherit that: a Ctrl-C that comes before they have set a handler would be lost.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
