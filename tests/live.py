@@ -1,6 +1,6 @@
 """The real server in a process of its own, on a free port, in a data folder of its own."""
 
-import atexit
+import fcntl
 import json
 import os
 import re
@@ -8,11 +8,9 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -22,9 +20,9 @@ import httpx
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from tests import commands
 from tests.sse_client import SseEvent, SseParser
 
-ROOT = Path(__file__).resolve().parent.parent
 PASSWORD = "correct horse battery"
 
 
@@ -34,13 +32,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def shared(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first test process that needs it makes, for all of them."""
+    path = Path(os.environ["TESTS_DIR"]) / name
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            making = path.with_suffix(".new")
+            making.mkdir()
+            make(making)
+            making.rename(path)
+    return path
+
+
 @cache
 def prepared_data_dir() -> Path:
-    """A data folder that is ready to be served from, made once a test process."""
-    path = Path(tempfile.mkdtemp(prefix="parley-prepared-"))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
-    LiveServer(path)._prepare()
-    return path
+    """A data folder that is ready to be served from."""
+    return shared("prepared", lambda path: LiveServer(path)._prepare())
 
 
 class LiveServer:
@@ -53,6 +61,7 @@ class LiveServer:
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", "/tmp"),
+            "SSL_CERT_FILE": os.environ["SSL_CERT_FILE"],
             "DATA_DIR": str(data_dir),
             "PORT": str(self.port),
             "ENV_FILE": os.devnull,  # a developer's .env is not the tests'
@@ -61,11 +70,10 @@ class LiveServer:
             "QUEUED_MAX_SECONDS": "0.5",
             **env,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: commands.Command | None = None
 
     def manage(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "manage.py", *words]
-        return subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, check=False)
+        return commands.run(["manage.py", *words], self.env)
 
     def prepare(self) -> "LiveServer":
         """As ``make run`` does; on SQLite once, and copied from then on (3 s each)."""
@@ -82,18 +90,18 @@ class LiveServer:
         assert done.returncode == 0, done.stderr
 
     def start(self) -> "LiveServer":
-        self.log = (self.data_dir / "server.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve"], cwd=ROOT, env=self.env, stdout=self.log, stderr=self.log
-        )
+        with Path(os.devnull).open() as nothing, (self.data_dir / "server.log").open("ab") as log:
+            streams = (nothing.fileno(), log.fileno(), log.fileno())
+            self.process = commands.Command(["manage.py", "serve"], self.env, streams)
         deadline = time.monotonic() + 90  # on a machine that does much else, too
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, self.output()
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
-                    return self
-            except httpx.TransportError:
-                time.sleep(0.05)
+        with httpx.Client() as http:
+            while time.monotonic() < deadline:
+                assert self.process.poll() is None, self.output()
+                try:
+                    if http.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                        return self
+                except httpx.TransportError:
+                    time.sleep(0.05)
         raise AssertionError(f"the server did not start:\n{self.output()}")
 
     def kill(self) -> None:
@@ -108,7 +116,6 @@ class LiveServer:
         assert self.process is not None
         self.process.send_signal(number)
         code = self.process.wait(90)
-        self.log.close()
         self.process = None
         return code
 
@@ -219,7 +226,6 @@ def check_with_oracle(server: LiveServer, transcripts: list[list[SseEvent]]) -> 
     plain = [[[event.id, event.name, event.data] for event in seen] for seen in transcripts]
     path = server.data_dir / "transcripts.json"
     path.write_text(json.dumps(plain))
-    command = [sys.executable, "-m", "tests.check", str(path)]
     env = {**server.env, "DJANGO_SETTINGS_MODULE": "config.settings"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    done = commands.run(["-m", "tests.check", str(path)], env)
     assert done.returncode == 0, done.stderr

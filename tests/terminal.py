@@ -1,25 +1,21 @@
 """``manage.py chat`` as somebody runs it: at a terminal of its own, or with its streams piped."""
 
-import atexit
 import fcntl
 import os
 import pty
 import re
 import select
 import shutil
-import signal
 import struct
 import subprocess
-import sys
-import tempfile
 import termios
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+from tests import commands
 from tests.gemini import Gemini
-from tests.live import ROOT, LiveServer, prepared_data_dir
+from tests.live import LiveServer, prepared_data_dir, shared
 
 PEOPLE = """
 from accounts.models import User
@@ -32,12 +28,13 @@ CTRL_C, CTRL_D = "\x03", "\x04"
 @cache
 def peopled_data_dir() -> Path:
     """A prepared data folder with alice and bob, and carol, whose account is not active."""
-    path = Path(tempfile.mkdtemp(prefix="parley-peopled-"))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return shared("peopled", _people)
+
+
+def _people(path: Path) -> None:
     shutil.copytree(prepared_data_dir(), path, dirs_exist_ok=True)
     done = LiveServer(path).manage("shell", "-c", PEOPLE)
     assert done.returncode == 0, done.stderr
-    return path
 
 
 def peopled(data_dir: Path, gemini: Gemini, **env: str) -> LiveServer:
@@ -49,34 +46,22 @@ def peopled(data_dir: Path, gemini: Gemini, **env: str) -> LiveServer:
 def chat_piped(
     server: LiveServer, lines: str | bytes, *words: str, user: str = "alice"
 ) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "manage.py", "chat", "--user", user, *words]
     given = lines.encode() if isinstance(lines, str) else lines
-    done = subprocess.run(
-        command, cwd=ROOT, env=server.env, input=given, capture_output=True, timeout=180, check=False
-    )
-    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
-def _take(slave: int) -> None:
-    """Make it this process's terminal. Ctrl-C counts there, also where the tests run in the background."""
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return commands.run(["manage.py", "chat", "--user", user, *words], server.env, given)
 
 
 class Terminal:
     """A pseudo-terminal with the command in its foreground, so that Ctrl-C is a real one."""
 
-    def __init__(self, server: LiveServer, *words: str, user: str = "alice", **streams: Any) -> None:
+    def __init__(self, server: LiveServer, *words: str, user: str = "alice", **streams: int) -> None:
+        """``stdin``, ``stdout`` and ``stderr`` may be files of another kind."""
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        streams = {"stdin": slave, "stdout": slave, "stderr": slave, **streams}
-        self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "chat", "--user", user, *words],
-            cwd=ROOT,
-            env={**server.env, "TERM": "xterm"},
-            start_new_session=True,
-            preexec_fn=lambda: _take(slave),  # noqa: PLW1509  (it takes no lock)
-            **streams,
+        self.process = commands.Command(
+            ["manage.py", "chat", "--user", user, *words],
+            {**server.env, "TERM": "xterm"},
+            [streams.get(name, slave) for name in ("stdin", "stdout", "stderr")],
+            slave,
         )
         os.close(slave)
         self.raw = b""  # all that reached the terminal
@@ -98,6 +83,19 @@ class Terminal:
             if not self._read(0.1) and self.process.poll() is not None:
                 assert self.text.count(wanted) >= times, f"{wanted!r} was not shown: {self.raw!r}"
 
+    def leave(self) -> int:
+        """Ctrl-C at the prompt, again where it was not heard. Returns the exit code.
+
+        Python's readline shows the prompt and then begins to wait; a signal in between, some
+        microseconds, is not looked at before the next one.
+        """
+        shown = len(self.raw)
+        self.type(CTRL_C)
+        if not self._read(5):  # it answers with a new line
+            self.type(CTRL_C)
+        assert len(self.raw) > shown or self._read(5), "Ctrl-C is not heard"
+        return self.exit_code()
+
     def _read(self, seconds: float) -> bool:
         if not select.select([self._master], [], [], seconds)[0]:
             return False
@@ -115,11 +113,10 @@ class Terminal:
             self._read(0.05)
         while self._read(0):
             pass
-        return self.process.returncode
+        return self.process.wait(0)
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.kill()
 
     def close(self) -> None:
         if self.process.poll() is None:

@@ -14,8 +14,9 @@ import pytest
 from chat.agent import catalog
 from chat.agent.catalog import Listed
 from tests.client import Client
+from tests.commands import ROOT
 from tests.gemini import Gemini
-from tests.live import ROOT, LiveServer
+from tests.live import LiveServer
 from tests.talk import Talk
 
 pytestmark = pytest.mark.any_database

@@ -17,7 +17,7 @@ from benchmarks.load import Reply
 from benchmarks.measure import Figures, Measurement, Model, Plan
 from benchmarks.processes import Cores, Process
 from benchmarks.targets import Ask, BareRunner
-from tests.live import ROOT
+from tests.commands import ROOT
 
 pytestmark = [
     pytest.mark.any_database,

@@ -19,6 +19,7 @@ from chat.instruments import logs, metrics
 from chat.routing import websocket_urlpatterns
 from chat.runs.lifecycle import SENTENCES
 from config import urls as site_urls
+from tests.commands import ROOT
 from tests.docs import (
     ARCHITECTURE,
     MODULES,
@@ -34,7 +35,6 @@ from tests.docs import (
     section,
     table,
 )
-from tests.live import ROOT
 
 pytestmark = pytest.mark.any_database
 

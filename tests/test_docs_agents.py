@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import ROOT
 from tests.docs import PAGES, blocks
 from tests.gemini import Call, Gemini, Text
-from tests.live import ROOT, LiveServer, Member
+from tests.live import LiveServer, Member
 
 (AGENTS,) = [page for page in PAGES if page.name == "agents.md"]
 

@@ -16,8 +16,9 @@ import pytest
 
 from chat import events, sse
 from chat.events import Row
+from tests.commands import ROOT
 from tests.docs import STREAMING, blocks
-from tests.live import PASSWORD, ROOT, LiveServer
+from tests.live import PASSWORD, LiveServer
 
 pytestmark = pytest.mark.any_database
 

@@ -2,7 +2,8 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests import oracle
 pytestmark = pytest.mark.django_db(transaction=True)
 
 DELETIONS = 100
+MOST = 8  # at once
 RACES = 1000
 
 
@@ -43,28 +45,36 @@ def said(*texts: str) -> list[Event]:
     return [events.text(text) for text in texts]
 
 
-def at_once(*work: Callable[[], Any]) -> list[Any]:
-    """Call all of them at the same moment, each on a thread with a connection of its own."""
-    results: list[Any] = [None] * len(work)
-    ready = threading.Barrier(len(work))
+def _disconnect() -> None:
+    connection.close()  # this thread's own
 
-    def one(place: int) -> None:
-        try:
-            ready.wait()
-            results[place] = work[place]()
-        finally:
-            connection.close()
 
-    threads = [threading.Thread(target=one, args=(n,)) for n in range(len(work))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+AtOnce = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def at_once(transactional_db: None) -> Iterator[AtOnce]:
+    """Call all of its arguments at the same moment, each on a thread with a connection of its own."""
+    with ThreadPoolExecutor(MOST) as threads:
+
+        def race(*work: Callable[[], Any]) -> list[Any]:
+            ready = threading.Barrier(len(work))
+
+            def start(one: Callable[[], Any]) -> Any:
+                ready.wait()
+                return one()
+
+            racing = [threads.submit(start, one) for one in work]
+            return [one.result() for one in racing]
+
+        yield race
+        race(*[_disconnect] * MOST)
 
 
 @pytest.mark.timeout(600)
-def test_a_thousand_stops_race_the_finish(alice: Any, process: Process, settings: Any) -> None:
+def test_a_thousand_stops_race_the_finish(
+    alice: Any, process: Process, settings: Any, at_once: AtOnce
+) -> None:
     settings.LIMITS = False
     won: Counter[str] = Counter()
     for _ in range(RACES):
@@ -85,7 +95,7 @@ def test_a_thousand_stops_race_the_finish(alice: Any, process: Process, settings
 
 
 def test_a_deletion_races_the_finish_and_neither_waits_for_ever(
-    alice: Any, process: Process, settings: Any
+    alice: Any, process: Process, settings: Any, at_once: AtOnce
 ) -> None:
     """Both lock the conversation and the run: in one order, or PostgreSQL ends one of them."""
     settings.LIMITS = False
@@ -102,7 +112,7 @@ def test_a_deletion_races_the_finish_and_neither_waits_for_ever(
     assert Run.objects.active().count() == 0
 
 
-def test_of_eight_claims_one_wins(alice: Any, process: Process) -> None:
+def test_of_eight_claims_one_wins(alice: Any, process: Process, at_once: AtOnce) -> None:
     for _ in range(20):
         run = queued(alice)
         results = at_once(*[lambda run=run: lifecycle.claim(run.pk, process.pk) for _ in range(8)])
@@ -110,7 +120,7 @@ def test_of_eight_claims_one_wins(alice: Any, process: Process) -> None:
         Run.objects.filter(pk=run.pk).delete()
 
 
-def test_of_eight_takeovers_one_wins(alice: Any, process: Process) -> None:
+def test_of_eight_takeovers_one_wins(alice: Any, process: Process, at_once: AtOnce) -> None:
     for _ in range(20):
         claim = claimed(alice, process)
         results = at_once(

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import ROOT
 from tests.docs import OPERATIONS, blocks, section
-from tests.live import ROOT, LiveServer
+from tests.live import LiveServer
 
 pytestmark = pytest.mark.any_database
 

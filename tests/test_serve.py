@@ -14,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.commands import ROOT
 from tests.gemini import Gemini, Hold, Text
-from tests.live import ROOT, LiveServer, Member
+from tests.live import LiveServer, Member
 from tests.sse_client import SseEvent, SseParser, text_of
 
 pytestmark = pytest.mark.any_database
@@ -70,7 +71,6 @@ def exit_code(server: LiveServer, *, within: float) -> int:
     """The server's exit code, which must come in so many seconds."""
     assert server.process
     code = server.process.wait(within)
-    server.log.close()
     server.process = None
     return code
 

@@ -25,7 +25,8 @@ import httpx
 import pytest
 
 from config import bootstrap
-from tests.live import ROOT, LiveServer, free_port
+from tests.commands import ROOT
+from tests.live import LiveServer, free_port, shared
 
 pytestmark = pytest.mark.any_database
 
@@ -121,12 +122,14 @@ class Project:
         return any((self.folder / ".venv").glob("*.stamp"))
 
 
-@pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = Project(tmp_path_factory.mktemp("made") / "project").build()
-    done = project.set_up()
+def _make_project(folder: Path) -> None:
+    done = Project(folder).build().set_up()
     assert done.returncode == 0, done.stderr
-    return project
+
+
+@pytest.fixture(scope="session")
+def made_once() -> Project:
+    return Project(shared("project", _make_project))
 
 
 @pytest.fixture
@@ -135,6 +138,8 @@ def clone(tmp_path: Path) -> Project:
     return Project(tmp_path / "my chat #1").build()
 
 
+# Making an environment, of which ensurepip is nearly all, takes seconds: where it is not the subject, a
+# project that was set up stands for it, to which developers' packages are added.
 @pytest.fixture
 def ready(made_once: Project, tmp_path: Path) -> Project:
     """A project that was set up."""
@@ -175,14 +180,14 @@ def test_developers_get_their_packages_on_top(ready: Project) -> None:
     assert marker.exists(), "make run after make test needs nothing"
 
 
-def test_the_lock_is_installed_whatever_has_come_out_since(clone: Project) -> None:
+def test_the_lock_is_installed_whatever_has_come_out_since(ready: Project) -> None:
     """A newer release of a package that another one wants with an extra was taken for unpinned."""
-    alpha = wheel(clone.wheels, "alpha", "1.0", "Requires-Dist: gamma[fast]>=1.0")
-    gamma = [wheel(clone.wheels, "gamma", version, "Provides-Extra: fast") for version in ("1.0", "2.0")]
-    (clone.folder / "requirements.txt").write_text(alpha + gamma[0])
-    done = clone.set_up()
+    beta = wheel(ready.wheels, "beta", "1.0", "Requires-Dist: gamma[fast]>=1.0")
+    gamma = [wheel(ready.wheels, "gamma", version, "Provides-Extra: fast") for version in ("1.0", "2.0")]
+    (ready.folder / "requirements-dev.txt").write_text(beta + gamma[0])
+    done = ready.set_up("set-up-dev")
     assert done.returncode == 0, done.stderr
-    assert (clone.installed("alpha"), clone.installed("gamma")) == ("1.0", "1.0")
+    assert (ready.installed("beta"), ready.installed("gamma")) == ("1.0", "1.0")
 
 
 def _without_python(venv: Path) -> None:
@@ -216,7 +221,20 @@ def _as_a_link(venv: Path) -> None:
     [_without_python, _with_a_lost_python, _of_another_python, _without_a_stamp, _as_a_link],
     ids=lambda damage: damage.__name__.strip("_").replace("_", " "),
 )
-def test_an_environment_that_is_not_ours_or_not_whole_is_made_anew(ready: Project, damage: Any) -> None:
+def test_an_environment_that_is_not_ours_or_not_whole_is_not_trusted(ready: Project, damage: Any) -> None:
+    question = "from config.bootstrap import is_ready; print(is_ready('requirements.txt'))"
+
+    def is_ready() -> str:
+        command = [sys.executable, "-c", question]
+        return subprocess.run(command, cwd=ready.folder, capture_output=True, text=True, check=True).stdout
+
+    assert is_ready() == "True\n"
+    damage(ready.folder / ".venv")
+    assert is_ready() == "False\n"
+
+
+@pytest.mark.parametrize("damage", [_with_a_lost_python, _as_a_link], ids=["lost python", "link"])
+def test_an_environment_that_is_not_trusted_is_made_anew(ready: Project, damage: Any) -> None:
     damage(ready.folder / ".venv")
     done = ready.set_up()
     assert done.returncode == 0, done.stderr
@@ -261,8 +279,8 @@ class Index(ThreadingHTTPServer):
 
 
 @pytest.fixture
-def index(clone: Project) -> Iterator[Index]:
-    server = Index(clone.wheels)
+def index(ready: Project) -> Iterator[Index]:
+    server = Index(ready.wheels)
     yield server
     server.go.set()
     server.shutdown()
@@ -271,7 +289,7 @@ def index(clone: Project) -> Iterator[Index]:
 
 def start_set_up(project: Project, index: Index) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        ["make", "set-up", f"PYTHON={sys.executable}"],
+        ["make", "set-up-dev", f"PYTHON={sys.executable}"],
         cwd=project.folder,
         env=bare(PIP_INDEX_URL=index.url, PIP_NO_CACHE_DIR="1"),
         stdout=subprocess.PIPE,
@@ -281,30 +299,29 @@ def start_set_up(project: Project, index: Index) -> "subprocess.Popen[str]":
     )
 
 
-def test_a_set_up_killed_in_the_middle_is_not_trusted(clone: Project, index: Index) -> None:
-    with start_set_up(clone, index) as killed:
+def test_a_set_up_killed_in_the_middle_is_not_trusted(ready: Project, index: Index) -> None:
+    with start_set_up(ready, index) as killed:
         assert index.asked.wait(60)
         os.killpg(killed.pid, signal.SIGKILL)
-    assert (clone.folder / ".venv" / "bin" / "python").exists()
-    assert not clone.is_trusted()
+    assert not ready.is_trusted()
     index.go.set()
-    done = clone.set_up(PIP_INDEX_URL=index.url)
+    done = ready.set_up("set-up-dev", PIP_INDEX_URL=index.url)
     assert done.returncode == 0, done.stderr
-    assert clone.installed() == "1.0"
+    assert (ready.installed(), ready.installed("beta")) == ("1.0", "1.0")
 
 
-def test_the_next_set_up_waits_for_the_pip_of_a_killed_one(clone: Project, index: Index) -> None:
-    with start_set_up(clone, index) as killed:
+def test_the_next_set_up_waits_for_the_pip_of_a_killed_one(ready: Project, index: Index) -> None:
+    with start_set_up(ready, index) as killed:
         assert index.asked.wait(60)
         bootstraps = _children(killed.pid)
         for process in (killed.pid, *bootstraps):
             os.kill(process, signal.SIGKILL)
-        with start_set_up(clone, index) as second:
+        with start_set_up(ready, index) as second:
             assert second.stdout
             assert second.stdout.readline().startswith("Another set-up is at work")
             index.go.set()
             assert second.wait(60) == 0
-    assert clone.installed() == "1.0"
+    assert ready.installed() == "1.0"
 
 
 def _children(pid: int) -> list[int]:
@@ -314,39 +331,42 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child, parent in pairs if int(parent) == pid]
 
 
-def test_ctrl_c_during_the_set_up_is_one_sentence(clone: Project, index: Index) -> None:
-    with start_set_up(clone, index) as stopped:
+def test_ctrl_c_during_the_set_up_is_one_sentence(ready: Project, index: Index) -> None:
+    with start_set_up(ready, index) as stopped:
         assert index.asked.wait(60)
         os.killpg(stopped.pid, signal.SIGINT)
         words = stopped.communicate(timeout=20)[0]
     assert stopped.returncode != 0
     assert "The set-up was interrupted; the next one begins anew." in words
     assert "Traceback" not in words
-    assert not clone.is_trusted()
+    assert not ready.is_trusted()
 
 
 # --- one sentence for what stands in the way --------------------------------------------------
 
 
-def test_an_index_that_cannot_be_reached_is_told_soon(clone: Project) -> None:
+def test_an_index_that_cannot_be_reached_is_told_soon(ready: Project) -> None:
     began = time.monotonic()
-    done = clone.set_up(PIP_INDEX_URL=f"http://127.0.0.1:{free_port()}/simple")
+    done = ready.set_up("set-up-dev", PIP_INDEX_URL=f"http://127.0.0.1:{free_port()}/simple")
     assert sentence(done).startswith(
         "The package index cannot be reached. Check the network, or name a mirror"
     )
-    assert time.monotonic() - began < 30  # 6 s, half of them to make the environment
-    assert not clone.is_trusted()
+    assert time.monotonic() - began < 30  # 3 s
+    assert not ready.is_trusted()
 
 
-def test_an_index_that_gives_something_else_is_not_trusted(clone: Project) -> None:
-    shutil.copy(clone.wheels / "beta-1.0-py3-none-any.whl", clone.wheels / "alpha-1.0-py3-none-any.whl")
-    assert "something else than the file whose hash is in requirements.txt" in sentence(clone.set_up())
+def test_an_index_that_gives_something_else_is_not_trusted(ready: Project) -> None:
+    shutil.copy(ready.wheels / "alpha-1.0-py3-none-any.whl", ready.wheels / "beta-1.0-py3-none-any.whl")
+    words = sentence(ready.set_up("set-up-dev"))
+    assert "something else than the file whose hash is in requirements-dev.txt" in words
+    assert not ready.is_trusted()
 
 
-def test_a_package_that_there_is_not_for_this_python(clone: Project) -> None:
-    shutil.rmtree(clone.wheels)
-    clone.wheels.mkdir()
-    assert sentence(clone.set_up()).startswith("The package index has no alpha==1.0 for Python 3.")
+def test_a_package_that_there_is_not_for_this_python(ready: Project) -> None:
+    shutil.rmtree(ready.wheels)
+    ready.wheels.mkdir()
+    words = sentence(ready.set_up("set-up-dev"))
+    assert words.startswith("The package index has no beta==1.0 for Python 3.")
 
 
 def test_a_folder_that_cannot_be_written(clone: Project, tmp_path_factory: pytest.TempPathFactory) -> None:

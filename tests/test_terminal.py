@@ -1,5 +1,6 @@
 """``manage.py chat``: asked at a terminal and through pipes, with a server and without."""
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 
 from chat.terminal.margin import FRAMES
+from tests.commands import ROOT
 from tests.gemini import Call, Gemini, Hold, Pause, Status, Step, Text, Thought
-from tests.live import ROOT, LiveServer, Member, check_with_oracle, read_until
+from tests.live import LiveServer, Member, check_with_oracle, read_until
 from tests.sse_client import SseEvent
 from tests.terminal import CTRL_C, CTRL_D, Terminal, chat_piped, peopled
 
@@ -215,7 +217,7 @@ def test_text_is_shown_as_it_comes_with_a_sign_until_and_between(open_terminal: 
 def test_the_sign_is_on_stderr_alone(open_terminal: Open, gemini: Gemini, tmp_path: Path) -> None:
     gemini.on("hi", [Pause(1), Text("Hel"), Pause(1), Text("lo")])
     with (tmp_path / "reply").open("wb") as reply:
-        terminal = open_terminal(stdout=reply)
+        terminal = open_terminal(stdout=reply.fileno())
         terminal.expect("You: ")
         terminal.type("hi\n")
         terminal.expect("You: ", times=2)
@@ -257,17 +259,17 @@ def test_ctrl_c_stops_the_answer_and_keeps_its_text(
     terminal.type("and now?\n")
     terminal.expect("You said: and now?")
     terminal.expect("You: ", times=3)
-    terminal.type(CTRL_C)
-    assert terminal.exit_code() == 0
+    assert terminal.leave() == 0
     check_with_oracle(parley_here, [])
 
 
 def test_ctrl_c_ends_a_piped_conversation(open_terminal: Open, gemini: Gemini) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
-    terminal = open_terminal(stdin=subprocess.PIPE)
-    assert terminal.process.stdin
-    terminal.process.stdin.write(b"slow\nnever asked\n")
-    terminal.process.stdin.close()
+    stdin, asking = os.pipe()
+    terminal = open_terminal(stdin=stdin)
+    os.close(stdin)
+    os.write(asking, b"slow\nnever asked\n")
+    os.close(asking)
     terminal.expect(": shown")
     terminal.type(CTRL_C)
     assert terminal.exit_code() == 130

@@ -7,8 +7,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignUp, Visit, ask, conversation_of, settled
+from tests.commands import ROOT
 from tests.gemini import Call, Gemini, Hold, Text
-from tests.live import ROOT, LiveServer, Member
+from tests.live import LiveServer, Member
 
 
 @pytest.fixture(scope="module")
