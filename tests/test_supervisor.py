@@ -36,6 +36,14 @@ def dead_process() -> Process:
     return process
 
 
+def asked_at(process: Process, owner: Any, **fields: Any) -> Run:
+    """A run that this process claims, in time: after half a second it would be anybody's."""
+    run = send_message(owner, Ask(query="hello"), agents=["chat_assistant"]).run
+    Run.objects.filter(pk=run.pk).update(**fields)
+    assert lifecycle.claim(run.pk, process.pk)
+    return run
+
+
 async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any, in_thread: Thread) -> None:
     asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
     run = await until_ended(in_thread, asked.run.pk)
@@ -44,10 +52,8 @@ async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any, in_
 
 
 async def test_a_dead_processs_run_is_begun_again(parley: Any, alice: Any, in_thread: Thread) -> None:
-    asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
-    dead = await in_thread(dead_process)
-    assert await in_thread(lifecycle.claim, asked.run.pk, dead.pk)
-    run = await until_ended(in_thread, asked.run.pk)
+    begun = await in_thread(asked_at, await in_thread(dead_process), alice)
+    run = await until_ended(in_thread, begun.pk)
     assert run.reply
     assert (run.status, run.attempt, run.reply.text) == ("completed", 2, "You said: hello")
     await in_thread(oracle.check)
@@ -56,23 +62,20 @@ async def test_a_dead_processs_run_is_begun_again(parley: Any, alice: Any, in_th
 async def test_a_dead_processs_run_that_was_to_stop_is_stopped(
     parley: Any, alice: Any, in_thread: Thread
 ) -> None:
-    asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
     dead = await in_thread(dead_process)
-    await in_thread(Run.objects.update, stop_requested_at=timezone.now())
-    assert await in_thread(lifecycle.claim, asked.run.pk, dead.pk)
-    run = await until_ended(in_thread, asked.run.pk)
+    begun = await in_thread(asked_at, dead, alice, stop_requested_at=timezone.now())
+    run = await until_ended(in_thread, begun.pk)
     assert (run.status, run.code) == ("stopped", "")
     await in_thread(oracle.check)
 
 
 async def test_a_living_processs_run_is_left_alone(parley: Any, alice: Any, in_thread: Thread) -> None:
-    asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
     living = await in_thread(Process.objects.create, host="elsewhere", pid=1, boot_id="b", version="v")
-    await in_thread(lifecycle.claim, asked.run.pk, living.pk)
+    begun = await in_thread(asked_at, living, alice)
     await asyncio.sleep(1)
     assert (await in_thread(Run.objects.get)).status == "running"
     await in_thread(Process.objects.filter(pk=living.pk).delete)  # and now it has no process at all
-    assert (await until_ended(in_thread, asked.run.pk)).status == "completed"
+    assert (await until_ended(in_thread, begun.pk)).status == "completed"
 
 
 async def test_what_an_error_gave_up_is_taken_up_by_the_same_process(
