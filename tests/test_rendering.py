@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 
@@ -223,9 +224,9 @@ BOMBS = {
 
 
 def worst_tick(source: str) -> float:
-    """Seconds of CPU that the dearest of four pieces takes while they stream, or the end, or a reload."""
+    """Seconds of CPU that the dearer of two pieces takes while they stream, or the end, or a reload."""
     stream, times = MarkdownStream(), []
-    size = len(source) // 4 + 1
+    size = len(source) // 2 + 1
     for at in range(0, len(source), size):
         began = time.thread_time()
         stream.feed(source[at : at + size])
@@ -239,14 +240,24 @@ def worst_tick(source: str) -> float:
     return max(times)
 
 
-# On an idle machine 0.1 s for what an answer can be, and half a second for what a hostile one can be.
-@pytest.mark.parametrize(("size", "seconds"), [(20_000, 0.3), (100_000, 1.2)])
+PROSE = "Some words, with *emphasis* and a [link](https://example.org/a).\n\n- one\n- two `code`\n\n" * 1500
+
+
+@cache
+def tick_of_prose(size: int) -> float:
+    return min(worst_tick(PROSE[:size]) for _ in range(3))
+
+
+# Measured: 12 times what prose of that size costs, at most. On an idle machine that is 0.15 s for what an
+# answer can be, and half a second for what a hostile one can be.
+@pytest.mark.parametrize("size", [20_000, 100_000])
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_hostile_text_costs_little(name: str, size: int, seconds: float) -> None:
+def test_a_hostile_text_costs_little(name: str, size: int) -> None:
     source = BOMBS[name][:size]
     assert inspect(render(source)[:100_000]).faults == []
     # a machine that is slow for a moment is asked once more
-    assert worst_tick(source) < seconds or worst_tick(source) < seconds
+    most = 25 * tick_of_prose(size)
+    assert worst_tick(source) < most or worst_tick(source) < most
 
 
 NESTED_FORMULAS = {
