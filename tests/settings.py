@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import certifi
 
@@ -35,9 +36,14 @@ os.environ.setdefault("QUEUED_MAX_SECONDS", "0.5")
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 from config.settings import *  # noqa: F403
-from config.settings import STATIC_ROOT
+from config.settings import DATABASES, ON_SQLITE, STATIC_ROOT
 
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # nothing is collected: the finders find the files
+
+# What these tests store need not outlive the machine; servers that are killed have Parley's own settings.
+if ON_SQLITE:
+    options: Any = DATABASES["default"]["OPTIONS"]
+    options["init_command"] += "PRAGMA synchronous=OFF;"
 
 # Argon2 is slow by design; no test is about it.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import struct
 import subprocess
 import termios
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from tests import commands
 from tests.gemini import Gemini
-from tests.live import LiveServer, prepared_data_dir, shared
+from tests.live import LiveServer, copy_data, prepared_data_dir, shared
 
 PEOPLE = """
 from accounts.models import User
@@ -32,14 +31,14 @@ def peopled_data_dir() -> Path:
 
 
 def _people(path: Path) -> None:
-    shutil.copytree(prepared_data_dir(), path, dirs_exist_ok=True)
+    copy_data(prepared_data_dir(), path)
     done = LiveServer(path).manage("shell", "-c", PEOPLE)
     assert done.returncode == 0, done.stderr
 
 
 def peopled(data_dir: Path, gemini: Gemini, **env: str) -> LiveServer:
     """A server that is not started: what it serves, and the environment of its commands."""
-    shutil.copytree(peopled_data_dir(), data_dir, dirs_exist_ok=True)
+    copy_data(peopled_data_dir(), data_dir)
     return LiveServer(data_dir, None, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url, **env)
 
 
