@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from chat import icons, pages, refusals
 from chat.models import Conversation, Message, Run, Suggestion
-from config.static import bare
+from config.static import StaticStorage, minified
 from tests.client import Answer, Client
 from tests.conftest import PASSWORD
 from tests.dom import Element, parse
@@ -805,14 +805,12 @@ def test_our_modules_are_found_by_the_names_of_their_hashed_copies(path: Path) -
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_our_scripts_lose_nothing_but_comments_when_they_are_collected(path: Path) -> None:
-    source = path.read_text()
-    for line, sent in zip(source.splitlines(), bare(path.name, source).splitlines(), strict=True):
-        assert line.count("`") % 2 == 0, line  # no text over a line's end, in which // might stand
-        lost = line.strip().removeprefix(sent).strip()
-        assert not lost or lost.startswith("//"), line
-        for quote_sign in "\"'`":  # nor within a text
-            assert sent.count(quote_sign) % 2 == 0, line
+def test_our_modules_are_found_so_when_they_are_minified_too(path: Path) -> None:
+    imported = re.findall(r'^import .* from "(.*)";$', path.read_text(), re.MULTILINE)
+    sent = minified(path.name, path.read_text())
+    _, patterns = StaticStorage._js_module_import_aggregation_patterns
+    found = [match["url"] for pattern, _ in patterns for match in re.finditer(pattern, sent, re.IGNORECASE)]
+    assert sorted(found) == sorted(imported)
 
 
 def test_our_modules_import_in_one_direction() -> None:

@@ -37,6 +37,29 @@ def test_it_grows_to_eleven_lines_and_shrinks_when_sent(visit: Visit, alice: Mem
     assert height(page) == empty
 
 
+def test_it_grows_where_a_browser_does_not_fit_fields_by_itself(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+
+    def without_fitting(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("field-sizing:content", ""))
+
+    page.route("**/layout.*.css", without_fitting)
+    page.add_init_script(
+        """const supports = CSS.supports;
+        CSS.supports = (...asked) => asked[0] !== "field-sizing" && supports.apply(CSS, asked);"""
+    )
+    open_page(page)
+    assert message(page).evaluate("(field) => getComputedStyle(field).fieldSizing") == "fixed"
+    empty = height(page)
+    message(page).fill("\n".join(f"line {n}" for n in range(30)))
+    line = float(message(page).evaluate("(field) => parseFloat(getComputedStyle(field).lineHeight)"))
+    assert 5 * line < height(page) <= 11 * line + 1
+    page.keyboard.press("Enter")
+    settled(page)
+    assert height(page) == empty
+
+
 def test_a_draft_survives_a_reload_in_its_own_conversation(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     open_page(page)

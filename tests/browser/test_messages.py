@@ -141,6 +141,30 @@ def test_a_message_is_copied_as_it_was_written(visit: Visit, alice: Member, gemi
     assert clipboard(page) == "*why*?"
 
 
+def test_copying_works_over_plain_http_from_another_machine(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
+    """There a browser has no clipboard for scripts."""
+    gemini.on("code", [Text(f"Look:\n\n```python\n{CODE}```\n")])
+    page = visit(alice)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.goto("/")
+    ask(page, "code")
+    settled(page)
+    query = page.get_by_label("Message", exact=True)
+    page.locator("figure.code").get_by_role("button", name="Copy").click()
+    expect(page.locator("figure.code").get_by_role("button", name="Copied")).to_be_visible()
+    query.focus()
+    page.keyboard.press("Control+v")
+    expect(query).to_have_value(CODE)
+    page.locator("article.assistant").get_by_role("button", name="Copy").last.click()
+    expect(page.locator(".toast")).to_contain_text("The message is copied.")
+    query.fill("")
+    page.keyboard.press("Control+v")
+    expect(query).to_have_value(f"Look:\n\n```python\n{CODE}```\n")
+
+
 def test_what_can_be_done_with_a_message_is_seen_when_it_is_looked_at(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     page.goto("/")

@@ -4,7 +4,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import SignUp, Visit, ask, settled
+from tests.browser.conftest import SignUp, Visit, ask, conversation_of, settled
 from tests.browser.seeds import long_conversation
 from tests.gemini import Gemini, Hold, Pause, Text
 from tests.live import LiveServer, Member
@@ -49,6 +49,27 @@ def test_the_way_back_to_the_newest_words_is_a_button(visit: Visit, alice: Membe
     settled(page)
     expect(jump(page)).to_be_hidden()
     assert view(page).evaluate(GAP) <= 2
+
+
+def test_the_way_back_tells_how_many_messages_came_meanwhile(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
+    gemini.on("long", LINES)
+    page = visit(alice, viewport=SMALL)
+    page.goto("/")
+    ask(page, "long")
+    settled(page)
+    page.mouse.move(400, 300)
+    page.mouse.wheel(0, -400)
+    expect(jump(page)).to_be_visible()
+    expect(page.locator("#jump-count")).to_have_text("")
+    with alice.ask("and on my phone?", conversation=conversation_of(page)) as response:
+        response.read()
+    expect(page.locator("#jump-count")).to_have_text("2 new")
+    expect(jump(page)).to_have_accessible_name("Jump to latest 2 new")
+    jump(page).click()
+    expect(page.get_by_text("You said: and on my phone?")).to_be_in_viewport()
+    expect(page.locator("#jump-count")).to_have_text("")
 
 
 def test_reaching_the_end_by_hand_follows_again(visit: Visit, alice: Member, gemini: Gemini) -> None:
