@@ -37,6 +37,19 @@ def access_conversation(user: Any, conversation: str | uuid.UUID, *, lock: bool 
     return found
 
 
+def access_conversation_now(user: Any, conversation: str | uuid.UUID) -> tuple[Conversation, Run | None]:
+    """The same, and the run that answers in it. Raises the 404 refusal.
+
+    Its head and that run are of one moment, one statement: a run that ends between two would leave its reply
+    in neither of them.
+    """
+    found = _first(Conversation.objects.visible_to(user).with_active_run(), conversation)
+    if found is None:
+        raise refusals.not_found()
+    run: uuid.UUID | None = getattr(found, "active_run", None)
+    return found, Run.objects.select_related("conversation").get(pk=run) if run else None
+
+
 def access_run(user: Any, run: str | uuid.UUID) -> Run:
     """A run of one of the member's own conversations. Raises the 404 refusal."""
     found = _first(Run.objects.visible_to(user).select_related("conversation"), run)

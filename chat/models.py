@@ -25,6 +25,11 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         active = Run.objects.active().filter(conversation=models.OuterRef("pk"))
         return self.annotate(is_answering=models.Exists(active))
 
+    def with_active_run(self) -> "ConversationQuerySet":
+        """Each with ``active_run``: the id of the run that answers in it now, else None."""
+        active = Run.objects.active().filter(conversation=models.OuterRef("pk"))
+        return self.annotate(active_run=models.Subquery(active.values("pk")[:1]))
+
     def reviewable(self) -> "ConversationQuerySet":
         """What moderators may come upon: a deleted conversation is gone for them too."""
         return self.filter(deleted_at=None)

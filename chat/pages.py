@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from chat import actions, changes, paging, parsing, refusals, requests, transcript
-from chat.access import access_conversation, access_message, access_run
+from chat.access import access_conversation, access_conversation_now, access_message, access_run
 from chat.agent import catalog
 from chat.database import run_db
 from chat.instruments import logs
@@ -130,10 +130,10 @@ def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None
     """
     # First: what changes while the rest is read is told to the page once more, and not missed.
     last_change = changes.last_of([request.user.pk]).get(request.user.pk, 0)
-    found = access_conversation(request.user, conversation) if conversation else None
+    found, run = access_conversation_now(request.user, conversation) if conversation else (None, None)
     before = request.GET.get("before", "")
     branch = _branch(found, before)
-    active = found.runs.active().select_related("conversation").first() if found and not before else None
+    active = run if not before else None
     find = request.GET.get("find", "").strip()
     conversations = Conversation.objects.visible_to(request.user).filter(title__icontains=find)
     listed, more = paging.page_of_conversations(
@@ -145,7 +145,7 @@ def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None
         "conversations": listed,
         "more_conversations": more,
         "find": find,
-        "turns": transcript.turns(branch, may_ask=not active and not before),
+        "turns": transcript.turns(branch, active, may_ask=not active and not before),
         "older": branch[0].pk if branch and branch[0].parent_id else None,
         "is_older": bool(before),
         "live": transcript.live(active) if active else None,

@@ -85,10 +85,13 @@ class Live:
     thinking: bool  # the last step is a thought that may go on
 
 
-def turns(branch: Sequence[Message], *, may_ask: bool) -> list[Turn]:
-    """The messages of a branch for a page; where ``may_ask``, its last one can be answered again."""
+def turns(branch: Sequence[Message], live: Run | None = None, *, may_ask: bool) -> list[Turn]:
+    """The messages of a branch for a page; where ``may_ask``, its last one can be answered again.
+
+    ``live`` is the run that is shown as one that goes on, though it may have ended by now.
+    """
     shown = [_turn(message) for message in branch]
-    endings = _runs_of_unanswered(branch)
+    endings = {prompt: run for prompt, run in _runs_of_unanswered(branch).items() if run != live}
     for turn in shown:
         run = endings.get(turn.message.pk) or turn.message.run
         if run and not run.is_active:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -241,6 +242,31 @@ async def _until(client: Client, path: str, word: str) -> Element:
             if word in page.one("div", id="messages").text:
                 return page
             await asyncio.sleep(0.05)
+
+
+async def test_an_answer_that_ends_while_the_page_is_read_is_on_it(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it was neither among the messages, read before, nor the one that is written, read after."""
+    gemini.on("go", [Text("Once upon"), Hold(), Text(" a time")])
+    path = await ask(as_alice, "go")
+    await _until(as_alice, path, "Once")
+    read = Message.objects.all().__class__.branch
+
+    def end_first(*args: Any, **kwargs: Any) -> Any:
+        branch = read(*args, **kwargs)
+        gemini.release()
+        while Run.objects.active().exists():
+            time.sleep(0.02)
+        return branch
+
+    monkeypatch.setattr(Message.objects.all().__class__, "branch", end_first)
+    page = await see(as_alice, path)
+    text = page.one("div", id="messages").text
+    assert "Once upon" in text
+    assert "Regenerate" not in text
+    monkeypatch.undo()
+    assert turns(await see(as_alice, path)) == ["go", "Once upon a time"]
 
 
 async def test_stop_by_a_plain_form_keeps_what_was_written(as_alice: Client, gemini: Gemini) -> None:

@@ -249,6 +249,7 @@ def test_a_conversation_that_answers_in_another_tab_is_shown_and_the_draft_kept(
 ) -> None:
     gemini.on("two", [Text("second"), Hold(), Text(" answer")])
     here = visit(alice, expect_faults=["409"])
+    here.route_web_socket("**/ws/*", lambda _socket: None)  # it is told nothing
     here.goto("/")
     ask(here, "one")
     expect(here.locator("article.assistant")).to_have_count(1)
