@@ -17,18 +17,18 @@ import signal
 import socket
 import sys
 import termios
+from contextlib import suppress
 from typing import Any, NoReturn
 
-# Nothing of these reads Parley's settings, or keeps a thread or an open file.
+# Nothing of these reads Parley's settings, keeps a thread or an open file, or imports sqlite3, which
+# config/__init__.py exchanges.
 LIBRARIES = """
     anyio._backends._asyncio
     authlib.integrations.requests_client
     django.core.management
-    django.db.backends.sqlite3.base
     django.db.models
     django.http
     django.template
-    django.test
     dotenv
     google.adk.agents.llm_agent
     google.adk.apps.app
@@ -114,7 +114,8 @@ class Nursery:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            with self._lines.pop(pid) as line:
+            # who began it may have lost its interest
+            with self._lines.pop(pid) as line, suppress(ConnectionError):
                 line.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
@@ -154,6 +155,7 @@ def _run(words: list[str]) -> NoReturn:
 if __name__ == "__main__":
     for name in LIBRARIES:
         importlib.import_module(name)
+    assert "sqlite3" not in sys.modules
     # The collector of a command that ends would look through all of that, for 0.6 s.
     gc.freeze()
     order = Nursery(socket.socket(fileno=int(sys.argv[1]))).serve()
