@@ -38,8 +38,6 @@ BETWEEN_PROCESSES = [
         for name in ("accounts", "following", "idempotency", "socket", "stopping", "stream", "supervisor")
     ),
 ]
-# Of the time of a test, a quarter is spent waiting: three keep two cores at work.
-PARALLEL = ["-n3", "--dist=worksteal"]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
@@ -127,7 +125,8 @@ def prefix() -> Iterator[dict[str, str]]:
 
 
 def sqlite(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
-    return [*PARALLEL], {}
+    # A quarter of these tests' time is spent waiting: three at once keep two cores at work.
+    return ["-n3", "--dist=worksteal"], {}
 
 
 def postgres(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
@@ -138,7 +137,7 @@ def postgres(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
         chosen = []
     else:
         chosen = BETWEEN_PROCESSES
-    return [*PARALLEL, "-m", "not any_database", *chosen], env
+    return ["-n2", "--dist=worksteal", "-m", "not any_database", *chosen], env
 
 
 def redis_(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
@@ -147,7 +146,7 @@ def redis_(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
         env |= stack.enter_context(database(find_postgres()))
     except NotHere:
         pass  # then SQLite and Redis
-    return [*PARALLEL, "-m", "not any_database"], env
+    return ["-n2", "--dist=worksteal", "-m", "not any_database"], env
 
 
 def browser(stack: ExitStack) -> tuple[list[str], dict[str, str]]:

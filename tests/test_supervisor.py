@@ -117,3 +117,22 @@ async def test_a_stop_that_another_process_recorded_is_seen(
     assert run.reply
     assert (run.status, run.reply.text) == ("stopped", "shown")
     assert await in_thread(RunEvent.objects.filter(type="run.stopped").count) == 1
+
+
+async def test_a_duty_that_loses_its_cancellation_holds_nothing_up(
+    parley: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server of which one duty went on never ended, until it was killed."""
+
+    async def hard_of_hearing() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)
+
+    await supervisor.stop()
+    monkeypatch.setattr("chat.runs.doorbell.relay", hard_of_hearing)
+    await supervisor.start()
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        await supervisor.stop()

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import logging
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -93,9 +93,7 @@ class Supervisor:
     async def stop(self) -> None:
         """End the duties and give the registration back."""
         doorbell.ring_in(None)
-        for duty in self._duties:
-            duty.cancel()
-        await asyncio.gather(*self._duties, return_exceptions=True)
+        await _end(self._duties)
         self._duties = []
         await catalog.close()
         if self.id is not None:
@@ -247,6 +245,20 @@ supervisor = Supervisor()
 def _spawn(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
     """A task that inherits nothing of the request that started it."""
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+
+
+async def _end(duties: "Iterable[asyncio.Task[None]]") -> None:
+    """Cancel them until they have ended: a library may lose a cancellation that comes as a wait ends."""
+    left = set(duties)
+    while left:
+        for duty in left:
+            duty.cancel()
+        ended, left = await asyncio.wait(left, timeout=1)
+        for duty in ended:
+            if not duty.cancelled() and (error := duty.exception()):
+                log.error("A duty had failed.", exc_info=error)
+        for duty in left:
+            log.warning("%s was told to end and goes on; it is told again.", duty.get_coro())
 
 
 def _left_in_queue(*, everything: bool) -> list[uuid.UUID]:
