@@ -89,7 +89,8 @@ def test_a_failed_answer_is_a_card_with_its_reason_and_a_way_on(
 
 
 def test_offline_is_told_and_what_is_written_is_kept(visit: Visit, alice: Member) -> None:
-    page = visit(alice)
+    # what another test changes for alice meanwhile, the page would read
+    page = visit(alice, expect_faults=["ERR_INTERNET_DISCONNECTED"])
     page.goto("/")
     page.wait_for_load_state()
     page.context.set_offline(True)
