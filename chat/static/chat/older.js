@@ -1,7 +1,7 @@
 // Older messages come as one scrolls up to them, and nothing that is in view moves.
 
 import { dress } from "./copying.js";
-import { fetchPage } from "./refreshing.js";
+import { fetchPagePatiently } from "./refreshing.js";
 
 const AHEAD = "800px"; // how far above the view they are fetched
 
@@ -16,7 +16,7 @@ export function bringOlder(view, messages, older) {
     const link = older.querySelector("a");
     if (!link || busy) return;
     busy = true;
-    const fresh = await fetchPage(link.href).catch(() => null); // the link is still there to be tried
+    const fresh = await fetchPagePatiently(() => {}, link.href).catch(() => null); // signed out, or gone
     if (fresh && link.isConnected) put(fresh);
     busy = false;
   }
