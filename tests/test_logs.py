@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from chat.instruments.exchanges import Exchanges
 from tests.client import Client
 from tests.gemini import Call, Gemini, Hold, Raw, Status, Text
 from tests.live import LiveServer, read
+from tests.waiting import until
 
 CANARY = "kanarienvogel"
 Serve = Callable[..., LiveServer]
@@ -253,9 +253,7 @@ def exercise(server: LiveServer, http: httpx.Client, token: str) -> None:
     page = http.get("/metrics")
     assert page.status_code == 200
     assert CANARY not in page.text
-    deadline = time.monotonic() + 20
-    while "parley_open_streams 0.0" not in http.get("/metrics").text:
-        assert time.monotonic() < deadline
+    until(lambda: "parley_open_streams 0.0" in http.get("/metrics").text)
 
 
 @pytest.mark.any_database
