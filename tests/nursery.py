@@ -21,13 +21,18 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 # Nothing of these reads Parley's settings, keeps a thread or an open file, or imports sqlite3, which
-# config/__init__.py exchanges.
+# config/__init__.py exchanges, or Twisted's reactor, of which each process has its own.
 LIBRARIES = """
     anyio._backends._asyncio
     authlib.integrations.requests_client
+    autobahn.twisted
+    channels.routing
+    django.core.handlers.asgi
     django.core.management
+    django.db.migrations
     django.db.models
     django.http
+    django.middleware.csrf
     django.template
     dotenv
     google.adk.agents.llm_agent
@@ -51,6 +56,9 @@ LIBRARIES = """
     pygments.formatters.html
     pyromark
     redis.asyncio
+    servestatic.middleware
+    twisted.internet.asyncioreactor
+    twisted.web.http
     uuid_utils
     yaml
 """.split()
@@ -155,7 +163,7 @@ def _run(words: list[str]) -> NoReturn:
 if __name__ == "__main__":
     for name in LIBRARIES:
         importlib.import_module(name)
-    assert "sqlite3" not in sys.modules
+    assert not {"sqlite3", "twisted.internet.reactor"} & sys.modules.keys()
     # The collector of a command that ends would look through all of that, for 0.6 s.
     gc.freeze()
     order = Nursery(socket.socket(fileno=int(sys.argv[1]))).serve()
