@@ -52,7 +52,7 @@ def prepared_data_dir() -> Path:
 
 
 def copy_data(there: Path, here: Path) -> None:
-    """Nobody writes to static files, so the thousand of them are not copied."""
+    """Nobody writes to static files, so the hundreds of them are not copied."""
     shutil.copytree(there, here, dirs_exist_ok=True, ignore=lambda *_: ["static"])
     if not (here / "static").exists():
         (here / "static").symlink_to((there / "static").resolve())
