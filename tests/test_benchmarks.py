@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from benchmarks.measure import Figures, Measurement, Model, Plan
 from benchmarks.processes import Cores, Process
 from benchmarks.targets import Ask, BareRunner
 from tests.commands import ROOT
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.any_database,
@@ -63,19 +63,21 @@ def test_figures_of_every_process_and_every_reply_right(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_its_processes_and_takes_its_files_along(tmp_path: Path) -> None:
-    with bench(tmp_path) as process:
-        deadline = time.monotonic() + 90
-        children: list[str] = []
-        while not any("serve" in words_of(child) for child in children):
-            children = children_of(process.pid)
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.02)
-        assert len(children) == 2  # Parley, and the model
+    with bench(tmp_path, "--targets", "") as process:
+        until(
+            lambda: process.poll() is not None or any("benchmarks.bare" in words for words in below(process))
+        )
+        children = children_of(process.pid)
+        assert len(children) == 2  # the Runner, and the model
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
     assert not list(tmp_path.iterdir())
+
+
+def below(process: "subprocess.Popen[str]") -> list[list[str]]:
+    return [words_of(child) for child in children_of(process.pid)]
 
 
 def children_of(pid: int) -> list[str]:
