@@ -48,7 +48,6 @@ def emptied_after_each_test() -> Iterator[None]:
 
     Django makes them anew each time, which takes 60 of the 65 ms. A test that changes them has them so.
     """
-    from django.core.management.color import no_style
     from django.db import connection
     from django.test import TransactionTestCase
 
@@ -69,8 +68,9 @@ def emptied_after_each_test() -> Iterator[None]:
             made[:] = groups()
             return
         tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
-        flush = connection.ops.sql_flush(no_style(), [name for name in tables if name not in kept])
-        connection.ops.execute_sql_flush(flush)
+        # Django's TRUNCATE makes files anew for each table and index of PostgreSQL, which takes 60 ms.
+        full = [connection.ops.quote_name(name) for name in tables if name not in kept]
+        connection.ops.execute_sql_flush([f"DELETE FROM {name}" for name in full])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", empty)
