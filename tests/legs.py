@@ -38,6 +38,8 @@ BETWEEN_PROCESSES = [
         for name in ("accounts", "following", "idempotency", "socket", "stopping", "stream", "supervisor")
     ),
 ]
+# A quarter of these tests' time is spent waiting: three at once keep two cores at work.
+THREE = ["-n3", "--dist=worksteal"]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
@@ -125,8 +127,7 @@ def prefix() -> Iterator[dict[str, str]]:
 
 
 def sqlite(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
-    # A quarter of these tests' time is spent waiting: three at once keep two cores at work.
-    return ["-n3", "--dist=worksteal"], {}
+    return THREE, {}
 
 
 def postgres(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
@@ -137,7 +138,7 @@ def postgres(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
         chosen = []
     else:
         chosen = BETWEEN_PROCESSES
-    return ["-n2", "--dist=worksteal", "-m", "not any_database", *chosen], env
+    return [*THREE, "-m", "not any_database", *chosen], env
 
 
 def redis_(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
@@ -146,7 +147,7 @@ def redis_(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
         env |= stack.enter_context(database(find_postgres()))
     except NotHere:
         pass  # then SQLite and Redis
-    return ["-n2", "--dist=worksteal", "-m", "not any_database"], env
+    return [*THREE, "-m", "not any_database"], env
 
 
 def browser(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
