@@ -13,7 +13,6 @@
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +24,8 @@ from urllib.parse import quote
 
 import psycopg
 import redis
+
+from tests.chromium import HINT, chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 # What is asked about PostgreSQL besides libpq's own variables (PGHOST, PGUSER …), in this order.
@@ -40,7 +41,6 @@ BETWEEN_PROCESSES = [
 ]
 # A quarter of these tests' time is spent waiting: three at once keep two cores at work.
 THREE = ["-n3", "--dist=worksteal"]
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
 class NotHere(Exception):
@@ -156,9 +156,9 @@ def browser(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
 
 
 def timing(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
-    if not shutil.which(CHROMIUM):
-        raise NotHere(f"there is no Chromium at {CHROMIUM}; CHROMIUM names another place")
-    return ["-c", "tests/browser/pytest.ini", "tests/browser", "-m", "timing"], {"CHROMIUM": CHROMIUM}
+    if not chromium():
+        raise NotHere(HINT)
+    return ["-c", "tests/browser/pytest.ini", "tests/browser", "-m", "timing"], {}
 
 
 LEGS: dict[str, Callable[[ExitStack], tuple[list[str], dict[str, str]]]] = {

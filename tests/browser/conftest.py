@@ -10,18 +10,17 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.chromium import HINT, chromium
 from tests.gemini import Gemini
 from tests.live import LiveServer, Member
 
 pytest_plugins = ["tests.conftest"]  # above this call's own root
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 expect.set_options(timeout=20_000)
 
 Visit = Callable[..., Page]
@@ -30,13 +29,13 @@ SignUp = Callable[[LiveServer, str], Member]
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    if not Path(CHROMIUM).exists():
-        reason = f"There is no Chromium at {CHROMIUM}. On Debian: apt install chromium; or set CHROMIUM."
+    path = chromium()
+    if not path:
         if "browser" in os.environ.get("REQUIRE_LEGS", "").split(","):
-            pytest.fail(reason)
-        pytest.skip(reason)
+            pytest.fail(HINT)
+        pytest.skip(HINT)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        browser = playwright.chromium.launch(executable_path=path)
         yield browser
         browser.close()
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.browser.conftest import CHROMIUM, ask, settled
+from tests.browser.conftest import ask, settled
+from tests.chromium import chromium
 from tests.gemini import Call, Gemini, Hold, Status, Text, Thought
 from tests.live import PASSWORD, LiveServer, Member
 
@@ -164,7 +165,7 @@ def main() -> int:
         server.prepare().start()
         try:
             with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=CHROMIUM)
+                browser = playwright.chromium.launch(executable_path=chromium())
                 pictures(server, gemini, browser, server.member("alice"))
                 review(server, browser)
                 browser.close()
