@@ -66,20 +66,33 @@ async def test_reading_an_ended_run_gives_the_same_html(as_alice: Client, gemini
     assert body_of(read).html == render(DOCUMENTS[name])
 
 
-async def test_the_first_text_comes_at_once_and_the_rest_at_the_pace_of_an_eye(
-    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def slowly(client: Client, gemini: Gemini) -> list[dict[str, Any]]:
+    """What a reader is shown of an answer whose first word comes alone, and 40 others 10 ms apart."""
     rest = [step for n in range(40) for step in (Pause(0.01), Text(f"w{n} "))]
     gemini.on("slow", [Text("first "), Hold(), *rest])
     shown = []
-    monkeypatch.setattr(html_view, "TICK_SECONDS", 60)
-    async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
+    async with client.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
         async for event in exchange.events():
             if event.name == "html":
                 shown.append(event.json())
                 gemini.release()
     assert shown[0]["open"] == '<p dir="auto">first</p>'
-    assert len(shown) == 2  # and the whole at the end
+    return shown
+
+
+async def test_the_first_text_comes_at_once_and_the_rest_at_the_pace_of_an_eye(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html_view, "TICK_SECONDS", 60)
+    assert len(await slowly(as_alice, gemini)) == 2  # and the whole at the end
+
+
+async def test_what_is_dear_to_render_is_shown_less_often(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html_view, "TICK_SECONDS", 0)
+    monkeypatch.setattr(html_view, "REST", 1_000_000)  # a picture of a tenth of a millisecond is dear
+    assert len(await slowly(as_alice, gemini)) == 2
 
 
 async def test_every_other_frame_is_as_ever(as_alice: Client, gemini: Gemini) -> None:
