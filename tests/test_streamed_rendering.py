@@ -54,6 +54,14 @@ def test_what_was_sure_is_what_the_whole_text_says(name: str, mode: str) -> None
         assert closed == final[: len(closed)]
 
 
+def test_what_is_said_again_is_closed_again() -> None:
+    stream = MarkdownStream()
+    for times in range(1, 4):
+        stream.feed("Again.\n\n")
+        stream.close()
+        assert len(stream.closed) == times
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_block_is_closed_as_soon_as_the_next_one_has_begun(name: str) -> None:
     closed, stream = write(DOCUMENTS[name] + "\n\nend\n\nof it\n", "char")

@@ -23,6 +23,7 @@ class MarkdownStream:
         self._tail = ""  # what is not closed, in pieces joined
         self._pieces: list[str] = []  # all of it, to be rendered whole
         self._half_line_end = ""
+        self._unsure = ""  # the whole lines in which nothing was sure
         self._definitions: dict[str, tuple[str, str]] = {}
 
     @property
@@ -43,6 +44,9 @@ class MarkdownStream:
     def close(self) -> None:
         """Render the blocks that have become sure; they are added to ``closed``."""
         tail = self._tail[: self._tail.rfind("\n") + 1]  # a line that is not whole may become anything
+        if tail == self._unsure:
+            return
+        self._unsure = tail
         prepared = prepare(tail, final=False)
         source = prepared.text
         if prepared.waiting is not None:  # not yet known to be a formula
@@ -55,6 +59,7 @@ class MarkdownStream:
             found.pop()
         if not found:
             return
+        self._unsure = ""
         end = found[-1].end
         seen = dict(self._definitions)
         for label, definition in definitions_in("\n".join(lines[:end])).items():
