@@ -16,9 +16,9 @@ from chat import events
 from chat.events import REPLACE, TERMINAL, TEXT, Row
 from chat.rendering.stream import MarkdownStream
 
-# An event at most every 80 ms (text that grows faster is not read any faster), and a tenth of the time for
+# Ten events a second at most (text that grows faster is not read any faster), and a tenth of the time for
 # rendering at most: a list of 21 KB, one block, takes 8 ms each time.
-TICK_SECONDS = 0.08
+TICK_SECONDS = 0.1
 REST = 10
 # How long a reader who was shown text leaves alone what comes then. An end is held up by no more.
 GATHER_SECONDS = TICK_SECONDS

@@ -155,12 +155,12 @@ def test_a_windows_line_end_that_comes_in_two_is_one() -> None:
 
 
 def test_an_answer_of_ordinary_length_costs_little_to_stream() -> None:
-    """5 KB at 320 characters a second, in ticks of 80 ms: see docs/decisions/0019."""
+    """5 KB at 320 characters a second, in ticks of 100 ms: see docs/decisions/0019."""
     text = (ANSWER * 8)[:5000]
     stream = MarkdownStream()
     began = time.thread_time()
-    for at in range(0, len(text), 26):
-        stream.feed(text[at : at + 26])
+    for at in range(0, len(text), 32):
+        stream.feed(text[at : at + 32])
         stream.close()
         stream.open_html()
     stream.finish()
