@@ -300,3 +300,16 @@ def test_back_leads_to_the_page_that_was_there(visit: Visit, alice: Member) -> N
     expect(page.locator("article")).to_have_count(0)
     page.go_forward()
     expect(page.locator("article")).to_have_count(2)
+
+
+def test_forward_while_a_page_loads_is_not_lost(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    page.goto("/")
+    ask(page, "Hello")
+    settled(page)
+    page.route("**/main.*.js", lambda route: None)  # it takes its time
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
+    page.go_forward(wait_until="commit")  # no script is there to hear of it
+    page.unroute("**/main.*.js")  # here it comes
+    expect(page.locator("article")).to_have_count(2)

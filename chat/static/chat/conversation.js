@@ -22,7 +22,6 @@ export class LiveConversation {
     this.messages = messages;
     this.composer = composer;
     this.view = view;
-    this.path = location.pathname;
     this.followed = new Set(); // runs that were asked for or followed here: such a one brings its own end
   }
 
@@ -103,8 +102,7 @@ export class LiveConversation {
   }
 
   async #begin({ conversation, title }) {
-    this.path = `/chat/${conversation}/`;
-    history.pushState({}, "", this.path);
+    history.pushState({}, "", `/chat/${conversation}/`);
     document.title = document.title.replace(/^.* · /, () => `${title} · `);
     document.getElementById("welcome")?.remove();
     const fresh = await fetchPage().catch(() => null); // the end of the run brings it too

@@ -36,10 +36,16 @@ part("show-keys").addEventListener("click", () => openDialog("keys-list"));
 addEventListener("offline", () => notifyWord("offline"));
 addEventListener("online", clearNotice);
 
-// Back and forward lead to another page; one that was kept in memory is no longer true.
-addEventListener("popstate", () => location.pathname !== conversation.path && location.reload());
+// Back and forward lead to another page, also while this one was loading and no script heard of it; one that
+// was kept in memory is no longer true.
+function showWhatIsAddressed() {
+  const addressed = /^\/chat\/([0-9a-f-]{36})\//.exec(location.pathname)?.[1] ?? null;
+  if (addressed !== composer.conversation) location.reload();
+}
+addEventListener("popstate", showWhatIsAddressed);
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
+showWhatIsAddressed();
 dropDrafts({ others: true });
 startPanels();
 startPreferences();
