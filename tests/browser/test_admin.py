@@ -4,11 +4,13 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignUp, Visit
+from tests.browser.test_accessibility import faults
 from tests.gemini import Call, Gemini, Text, Thought
 from tests.live import LiveServer, Member
 
@@ -62,6 +64,7 @@ def spoken(alice: Member, gemini: Gemini) -> None:
         response.read()
 
 
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 Look = Callable[[Page, str], None]
 
 
@@ -162,3 +165,22 @@ def test_nothing_moves_a_transcript_sideways(
     look(page, f"transcript-{width}")
     assert page.locator("html").evaluate("(html) => html.scrollWidth - html.clientWidth") <= 0
     assert page.locator(".transcript").evaluate("(it) => it.scrollWidth - it.clientWidth") == 0
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing_at_the_desk(visit: Visit, mona: Member, spoken: None, width: int) -> None:
+    page = visit(mona, viewport={"width": width, "height": 860})
+    for path in ("/admin/", "/admin/chat/conversation/", "/admin/chat/run/", "/admin/accounts/user/"):
+        page.goto(path)
+        assert (path, in_both_schemes(page)) == (path, [])
+    page.goto("/admin/chat/conversation/")
+    open_transcript(page)
+    assert in_both_schemes(page) == []
+
+
+def in_both_schemes(page: Page) -> list[tuple[str, str, str]]:
+    found = []
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        found += [(scheme, *fault) for fault in faults(page)]
+    return found

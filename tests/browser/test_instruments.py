@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
+from tests.browser.test_accessibility import faults
 from tests.live import LiveServer, Member
 
 # A morning on two processes, with a bad half hour: samples of each minute, runs of each third one.
@@ -87,6 +88,7 @@ def test_the_owner_finds_pictures_and_their_numbers(
     expect(page.locator("body")).not_to_contain_text("canary")
     wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
     assert not wide
+    assert faults(page) == []
 
 
 def test_another_stretch_of_time_is_a_link_away(visit: Visit, owner: Member) -> None:
