@@ -108,6 +108,7 @@ def test_from_the_index_to_a_transcript_without_a_fault(
     expect(page.get_by_text("A clock is wanted.")).not_to_be_visible()
     page.locator("summary", has_text="Thought").click()
     expect(page.get_by_text("A clock is wanted.")).to_be_visible()
+    expect(page.locator("svg[hidden]")).not_to_be_visible()  # what icons point at
     icon = page.locator(".transcript .icon").first.bounding_box()
     assert icon is not None
     assert (icon["width"], icon["height"]) == (20, 20)
@@ -179,7 +180,7 @@ def test_axe_finds_nothing_at_the_desk(visit: Visit, mona: Member, spoken: None,
 
 
 def in_both_schemes(page: Page) -> list[tuple[str, str, str]]:
-    found = []
+    found: list[tuple[str, str, str]] = []
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         found += [(scheme, *fault) for fault in faults(page)]
