@@ -1,6 +1,5 @@
 """The real server in a process of its own, on a free port, in a data folder of its own."""
 
-import fcntl
 import json
 import os
 import re
@@ -10,7 +9,7 @@ import socket
 import subprocess
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from tests import commands
+from tests.shared import CERTIFICATE, shared
 from tests.sse_client import SseEvent, SseParser
 
 PASSWORD = "correct horse battery"
@@ -30,19 +30,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def shared(name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first test process that needs it makes, for all of them."""
-    path = Path(os.environ["TESTS_DIR"]) / name
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            making = path.with_suffix(".new")
-            making.mkdir()
-            make(making)
-            making.rename(path)
-    return path
 
 
 @cache
@@ -68,7 +55,7 @@ class LiveServer:
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", "/tmp"),
-            "SSL_CERT_FILE": os.environ["SSL_CERT_FILE"],
+            "SSL_CERT_FILE": str(CERTIFICATE),
             "DATA_DIR": str(data_dir),
             "PORT": str(self.port),
             "ENV_FILE": os.devnull,  # a developer's .env is not the tests'

@@ -4,25 +4,14 @@ Each of several test processes (pytest -n) has its own folder, Redis prefix and,
 its own database.
 """
 
-import atexit
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import certifi
+from tests.shared import CERTIFICATE, TESTS_DIR
 
-if "DATA_DIR" not in os.environ:
-    os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="parley-test-")
-    atexit.register(shutil.rmtree, os.environ["DATA_DIR"], ignore_errors=True)
-# What test processes make once and share: see tests/live.py.
-os.environ.setdefault("TESTS_DIR", os.environ["DATA_DIR"])
-# Tests talk to nobody through TLS; reading certifi's 140 certificates takes 40 ms for each client.
-os.environ["SSL_CERT_FILE"] = str(Path(os.environ["TESTS_DIR"]) / "certificate.pem")
-if not Path(os.environ["SSL_CERT_FILE"]).exists():
-    first = Path(certifi.where()).read_text().split("\n\n# Issuer")[0]
-    Path(os.environ["SSL_CERT_FILE"]).write_text(first)
+os.environ.setdefault("DATA_DIR", str(TESTS_DIR))
+os.environ["SSL_CERT_FILE"] = str(CERTIFICATE)
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["DATA_DIR"] = str(Path(os.environ["DATA_DIR"]) / worker)
     os.environ["REDIS_PREFIX"] = f"{os.environ.get('REDIS_PREFIX', 'parley-test')}-{worker}"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from tests import commands
 from tests.gemini import Gemini
-from tests.live import LiveServer, copy_data, prepared_data_dir, shared
+from tests.live import LiveServer, copy_data, prepared_data_dir
+from tests.shared import shared
 
 PEOPLE = """
 from accounts.models import User

@@ -26,7 +26,8 @@ import pytest
 
 from config import bootstrap
 from tests.commands import ROOT
-from tests.live import LiveServer, free_port, shared
+from tests.live import LiveServer, free_port
+from tests.shared import shared
 from tests.waiting import until
 
 pytestmark = pytest.mark.any_database

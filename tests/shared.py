@@ -1,0 +1,34 @@
+"""What test processes make once and share: a folder, whose path is in the environment they inherit."""
+
+import atexit
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import certifi
+
+if "TESTS_DIR" not in os.environ:
+    os.environ["TESTS_DIR"] = tempfile.mkdtemp(prefix="parley-test-")
+    atexit.register(shutil.rmtree, os.environ["TESTS_DIR"], ignore_errors=True)
+TESTS_DIR = Path(os.environ["TESTS_DIR"])
+
+# Tests talk to nobody through TLS; reading certifi's 140 certificates takes 40 ms for each client.
+CERTIFICATE = TESTS_DIR / "certificate.pem"
+if not CERTIFICATE.exists():
+    CERTIFICATE.write_text(Path(certifi.where()).read_text().split("\n\n# Issuer")[0])
+
+
+def shared(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first test process that needs it makes, for all of them."""
+    path = TESTS_DIR / name
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            making = path.with_suffix(".new")
+            making.mkdir()
+            make(making)
+            making.rename(path)
+    return path
