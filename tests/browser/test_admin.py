@@ -83,6 +83,7 @@ def look() -> Look:
 def open_transcript(page: Page) -> None:
     page.get_by_role("link", name="What time is it in Lagos?").first.click()
     expect(page.locator("article.entry")).to_have_count(2)
+    page.wait_for_load_state()  # the words are there before the styles
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -149,6 +150,7 @@ def test_an_answer_looks_as_it_does_to_its_owner(
     theirs.goto("/")
     theirs.locator("#conversations a", has_text="What time is it in Lagos?").first.click()
     expect(theirs.locator(".prose")).to_have_count(1)
+    theirs.wait_for_load_state()
     desk.goto("/admin/chat/conversation/")
     open_transcript(desk)
     said = ".prose :not(button, button *)"  # the page's script puts buttons beside code

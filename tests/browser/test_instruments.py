@@ -73,6 +73,7 @@ def test_the_owner_finds_pictures_and_their_numbers(
     page.get_by_role("link", name="Instruments").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Instruments")
     expect(page.get_by_role("img")).to_have_count(7)
+    page.wait_for_load_state()  # the pictures are there before the styles
     picture = page.get_by_role("img", name="Commit of the journal")
     expect(picture).to_be_visible()
     colours = picture.evaluate(
