@@ -105,6 +105,7 @@ def test_from_the_index_to_a_transcript_without_a_fault(
     expect(page.locator(".bubble")).to_contain_text("<script>alert(1)</script>")
     page.get_by_role("link", name="previous").click()
     expect(page.get_by_text("This is not the branch that its owner sees.")).to_be_visible()
+    page.wait_for_load_state()
     expect(page.locator(".entry.assistant details")).to_have_count(2)
     expect(page.get_by_text("A clock is wanted.")).not_to_be_visible()
     page.locator("summary", has_text="Thought").click()
