@@ -39,7 +39,7 @@ addEventListener("online", clearNotice);
 // Back and forward lead to another page, also while this one was loading and no script heard of it; one that
 // was kept in memory is no longer true.
 function showWhatIsAddressed() {
-  const addressed = /^\/chat\/([0-9a-f-]{36})\//.exec(location.pathname)?.[1] ?? null;
+  const addressed = /\/chat\/([0-9a-f-]{36})\//.exec(location.pathname)?.[1] ?? null;
   if (addressed !== composer.conversation) location.reload();
 }
 addEventListener("popstate", showWhatIsAddressed);
