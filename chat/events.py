@@ -89,8 +89,12 @@ def agent(name: str) -> Event:
     return Event(AGENT, {"name": name})
 
 
-def replace(value: str, *, attempt: int | None = None) -> Event:
-    return Event(REPLACE, {"text": value} | ({"attempt": attempt} if attempt else {}))
+def replace(value: str, *, attempt: int | None = None, keep: int | None = None) -> Event:
+    """``value`` is the whole reply so far. Its first ``keep`` code points stay as they were shown, and
+    so do the thoughts, tools and speakers before the next one; without ``keep`` nothing does.
+    """
+    optional = {"attempt": attempt, "keep": keep}
+    return Event(REPLACE, {"text": value} | {k: v for k, v in optional.items() if v is not None})
 
 
 def encode(data: dict[str, Any]) -> str:
@@ -124,10 +128,22 @@ def clean(value: Any) -> Any:
     return clean_text(repr(value))
 
 
+# Calls with which ADK itself asks a person, or another agent, to go on: they do nothing outside.
+NOT_ACTING = frozenset(
+    {"adk_request_confirmation", "adk_request_credential", "adk_request_input", "transfer_to_agent"}
+)
+
+
+def called_in(items: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the names of the tools that a reply's items show as called, each once, in order."""
+    names = (item["name"] for item in items if item["type"] == "tool")
+    return list(dict.fromkeys(name for name in names if name not in NOT_ACTING))
+
+
 class Fold:
     """What a run's events add up to: the text of the reply and its parts.
 
-    From the last ``replace`` on, beginning with its text; the separators count.
+    The text is that of the last ``replace`` and what follows; the separators count.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -151,6 +167,11 @@ class Fold:
     def says_something(self) -> bool:
         """Whether the reply's text has anything but white space."""
         return any(not piece.isspace() for piece in self._pieces if piece)
+
+    @property
+    def called(self) -> list[str]:
+        """The names of the tools that were called, each once, in order."""
+        return called_in(self._items)
 
     @property
     def items(self) -> list[dict[str, Any]]:
@@ -178,10 +199,25 @@ class Fold:
             case "tool.returned":
                 self._return(data)
             case "replace":
-                self._items.clear()
-                self._pieces.clear()
-                if data["text"]:
-                    self.add(text(data["text"]))
+                kept = data["text"][: data.get("keep", 0)]
+                self._items = self._items_before(len(kept)) if "keep" in data else []
+                self._pieces = [kept] if kept else []
+                if len(data["text"]) > len(kept):
+                    self.add(text(data["text"][len(kept) :]))
+
+    def _items_before(self, end: int) -> list[dict[str, Any]]:
+        """The items up to the reply's first ``end`` code points; a text item is cut there."""
+        found: list[dict[str, Any]] = []
+        at = 0
+        for item in self._items:
+            if item["type"] != "text":
+                found += [item] if at <= end else []
+                continue
+            value = "".join(item["text"])
+            if at < end:
+                found.append({**item, "text": [value[: end - at]]})
+            at += len(value)
+        return found
 
     def _extend(self, kind: str, value: str) -> None:
         last = self._items[-1] if self._items else None

@@ -32,6 +32,7 @@ class Step:
     outcome: str = ""
     rest: str = ""
     failed: bool = False
+    unanswered: bool = False  # the reply is over, and the call has no outcome
     seconds: float | None = None
 
 
@@ -46,11 +47,12 @@ class Speech:
 
 @dataclass(slots=True)
 class Turn:
-    """A message; ``speeches`` are there where several agents wrote it, one after the other.
+    """A message, as a page shows it.
 
-    ``ending`` is the sentence about a run that did not complete, ``broken`` that run where it is not the
-    person who stopped it; ``again`` says how its prompt can be answered once more: ``regenerate``,
-    ``retry``, or not (empty).
+    ``speeches`` are there where several agents wrote it, one after the other. ``waits``: a tool call of
+    it waits for a person. ``ending`` is the sentence about a run that did not complete, ``broken`` that
+    run unless the person stopped it. ``again`` says how its prompt can be answered once more:
+    ``regenerate``, ``retry``, or not (empty).
     """
 
     message: Message
@@ -60,6 +62,7 @@ class Turn:
     ending: str = ""
     broken: Run | None = None
     cut_off: bool = False
+    waits: bool = False
     again: str = ""
 
     @property
@@ -98,6 +101,7 @@ def turns(branch: Sequence[Message], live: Run | None = None, *, may_ask: bool) 
             turn.ending = lifecycle.explain(run.status, run.code)["detail"] or ""
             turn.broken = run if run.status in (Run.Status.FAILED, Run.Status.EXPIRED) else None
             turn.cut_off = run.status == Run.Status.COMPLETED and run.finish in CUT_OFF
+            turn.waits = run.finish == lifecycle.APPROVAL
     if shown and may_ask:
         last = shown[-1]
         last.again = _again(endings.get(last.message.pk) or last.message.run)
@@ -116,7 +120,7 @@ def live(run: Run) -> Live:
         seq=rows[-1].seq,
         speaker=spoken(fold.agent or run.conversation.agent),
         html=written.open_html(),
-        steps=_steps(items),
+        steps=_steps(items, over=False),
         thinking=bool(items) and items[-1]["type"] == "thought",
     )
 
@@ -146,7 +150,7 @@ def _turn(message: Message) -> Turn:
     if message.role == Message.Role.USER:
         return Turn(message, speaker="")
     items = message.parts.get("items", [])
-    return Turn(message, spoken(message.agent), _steps(items), _speeches(items))
+    return Turn(message, spoken(message.agent), _steps(items, over=True), _speeches(items))
 
 
 def _speeches(items: Iterable[dict[str, Any]]) -> list[Speech]:
@@ -157,7 +161,8 @@ def _speeches(items: Iterable[dict[str, Any]]) -> list[Speech]:
     if len(parts) < 2:
         return []
     return [
-        Speech(spoken(agent), _steps(own), render(_text(own)) if _text(own) else "") for agent, own in parts
+        Speech(spoken(agent), _steps(own, over=True), render(_text(own)) if _text(own) else "")
+        for agent, own in parts
     ]
 
 
@@ -185,17 +190,17 @@ def _again(run: Run | None) -> str:
     return "retry" if lifecycle.explain(run.status, run.code)["retryable"] else ""
 
 
-def _steps(items: Iterable[dict[str, Any]]) -> list[Step]:
+def _steps(items: Iterable[dict[str, Any]], *, over: bool) -> list[Step]:
     steps = []
     for item in items:
         if item["type"] == "thought":
             steps.append(Step(text=item["text"]))
         elif item["type"] == "tool":
-            steps.append(_tool(item))
+            steps.append(_tool(item, over=over))
     return steps
 
 
-def _tool(item: dict[str, Any]) -> Step:
+def _tool(item: dict[str, Any], *, over: bool) -> Step:
     failed = "error" in item
     outcome = item["error"] if failed else _readable(item["result"]) if "result" in item else ""
     elapsed = item.get("elapsed_ms")
@@ -206,6 +211,7 @@ def _tool(item: dict[str, Any]) -> Step:
         outcome=outcome[:SHOWN_OUTCOME],
         rest=outcome[SHOWN_OUTCOME:],
         failed=failed,
+        unanswered=over and not failed and "result" not in item,
         seconds=None if elapsed is None else elapsed / 1000,
     )
 

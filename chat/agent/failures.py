@@ -14,6 +14,9 @@ BLOCKED = {
     "IMAGE_RECITATION",
 }  # fmt: skip
 BAD_OUTPUT = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"}
+RATE_LIMITED = {"RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", "RATE_LIMIT_ERROR"}
+UNAVAILABLE = {"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "OVERLOADED_ERROR"}
+UNNAMED_ERROR = "UNNAMED_ERROR"  # of a model that says only in words what went wrong
 EMPTY = {"MODEL_RETURNED_NO_CONTENT", "NO_IMAGE"}
 
 
@@ -34,6 +37,12 @@ def of_error_code(error_code: str) -> AgentFailure:
         return AgentFailure("bad_output", error_code)
     if error_code in EMPTY:
         return AgentFailure("empty", error_code)
+    if error_code.upper() in RATE_LIMITED:
+        return AgentFailure("rate_limited", error_code)
+    if error_code.upper() in UNAVAILABLE:
+        return AgentFailure("unavailable", error_code)
+    if error_code.isdecimal():
+        return AgentFailure(_of_status(int(error_code)), error_code)
     return AgentFailure("model_error", error_code)
 
 
@@ -47,6 +56,8 @@ def of_exception(error: Exception) -> AgentFailure:
             return AgentFailure("limit", reason)
         case errors.APIError():
             return AgentFailure(_of_status(error.code), f"{reason} {error.code} {error.status}")
+        case Exception() if status := _status_of(error):
+            return AgentFailure(_of_status(status), f"{reason} {status}")
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
             return AgentFailure("unavailable", f"{reason}: {error}")
         case httpx.HTTPError() | TimeoutError() | OSError():
@@ -54,6 +65,15 @@ def of_exception(error: Exception) -> AgentFailure:
         case errors.UnknownApiResponseError() | ValidationError() | json.JSONDecodeError() | UnicodeError():
             return AgentFailure("bad_output", reason)
     return AgentFailure("internal", reason)
+
+
+def _status_of(error: Exception) -> int | None:
+    """Return the HTTP status of an error answer, as clients of model providers carry it on what they
+    raise: openai, anthropic, litellm, google-api-core, httpx.
+    """
+    holders = (error, getattr(error, "response", None))
+    found = [getattr(holder, name, None) for holder in holders for name in ("status_code", "code")]
+    return next((int(each) for each in found if isinstance(each, int) and 400 <= each < 600), None)
 
 
 def _of_status(status: int | None) -> str:

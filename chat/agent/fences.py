@@ -14,12 +14,13 @@ from django.conf import settings
 from google.adk.agents import LlmAgent
 from google.adk.agents.callback_context import CallbackContext
 from google.adk.apps import App
-from google.adk.models import LlmRequest
+from google.adk.models import LlmRequest, LlmResponse
 from google.adk.plugins import BasePlugin
 from google.adk.tools import AgentTool, BaseTool, ToolContext
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from chat.agent.failures import UNNAMED_ERROR
 from chat.events import clean, clean_text
 
 
@@ -41,6 +42,12 @@ class TimedTools(BasePlugin):
     ) -> None:
         tools = llm_request.tools_dict
         tools.update({name: timed(tool) for name, tool in tools.items() if not _speaks_itself(tool)})
+
+    async def after_model_callback(
+        self, *, callback_context: CallbackContext, llm_response: LlmResponse
+    ) -> None:
+        if llm_response.error_message and not llm_response.error_code:
+            llm_response.error_code = UNNAMED_ERROR  # ADK drops a response with a message alone
 
 
 class ToolErrors(BasePlugin):

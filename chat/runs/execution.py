@@ -13,6 +13,7 @@ from chat import events
 from chat.agent.context import load_turn
 from chat.agent.failures import AgentFailure
 from chat.agent.interruption import seal
+from chat.agent.payload import invocation_of
 from chat.agent.reply import Reply
 from chat.agent.turn import Turn
 from chat.database import run_db_patiently
@@ -105,7 +106,7 @@ async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] 
         log.warning("Run %s may not be written any more", claim.run)
         return await run_db_patiently(lambda: expire(claim, run, code="internal"))
     if code == HAND_OVER:
-        if turn is not None and not turn.has_calls():
+        if turn is not None and not turn.has_calls() and not progress.fold.called:
             return await run_db_patiently(lifecycle.hand_over, claim)
         code = "lost"  # a tool may have acted: not twice
     if turn is not None and (code or finish == "length"):
@@ -167,9 +168,16 @@ async def _pump(reply: Reply, progress: _Progress, pen: Pen) -> tuple[str, str]:
         if not progress.full:
             log.warning("Run %s: the agent failed (%s): %s", pen.claim.run, failure.code, failure.reason)
             return failure.code, ""
+    return _came_to(reply, progress)
+
+
+def _came_to(reply: Reply, progress: _Progress) -> tuple[str, str]:
+    """What an agent that ended by itself came to: the code and the finish."""
     if progress.full:
         return "", "length"
-    if not progress.fold.says_something:
+    if reply.waiting:
+        return "", lifecycle.APPROVAL
+    if not (progress.fold.says_something or reply.acted):
         return "empty", ""
     return "", reply.finish
 
@@ -208,6 +216,7 @@ def _outcome(
         usage=usage,
         ttft_ms=progress.ttft_ms,
         duration_ms=progress.milliseconds(),
+        invocation_id=invocation_of(turn.own_payloads or payloads) if turn else "",
         session_events=payloads,
         state=turn.state if turn else None,
         user_state=turn.user_delta if turn else {},
@@ -226,6 +235,7 @@ def expire(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
         kind,
         code="" if code == STOP else code,
         duration_ms=round(waited.total_seconds() * 1000),
+        invocation_id=invocation_of(payloads),
         session_events=seal(payloads, fold, run),
         state=load_turn(run, own_payloads=payloads).state,
     )
