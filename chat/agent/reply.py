@@ -21,6 +21,7 @@ from google.genai import types
 
 from chat import events
 from chat.agent import catalog, failures
+from chat.agent.containment import contained_stream
 from chat.agent.floor import Floor, text_of
 from chat.agent.turn import Turn
 from chat.events import Event, Usage
@@ -74,13 +75,14 @@ class Reply:
                     run_config=_run_config(self.streams),
                     abort_signal=self.abort,
                 )
-                async with aclosing(stream):
-                    async for adk_event in stream:
+                async with aclosing(contained_stream(stream)) as adk_events:
+                    async for adk_event in adk_events:
                         failure = self._note(adk_event) or failure
                         for event in self._translated(self._floor.hear(adk_event)):
                             yield event
             except Exception as error:
-                raise failures.of_exception(error) from error
+                is_own = self.turn.agent == settings.AGENT_NAME
+                raise failures.of_exception(error, is_own=is_own) from error
         for event in self.unsaid():
             yield event
         if failure and not (failure.code == "empty" and any(piece.strip() for piece in self._shown)):

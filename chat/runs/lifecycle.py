@@ -41,6 +41,7 @@ SENTENCES: dict[str, tuple[str, bool]] = {
     "blocked": ("The model declined to answer this.", False),
     "empty": ("The model answered with nothing.", True),
     "limit": ("The agent asked its model too many times without coming to an answer.", True),
+    "agent": ("This agent failed.", True),
     "crashed": ("The server failed twice while this answer was written.", False),
     "lost": ("The server was interrupted while this answer was written.", True),
     "deleted": ("The conversation was deleted.", False),
