@@ -231,6 +231,7 @@ def _outcome(
         state=turn.state if turn else None,
         user_state=turn.user_delta if turn else {},
         app_state=turn.app_delta if turn else {},
+        failure=progress.fault.as_json() if progress.fault else None,
     )
 
 

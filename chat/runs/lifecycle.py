@@ -76,6 +76,7 @@ class Outcome:
     state: dict[str, Any] | None = None
     user_state: dict[str, Any] = field(default_factory=dict)
     app_state: dict[str, Any] = field(default_factory=dict)
+    failure: dict[str, Any] | None = None  # as models.Run.failure
 
 
 @transaction.atomic
@@ -206,6 +207,7 @@ def _end(
         setattr(run, f"usage_{name}", getattr(outcome.usage, name))
     run.ttft_ms, run.duration_ms = outcome.ttft_ms, outcome.duration_ms
     run.deltas = run.events.filter(type=events.TEXT).count()
+    run.failure = outcome.failure if code == outcome.code else None
     if outcome.state is not None:
         run.state_after = json.dumps(outcome.state)
     last = append(run.pk, [Event(kind, _terminal_data(run))])
@@ -224,7 +226,7 @@ def _end(
 USAGE = [column.name for column in fields(Usage)]
 _ENDED_FIELDS = [
     "status", "reply", "code", "finish", "ended_at", "ttft_ms", "duration_ms", "deltas", "bytes",
-    "last_seq", "last_change", "state_after", *(f"usage_{name}" for name in USAGE),
+    "last_seq", "last_change", "state_after", "failure", *(f"usage_{name}" for name in USAGE),
 ]  # fmt: skip
 
 
