@@ -18,6 +18,7 @@ from chat.agent import catalog, containment
 from chat.database import mark, run_db
 from chat.instruments import logs, metrics
 from chat.instruments.samples import Sampler
+from chat.instruments.watchdog import Watchdog
 from chat.models import Run
 from chat.runs import doorbell, lifecycle, processes
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
@@ -40,6 +41,7 @@ class Supervisor:
         self.draining = False
         self.journal = Journal()
         self.sampler = Sampler()
+        self._watchdog = Watchdog(containment.scope_of)
         self._runs: dict[uuid.UUID, tuple[asyncio.Task[None], Abort]] = {}
         self._duties: list[asyncio.Task[None]] = []
         self._release: Callable[[], None] | None = None  # takes back the containment of the loop
@@ -65,6 +67,7 @@ class Supervisor:
         doorbell.ring_in(self._loop)
         if self._release is None:
             self._release = containment.install(self._loop)
+        self._watchdog.start()
         self.draining = False
         await asyncio.to_thread(catalog.warm_up)
         self._duties = [
@@ -99,6 +102,7 @@ class Supervisor:
         await _end(self._duties)
         self._duties = []
         await catalog.close()
+        self._watchdog.stop()
         if self._release is not None:
             self._release()
             self._release = None
