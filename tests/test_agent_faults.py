@@ -17,13 +17,14 @@ from tests.conftest import make_user
 from tests.gemini import Call, Gemini, Status, Text
 from tests.live import LiveServer, read
 from tests.talk import Talk
+from tests.terminal import chat_piped, peopled
 
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
 Thread = Callable[..., Any]
 CANARY = "kanarienvogel"
 
 HEAD = """
-import asyncio, json
+import asyncio, json, threading
 import httpx
 from google.adk.agents import Agent, BaseAgent, ParallelAgent, SequentialAgent
 from google.adk.apps import App
@@ -283,6 +284,27 @@ LEAKS = {
                 raise ValueError(user_message.parts[0].text)
         app = App(name="danger", root_agent=agent(), plugins=[Plugin(name="plugin")])
     """,
+    "in a thread of its own": """
+        def before(callback_context):
+            thread = threading.Thread(target=fail, args=(asked(callback_context),))
+            thread.start()
+            thread.join()
+            raise ValueError("no")
+        def fail(text):
+            raise ValueError(text)
+        root_agent = agent(before_agent_callback=before)
+    """,
+    "as an object is thrown away": """
+        class Thrown:
+            def __del__(self):
+                raise ValueError(self.text)
+        def before(callback_context):
+            thrown = Thrown()
+            thrown.text = asked(callback_context)
+            del thrown
+            raise ValueError("no")
+        root_agent = agent(before_agent_callback=before)
+    """,
     "in a note of it": """
         def before(callback_context):
             error = ValueError("no")
@@ -323,6 +345,8 @@ def test_at_debug_no_line_holds_what_an_agents_exception_says(tmp_path: Path, ge
     assert CANARY not in written
     assert written.count("the agent failed (") == 2 * len(LEAKS)
     assert "leak_0.py" in written
+    assert "A thread ended by ValueError" in written
+    assert "Python ignored ValueError" in written
 
 
 async def failed_with_the_question(write_agents: WriteAsync, client: Client) -> str:
@@ -407,3 +431,17 @@ async def test_a_tools_exception_is_the_models_to_see_and_fails_no_run(
     said = await Talk(as_alice).ask("Act!", agent="danger")
     assert said.end == "run.completed"
     assert (await in_thread(Run.objects.get, pk=said.run)).failure is None
+
+
+@pytest.mark.any_database
+def test_a_terminal_tells_the_sentence_and_no_words(tmp_path: Path, gemini: Gemini) -> None:
+    folder = tmp_path / "agents"
+    folder.mkdir()
+    (folder / "danger.py").write_text(agent_with(LEAKS["as it exits"]))
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    here = peopled(data_dir, gemini, AGENTS_DIR=str(folder))
+    done = chat_piped(here, f"{CANARY}\n", "--agent", "danger")
+    assert done.returncode != 0
+    assert "This agent failed." in done.stderr
+    assert CANARY not in done.stderr

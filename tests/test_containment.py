@@ -100,6 +100,24 @@ TOOLS = {
             return await asyncio.to_thread(boom)
         root_agent = agent(tools=[act])
     """,
+    "an agent as a tool": """
+        expert = agent(name="act", description="Acts.", before_agent_callback=later)
+        root_agent = agent(tools=[AgentTool(expert)])
+    """,
+    "a tool of an agent as a tool": """
+        async def inner() -> str:
+            "Acts."
+            await later()
+        class Model(BaseLlm):
+            async def generate_content_async(self, llm_request, stream=False):
+                last = llm_request.contents[-1].parts[-1]
+                if last.function_response:
+                    raise ValueError(last.function_response.response["error"])
+                call = types.Part(function_call=types.FunctionCall(name="inner", args={}))
+                yield LlmResponse(content=types.Content(role="model", parts=[call]))
+        expert = agent(name="act", description="Acts.", model=Model(model="own"), tools=[inner])
+        root_agent = agent(tools=[AgentTool(expert)])
+    """,
     "the end of a generator that the tool reads": """
         async def numbers():
             try:
@@ -122,9 +140,10 @@ async def test_a_tool_that_ends_the_process_is_an_error_result(
     where: str, name: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     await write_agents({"danger/agent.py": agent_with(TOOLS[where], EXITS[name])})
-    gemini.on("Act!", [Call("act")], [Text("It did not work.")])
+    given = {"request": "Act!"} if "an agent as a tool" in where else {}
+    gemini.on("Act!", [Call("act", given)], [Text("It did not work.")])
     said = await Talk(as_alice).ask("Act!", agent="danger")
-    assert said.named("tool.returned")[0].json()["error"] == name
+    assert said.named("tool.returned")[0].json()["error"].removeprefix("ValueError: ") == name
     assert (said.end, said.text) == ("run.completed", "It did not work.")
     await in_thread(oracle.check, [said.events])
 
@@ -230,6 +249,44 @@ async def test_other_code_that_ends_the_process_fails_its_own_run(
     said = await Talk(as_alice).ask("Act!", agent="danger")
     assert (said.end, said.code) == ("run.failed", "agent")
     assert (await Talk(as_bob).ask("Hello")).text == "Hello, bob."
+    await in_thread(oracle.check, [said.events])
+
+
+OWN_KINDS = {
+    "Stop: now": """
+        class Stop(BaseException):
+            pass
+        def act():
+            raise Stop("now")
+    """,
+    "GeneratorExit": """
+        def act():
+            raise GeneratorExit
+    """,
+    "BaseExceptionGroup: both (2 sub-exceptions)": """
+        def act():
+            raise BaseExceptionGroup("both", [SystemExit(1), ValueError("no")])
+    """,
+}
+
+
+@pytest.mark.parametrize("name", OWN_KINDS)
+@pytest.mark.parametrize("where", ["before_model_callback", "on_event_callback", "after_agent_callback"])
+async def test_nothing_else_that_is_no_exception_leaves_a_run_hanging(
+    name: str, where: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    build = f"root_agent = agent({where}=lambda *given, **named: act())"
+    if where == "on_event_callback":
+        build = """
+            class Plugin(BasePlugin):
+                async def on_event_callback(self, **named):
+                    act()
+            app = App(name="danger", root_agent=agent(), plugins=[Plugin(name="plugin")])
+        """
+    code = agent_with(OWN_KINDS[name], "pass") + textwrap.dedent(build)
+    await write_agents({"danger/agent.py": code})
+    said = await Talk(as_alice).ask("Act!", agent="danger")
+    assert (said.end, said.code) == ("run.failed", "agent")
     await in_thread(oracle.check, [said.events])
 
 

@@ -7,6 +7,8 @@ agent's code or ADK is named by its class: its words may be a member's.
 
 import logging
 import re
+import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,8 @@ from uuid import UUID
 from pythonjsonlogger.json import JsonFormatter as LibraryJsonFormatter
 
 from chat.instruments.stack import may_quote_people
+
+log = logging.getLogger(__name__)
 
 # What a line of JSON may hold, in this order; docs/operations.md says what each one means.
 FIELDS = (
@@ -71,6 +75,26 @@ def seen(request: Any) -> None:
     """The request as Django knows it."""
     if note := _note.get():
         note.request = request
+
+
+def tell_uncaught() -> None:
+    """Log what threads and finalizers raise from now on: Python prints it to stderr, words and all."""
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+            _tell_uncaught("A thread ended by %s", args.exc_value)
+
+    def in_finalizer(args: "sys.UnraisableHookArgs") -> None:
+        if args.exc_value is not None:
+            _tell_uncaught("Python ignored %s", args.exc_value)
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = in_finalizer
+
+
+def _tell_uncaught(message: str, error: BaseException) -> None:
+    fields = {"exception": exception_of(error, words=False)}
+    log.error(message, type(error).__name__, extra={"fields": fields})
 
 
 def route_of(request: Any) -> str:
