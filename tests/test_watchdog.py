@@ -211,6 +211,27 @@ async def test_many_answers_at_once_hold_nothing_up(
     assert not lines
 
 
+@pytest.mark.parametrize(
+    ("what", "woken", "cpu", "late"),
+    [
+        ("sleeps", [0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0], [0.1] * 7, 1.75),
+        ("calculates", [1.0, 1.25, 1.5, 1.75, 2.0], [0.8, 1.0, 1.2, 1.5, 1.7], 1.75),
+        ("keeps the lock", [0.5, 3.5], [0.2, 3.1], 3.25),
+        ("was suspended", [0.5, 3600.0, 3600.25], [0.2, 0.2, 0.2], 0.75),
+        ("was suspended, and calculates", [0.5, 9.5, 9.75, 10.0], [0.4, 0.6, 0.8, 1.0], 1.2),
+        ("has little of a busy machine", [0.6, 1.2, 1.8], [0.2, 0.3, 0.4], 1.55),
+    ],
+)
+def test_what_holds_up_the_whole_process_is_not_the_loops(
+    what: str, woken: list[float], cpu: list[float], late: float
+) -> None:
+    seen = watchdog.Lateness(0.0, 0.0)
+    for now, used in zip(woken, cpu, strict=True):
+        found = seen.at(now, used, beat_at=0.0)
+    assert found == pytest.approx(late, abs=0.01), what
+    assert seen.at(woken[-1] + 0.25, cpu[-1], beat_at=woken[-1] + 0.2) < 0, "it goes on"
+
+
 @pytest.mark.any_database
 def test_a_server_that_was_suspended_was_not_held_up(tmp_path: Path, gemini: Gemini) -> None:
     server = LiveServer(tmp_path, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url).prepare().start()

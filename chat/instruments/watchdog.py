@@ -45,7 +45,7 @@ class Watchdog:
 
     def __init__(self, work_of: Callable[[FrameType], Work | None]) -> None:
         self._work_of = work_of
-        self._beat_at = 0.0  # time.monotonic() at which the loop was last seen to run
+        self.beat_at = 0.0  # time.monotonic() at which the loop was last seen to run
         self._next: asyncio.TimerHandle | None = None
         self._ended = threading.Event()
 
@@ -64,43 +64,52 @@ class Watchdog:
             self._next = None
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._beat_at = time.monotonic()
+        self.beat_at = time.monotonic()
         self._next = loop.call_later(BEAT_SECONDS, self._beat, loop)
 
 
+class Lateness:
+    """How late the loop is, as a thread sees it that wakes each BEAT_SECONDS. All times in seconds."""
+
+    def __init__(self, now: float, cpu: float) -> None:
+        self._now, self._cpu = now, cpu
+        self._beat_at = now
+        self._forgiven = 0.0  # since the beat: the whole process was held up
+
+    def at(self, now: float, cpu: float, beat_at: float) -> float:
+        """Return the lateness at ``now``; ``cpu`` is the process's CPU time, ``beat_at`` the last beat."""
+        # A machine that was suspended, or had no time for us, held up this thread as well. So does code
+        # that keeps the GIL, but it uses the CPU.
+        stopped = (now - self._now - BEAT_SECONDS) - (cpu - self._cpu)
+        self._now, self._cpu = now, cpu
+        if beat_at != self._beat_at:
+            self._beat_at, self._forgiven = beat_at, 0.0
+        if stopped > STOPPED_SECONDS:
+            self._forgiven += stopped
+        return now - beat_at - BEAT_SECONDS - self._forgiven
+
+
 class _Watch:
-    """The thread's side: how late the loop is, and what has been told of it."""
+    """The thread's side: what has been told of a stall."""
 
     def __init__(self, dog: Watchdog, thread: int, ended: threading.Event) -> None:
         self._dog = dog
         self._thread = thread  # the loop's
         self._ended = ended
-        self._beat_at = 0.0  # the beat since which the loop is waited for
-        self._forgiven = 0.0  # seconds since then that the whole process was held up
-        self._told: float | None = None  # seconds that the stall had lasted when it was last told
+        self._told: float | None = None  # the lateness of this stall when it was last told
         self._counted = 0.0
         self._agent = ""
 
     def run(self) -> None:
-        woken, cpu = time.monotonic(), time.process_time()
+        lateness = Lateness(time.monotonic(), time.process_time())
         while not self._ended.wait(BEAT_SECONDS):
-            before, cpu_before = woken, cpu
-            woken, cpu = time.monotonic(), time.process_time()
-            # A machine that was suspended, or had no time for us, held up this thread as well. So does
-            # code that keeps the GIL, but it uses the CPU.
-            stopped = (woken - before - BEAT_SECONDS) - (cpu - cpu_before)
-            self._look(woken, stopped if stopped > STOPPED_SECONDS else 0.0)
+            self._look(lateness.at(time.monotonic(), time.process_time(), self._dog.beat_at))
 
-    def _look(self, now: float, stopped: float) -> None:
-        if self._beat_at != self._dog._beat_at:
-            self._beat_at = self._dog._beat_at
-            self._forgiven = self._counted = 0.0
-            self._told = None
-        self._forgiven += stopped
-        late = now - self._beat_at - BEAT_SECONDS - self._forgiven
+    def _look(self, late: float) -> None:
         if late <= LATE_SECONDS:
+            self._told, self._counted = None, 0.0
             return
-        if self._told is None or late - self._told >= AGAIN_SECONDS:
+        if self._told is None or late >= self._told + AGAIN_SECONDS:
             stack = list(_outward(sys._current_frames().get(self._thread)))
             if not stack or _is_idle(stack):
                 return
