@@ -1,5 +1,6 @@
 """Which agents there are, and the Runner of each: the built-in one, and those of AGENTS_DIR."""
 
+import logging
 import threading
 from dataclasses import dataclass
 
@@ -7,10 +8,13 @@ from django.conf import settings
 from google.adk.apps import App
 from google.adk.runners import Runner
 
-from chat.agent import assistant, folder, transport
+from chat.agent import assistant, containment, folder, transport
+from chat.agent.faults import fault_of
 from chat.agent.fences import fenced
 from chat.agent.folder import Found
 from chat.agent.session_service import ConversationSessionService
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,10 @@ async def close() -> None:
     _built_in.clear()
     _found = None
     for runner in runners:
-        await runner.close()
+        try:
+            await containment.begin(containment.contained(runner.close()), containment.Scope())
+        except Exception as error:  # noqa: BLE001 (an agent's own: the others are closed all the same)
+            log.warning("An agent could not be closed: %s", fault_of(error).kind)
     await transport.close_all()
 
 

@@ -20,6 +20,7 @@ from google.adk.tools import AgentTool, BaseTool, ToolContext
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from chat.agent.containment import AgentExit, contained
 from chat.agent.failures import UNNAMED_ERROR
 from chat.events import clean, clean_text
 
@@ -58,9 +59,8 @@ class ToolErrors(BasePlugin):
     ) -> dict[str, Any] | None:
         if isinstance(error, asyncio.CancelledError):
             return None
-        return await _own_answer(tool, tool_args, tool_context, error) or {
-            "error": clean_text(f"{type(error).__name__}: {error}")
-        }
+        told = str(error) if isinstance(error, AgentExit) else f"{type(error).__name__}: {error}"
+        return await _own_answer(tool, tool_args, tool_context, error) or {"error": clean_text(told)}
 
 
 async def _own_answer(
@@ -106,7 +106,7 @@ def _put(tool: BaseTool, run_async: Callable[..., Awaitable[Any]]) -> None:
 
 
 async def _within_time(name: str, work: Awaitable[Any]) -> Any:
-    call = asyncio.ensure_future(work)
+    call = asyncio.ensure_future(contained(work))
     _calls.add(call)
     call.add_done_callback(_forget)
     try:

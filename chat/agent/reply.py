@@ -21,6 +21,7 @@ from google.genai import types
 
 from chat import events
 from chat.agent import catalog, failures
+from chat.agent.containment import contained_stream
 from chat.agent.floor import ROOT, Floor
 from chat.agent.reply_text import ReplyText
 from chat.agent.turn import Turn
@@ -77,13 +78,14 @@ class Reply:
                     run_config=_run_config(self.streams),
                     abort_signal=self.abort,
                 )
-                async with aclosing(stream):
-                    async for adk_event in stream:
+                async with aclosing(contained_stream(stream)) as adk_events:
+                    async for adk_event in adk_events:
                         self._note(adk_event)
                         for event in self._translated(self._floor.hear(adk_event)):
                             yield event
             except Exception as error:
-                raise failures.of_exception(error) from error
+                is_own = self.turn.agent == settings.AGENT_NAME
+                raise failures.of_exception(error, is_own=is_own) from error
         for event in self.unsaid():
             yield event
         is_answered = self.acted or self.waiting or self._text.says_something

@@ -43,6 +43,7 @@ SENTENCES: dict[str, tuple[str, bool]] = {
     "blocked": ("The model declined to answer this.", False),
     "empty": ("The model answered with nothing.", True),
     "limit": ("The agent asked its model too many times without coming to an answer.", True),
+    "agent": ("This agent failed.", True),
     "crashed": ("The server failed twice while this answer was written.", False),
     "lost": ("The server was interrupted while this answer was written.", True),
     "deleted": ("The conversation was deleted.", False),
@@ -78,6 +79,7 @@ class Outcome:
     state: dict[str, Any] | None = None
     user_state: dict[str, Any] = field(default_factory=dict)
     app_state: dict[str, Any] = field(default_factory=dict)
+    failure: dict[str, Any] | None = None  # as models.Run.failure
 
 
 @transaction.atomic
@@ -208,6 +210,7 @@ def _end(
         setattr(run, f"usage_{name}", getattr(outcome.usage, name))
     run.ttft_ms, run.duration_ms = outcome.ttft_ms, outcome.duration_ms
     run.deltas = run.events.filter(type=events.TEXT).count()
+    run.failure = outcome.failure if code == outcome.code else None
     if outcome.state is not None:
         run.state_after = json.dumps(outcome.state)
     last = append(run.pk, [Event(kind, _terminal_data(run))])
@@ -226,7 +229,8 @@ def _end(
 USAGE = [column.name for column in fields(Usage)]
 _ENDED_FIELDS = [
     "status", "reply", "code", "finish", "ended_at", "ttft_ms", "duration_ms", "deltas", "bytes",
-    "last_seq", "last_change", "state_after", "invocation_id", *(f"usage_{name}" for name in USAGE),
+    "last_seq", "last_change", "state_after", "invocation_id", "failure",
+    *(f"usage_{name}" for name in USAGE),
 ]  # fmt: skip
 
 
