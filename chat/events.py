@@ -15,6 +15,7 @@ TEXT = "text"
 THOUGHT = "thought"
 TOOL_CALLED = "tool.called"
 TOOL_RETURNED = "tool.returned"
+FILE = "file"
 AGENT = "agent"
 REPLACE = "replace"
 COMPLETED = "run.completed"
@@ -83,6 +84,11 @@ def tool_returned(
 ) -> Event:
     outcome = {"result": clean(result)} if error is None else {"error": clean_text(error)}
     return Event(TOOL_RETURNED, {"id": call_id, "name": name, **outcome, "elapsed_ms": elapsed_ms})
+
+
+def file(name: str, version: int, *, note: str) -> Event:
+    """A file that the agent saved; ``note`` says in words how long it is kept."""
+    return Event(FILE, {"name": clean_text(name), "version": version, "note": note})
 
 
 def agent(name: str) -> Event:
@@ -198,6 +204,8 @@ class Fold:
                 self._items.append({"type": "tool", "agent": self.agent, **data})
             case "tool.returned":
                 self._return(data)
+            case "file":
+                self._items.append({"type": "file", "agent": self.agent, **data})
             case "replace":
                 kept = data["text"][: data.get("keep", 0)]
                 self._items = self._items_before(len(kept)) if "keep" in data else []

@@ -19,7 +19,8 @@ SHOWN_OUTCOME = 2000  # characters of what a tool answered; the rest is folded a
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the agent did besides writing: a thought, or a tool call (``tool`` is its name).
+    """What the agent did besides writing: a thought, a tool call (``tool`` is its name), or a saved file
+    (``file`` is its name, ``version`` its number, and ``note`` how long it is kept).
 
     ``args`` and ``outcome`` are JSON as a person reads it, the latter empty while the tool works;
     ``rest`` is what is left of a long outcome. ``call`` is the id of the tool's call.
@@ -34,6 +35,9 @@ class Step:
     failed: bool = False
     unanswered: bool = False  # the reply is over, and the call has no outcome
     seconds: float | None = None
+    file: str = ""
+    version: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,8 @@ def _steps(items: Iterable[dict[str, Any]], *, over: bool) -> list[Step]:
             steps.append(Step(text=item["text"]))
         elif item["type"] == "tool":
             steps.append(_tool(item, over=over))
+        elif item["type"] == "file":
+            steps.append(Step(file=item["name"], version=item["version"], note=item["note"]))
     return steps
 
 

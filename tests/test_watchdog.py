@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from chat.agent import floor
+from chat.agent.parts import pieces_of
 from chat.instruments import logs, metrics, watchdog
 from tests.client import Client
 from tests.conftest import make_user
@@ -144,7 +145,7 @@ async def test_a_run_whose_agent_has_no_code_on_the_stack_is_named_all_the_same(
     lines: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = floor.pieces_of
+    real = pieces_of
 
     def slow(content: Any) -> Any:
         time.sleep(0 if lines else 4)

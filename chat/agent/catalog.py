@@ -9,9 +9,11 @@ from google.adk.apps import App
 from google.adk.runners import Runner
 
 from chat.agent import assistant, containment, folder, transport
+from chat.agent.artifacts import TemporaryArtifactService
 from chat.agent.faults import fault_of
 from chat.agent.fences import fenced
 from chat.agent.folder import Found
+from chat.agent.memory import EmptyMemoryService
 from chat.agent.session_service import ConversationSessionService
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ class Listed:
 
 
 session_service = ConversationSessionService()
+artifact_service = TemporaryArtifactService()
+memory_service = EmptyMemoryService()
 _built_in: dict[str, Runner] = {}  # by name: a setting, which tests change
 _found: list[Found] | None = None  # None: AGENTS_DIR was not yet loaded
 _loading = threading.Lock()
@@ -73,7 +77,12 @@ def adk_name(name: str, speaker: str) -> str:
 
 
 def _runner(name: str, app: App) -> Runner:
-    return Runner(app=fenced(app, name), session_service=session_service)
+    return Runner(
+        app=fenced(app, name),
+        session_service=session_service,
+        artifact_service=artifact_service,
+        memory_service=memory_service,
+    )
 
 
 def _others() -> list[Found]:

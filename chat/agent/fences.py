@@ -20,6 +20,7 @@ from google.adk.tools import AgentTool, BaseTool, ToolContext
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from chat.agent import local_code
 from chat.agent.containment import AgentExit, contained
 from chat.agent.failures import UNNAMED_ERROR
 from chat.events import clean, clean_text
@@ -42,6 +43,8 @@ class TimedTools(BasePlugin):
         self, *, callback_context: CallbackContext, llm_request: LlmRequest
     ) -> None:
         tools = llm_request.tools_dict
+        # What the folder's agents hold is confined since they were loaded; this is for those made meanwhile.
+        local_code.confine(callback_context._invocation_context.agent, *tools.values())
         tools.update({name: timed(tool) for name, tool in tools.items() if not _speaks_itself(tool)})
 
     async def after_model_callback(

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 from google.adk.agents.run_config import RunConfig, StreamingMode, ToolThreadPoolConfig
 from google.adk.events import Event as AdkEvent
 from google.adk.telemetry.context import ContentCapturingMode, TelemetryConfig
@@ -134,7 +135,9 @@ class Reply:
         if adk_event.author == USER:
             return []
         found = self._new_author(adk_event)
-        return found + (self._fragment(adk_event) if adk_event.partial else self._whole(adk_event))
+        if adk_event.partial:
+            return found + self._fragment(adk_event)
+        return found + self._whole(adk_event) + _files(adk_event)
 
     def _count(self, adk_event: AdkEvent) -> None:
         """Usage stands on the last fragment too: whole events alone are counted."""
@@ -196,6 +199,14 @@ class Reply:
         if code is None or code in USUAL:
             return None
         return failures.of_error_code(code)
+
+
+def _files(adk_event: AdkEvent) -> list[Event]:
+    """The artifacts that a tool, a callback or a code executor saved."""
+    return [
+        events.file(name, version, note=_("kept until the server restarts"))
+        for name, version in adk_event.actions.artifact_delta.items()
+    ]
 
 
 def _run_config(streams: bool) -> RunConfig:

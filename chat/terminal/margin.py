@@ -50,6 +50,8 @@ class Margin:
             case events.TOOL_RETURNED:
                 said = data["error"] if "error" in data else _short(data["result"])
                 self.aside(f"← {data['name']} {on_one_line(said, SHOWN)} ({data['elapsed_ms']} ms)")
+            case events.FILE:
+                self.aside(_file(data))
             case events.AGENT:
                 self.aside(f"{data['name']}:")
 
@@ -132,6 +134,12 @@ class Margin:
 
 def _short(value: Any) -> str:
     return on_one_line(json.dumps(value, ensure_ascii=False), SHOWN)
+
+
+def _file(data: dict[str, Any]) -> str:
+    return _("+ {name}, version {version}, {note}").format(
+        name=data["name"], version=data["version"], note=data["note"]
+    )
 
 
 def whole_or_not(kind: str, data: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ export class LiveReply {
       case "thought": return this.steps.think(data.text);
       case "tool.called": return this.steps.call(data);
       case "tool.returned": return this.steps.answer(data);
+      case "file": return this.steps.save(data);
       case "agent": return this.#name(data.name);
       case "replace": return this.#replace(data);
     }
