@@ -25,6 +25,11 @@ EXPIRED = "run.expired"
 
 TERMINAL = frozenset({COMPLETED, STOPPED, FAILED, EXPIRED})
 
+# ADK's own tools: they ask a person or hand the conversation over, so calling one again repeats no action.
+ADK_TOOLS = frozenset(
+    {"adk_request_confirmation", "adk_request_credential", "adk_request_input", "transfer_to_agent"}
+)
+
 SEPARATOR = "\n\n"  # between the texts of two model calls; a text event of its own
 
 
@@ -134,16 +139,13 @@ def clean(value: Any) -> Any:
     return clean_text(repr(value))
 
 
-# Calls with which ADK itself asks a person, or another agent, to go on: they do nothing outside.
-NOT_ACTING = frozenset(
-    {"adk_request_confirmation", "adk_request_credential", "adk_request_input", "transfer_to_agent"}
-)
+def tools_called(items: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the names of the tools that a reply called, each once, in order, without ADK's own.
 
-
-def called_in(items: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the names of the tools that a reply's items show as called, each once, in order."""
-    names = (item["name"] for item in items if item["type"] == "tool")
-    return list(dict.fromkeys(name for name in names if name not in NOT_ACTING))
+    ``items`` are those of ``Message.parts`` or ``Fold.items``.
+    """
+    names = dict.fromkeys(item["name"] for item in items if item["type"] == "tool")
+    return [name for name in names if name not in ADK_TOOLS]
 
 
 class Fold:
@@ -177,7 +179,7 @@ class Fold:
     @property
     def called(self) -> list[str]:
         """The names of the tools that were called, each once, in order."""
-        return called_in(self._items)
+        return tools_called(self._items)
 
     @property
     def items(self) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ class Reply:
         self._count(adk_event)
         for call in adk_event.get_function_calls():
             self._called[call.id or ""] = time.monotonic()
-            self.acted = self.acted or call.name not in events.NOT_ACTING
+            self.acted = self.acted or call.name not in events.ADK_TOOLS
             if call.id and call.id in (adk_event.long_running_tool_ids or ()):
                 self.waiting.add(call.id)
         for answer in adk_event.get_function_responses():

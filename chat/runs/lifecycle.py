@@ -264,7 +264,7 @@ def _terminal_data(run: Run) -> dict[str, Any]:
 
 def called_by(run: Run) -> list[str]:
     """The names of the tools that an ended run called: to ask it again may do again what they did."""
-    return events.called_in(run.reply.parts["items"]) if run.reply else []
+    return events.tools_called(run.reply.parts["items"]) if run.reply else []
 
 
 def explain(status: str, code: str) -> dict[str, Any]:
