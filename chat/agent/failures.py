@@ -1,6 +1,7 @@
 """Why an agent failed, in PROTOCOL's codes."""
 
 import json
+import re
 
 import httpx
 from google.adk.agents.invocation_context import LlmCallsLimitExceededError
@@ -19,6 +20,7 @@ BLOCKED = {
 BAD_OUTPUT = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"}
 RATE_LIMITED = {"RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", "RATE_LIMIT_ERROR"}
 UNAVAILABLE = {"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "OVERLOADED_ERROR"}
+NAMED = re.compile(r"[A-Z0-9_]{1,64}")
 UNNAMED_ERROR = "UNNAMED_ERROR"  # of a model that says only in words what went wrong
 EMPTY = {"MODEL_RETURNED_NO_CONTENT", "NO_IMAGE"}
 
@@ -49,7 +51,8 @@ def of_error_code(error_code: str) -> AgentFailure:
         return AgentFailure("unavailable", error_code)
     if error_code.isdecimal():
         return AgentFailure(_of_status(int(error_code)), error_code)
-    return AgentFailure("model_error", error_code)
+    # An agent's own model can put a person's words there.
+    return AgentFailure("model_error", error_code if NAMED.fullmatch(error_code) else UNNAMED_ERROR)
 
 
 def of_exception(error: Exception, *, is_own: bool = False) -> AgentFailure:
