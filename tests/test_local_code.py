@@ -222,6 +222,12 @@ async def test_code_is_run_its_output_told_and_the_answer_given(
     else:
         whole = await talk.ask_whole("Compute", agent="coder")
         assert whole["status"] == "completed" and whole["message"]["text"].endswith("It is 42.")
+    steps = [item for item in (await talk.reply())["parts"]["items"] if item["type"] == "tool"]
+    assert [(step["name"], step["args"]["code"].strip()) for step in steps] == [
+        ("code", "print(6 * 7)"),
+        ("code", "print('é' * 3)"),
+    ]
+    assert "42" in str(steps[0]["result"]) and "ééé" in str(steps[1]["result"])
     assert "ééé" in told(gemini)
     assert "42" in str(gemini.requests[1]["contents"])
     assert gemini.calls_for("\0agent coder") == 3
