@@ -44,7 +44,7 @@ def _node(node: Element | str) -> str:
         return escape(node, quote=False)
     inner = "".join(map(_node, node.children))
     classes = (node.get("class") or "").split()
-    if node.tag in TRANSPARENT or (node.tag == "div" and classes[0] in {"table", "math"}):
+    if node.tag in TRANSPARENT or (node.tag == "div" and {"table", "math"} & set(classes)):
         return inner
     if node.tag == "figure":
         code = escape(node.one("code").text.removesuffix("\n"), quote=False)

@@ -35,3 +35,19 @@ def test_a_stream_cut_anywhere_ends_as_a_reload_shows_it(name: str) -> None:
             stream.close()
             roots(stream.open_html())
         assert stream.finish() == roots(render(source))
+
+
+# A later line says what an earlier one meant.
+FORWARD = {"mixed: a reference and prices", "lines: in a footnote"}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in FORWARD])
+def test_a_closed_block_of_a_stream_never_changes(name: str) -> None:
+    source = f"Before.\n\n{CASES[name].source}\n\nAfter.\n"
+    stream = MarkdownStream()
+    for letter in source:
+        stream.feed(letter)
+        stream.close()
+    closed = list(stream.closed)
+    assert closed
+    assert stream.finish()[: len(closed)] == closed
