@@ -9,7 +9,7 @@ from chat.rendering.blocks import to_blocks
 from chat.rendering.source import prepare
 
 # Of the HTML that a text becomes. Raise it with every change of that; ``manage.py rerender`` does the rest.
-RENDERER_VERSION = 2
+RENDERER_VERSION = 3
 
 
 def render(text: str) -> str:
@@ -26,4 +26,4 @@ def html_of(message: Message) -> str:
 
 def whole(text: str) -> list[str]:
     """As ``render``, block by block."""
-    return [block.html for block in to_blocks(prepare(text).text)]
+    return [block.html for block in to_blocks(prepare(text))]
