@@ -182,7 +182,9 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 @login_not_required
 @require_GET
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """It can take work: not while it drains, nor without its database (503)."""
+    """It can take work: not while it starts or drains, nor without its database (503)."""
+    if not supervisor.has_started:
+        raise refusals.unavailable("This server is starting.")
     if supervisor.draining:
         raise refusals.unavailable("This server is about to restart.")
     await run_db(Process.objects.exists)

@@ -9,7 +9,11 @@ from typing import Any, Protocol
 
 from daphne import server
 from django.conf import settings
+from django.contrib.auth import get_backends
 from django.db import DatabaseError, InterfaceError
+from django.template import engines
+from django.template.loader import get_template, render_to_string
+from django.utils.formats import get_format
 from twisted.internet import defer, reactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -119,6 +123,7 @@ class Server(server.Server):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled)
         try:
+            await asyncio.to_thread(_warm_pages)
             await self.life.start()
         except (DatabaseError, InterfaceError) as error:
             self._fail(f"The database cannot be used: {' '.join(str(error).split())}")
@@ -210,6 +215,16 @@ class Server(server.Server):
     def protocol_disconnected(self, protocol: Any) -> None:
         self._gates.pop(protocol, None)
         super().protocol_disconnected(protocol)
+
+
+def _warm_pages() -> None:
+    """Load what the first page would: the ways to sign in, formats, the templates and their icons."""
+    get_backends()
+    get_format("DATE_FORMAT", lang=settings.LANGUAGE_CODE)
+    _ = engines["django"].engine.template_context_processors  # type: ignore[attr-defined]
+    render_to_string("404.html")
+    for name in ("chat/page.html", "account/login.html"):
+        get_template(name)
 
 
 BEGINNINGS = {"http.response.start", "websocket.accept"}

@@ -90,9 +90,3 @@ async def close() -> None:
     for runner in runners:
         await runner.close()
     await transport.close_all()
-
-
-def warm_up() -> None:
-    """Import and build what the first run needs: about a second, before anybody waits for it."""
-    for name in names():
-        runner_of(name)

@@ -71,7 +71,7 @@ class Reply:
                     session_id=self.turn.conversation_id,
                     invocation_id=self.turn.invocation_id,
                     new_message=types.Content(role="user", parts=[types.Part(text=self.turn.prompt)]),
-                    run_config=_run_config(self.streams),
+                    run_config=run_config(streams=self.streams),
                     abort_signal=self.abort,
                 )
                 async with aclosing(stream):
@@ -200,7 +200,7 @@ class Reply:
         return failures.of_error_code(code)
 
 
-def _run_config(streams: bool) -> RunConfig:
+def run_config(*, streams: bool) -> RunConfig:
     return RunConfig(
         streaming_mode=StreamingMode.SSE if streams else StreamingMode.NONE,
         max_llm_calls=settings.MODEL_CALLS,
