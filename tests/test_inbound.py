@@ -44,7 +44,7 @@ def multipart(parts: int) -> bytes:
     return body(b"multipart/form-data; boundary=b", content)
 
 
-# Each made others wait for 0.6 to 5 s, or costs as much as one that did.
+# Most made others wait for 0.6 to 20 s; trailers and pipelined requests are there to stay cheap.
 FLOODS = {
     "one-byte chunks": CHUNKED + b"1\r\nx\r\n" * 600_000,
     "one-byte chunks with zeros before their size": CHUNKED + b"0000001\r\nx\r\n" * 300_000,
@@ -73,8 +73,9 @@ def test_five_floods_hold_up_nobody_else(server: LiveServer, flood: bytes) -> No
             began = time.monotonic()
             assert http.get("/healthz").status_code == 200
             waits.append(time.monotonic() - began)
-    assert cpu_seconds(server) - spent < 2, "one-byte chunks took 20 s"
-    assert max(waits) < 0.5, f"a stranger waited {max(waits):.2f} s"
+    # 0.01 to 0.06 s; before, one-byte chunks took 5.3 s, forms 1.5 s, socket frames 0.4 to 0.9 s.
+    assert cpu_seconds(server) - spent < 0.3
+    assert max(waits) < 2, f"a stranger waited {max(waits):.2f} s"  # 0.08 s; before, up to 20 s
 
 
 def send(server: LiveServer, data: bytes) -> bytes:
