@@ -6,10 +6,13 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
+
+from accounts.models import User
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -17,6 +20,21 @@ class AccountAdapter(DefaultAccountAdapter):
         """Names are compared as the database stores them: NFKC, without regard to case."""
         cleaned: str = super().clean_username(unicodedata.normalize("NFKC", username), shallow)
         return cleaned
+
+    def clean_email(self, email: str) -> str:
+        """An address that its column can hold: SQLite keeps longer ones, PostgreSQL refuses them."""
+        cleaned: str = super().clean_email(email)
+        limit = User._meta.get_field("email").max_length or 0
+        if len(cleaned) > limit:
+            raise ValidationError(_("An e-mail address has at most %(limit)s characters.") % {"limit": limit})
+        return cleaned
+
+    def is_safe_url(self, url: str) -> bool:
+        """As allauth's, which raises ValueError for what is no address, such as ``http://[``."""
+        try:
+            return bool(super().is_safe_url(url))
+        except ValueError:
+            return False
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
         """As above; and attempts are counted by the name that is meant, however it is spelled."""

@@ -1,20 +1,31 @@
 """Where a refusal becomes an answer, for every view alike."""
 
+import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DataError, connection
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
+from django.views import defaults
 
-from chat import parsing, refusals
+from chat import database, parsing, refusals
 from chat.instruments import metrics
 from chat.refusals import Refusal
+
+log = logging.getLogger(__name__)
+
+AWAY: tuple[type[Exception], ...] = database.AWAY
+if settings.REDIS_URL:
+    from redis.exceptions import RedisError
+
+    AWAY = (*AWAY, RedisError)
 
 # What programs call: refused in JSON, with a status instead of a redirect.
 PROGRAM_PATHS = ("/api/", "/chat/stream", "/chat/runs/", "/healthz", "/readyz")
@@ -25,7 +36,7 @@ def is_for_programs(request: HttpRequest) -> bool:
 
 
 class AnswerRefusals:
-    """Answers a Refusal, and a database that is away (503), raised by any view."""
+    """Answers a Refusal raised by any view, and what becomes one (see ``refusal_of``)."""
 
     sync_capable = async_capable = True
 
@@ -38,11 +49,21 @@ class AnswerRefusals:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if isinstance(exception, OperationalError | InterfaceError):
-            exception = refusals.unavailable("The database does not answer at the moment.")
-        if not isinstance(exception, Refusal):
-            return None
-        return answer(request, exception)
+        refusal = refusal_of(exception)
+        return answer(request, refusal) if refusal else None
+
+
+def refusal_of(error: BaseException | None) -> Refusal | None:
+    """The refusal that ``error`` is or becomes, None for any other error: that is a 500."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, AWAY):
+        return refusals.unavailable("The database does not answer at the moment.")
+    if isinstance(error, DataError):
+        # No more than that in the log: what the database says of a value quotes it.
+        log.warning("The database refused a value: %s", type(error.__cause__ or error).__name__)
+        return refusals.malformed("Something in this request cannot be stored or looked for.")
+    return None
 
 
 class RequireSignIn(LoginRequiredMiddleware):
@@ -85,9 +106,20 @@ def answer(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     template = "404.html" if refusal.status == 404 else "refused.html"
     response = render(request, template, {"refusal": refusal}, status=refusal.status)
     response["Cache-Control"] = "private, no-store"
+    if refusal.retry_after is not None:
+        response["Retry-After"] = str(refusal.retry_after)
     # Django says so only where a view was found: that would tell a hidden page from one that is not there.
     patch_vary_headers(response, ["Cookie"])
     return response
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer what middleware raised, such as the sign-in check while the database is away.
+
+    Django asks ``process_exception`` only about views; here the error is the one being handled.
+    """
+    refusal = refusal_of(sys.exc_info()[1])
+    return answer(request, refusal) if refusal else defaults.server_error(request)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -131,10 +131,11 @@ def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None
     # First: what changes while the rest is read is told to the page once more, and not missed.
     last_change = changes.last_of([request.user.pk]).get(request.user.pk, 0)
     found, run = access_conversation_now(request.user, conversation) if conversation else (None, None)
-    before = request.GET.get("before", "")
+    before = request.GET.get("before", "") if found else ""
     branch = _branch(found, before)
     active = run if not before else None
     find = request.GET.get("find", "").strip()
+    parsing.check_text(find)
     conversations = Conversation.objects.visible_to(request.user).filter(title__icontains=find)
     listed, more = paging.page_of_conversations(
         conversations.with_answering(), request.GET.get("list"), SIDEBAR_LENGTH
@@ -181,7 +182,9 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 @login_not_required
 @require_GET
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """It can take work: not while it drains, nor without its database (503)."""
+    """It can take work: not while it starts or drains, nor without its database (503)."""
+    if not supervisor.has_started:
+        raise refusals.unavailable("This server is starting.")
     if supervisor.draining:
         raise refusals.unavailable("This server is about to restart.")
     await run_db(Process.objects.exists)

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.db.models import Q
 
@@ -43,11 +43,11 @@ def _conversation_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
     found = parse_id(conversation)
     try:
         when = datetime.fromisoformat(moment)
-    except ValueError as error:
+        if found is None or when.tzinfo is None:
+            raise _bad_cursor()
+        return when.astimezone(UTC), found  # one of the year 9999 may have no time in UTC
+    except (ValueError, OverflowError) as error:
         raise _bad_cursor() from error
-    if found is None or when.tzinfo is None:
-        raise _bad_cursor()
-    return when, found
 
 
 def message_cursor(cursor: str) -> uuid.UUID:

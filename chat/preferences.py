@@ -1,7 +1,6 @@
 """How somebody likes the page: kept in cookies, so that the server renders it so from the first byte."""
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
@@ -35,8 +34,8 @@ def save(request: HttpRequest) -> HttpResponse:
     """Keep what the form says, and 303 back to the page it was on (``next``). Raises the 400 refusal."""
     fields = parsing.body_of(request)
     parsing.refuse_unknown(fields, {*CHOICES, "next"})
-    response = redirect(_own_page(request, parsing.text_field(fields, "next") or "/"))
-    response.status_code = 303
+    # Not redirect(): it takes a word such as "true" for the name of a route.
+    response = HttpResponseRedirect(_own_page(request, parsing.text_field(fields, "next") or "/"), status=303)
     for name, choices in CHOICES.items():
         value = parsing.text_field(fields, name)
         if value is None:

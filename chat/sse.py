@@ -15,12 +15,22 @@ from chat.events import TERMINAL, TEXT, Row
 
 RETRY = b"retry: 2000\n"
 HEARTBEAT = b": still here\n"
+# Line ends to clients that split lines as Unicode does (httpx's iter_lines, str.splitlines). In JSON they
+# stand in strings only, where these mean the same.
+LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 def frame(run_id: uuid.UUID, row: Row) -> bytes:
     """One event. Only text is unnamed: it is the seed's protocol."""
     name = "" if row.type == TEXT else f"event: {row.type}\n"
-    return f"id: {run_id}:{row.seq}\n{name}data: {row.data}\n\n".encode()
+    return f"id: {run_id}:{row.seq}\n{name}data: {_on_one_line(row.data)}\n\n".encode()
+
+
+def _on_one_line(data: str) -> str:
+    if not data.isascii():
+        for line_end, escaped in LINE_ENDS.items():
+            data = data.replace(line_end, escaped)
+    return data
 
 
 def done(run_id: uuid.UUID, seq: int) -> bytes:

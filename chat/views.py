@@ -35,7 +35,7 @@ _open_streams: Counter[Any] = Counter()
 @csrf_exempt
 @login_not_required
 async def stream(request: HttpRequest) -> HttpResponseBase:
-    """POST asks; GET asks as a browser's EventSource does, or resumes."""
+    """POST asks; GET asks as a browser's EventSource does. With Last-Event-ID both resume, and never ask."""
     if request.method == "POST":
         return await _post(request)
     if request.method == "GET":
@@ -44,42 +44,53 @@ async def stream(request: HttpRequest) -> HttpResponseBase:
 
 
 async def _post(request: HttpRequest) -> HttpResponseBase:
-    member, ask, asked, html = await run_db(_ask_by_post, request)
-    supervisor.launch(asked.run.pk)
-    logs.asked_of(asked.run.pk)
-    if ask.mode == Run.Mode.NONE:
-        return await _whole_answer(asked.run)
-    return _event_stream(member, Place(asked.run), html=html)
+    member, place, html, whole = await run_db(_ask_or_resume_by_post, request)
+    supervisor.launch(place.run.pk)
+    if whole:
+        logs.asked_of(place.run.pk)
+        return await _whole_answer(place.run)
+    return _event_stream(member, place, html=html)
 
 
 async def _get(request: HttpRequest) -> HttpResponseBase:
-    member, place, html = await run_db(_ask_by_get, request)
+    member, place, html = await run_db(_ask_or_resume_by_get, request)
     supervisor.launch(place.run.pk)
     return _event_stream(member, place, html=html)
 
 
-def _ask_by_post(request: HttpRequest) -> tuple[Any, Ask, Asked, bool]:
+def _ask_or_resume_by_post(request: HttpRequest) -> tuple[Any, Place, bool, bool]:
+    """The member, where to follow which run, whether as HTML, and whether it is answered as a whole.
+
+    A client that repeats its POST after a cut sends Last-Event-ID along: its body is not looked at.
+    """
     member = requests.member_of(request)
-    ask = requests.ask_of(request)
     html = requests.wants_html(request)
-    return member, ask, send(member, ask), html
+    if place := _resumed(member, request):
+        return member, place, html, False
+    ask = requests.ask_of(request)
+    return member, Place(send(member, ask).run), html, ask.mode == Run.Mode.NONE
 
 
-def _ask_by_get(request: HttpRequest) -> tuple[Any, Place, bool]:
+def _ask_or_resume_by_get(request: HttpRequest) -> tuple[Any, Place, bool]:
     member = requests.member_of(request)
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise refusals.cross_site()
     if "text/event-stream" not in request.headers.get("Accept", "").lower():
         raise refusals.Refusal(406, "accept", "Ask with Accept: text/event-stream.")
     html = requests.wants_html(request)
+    place = _resumed(member, request) or Place(send(member, requests.event_source_ask(request)).run)
+    return member, place, html
+
+
+def _resumed(member: Any, request: HttpRequest) -> Place | None:
+    """Where Last-Event-ID leads, None without it. Raises the 400, 404 and 429 refusals."""
     last_id = following.last_event_id(request)
-    if last_id:
-        named = following.split_id(last_id)
-        if named is None:
-            raise refusals.malformed("Last-Event-ID is not the id of an event.")
-        place = following.resumed_place(access_run(member, named[0]), named[1])
-        return member, _admitted(member, place), html
-    return member, Place(send(member, requests.event_source_ask(request)).run), html
+    if not last_id:
+        return None
+    named = following.split_id(last_id)
+    if named is None:
+        raise refusals.malformed("Last-Event-ID is not the id of an event.")
+    return _admitted(member, following.resumed_place(access_run(member, named[0]), named[1]))
 
 
 def send(member: Any, ask: Ask) -> Asked:

@@ -2,6 +2,7 @@
 socket.
 """
 
+import asyncio
 import logging
 import os
 from typing import Any
@@ -24,6 +25,8 @@ from chat.routing import websocket_urlpatterns  # noqa: E402
 from chat.runs.supervisor import supervisor  # noqa: E402
 
 log = logging.getLogger(__name__)
+
+PROBES = ("/healthz", "/readyz")
 
 
 class StreamingASGIHandler(ASGIHandler):
@@ -67,7 +70,9 @@ _router = ProtocolTypeRouter({"http": StreamingASGIHandler(), "websocket": URLRo
 
 
 async def _start_and_route(scope: Any, receive: Any, send: Any) -> None:
-    await _start_supervisor()
+    start = asyncio.ensure_future(_start_supervisor())
+    if scope.get("path") not in PROBES:  # these tell that it starts
+        await start
     await _router(scope, receive, send)
 
 

@@ -1,4 +1,4 @@
-"""Daphne as Parley runs it: with back-pressure, bounded bodies, a start and an orderly end."""
+"""Daphne as Parley runs it: with back-pressure, bounds on what clients send, a start and an orderly end."""
 
 import asyncio
 import logging
@@ -7,22 +7,22 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from daphne import http_protocol, server
+from daphne import server
 from django.conf import settings
+from django.contrib.auth import get_backends
 from django.db import DatabaseError, InterfaceError
+from django.template import engines
+from django.template.loader import get_template, render_to_string
+from django.utils.formats import get_format
 from twisted.internet import defer, reactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from chat.instruments import metrics
+from config.inbound import Factory, Request, SocketProtocol
 
 log = logging.getLogger(__name__)
 
-# One byte more than the application takes, so that it refuses the body, in its own words and order.
-BODY_KEPT = settings.BODY_MAX_BYTES + 1
-# A body is read to its end, or the browser would show a broken connection in place of the refusal;
-# but what is sent without end is no form.
-BODY_READ = BODY_KEPT + 64 * 1024 * 1024
 # What streams get to send their last frames, and other requests to be answered, once no run goes on.
 LAST_ANSWERS_SECONDS = 2.0
 # Of what a client says over a socket, where nothing is asked of it (chat/consumers.py takes still less).
@@ -73,37 +73,6 @@ class Gate:
         return True
 
 
-class Request(http_protocol.WebRequest):
-    """Keeps no more of a body than the application needs to refuse it."""
-
-    _taken = 0
-
-    def gotLength(self, length: int | None) -> None:
-        super().gotLength(None if length is None else min(length, BODY_KEPT))
-
-    def handleContentChunk(self, data: bytes) -> None:
-        room = max(0, BODY_KEPT - self._taken)
-        self._taken += len(data)
-        if room:
-            super().handleContentChunk(data[:room])
-        if self._taken > BODY_READ:
-            self.channel.forceAbortClient()
-
-    def process(self) -> Any:
-        if self._taken > BODY_KEPT:  # cut: the application looks at the length, which chunks don't tell
-            self.requestHeaders.setRawHeaders(b"content-length", [b"%d" % self._taken])
-        return super().process()
-
-
-class Factory(http_protocol.HTTPFactory):
-    """Daphne's, with our Request."""
-
-    def buildProtocol(self, addr: Any) -> Any:
-        protocol = super().buildProtocol(addr)
-        protocol.requestFactory = Request
-        return protocol
-
-
 class Server(server.Server):
     """Serves ``application`` for the time of ``life``; calls ``on_ready`` when it does; ``failure`` says
     afterwards why it could not.
@@ -134,6 +103,15 @@ class Server(server.Server):
         """Daphne's ``run`` makes its factory by name, and leaves no other place for one's own."""
         self._factory = Factory(self)
 
+    @property
+    def ws_factory(self) -> Any:
+        return self._ws_factory
+
+    @ws_factory.setter
+    def ws_factory(self, daphnes: Any) -> None:
+        daphnes.protocol = SocketProtocol
+        self._ws_factory = daphnes
+
     # --- start and end ------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -145,6 +123,7 @@ class Server(server.Server):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled)
         try:
+            await asyncio.to_thread(_warm_pages)
             await self.life.start()
         except (DatabaseError, InterfaceError) as error:
             self._fail(f"The database cannot be used: {' '.join(str(error).split())}")
@@ -236,6 +215,16 @@ class Server(server.Server):
     def protocol_disconnected(self, protocol: Any) -> None:
         self._gates.pop(protocol, None)
         super().protocol_disconnected(protocol)
+
+
+def _warm_pages() -> None:
+    """Load what the first page would: the ways to sign in, formats, the templates and their icons."""
+    get_backends()
+    get_format("DATE_FORMAT", lang=settings.LANGUAGE_CODE)
+    _ = engines["django"].engine.template_context_processors  # type: ignore[attr-defined]
+    render_to_string("404.html")
+    for name in ("chat/page.html", "account/login.html"):
+        get_template(name)
 
 
 BEGINNINGS = {"http.response.start", "websocket.accept"}

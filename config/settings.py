@@ -135,7 +135,12 @@ if ON_SQLITE:
 else:
     DATABASES["default"] |= {
         "OPTIONS": {
-            "pool": {"min_size": 1, "max_size": env.integer("DATABASE_POOL", 10, least=6), "timeout": 10},
+            "pool": {
+                "min_size": 1,
+                "max_size": env.integer("DATABASE_POOL", 10, least=6),
+                "timeout": 2,  # then 503, while the database is away or all are in use; runs try again
+                "reconnect_timeout": 4,  # by default tries are up to 2 min apart, also once it is back
+            },
             "connect_timeout": 10,
         },
         "CONN_HEALTH_CHECKS": True,  # else every pooled connection fails once after a restart
@@ -157,6 +162,7 @@ if REDIS_URL:
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": REDIS_URL,
             "KEY_PREFIX": REDIS_PREFIX,
+            "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},  # then 503; by default 5 s each
         }
     }
 else:
@@ -166,6 +172,7 @@ else:
 # --- people -------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
+SESSION_ENGINE = "accounts.sessions"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [

@@ -17,3 +17,4 @@ urlpatterns = [
 ]
 
 handler404 = "chat.middleware.page_not_found"
+handler500 = "chat.middleware.server_error"

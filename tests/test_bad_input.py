@@ -39,6 +39,8 @@ BODIES = {
     "a BOM": b'\xef\xbb\xbf{"query": "x"}',
     "100,000 deep": b'{"query": ' + b"[" * 100_000,
     "100,000 deep objects": b'{"a":' * 100_000,
+    "a million empty arrays": b'{"query": [' + b"[]," * 300_000 + b"[]]}",
+    "a million closing brackets": b"]" * 1_000_000,
     "33 deep": b'{"query": ' + b"[" * 33 + b"]" * 33 + b"}",
     "5,000 digits": b'{"query": ' + b"9" * 5000 + b"}",
     "beyond 2^53": b'{"query": "x", "parent": 9007199254740993}',

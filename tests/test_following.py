@@ -174,3 +174,117 @@ async def test_who_missed_the_bell_looks_by_itself(
             assert text_of(await reading) == "from elsewhere"
     supervisor.draining = False
     assert await in_thread(Run.objects.filter(status="completed").count) == 1
+
+
+# --- resuming an ask ----------------------------------------------------------------------------
+
+ACCEPT = {"accept": "text/event-stream"}
+
+
+async def resume(client: Client, method: str, last_id: str, **fields: Any) -> Any:
+    """The request that a client repeats after a cut, question included."""
+    headers = {**ACCEPT, "last-event-id": last_id}
+    if method == "GET":
+        return await client.get("/chat/stream?query=hello", headers=headers)
+    return await client.post("/chat/stream", {"query": "hello", **fields}, headers=headers)
+
+
+async def test_a_repeated_post_resumes_and_asks_nothing(
+    as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    whole = await as_alice.ask("hello")
+    for cut, event in enumerate(whole[:-1], 1):
+        assert (await resume(as_alice, "POST", event.id)).events == whole[cut:]
+    assert await in_thread(Run.objects.count) == 1
+    assert gemini.calls_for("hello") == 1
+
+
+async def test_a_post_resumes_a_run_that_goes_on(as_alice: Client, gemini: Gemini) -> None:
+    gemini.on("slow", [Text("a"), Hold(), Text("b")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        async for event in exchange.events():
+            if not event.name:
+                break
+    resuming = asyncio.ensure_future(resume(as_alice, "POST", event.id))
+    gemini.release()
+    assert text_of((await resuming).events) == "b"
+    assert gemini.calls_for("slow") == 1
+
+
+@pytest.mark.parametrize("fields", [{"stream": False}, {"nonsense": 1}, {"query": ""}])
+async def test_the_body_of_a_resumed_post_is_not_looked_at(
+    as_alice: Client, in_thread: Thread, fields: dict[str, Any]
+) -> None:
+    whole = await as_alice.ask("hello")
+    assert (await resume(as_alice, "POST", whole[1].id, **fields)).events == whole[2:]
+    assert await in_thread(Run.objects.count) == 1
+
+
+async def test_a_form_with_last_event_id_resumes(as_alice: Client, in_thread: Thread) -> None:
+    whole = await as_alice.ask("hello")
+    answer = await as_alice.post(
+        "/chat/stream", form={"query": "hello"}, headers={"last-event-id": whole[0].id}
+    )
+    assert answer.events == whole[1:]
+    assert await in_thread(Run.objects.count) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "last_id", ["garbage", "7", "{run}", "{run}:-1", "{run}:1e3", "{run}:", "{upper}:2", "x" * 8000]
+)
+async def test_a_resume_from_a_malformed_id_is_refused(
+    as_alice: Client, in_thread: Thread, method: str, last_id: str
+) -> None:
+    run = (await as_alice.ask("hello"))[0].run
+    named = last_id.replace("{run}", run).replace("{upper}", run.upper())
+    assert (await resume(as_alice, method, named)).status == 400
+    assert await in_thread(Run.objects.count) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_resume_of_somebody_elses_run_is_refused(
+    as_alice: Client, as_bob: Client, in_thread: Thread, method: str
+) -> None:
+    run = (await as_alice.ask("hello"))[0].run
+    answers = [await resume(as_bob, method, f"{named}:2") for named in (run, uuid.uuid4())]
+    assert [answer.status for answer in answers] == [404, 404]
+    assert answers[0].body == answers[1].body
+    assert await in_thread(Run.objects.count) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("ahead", [0, 1, 1000, 9_999_990_000])
+async def test_a_resume_from_done_on_finds_nothing(
+    as_alice: Client, in_thread: Thread, method: str, ahead: int
+) -> None:
+    done = (await as_alice.ask("hello"))[-1]
+    answer = await resume(as_alice, method, f"{done.run}:{done.seq + ahead}")
+    assert (answer.status, answer.body) == (204, b"")
+    assert await in_thread(Run.objects.count) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_empty_last_event_id_asks(as_alice: Client, in_thread: Thread, method: str) -> None:
+    assert (await resume(as_alice, method, " ")).status == 200
+    assert await in_thread(Run.objects.count) == 1
+
+
+async def test_a_post_without_csrf_token_does_not_resume(as_alice: Client) -> None:
+    event = (await as_alice.ask("hello"))[0]
+    headers = {"last-event-id": event.id}
+    assert (await as_alice.post("/chat/stream", {"query": "x"}, headers=headers, csrf=False)).status == 403
+
+
+@pytest.mark.parametrize("char", ["\x85", "\u2028", "\u2029"])
+async def test_line_ends_of_unicode_are_escaped_in_data(
+    as_alice: Client, gemini: Gemini, in_thread: Thread, char: str
+) -> None:
+    said = f"é{char}😀{char}"
+    call = Call("calculate", {"expression": char})
+    gemini.on(f"split{char}", [Thought(char), Text(said), call], [Text("done")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": f"split{char}"}) as exchange:
+        seen = await exchange.all_events()
+    assert text_of(seen) == f"{said}\n\ndone"
+    assert exchange.body.decode().splitlines() == exchange.body.decode().split("\n")[:-1]
+    assert await in_thread(Run.objects.values_list("reply__text", flat=True).get) == f"{said}\n\ndone"

@@ -347,25 +347,3 @@ def test_a_body_without_end_is_cut_off(standing: LiveServer) -> None:
             pass  # this is what the test is for
     assert sent < 100
     assert httpx.get(f"{standing.url}/healthz").status_code == 200
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"GET /healthz?" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 20_000 + b"\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"X-Some: 0123456789\r\n" * 1000 + b"\r\n",
-    ],
-    ids=["request line", "one header", "many headers"],
-)
-def test_a_head_over_sixteen_kibibytes_is_refused(standing: LiveServer, head: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", standing.port), timeout=10) as connection:
-        connection.sendall(head)
-        answer = b""
-        try:
-            while data := connection.recv(4096):
-                answer += data
-        except ConnectionError:
-            pass  # closed while we were still sending
-    assert answer.startswith(b"HTTP/1.1 400 ") or not answer
-    assert httpx.get(f"{standing.url}/healthz").status_code == 200

@@ -106,9 +106,3 @@ async def close() -> None:
         except Exception as error:  # noqa: BLE001 (an agent's own: the others are closed all the same)
             log.warning("An agent could not be closed: %s", fault_of(error).kind)
     await transport.close_all()
-
-
-def warm_up() -> None:
-    """Import and build what the first run needs: about a second, before anybody waits for it."""
-    for name in names():
-        runner_of(name)

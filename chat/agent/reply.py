@@ -76,7 +76,7 @@ class Reply:
                     user_id=self.turn.user_id,
                     session_id=self.turn.conversation_id,
                     new_message=types.Content(role="user", parts=[types.Part(text=self.turn.prompt)]),
-                    run_config=_run_config(self.streams),
+                    run_config=run_config(streams=self.streams),
                     abort_signal=self.abort,
                 )
                 async with aclosing(contained_stream(stream)) as adk_events:
@@ -209,7 +209,7 @@ def _files(adk_event: AdkEvent) -> list[Event]:
     ]
 
 
-def _run_config(streams: bool) -> RunConfig:
+def run_config(*, streams: bool) -> RunConfig:
     return RunConfig(
         streaming_mode=StreamingMode.SSE if streams else StreamingMode.NONE,
         max_llm_calls=settings.MODEL_CALLS,

@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from chat import watching
-from chat.agent import catalog, containment
+from chat.agent import catalog, containment, warming
 from chat.database import mark, run_db
 from chat.instruments import logs, metrics
 from chat.instruments.samples import Sampler
@@ -57,9 +57,15 @@ class Supervisor:
 
         A start that failed, because the database was away, is tried again by the next call.
         """
-        if self._starting is None or (self._starting.done() and self._starting.exception()):
+        if self._starting is None or (self._starting.done() and not self.has_started):
             self._starting = asyncio.ensure_future(self._start())
         await asyncio.shield(self._starting)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the start is complete, and nobody waits for an import any more."""
+        start = self._starting
+        return start is not None and start.done() and not start.exception()
 
     async def _start(self) -> None:
         self.id = await run_db(processes.register)
@@ -69,7 +75,8 @@ class Supervisor:
             self._release = containment.install(self._loop)
         self._watchdog.start()
         self.draining = False
-        await asyncio.to_thread(catalog.warm_up)
+        await asyncio.to_thread(warming.warm_up)
+        await warming.open_clients()
         self._duties = [
             _spawn(self.journal.run()),
             _spawn(self._beat()),
