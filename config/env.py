@@ -122,6 +122,14 @@ def url(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
     return value
 
 
+def choice(name: str, default: str, *, choices: tuple[str, ...]) -> str:
+    value = text(name, default).lower()
+    if value not in choices:
+        allowed = " or ".join(repr(each) for each in choices)
+        raise ImproperlyConfigured(f"{name} must be {allowed}, not {value!r}.")
+    return value
+
+
 def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 

@@ -101,6 +101,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "accounts.context.sign_up",
                 "chat.preferences.context",
             ]
         },
@@ -175,6 +176,8 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Closed: only the site's owner creates accounts. Each member spends the owner's model money.
+SIGNUP_IS_OPEN = env.choice("SIGNUP", "open", choices=("open", "closed")) == "open"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "chat:home"
 
@@ -302,9 +305,7 @@ LOG_LEVEL = env.text("LOG_LEVEL", "WARNING").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL must be a level of Python's logging, not {LOG_LEVEL!r}.")
 # Lines for whoever sits before them, objects for whatever gathers them.
-LOG_FORMAT = env.text("LOG_FORMAT", "text" if sys.stderr.isatty() else "json").lower()
-if LOG_FORMAT not in {"text", "json"}:
-    raise ImproperlyConfigured(f"LOG_FORMAT must be 'text' or 'json', not {LOG_FORMAT!r}.")
+LOG_FORMAT = env.choice("LOG_FORMAT", "text" if sys.stderr.isatty() else "json", choices=("text", "json"))
 
 # At DEBUG libraries write out what they send and receive: whole prompts, SQL with its values, template
 # contexts. So DEBUG is for Parley itself, and the others stop at INFO.

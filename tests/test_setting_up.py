@@ -561,6 +561,7 @@ def _is_ready(port: str) -> bool:
         ({"HOST": "not an address"}, "CommandError: Parley cannot listen on not an address:"),
         ({"HOST": "192.0.2.1"}, "CommandError: Parley cannot listen on 192.0.2.1:"),
         ({"LIMITS": "off", "HOST": "0.0.0.0"}, "Parley cannot start: LIMITS=off is refused unless HOST"),
+        ({"SIGNUP": "maybe"}, "Parley cannot start: SIGNUP must be 'open' or 'closed', not 'maybe'."),
         ({"DATA_DIR": "/dev/null"}, "Parley cannot start: DATA_DIR: /dev/null cannot be made"),
         ({"DATA_DIR": "/proc/nowhere"}, "Parley cannot start: DATA_DIR: /proc/nowhere cannot be made"),
     ],
