@@ -12,6 +12,8 @@ from django.http import HttpRequest
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
+from config.client_address import client_address
+
 
 class AccountAdapter(DefaultAccountAdapter):
     def clean_username(self, username: str, shallow: bool = False) -> str:
@@ -24,6 +26,10 @@ class AccountAdapter(DefaultAccountAdapter):
         if "username" in credentials:
             credentials["username"] = unicodedata.normalize("NFKC", credentials["username"])
         return super().authenticate(request, **credentials)
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """Return the address that limits count by. All clients without one count together."""
+        return str(client_address(request) or "unknown")
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Return True, or answer 403 with a page that says so where sign-up is closed.

@@ -562,6 +562,20 @@ def _is_ready(port: str) -> bool:
         ({"HOST": "192.0.2.1"}, "CommandError: Parley cannot listen on 192.0.2.1:"),
         ({"LIMITS": "off", "HOST": "0.0.0.0"}, "Parley cannot start: LIMITS=off is refused unless HOST"),
         ({"SIGNUP": "maybe"}, "Parley cannot start: SIGNUP must be 'open' or 'closed', not 'maybe'."),
+        (
+            {"TRUSTED_PROXIES": "nginx"},
+            "Parley cannot start: TRUSTED_PROXIES must name addresses or networks: ",
+        ),
+        ({"TRUSTED_PROXIES": "127.0.0.1/8"}, "Parley cannot start: TRUSTED_PROXIES must name addresses or"),
+        ({"TRUSTED_PROXIES": "127.0.0.1;::1"}, "Parley cannot start: TRUSTED_PROXIES must name addresses or"),
+        (
+            {"TRUSTED_PROXIES": "0.0.0.0/0"},
+            "Parley cannot start: TRUSTED_PROXIES must not list every address",
+        ),
+        (
+            {"TRUSTED_PROXIES": "::1, ::/0"},
+            "Parley cannot start: TRUSTED_PROXIES must not list every address",
+        ),
         ({"DATA_DIR": "/dev/null"}, "Parley cannot start: DATA_DIR: /dev/null cannot be made"),
         ({"DATA_DIR": "/proc/nowhere"}, "Parley cannot start: DATA_DIR: /proc/nowhere cannot be made"),
     ],
