@@ -3,7 +3,6 @@
 import socket
 import ssl
 import subprocess
-import time
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from ipaddress import ip_address
@@ -20,6 +19,7 @@ from websockets.typing import Origin
 from tests.docs import OPERATIONS, blocks
 from tests.live import LiveServer, Member, free_port
 from tests.nginx import nginx
+from tests.waiting import until
 
 SITE = "chat.example.org"
 [CONFIGURATION] = blocks(OPERATIONS, "nginx")
@@ -51,11 +51,8 @@ class Nginx:
         ]
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
-        while not _is_open(self.port):
-            assert self.process.poll() is None, self.log()
-            assert time.monotonic() < deadline, self.log()
-            time.sleep(0.02)
+        until(lambda: self.process.poll() is not None or _is_open(self.port), 30, self.log)
+        assert self.process.poll() is None, self.log()
         return self
 
     def stop(self) -> None:

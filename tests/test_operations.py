@@ -42,10 +42,20 @@ def test_the_documented_settings_leave_djangos_check_nothing_to_say(tmp_path: Pa
     assert done.stderr == ""
 
 
-def test_the_check_would_say_something_without_them(tmp_path: Path) -> None:
-    done = check(tmp_path, HTTPS="off")
+@pytest.mark.parametrize(
+    ("name", "value", "warning"),
+    [
+        ("HTTPS", "off", "security.W012"),
+        ("SIGNUP", "open", "accounts.W001"),
+        ("TRUSTED_PROXIES", "", "accounts.W002"),
+    ],
+)
+def test_the_check_would_say_something_without_them(
+    tmp_path: Path, name: str, value: str, warning: str
+) -> None:
+    done = check(tmp_path, **{name: value})
     assert done.returncode == 1
-    assert "security.W012" in done.stderr
+    assert warning in done.stderr
 
 
 def test_the_unit_waits_longer_than_replies_may_take_to_end() -> None:

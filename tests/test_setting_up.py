@@ -558,8 +558,11 @@ def _is_ready(port: str) -> bool:
             "Parley cannot start: REDIS_URL must be an address that begins with redis",
         ),
         ({"REDIS_URL": "redis://127.0.0.1:9"}, "CommandError: REDIS_URL: Redis cannot be used: "),
-        ({"HOST": "not an address"}, "CommandError: Parley cannot listen on not an address:"),
-        ({"HOST": "192.0.2.1"}, "CommandError: Parley cannot listen on 192.0.2.1:"),
+        (
+            {"HOST": "not an address", "SIGNUP": "closed"},
+            "CommandError: Parley cannot listen on not an address:",
+        ),
+        ({"HOST": "192.0.2.1", "SIGNUP": "closed"}, "CommandError: Parley cannot listen on 192.0.2.1:"),
         ({"LIMITS": "off", "HOST": "0.0.0.0"}, "Parley cannot start: LIMITS=off is refused unless HOST"),
         ({"SIGNUP": "maybe"}, "Parley cannot start: SIGNUP must be 'open' or 'closed', not 'maybe'."),
         (
