@@ -1,10 +1,8 @@
 """The address that sign-in limits count by, seen through TRUSTED_PROXIES and nothing else."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 
 from config import env
 from tests.client import Client
@@ -16,14 +14,11 @@ LISTED = "10.0.0.1, 10.0.0.2,10.1.0.0/16, 2001:db8:1::/48, ::ffff:10.3.0.0/112"
 
 
 @pytest.fixture(autouse=True)
-def one_failure_locks(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def one_failure_locks(settings: Any, fresh_limits: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A single wrong password locks its address, so that a case takes three requests and not twelve."""
     monkeypatch.setenv("TRUSTED_PROXIES", LISTED)
     settings.TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
     settings.ACCOUNT_RATE_LIMITS = {"login_failed": "1/m/ip"}
-    cache.clear()
-    yield
-    cache.clear()
 
 
 async def sign_in(
