@@ -12,7 +12,7 @@ unexport PYTHONHOME
 
 help:
 	@echo "make run      serve Parley on HOST:PORT (127.0.0.1:8000), with everything it needs"
-	@echo "make test     all tests, on SQLite, and on PostgreSQL, Redis and Chromium where they are"
+	@echo "make test     all tests, on SQLite, and on PostgreSQL, Redis, nginx and Chromium where they are"
 	@echo "make bench    what a streamed delta costs, over a bare ADK Runner; ROUNDS=3, STREAMS=50"
 	@echo "make lint     format, lint, types, templates, imports"
 	@echo "make format   write the format that make lint asks for"

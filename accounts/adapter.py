@@ -5,14 +5,16 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.http import HttpRequest
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from config.client_address import client_address
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -41,6 +43,19 @@ class AccountAdapter(DefaultAccountAdapter):
         if "username" in credentials:
             credentials["username"] = unicodedata.normalize("NFKC", credentials["username"])
         return super().authenticate(request, **credentials)
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """Return the address that limits count by. All clients without one count together."""
+        return str(client_address(request) or "unknown")
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """Return True, or answer 403 with a page that says so where sign-up is closed.
+
+        allauth asks here before each of its ways to make an account, those of social accounts included.
+        """
+        if not settings.SIGNUP_IS_OPEN:
+            raise ImmediateHttpResponse(render(request, "account/signup_closed.html", status=403))
+        return True
 
     def save_user(self, request: HttpRequest, user: Any, form: Any, commit: bool = True) -> Any:
         """Of two sign-ups that race for a name or an address, the later one is told."""

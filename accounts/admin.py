@@ -32,6 +32,8 @@ class MemberAdmin(UserAdmin):  # type: ignore[type-arg]
     show_facets = ShowFacets.NEVER
     paginator = BoundedPaginator
     actions = None
+    # With an address, because the new member cannot ask for a password of their own without one.
+    add_fieldsets = ((None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
         return super().get_search_results(request, queryset, search_term[:SEARCH_LENGTH])

@@ -122,16 +122,30 @@ def url(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
     return value
 
 
+def choice(name: str, default: str, *, choices: tuple[str, ...]) -> str:
+    value = text(name, default).lower()
+    if value not in choices:
+        allowed = " or ".join(repr(each) for each in choices)
+        raise ImproperlyConfigured(f"{name} must be {allowed}, not {value!r}.")
+    return value
+
+
 def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:
-    """Addresses and networks (``10.0.0.7, 10.1.0.0/16``)."""
+    """Return addresses and networks (``10.0.0.7, 10.1.0.0/16``); IPv4 also where it is mapped into IPv6."""
     try:
-        return [ip_network(word) for word in words(name)]
+        return [_unmapped(ip_network(word)) for word in words(name)]
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} must name addresses or networks: {error}.") from error
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
+        return IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
+    return network
 
 
 def data_dir(name: str, default: Path) -> Path:

@@ -44,6 +44,12 @@ SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from beside th
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# The proxies whose X-Forwarded-For is believed (config/client_address.py).
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
+if any(network.prefixlen == 0 for network in TRUSTED_PROXIES):
+    raise ImproperlyConfigured(
+        "TRUSTED_PROXIES must not list every address: clients could name any as theirs."
+    )
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [
@@ -102,6 +108,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "accounts.context.sign_up",
                 "chat.preferences.context",
             ]
         },
@@ -183,6 +190,8 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Closed: only the site's owner creates accounts. Each member spends the owner's model money.
+SIGNUP_IS_OPEN = env.choice("SIGNUP", "open", choices=("open", "closed")) == "open"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "chat:home"
 
@@ -312,9 +321,7 @@ LOG_LEVEL = env.text("LOG_LEVEL", "WARNING").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL must be a level of Python's logging, not {LOG_LEVEL!r}.")
 # Lines for whoever sits before them, objects for whatever gathers them.
-LOG_FORMAT = env.text("LOG_FORMAT", "text" if sys.stderr.isatty() else "json").lower()
-if LOG_FORMAT not in {"text", "json"}:
-    raise ImproperlyConfigured(f"LOG_FORMAT must be 'text' or 'json', not {LOG_FORMAT!r}.")
+LOG_FORMAT = env.choice("LOG_FORMAT", "text" if sys.stderr.isatty() else "json", choices=("text", "json"))
 
 # At DEBUG libraries write out what they send and receive: whole prompts, SQL with its values, template
 # contexts. So DEBUG is for Parley itself, and the others stop at INFO.

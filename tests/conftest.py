@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -149,6 +150,14 @@ async def as_bob(parley: Any, bob: Any) -> Client:
 @pytest.fixture
 async def visitor(parley: Any) -> Client:
     return Client(parley)
+
+
+@pytest.fixture
+def fresh_limits(settings: Any) -> None:
+    """Count attempts to sign in from nothing. To clear the cache would empty Redis for everybody."""
+    own = settings.CACHES["default"]
+    prefix = f"{own.get('KEY_PREFIX', '')}-{secrets.token_hex(4)}"
+    settings.CACHES = {"default": {**own, "KEY_PREFIX": prefix}}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
     redis       where Redis answers, under a prefix of its own; with PostgreSQL where that is there
     postgres    where PostgreSQL answers, without Redis: all of it, or, where the leg above has run it,
                 what goes between processes; in a database of its own, which is dropped in the end
+    nginx       where nginx is: the documented proxy before a real server
     browser     where Chromium is: tests/browser
     timing      there, too: what is measured, one test at a time after all the others
 
@@ -25,7 +26,7 @@ from urllib.parse import quote
 import psycopg
 import redis
 
-from tests.chromium import HINT, chromium
+from tests import chromium, nginx
 
 ROOT = Path(__file__).resolve().parent.parent
 # What is asked about PostgreSQL besides libpq's own variables (PGHOST, PGUSER …), in this order.
@@ -41,6 +42,7 @@ BETWEEN_PROCESSES = [
 ]
 # A quarter of these tests' time is spent waiting: three at once keep two cores at work.
 THREE = ["-n3", "--dist=worksteal"]
+BEHIND_NGINX = "tests/test_nginx.py"
 
 
 class NotHere(Exception):
@@ -127,7 +129,13 @@ def prefix() -> Iterator[dict[str, str]]:
 
 
 def sqlite(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
-    return THREE, {}
+    return [*THREE, f"--ignore={BEHIND_NGINX}"], {}
+
+
+def nginx_(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
+    if not nginx.nginx():
+        raise NotHere(nginx.HINT)
+    return [BEHIND_NGINX], {}
 
 
 def postgres(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
@@ -156,8 +164,8 @@ def browser(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
 
 
 def timing(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
-    if not chromium():
-        raise NotHere(HINT)
+    if not chromium.chromium():
+        raise NotHere(chromium.HINT)
     return ["-c", "tests/browser/pytest.ini", "tests/browser", "-m", "timing"], {}
 
 
@@ -165,6 +173,7 @@ LEGS: dict[str, Callable[[ExitStack], tuple[list[str], dict[str, str]]]] = {
     "sqlite": sqlite,
     "redis": redis_,
     "postgres": postgres,
+    "nginx": nginx_,
     "browser": browser,
     "timing": timing,
 }

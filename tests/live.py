@@ -124,9 +124,9 @@ class LiveServer:
 class Member:
     """A person at a real HTTP client."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url
-        self.http = httpx.Client(base_url=url, timeout=60)
+        self.http = httpx.Client(base_url=url, timeout=60, transport=transport)
         weakref.finalize(self, self.http.close)
 
     def __enter__(self) -> "Member":

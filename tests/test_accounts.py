@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.core import mail
-from django.core.cache import cache
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
@@ -18,16 +17,9 @@ from accounts.models import User
 from tests.conftest import PASSWORD, make_user
 from tests.dom import Element, parse
 
-pytestmark = pytest.mark.django_db
+# Attempts are counted by address, and all tests come from one.
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_limits")]
 NEW_PASSWORD = "staple battery horse"
-
-
-@pytest.fixture(autouse=True)
-def fresh_limits() -> Iterator[None]:
-    """allauth counts attempts by address in the cache, and all tests come from one."""
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,5 @@
 """``/metrics``: for Prometheus beside the server, and whom METRICS_ALLOW names. For others, nothing."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
-
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -10,8 +8,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from chat import refusals
 from chat.instruments import metrics
+from config.client_address import client_address
 
-# Whoever sends one of these passes on somebody else's request: the peer's address says nothing then.
+# A request with one of these comes through a proxy, which is refused also where TRUSTED_PROXIES lists it.
 FORWARDING = {
     "Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip",
     "Cf-Connecting-Ip",
@@ -34,18 +33,10 @@ async def exposed(request: HttpRequest) -> HttpResponse:
 
 
 def may_read(request: HttpRequest) -> bool:
-    """Whether the request comes straight from this machine, or from an allowed address."""
+    """Return whether the request comes straight from this machine, or from an allowed address."""
     if any(name in FORWARDING or name.startswith("X-Forwarded-") for name in request.headers):
         return False
-    peer = _peer(request)
-    return peer is not None and (
-        peer.is_loopback or any(peer in network for network in settings.METRICS_ALLOW)
+    client = client_address(request)
+    return client is not None and (
+        client.is_loopback or any(client in network for network in settings.METRICS_ALLOW)
     )
-
-
-def _peer(request: HttpRequest) -> IPv4Address | IPv6Address | None:
-    try:
-        peer = ip_address(request.META.get("REMOTE_ADDR", ""))
-    except ValueError:
-        return None  # a socket file has no address
-    return getattr(peer, "ipv4_mapped", None) or peer
