@@ -1,4 +1,4 @@
-"""The first question: shown in one frame."""
+"""The first question: sent by Enter before the scripts are there, and shown in one frame."""
 
 from typing import Any
 
@@ -7,6 +7,8 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Visit, ask, conversation_of, settled, stored
 from tests.live import Member
+
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 def message(page: Page) -> Any:
@@ -137,3 +139,151 @@ def test_a_question_on_its_way_is_kept_where_the_page_is_closed(visit: Visit, al
     page.keyboard.type("second")
     page.reload()
     expect(message(page)).to_have_value("first\nsecond")
+
+
+# --- Enter before the scripts -------------------------------------------------------------------------
+
+
+class Scripts:
+    """The page's script files, which are not sent before ``release``."""
+
+    def __init__(self, page: Page) -> None:
+        self._held: list[Route] | None = []
+        page.route("**/*.js", self._take)
+
+    def _take(self, route: Route) -> None:
+        if self._held is None:
+            route.continue_()
+        else:
+            self._held.append(route)
+
+    def release(self) -> None:
+        held, self._held = self._held or [], None
+        for route in held:
+            route.continue_()
+
+
+def early(visit: Visit, alice: Member, **options: Any) -> tuple[Page, Scripts, list[str]]:
+    """A page without its scripts, in whose composer the focus is; and the addresses of what it posts."""
+    page = visit(alice, **options)
+    scripts = Scripts(page)
+    posted: list[str] = []
+    page.on("request", lambda request: posted.append(request.url) if request.method == "POST" else None)
+    page.goto("/", wait_until="commit")
+    message(page).focus()
+    return page, scripts, posted
+
+
+def test_enter_sends_before_the_scripts_are_there(visit: Visit, alice: Member) -> None:
+    page, scripts, _ = early(visit, alice)
+    page.keyboard.type("Hello")
+    page.keyboard.press("Enter")
+    expect(page.locator(".bubble")).to_have_text("Hello")
+    scripts.release()
+    expect(page.locator("article.assistant .prose")).to_have_text("You said: Hello")
+    expect(message(page)).to_have_value("")
+    assert stored(alice, conversation_of(page)) == ["Hello", "You said: Hello"]
+
+
+def test_enter_sends_before_the_style_sheets_are_there(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    held: list[Route] = []
+    page.route("**/*.css", lambda route: held.append(route))  # noqa: PLW0108
+    page.goto("/", wait_until="commit")
+    message(page).focus()
+    page.keyboard.type("Hello")
+    with page.expect_request(lambda request: request.method == "POST") as posted:
+        page.keyboard.press("Enter")
+    assert posted.value.url == f"{alice.url}/chat/"
+    assert "query=Hello" in (posted.value.post_data or "")
+
+
+def test_shift_enter_begins_a_line_before_the_scripts_are_there(visit: Visit, alice: Member) -> None:
+    page, scripts, posted = early(visit, alice)
+    page.keyboard.type("one")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("two")
+    expect(message(page)).to_have_value("one\ntwo")
+    scripts.release()
+    assert posted == []
+
+
+def test_enter_begins_a_line_on_a_phone_before_the_scripts_are_there(visit: Visit, alice: Member) -> None:
+    page, scripts, posted = early(visit, alice, **PHONE)
+    page.keyboard.type("one")
+    page.keyboard.press("Enter")
+    page.keyboard.type("two")
+    expect(message(page)).to_have_value("one\ntwo")
+    scripts.release()
+    assert posted == []
+
+
+def test_enter_of_an_input_method_does_not_send_before_the_scripts_are_there(
+    visit: Visit, alice: Member
+) -> None:
+    page, scripts, posted = early(visit, alice)
+    keyboard = page.context.new_cdp_session(page)
+    keyboard.send("Input.imeSetComposition", {"text": "にほん", "selectionStart": 3, "selectionEnd": 3})
+    keyboard.send(
+        "Input.dispatchKeyEvent",
+        {"type": "rawKeyDown", "windowsVirtualKeyCode": 229, "key": "Enter", "code": "Enter"},
+    )
+    expect(message(page)).to_have_value("にほん")
+    scripts.release()
+    assert posted == []
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n \n"])
+def test_blank_text_is_not_sent_before_the_scripts_are_there(visit: Visit, alice: Member, text: str) -> None:
+    page, scripts, posted = early(visit, alice)
+    message(page).fill(text)
+    page.keyboard.press("Enter")
+    expect(message(page)).to_have_value(text)
+    scripts.release()
+    page.wait_for_load_state()
+    assert posted == []
+
+
+def test_a_second_enter_does_not_send_twice_before_the_scripts_are_there(visit: Visit, alice: Member) -> None:
+    page, scripts, posted = early(visit, alice)
+    page.keyboard.type("once")
+    for _ in range(3):
+        page.keyboard.press("Enter")
+    expect(page.locator(".bubble")).to_have_text("once")
+    scripts.release()
+    expect(page.locator("article.assistant .prose")).to_have_text("You said: once")
+    assert [url.removeprefix(alice.url) for url in posted] == ["/chat/"]
+    assert stored(alice, conversation_of(page)) == ["once", "You said: once"]
+
+
+def test_the_button_after_enter_does_not_send_twice_before_the_scripts_are_there(
+    visit: Visit, alice: Member
+) -> None:
+    page, scripts, posted = early(visit, alice)
+    page.keyboard.type("once")
+    # within one task: no answer can come between the two
+    page.evaluate(
+        """() => {
+            const key = new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true });
+            document.getElementById("query").dispatchEvent(key);
+            document.getElementById("send").click();
+        }"""
+    )
+    expect(page.locator(".bubble")).to_have_text("once")
+    scripts.release()
+    expect(page.locator("article.assistant .prose")).to_have_text("You said: once")
+    assert [url.removeprefix(alice.url) for url in posted] == ["/chat/"]
+
+
+def test_enter_sends_on_a_slow_network_as_soon_as_there_is_a_field(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    network = page.context.new_cdp_session(page)
+    network.send("Network.enable")
+    slow = {"offline": False, "latency": 400, "downloadThroughput": 200_000, "uploadThroughput": 200_000}
+    network.send("Network.emulateNetworkConditions", slow)
+    page.goto("/", wait_until="commit")
+    message(page).focus()
+    page.keyboard.type("Hello")
+    page.keyboard.press("Enter")
+    expect(page.locator("article.assistant .prose")).to_have_text("You said: Hello")
+    assert stored(alice, conversation_of(page)) == ["Hello", "You said: Hello"]

@@ -1,4 +1,5 @@
-// The field a message is written in: its keys, its draft, and the idempotency key of the next ask.
+// The field a message is written in: its draft, and the idempotency key of the next ask. Enter submits the form by
+// templates/chat/enter.html, which is there before this module.
 
 import { newKey } from "./asking.js";
 import { dropDraft, keepDraft, readDraft } from "./drafts.js";
@@ -15,7 +16,6 @@ export class Composer {
       event.preventDefault();
       this.#send();
     });
-    this.text.addEventListener("keydown", (event) => this.#key(event));
     this.text.addEventListener("input", () => this.#typed());
     if (!this.text.value) this.text.value = readDraft(this.conversation);
     this.#fit();
@@ -105,15 +105,5 @@ export class Composer {
     if (CSS.supports("field-sizing", "content")) return;
     this.text.style.blockSize = "auto";
     this.text.style.blockSize = `${this.text.scrollHeight}px`;
-  }
-
-  #key(event) {
-    // 229 is a key that an input method is still working on; Safari says so only there.
-    const composing = event.isComposing || event.keyCode === 229;
-    // A phone's keyboard has no Shift+Enter: there, Enter is a new line and the button sends.
-    const writesLine = event.shiftKey || matchMedia("(pointer: coarse)").matches;
-    if (event.key !== "Enter" || composing || writesLine) return;
-    event.preventDefault();
-    this.#send();
   }
 }
