@@ -24,6 +24,11 @@ EXPIRED = "run.expired"
 
 TERMINAL = frozenset({COMPLETED, STOPPED, FAILED, EXPIRED})
 
+# ADK's own tools: they ask a person or hand the conversation over, so calling one again repeats no action.
+ADK_TOOLS = frozenset(
+    {"adk_request_confirmation", "adk_request_credential", "adk_request_input", "transfer_to_agent"}
+)
+
 SEPARATOR = "\n\n"  # between the texts of two model calls; a text event of its own
 
 
@@ -122,6 +127,15 @@ def clean(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [clean(item) for item in value]
     return clean_text(repr(value))
+
+
+def tools_called(items: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the names of the tools that a reply called, each once, in order, without ADK's own.
+
+    ``items`` are those of ``Message.parts`` or ``Fold.items``.
+    """
+    names = dict.fromkeys(item["name"] for item in items if item["type"] == "tool")
+    return [name for name in names if name not in ADK_TOOLS]
 
 
 class Fold:

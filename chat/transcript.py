@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
 from typing import Any
 
-from chat.events import Fold
+from chat.events import Fold, tools_called
 from chat.models import Message, Run
 from chat.rendering import html_of, render
 from chat.rendering.stream import MarkdownStream
@@ -50,7 +50,7 @@ class Turn:
 
     ``ending`` is the sentence about a run that did not complete, ``broken`` that run where it is not the
     person who stopped it; ``again`` says how its prompt can be answered once more: ``regenerate``,
-    ``retry``, or not (empty).
+    ``retry``, or not (empty); ``called`` names the tools that may do the same again then.
     """
 
     message: Message
@@ -61,6 +61,7 @@ class Turn:
     broken: Run | None = None
     cut_off: bool = False
     again: str = ""
+    called: list[str] = field(default_factory=list)
 
     @property
     def html(self) -> str:
@@ -101,6 +102,7 @@ def turns(branch: Sequence[Message], live: Run | None = None, *, may_ask: bool) 
     if shown and may_ask:
         last = shown[-1]
         last.again = _again(endings.get(last.message.pk) or last.message.run)
+        last.called = _called(last.prompt) if last.again else []
     return shown
 
 
@@ -183,6 +185,13 @@ def _again(run: Run | None) -> str:
     if run.status == Run.Status.COMPLETED:
         return "regenerate"
     return "retry" if lifecycle.explain(run.status, run.code)["retryable"] else ""
+
+
+def _called(prompt: uuid.UUID | None) -> list[str]:
+    """Return the tools that any reply to the prompt called: an earlier version's actions happened, too."""
+    replies = Message.objects.filter(parent=prompt, role=Message.Role.ASSISTANT).order_by("created_at", "id")
+    parts = replies.values_list("parts", flat=True)
+    return tools_called(item for each in parts for item in each.get("items", []))
 
 
 def _steps(items: Iterable[dict[str, Any]]) -> list[Step]:

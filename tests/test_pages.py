@@ -355,6 +355,25 @@ async def test_an_answer_that_reached_its_limit_says_so(as_alice: Client, gemini
     assert page.one("p", class_="ending").text.startswith("The answer was cut off")
 
 
+async def test_answering_again_names_each_tool_once_and_none_of_adks_own(
+    as_alice: Client, gemini: Gemini
+) -> None:
+    names = ["transfer_money", "transfer_to_agent", "adk_request_input", "<b>send</b>", "transfer_money"]
+    gemini.on("go", [Call(name, {}) for name in names], [Text("Done.")])
+    page = await settled(as_alice, await ask(as_alice, "go"))
+    assert page.one("p", id="again-called").text == "This may do it again: transfer_money, <b>send</b>."
+    assert not page.all("b")
+
+
+async def test_answering_again_asks_nothing_where_only_adks_own_tools_were_called(
+    as_alice: Client, gemini: Gemini
+) -> None:
+    gemini.on("go", [Call("adk_request_confirmation", {})], [Text("Done.")])
+    page = await settled(as_alice, await ask(as_alice, "go"))
+    assert not page.all("dialog", id="again")
+    assert page.one("form", class_="again").one("button").words == "Regenerate"
+
+
 async def test_regenerate_puts_a_new_answer_in_the_place_of_the_last(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:

@@ -43,6 +43,7 @@ export class LiveConversation {
 
   async askAgain(form) {
     if (!isIdle()) return;
+    form.closest("dialog")?.close();
     const answered = form.closest("article");
     const reply = answered.classList.contains("user") ? null : answered;
     const started = await this.#send({ prompt: form.elements.prompt.value }, newKey(), null, reply);
