@@ -185,6 +185,19 @@ def test_enter_sends_before_the_scripts_are_there(visit: Visit, alice: Member) -
     assert stored(alice, conversation_of(page)) == ["Hello", "You said: Hello"]
 
 
+def test_enter_sends_before_the_style_sheets_are_there(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    held: list[Route] = []
+    page.route("**/*.css", lambda route: held.append(route))  # noqa: PLW0108
+    page.goto("/", wait_until="commit")
+    message(page).focus()
+    page.keyboard.type("Hello")
+    with page.expect_request(lambda request: request.method == "POST") as posted:
+        page.keyboard.press("Enter")
+    assert posted.value.url == f"{alice.url}/chat/"
+    assert "query=Hello" in (posted.value.post_data or "")
+
+
 def test_shift_enter_begins_a_line_before_the_scripts_are_there(visit: Visit, alice: Member) -> None:
     page, scripts, posted = early(visit, alice)
     page.keyboard.type("one")
