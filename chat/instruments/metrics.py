@@ -157,11 +157,16 @@ open_sockets = Level("parley_open_sockets", "WebSockets that are open.")
 unsent_bytes = Level("parley_unsent_bytes", "Bytes that wait in this process for slow readers, in all.")
 paused_connections = Level("parley_paused_connections", "Connections that take nothing at the moment.")
 refusals = Tally("parley_refusals", "Requests refused, by the code in the answer.", ("code",))
+renders_given_up = Tally(
+    "parley_renders_given_up",
+    "Texts shown as they were written, since rendering them took too long (slow, late) or failed.",
+    ("reason",),
+)
 responses = Tally("parley_responses", "HTTP answers by the class of their status.", ("status",))
 
 HISTOGRAMS = (delta_bytes, delta_gap_seconds, journal_commit_seconds, journal_batch_events)
 LEVELS = (active_runs, open_streams, open_sockets, unsent_bytes, paused_connections)
-ALL = (first_token_seconds, *HISTOGRAMS, run_seconds, *LEVELS, refusals, responses)
+ALL = (first_token_seconds, *HISTOGRAMS, run_seconds, *LEVELS, refusals, renders_given_up, responses)
 
 
 class _Instruments(Collector):

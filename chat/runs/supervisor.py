@@ -19,6 +19,7 @@ from chat.database import mark, run_db
 from chat.instruments import logs, metrics
 from chat.instruments.samples import Sampler
 from chat.models import Run
+from chat.rendering import process
 from chat.runs import doorbell, lifecycle, processes
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
 from chat.runs.journal import Journal
@@ -63,7 +64,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         doorbell.ring_in(self._loop)
         self.draining = False
-        await asyncio.to_thread(catalog.warm_up)
+        await asyncio.gather(asyncio.to_thread(catalog.warm_up), asyncio.to_thread(process.start))
         self._duties = [
             _spawn(self.journal.run()),
             _spawn(self._beat()),
@@ -162,6 +163,9 @@ class Supervisor:
             show(claim, rows)
             await execute_run(claim, run, self.journal, abort)
 
+    async def _expire(self, claim: Claim, run: Run, code: str) -> None:
+        show(claim, await expire(claim, run, code=code))
+
     # --- duties -------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
@@ -198,7 +202,7 @@ class Supervisor:
             self._keep(run_id, lambda abort: self._restart(claim, run, abort))
         else:
             log.warning("Run %s is ended: its process died", run_id)
-            show(claim, await run_db(lambda: expire(claim, run, code=end_code)))
+            self._keep(run_id, lambda _abort: self._expire(claim, run, end_code))
 
     async def _look_for_wishes(self) -> None:
         async with doorbell.listen(WISHES) as bell:
