@@ -92,6 +92,7 @@ class RunOut(Schema):
     deltas: int
     created_at: str
     ended_at: str | None
+    called: list[str] = []  # only where tools were called
 
 
 class AgentOut(Schema):
@@ -184,7 +185,7 @@ def delete_conversation(request: HttpRequest, conversation: str) -> Any:
     return Status(204, None)
 
 
-@api.get("/runs/{run}", response=RunOut)
+@api.get("/runs/{run}", response=RunOut, exclude_unset=True)
 def read_run(request: HttpRequest, run: str) -> Any:
     return shapes.run(access_run(request.user, run))
 

@@ -15,6 +15,7 @@ TEXT = "text"
 THOUGHT = "thought"
 TOOL_CALLED = "tool.called"
 TOOL_RETURNED = "tool.returned"
+FILE = "file"
 AGENT = "agent"
 REPLACE = "replace"
 COMPLETED = "run.completed"
@@ -23,6 +24,11 @@ FAILED = "run.failed"
 EXPIRED = "run.expired"
 
 TERMINAL = frozenset({COMPLETED, STOPPED, FAILED, EXPIRED})
+
+# ADK's own tools: they ask a person or hand the conversation over, so calling one again repeats no action.
+ADK_TOOLS = frozenset(
+    {"adk_request_confirmation", "adk_request_credential", "adk_request_input", "transfer_to_agent"}
+)
 
 SEPARATOR = "\n\n"  # between the texts of two model calls; a text event of its own
 
@@ -85,12 +91,21 @@ def tool_returned(
     return Event(TOOL_RETURNED, {"id": call_id, "name": name, **outcome, "elapsed_ms": elapsed_ms})
 
 
+def file(name: str, version: int, *, note: str) -> Event:
+    """A file that the agent saved; ``note`` says in words how long it is kept."""
+    return Event(FILE, {"name": clean_text(name), "version": version, "note": note})
+
+
 def agent(name: str) -> Event:
     return Event(AGENT, {"name": name})
 
 
-def replace(value: str, *, attempt: int | None = None) -> Event:
-    return Event(REPLACE, {"text": value} | ({"attempt": attempt} if attempt else {}))
+def replace(value: str, *, attempt: int | None = None, keep: int | None = None) -> Event:
+    """``value`` is the whole reply so far. Its first ``keep`` code points stay as they were shown, and
+    so do the thoughts, tools and speakers before the next one; without ``keep`` nothing does.
+    """
+    optional = {"attempt": attempt, "keep": keep}
+    return Event(REPLACE, {"text": value} | {k: v for k, v in optional.items() if v is not None})
 
 
 def encode(data: dict[str, Any]) -> str:
@@ -124,10 +139,19 @@ def clean(value: Any) -> Any:
     return clean_text(repr(value))
 
 
+def tools_called(items: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the names of the tools that a reply called, each once, in order, without ADK's own.
+
+    ``items`` are those of ``Message.parts`` or ``Fold.items``.
+    """
+    names = dict.fromkeys(item["name"] for item in items if item["type"] == "tool")
+    return [name for name in names if name not in ADK_TOOLS]
+
+
 class Fold:
     """What a run's events add up to: the text of the reply and its parts.
 
-    From the last ``replace`` on, beginning with its text; the separators count.
+    The text is that of the last ``replace`` and what follows; the separators count.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -151,6 +175,11 @@ class Fold:
     def says_something(self) -> bool:
         """Whether the reply's text has anything but white space."""
         return any(not piece.isspace() for piece in self._pieces if piece)
+
+    @property
+    def called(self) -> list[str]:
+        """The names of the tools that were called, each once, in order."""
+        return tools_called(self._items)
 
     @property
     def items(self) -> list[dict[str, Any]]:
@@ -177,11 +206,28 @@ class Fold:
                 self._items.append({"type": "tool", "agent": self.agent, **data})
             case "tool.returned":
                 self._return(data)
+            case "file":
+                self._items.append({"type": "file", "agent": self.agent, **data})
             case "replace":
-                self._items.clear()
-                self._pieces.clear()
-                if data["text"]:
-                    self.add(text(data["text"]))
+                kept = data["text"][: data.get("keep", 0)]
+                self._items = self._items_before(len(kept)) if "keep" in data else []
+                self._pieces = [kept] if kept else []
+                if len(data["text"]) > len(kept):
+                    self.add(text(data["text"][len(kept) :]))
+
+    def _items_before(self, end: int) -> list[dict[str, Any]]:
+        """The items up to the reply's first ``end`` code points; a text item is cut there."""
+        found: list[dict[str, Any]] = []
+        at = 0
+        for item in self._items:
+            if item["type"] != "text":
+                found += [item] if at <= end else []
+                continue
+            value = "".join(item["text"])
+            if at < end:
+                found.append({**item, "text": [value[: end - at]]})
+            at += len(value)
+        return found
 
     def _extend(self, kind: str, value: str) -> None:
         last = self._items[-1] if self._items else None

@@ -16,6 +16,7 @@ DRAWINGS = {
     "copy": "copy",
     "delete": "trash-2",
     "down": "arrow-down",
+    "file": "file-text",
     "keys": "keyboard",
     "menu": "panel-left",
     "new": "square-pen",

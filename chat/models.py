@@ -230,6 +230,9 @@ class Run(models.Model):
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     code = models.CharField(max_length=32, blank=True)
     finish = models.CharField(max_length=16, blank=True)
+    # the exception that ended its agent: kind, place, message, traceback. The message may quote what
+    # people wrote: for whoever may open the transcript
+    failure = models.JSONField(null=True, blank=True, editable=False)
     usage_input = models.PositiveBigIntegerField(default=0)
     usage_output = models.PositiveBigIntegerField(default=0)
     usage_thought = models.PositiveBigIntegerField(default=0)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chat.models import Conversation, Message, Run
-from chat.runs.lifecycle import explain
+from chat.runs.lifecycle import called_by, explain
 
 
 def moment(value: datetime | None) -> str | None:
@@ -90,6 +90,7 @@ def run(found: Run) -> dict[str, Any]:
         "deltas": found.deltas,
         "created_at": moment(found.created_at),
         "ended_at": moment(found.ended_at),
+        **({"called": called} if (called := called_by(found)) else {}),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
 from typing import Any
 
-from chat.events import Fold
+from chat.events import Fold, tools_called
 from chat.models import Message, Run
 from chat.rendering import RENDERER_VERSION
 from chat.rendering.process import render_in_time, render_unfinished_in_time
@@ -19,7 +19,8 @@ SHOWN_OUTCOME = 2000  # characters of what a tool answered; the rest is folded a
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the agent did besides writing: a thought, or a tool call (``tool`` is its name).
+    """What the agent did besides writing: a thought, a tool call (``tool`` is its name), or a saved file
+    (``file`` is its name, ``version`` its number, and ``note`` how long it is kept).
 
     ``args`` and ``outcome`` are JSON as a person reads it, the latter empty while the tool works;
     ``rest`` is what is left of a long outcome. ``call`` is the id of the tool's call.
@@ -32,7 +33,11 @@ class Step:
     outcome: str = ""
     rest: str = ""
     failed: bool = False
+    unanswered: bool = False  # the reply is over, and the call has no outcome
     seconds: float | None = None
+    file: str = ""
+    version: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,12 @@ class Speech:
 
 @dataclass(slots=True)
 class Turn:
-    """A message; ``speeches`` are there where several agents wrote it, one after the other.
+    """A message, as a page shows it.
 
-    ``ending`` is the sentence about a run that did not complete, ``broken`` that run where it is not the
-    person who stopped it; ``again`` says how its prompt can be answered once more: ``regenerate``,
-    ``retry``, or not (empty).
+    ``speeches`` are there where several agents wrote it, one after the other. ``waits``: a tool call of
+    it waits for a person. ``ending`` is the sentence about a run that did not complete, ``broken`` that
+    run unless the person stopped it. ``again`` says how its prompt can be answered once more:
+    ``regenerate``, ``retry``, or not (empty); ``called`` names the tools that may do the same again then.
     """
 
     message: Message
@@ -60,7 +66,9 @@ class Turn:
     ending: str = ""
     broken: Run | None = None
     cut_off: bool = False
+    waits: bool = False
     again: str = ""
+    called: list[str] = field(default_factory=list)
 
     @property
     def html(self) -> str:
@@ -102,9 +110,11 @@ def turns(branch: Sequence[Message], live: Run | None = None, *, may_ask: bool) 
             turn.ending = lifecycle.explain(run.status, run.code)["detail"] or ""
             turn.broken = run if run.status in (Run.Status.FAILED, Run.Status.EXPIRED) else None
             turn.cut_off = run.status == Run.Status.COMPLETED and run.finish in CUT_OFF
+            turn.waits = run.finish == lifecycle.APPROVAL
     if shown and may_ask:
         last = shown[-1]
         last.again = _again(endings.get(last.message.pk) or last.message.run)
+        last.called = _called(last.prompt) if last.again else []
     return shown
 
 
@@ -118,7 +128,7 @@ def live(run: Run) -> Live:
         seq=rows[-1].seq,
         speaker=spoken(fold.agent or run.conversation.agent),
         html=render_unfinished_in_time(fold.text),
-        steps=_steps(items),
+        steps=_steps(items, over=False),
         thinking=bool(items) and items[-1]["type"] == "thought",
     )
 
@@ -148,7 +158,7 @@ def _turn(message: Message) -> Turn:
     if message.role == Message.Role.USER:
         return Turn(message, speaker="")
     items = message.parts.get("items", [])
-    return Turn(message, spoken(message.agent), _steps(items), _speeches(items))
+    return Turn(message, spoken(message.agent), _steps(items, over=True), _speeches(items))
 
 
 def _speeches(items: Iterable[dict[str, Any]]) -> list[Speech]:
@@ -159,7 +169,7 @@ def _speeches(items: Iterable[dict[str, Any]]) -> list[Speech]:
     if len(parts) < 2:
         return []
     return [
-        Speech(spoken(agent), _steps(own), render_in_time(_text(own)) if _text(own) else "")
+        Speech(spoken(agent), _steps(own, over=True), render_in_time(_text(own)) if _text(own) else "")
         for agent, own in parts
     ]
 
@@ -188,17 +198,26 @@ def _again(run: Run | None) -> str:
     return "retry" if lifecycle.explain(run.status, run.code)["retryable"] else ""
 
 
-def _steps(items: Iterable[dict[str, Any]]) -> list[Step]:
+def _called(prompt: uuid.UUID | None) -> list[str]:
+    """Return the tools that any reply to the prompt called: an earlier version's actions happened, too."""
+    replies = Message.objects.filter(parent=prompt, role=Message.Role.ASSISTANT).order_by("created_at", "id")
+    parts = replies.values_list("parts", flat=True)
+    return tools_called(item for each in parts for item in each.get("items", []))
+
+
+def _steps(items: Iterable[dict[str, Any]], *, over: bool) -> list[Step]:
     steps = []
     for item in items:
         if item["type"] == "thought":
             steps.append(Step(text=item["text"]))
         elif item["type"] == "tool":
-            steps.append(_tool(item))
+            steps.append(_tool(item, over=over))
+        elif item["type"] == "file":
+            steps.append(Step(file=item["name"], version=item["version"], note=item["note"]))
     return steps
 
 
-def _tool(item: dict[str, Any]) -> Step:
+def _tool(item: dict[str, Any], *, over: bool) -> Step:
     failed = "error" in item
     outcome = item["error"] if failed else _readable(item["result"]) if "result" in item else ""
     elapsed = item.get("elapsed_ms")
@@ -209,6 +228,7 @@ def _tool(item: dict[str, Any]) -> Step:
         outcome=outcome[:SHOWN_OUTCOME],
         rest=outcome[SHOWN_OUTCOME:],
         failed=failed,
+        unanswered=over and not failed and "result" not in item,
         seconds=None if elapsed is None else elapsed / 1000,
     )
 

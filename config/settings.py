@@ -16,7 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 from config import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env.load(Path(env.text("ENV_FILE", str(BASE_DIR / ".env"))))
+ENV_FILE = Path(env.text("ENV_FILE", str(BASE_DIR / ".env")))
+env.load(ENV_FILE)
 
 VERSION = "0.1.0"
 
@@ -256,6 +257,8 @@ AGENTS_DIR = env.folder("AGENTS_DIR")
 if AGENTS_DIR and (AGENTS_DIR / "agent.py").exists():
     raise ImproperlyConfigured("AGENTS_DIR is one agent's own folder: it must be the folder above it.")
 AGENT_LOAD_SECONDS = env.number("AGENT_LOAD_SECONDS", 20, least=0.1)
+# Whether agents may run code and commands on this machine, confined (docs/agents.md).
+ALLOW_LOCAL_CODE = env.flag("ALLOW_LOCAL_CODE", False)
 # The demo model's pause between two words, so that a reader sees it stream.
 DEMO_DELAY_SECONDS = env.number("DEMO_DELAY_SECONDS", 0.03)
 

@@ -5,9 +5,10 @@ The real google-genai client talks to it over a real socket. A test says what it
     gemini.on("What time is it?", [Text("Let me look."), Call("current_time", {"place": "Lagos"})],
               [Text("It is "), Text("noon.")])
 
-keyed by the newest question in the request, or by who asks (``gemini.on_agent("writer", …)``); each
-further call takes the next answer, and the last one stays. Without a script it echoes. Characters
-go out raw in UTF-8, as Gemini sends them.
+keyed by the newest question in the request, or by the asking agent (``gemini.on_agent("writer", …)``);
+each further call takes the next answer, and the last one stays. Without a script it echoes. Characters
+go out raw in UTF-8, as Gemini sends them. As Gemini does, it answers 400 where function calls and
+function responses do not pair.
 """
 
 import asyncio
@@ -65,6 +66,7 @@ class Status:
     code: int
     status: str = "UNAVAILABLE"
     headers: dict[str, str] = field(default_factory=dict)
+    message: str = "as scripted"
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,8 @@ class Gemini:
         self.paths.append(path)
         self.headers.append(headers)
         self.requests.append(body)
-        steps = self._answer_to(body)
+        fault = unpaired(body.get("contents", []))
+        steps = [Status(400, "INVALID_ARGUMENT", message=fault)] if fault else self._answer_to(body)
         if steps and isinstance(steps[0], Drop):
             return False
         if steps and isinstance(steps[0], Status):
@@ -281,6 +284,29 @@ def newest_question(body: dict[str, Any]) -> str:
     return ""
 
 
+def unpaired(contents: Sequence[dict[str, Any]]) -> str:
+    """Return Gemini's complaint about function calls and responses that do not pair; empty if they do."""
+    calls: list[str] = []  # of the turn before
+    may_call = False
+    for content in contents:
+        parts = content.get("parts", [])
+        called = [part["functionCall"]["name"] for part in parts if "functionCall" in part]
+        answered = [part["functionResponse"]["name"] for part in parts if "functionResponse" in part]
+        if sorted(answered) != sorted(calls):
+            return (
+                "Please ensure that the number of function response parts is equal to the number of "
+                "function call parts of the function call turn."
+            )
+        if called and not may_call:
+            return (
+                "Please ensure that function call turn comes immediately after a user turn or after a "
+                "function response turn."
+            )
+        calls = called
+        may_call = content.get("role", "user") != "model"
+    return "" if not calls else "Please ensure that function call turn is followed by its responses."
+
+
 def agent_of(body: dict[str, Any]) -> str:
     """The name of the agent that asks: ADK tells the model."""
     told = "".join(part.get("text", "") for part in body.get("systemInstruction", {}).get("parts", []))
@@ -342,8 +368,8 @@ def _encode(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-def _error(code: int, status: str) -> dict[str, Any]:
-    return {"code": code, "message": "as scripted", "status": status}
+def _error(code: int, status: str, message: str = "as scripted") -> dict[str, Any]:
+    return {"code": code, "message": message, "status": status}
 
 
 def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -351,7 +377,12 @@ def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 
 def _refuse(writer: asyncio.StreamWriter, status: Status) -> None:
-    _send(writer, status.code, _encode({"error": _error(status.code, status.status)}), status.headers)
+    _send(
+        writer,
+        status.code,
+        _encode({"error": _error(status.code, status.status, status.message)}),
+        status.headers,
+    )
 
 
 def _send(

@@ -294,7 +294,7 @@ def event_names() -> set[str]:
 def test_every_event_is_documented_and_every_documented_one_exists() -> None:
     documented = {first_code(row[0]) for row in table(STREAMING, "## Events")}
     assert documented == event_names()
-    assert len(documented) == 10
+    assert len(documented) == 11
 
 
 def test_every_code_of_a_run_is_documented_with_its_sentence() -> None:

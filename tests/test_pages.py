@@ -355,6 +355,25 @@ async def test_an_answer_that_reached_its_limit_says_so(as_alice: Client, gemini
     assert page.one("p", class_="ending").text.startswith("The answer was cut off")
 
 
+async def test_answering_again_names_each_tool_once_and_none_of_adks_own(
+    as_alice: Client, gemini: Gemini
+) -> None:
+    names = ["transfer_money", "transfer_to_agent", "adk_request_input", "<b>send</b>", "transfer_money"]
+    gemini.on("go", [Call(name, {}) for name in names], [Text("Done.")])
+    page = await settled(as_alice, await ask(as_alice, "go"))
+    assert page.one("p", id="again-called").text == "This may do it again: transfer_money, <b>send</b>."
+    assert not page.all("b")
+
+
+async def test_answering_again_asks_nothing_where_only_adks_own_tools_were_called(
+    as_alice: Client, gemini: Gemini
+) -> None:
+    gemini.on("go", [Call("adk_request_confirmation", {})], [Text("Done.")])
+    page = await settled(as_alice, await ask(as_alice, "go"))
+    assert not page.all("dialog", id="again")
+    assert page.one("form", class_="again").one("button").words == "Regenerate"
+
+
 async def test_regenerate_puts_a_new_answer_in_the_place_of_the_last(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
@@ -642,7 +661,7 @@ async def test_no_page_holds_a_script_or_a_style_of_its_own(a_page: tuple[Elemen
     assert "default-src 'none'" in policy
     for element in page.below():
         assert element.tag != "style", element.text
-        assert element.tag != "script" or element.get("src") or element.get("type") == "application/json"
+        assert element.tag != "script" or element.get("nonce") or element.get("type") == "application/json"
         for name, value in element.attrs.items():
             assert name != "style"
             assert not name.startswith("on")
@@ -651,12 +670,12 @@ async def test_no_page_holds_a_script_or_a_style_of_its_own(a_page: tuple[Elemen
 
 async def test_only_the_script_that_an_answer_names_may_run(as_alice: Client, visitor: Client) -> None:
     for page in [await as_alice.get("/") for _ in range(2)]:
-        script = parse(page.text).one("script")
+        (nonce,) = {script["nonce"] for script in parse(page.text).all("script")}
         policy = page.headers["content-security-policy"]
-        assert f"script-src 'nonce-{script['nonce']}'" in policy.split("; ")
+        assert f"script-src 'nonce-{nonce}'" in policy.split("; ")
         assert "require-trusted-types-for 'script'" in policy
         assert "trusted-types server-html" in policy
-        assert script["nonce"] not in (await as_alice.get("/")).text  # for once
+        assert nonce not in (await as_alice.get("/")).text  # for once
     assert "'nonce-" not in (await visitor.get("/accounts/login/")).headers["content-security-policy"]
 
 

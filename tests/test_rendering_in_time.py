@@ -50,7 +50,7 @@ def in_a_hurry(settings: Any) -> Iterator[None]:
     process._given_up.clear()
 
 
-def given_up() -> int:
+def given_up() -> float:
     return sum(metrics.renders_given_up.counts.values())
 
 

@@ -243,6 +243,37 @@ def test_thoughts_and_tools_stand_dim_beside_the_reply(open_terminal: Open, gemi
     assert terminal.exit_code() == 0
 
 
+SCRIBE = """
+from google.adk.agents import Agent
+from google.genai import types
+
+
+async def save(name: str, tool_context) -> dict:
+    \"\"\"Saves a text.\"\"\"
+    return {"version": await tool_context.save_artifact(name, types.Part(text="x"))}
+
+
+root_agent = Agent(name="scribe", model="gemini-2.5-flash", tools=[save])
+"""
+
+
+def test_a_saved_file_is_named_beside_the_reply(
+    open_terminal: Open, parley_here: LiveServer, gemini: Gemini, tmp_path: Path
+) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "scribe.py").write_text(SCRIBE)
+    parley_here.env["AGENTS_DIR"] = str(tmp_path / "agents")
+    gemini.on("Save", [Call("save", {"name": "a\x1b[2J.txt"})], [Text("Saved.")])
+    terminal = open_terminal("--agent", "scribe")
+    terminal.expect("You: ")
+    terminal.type("Save\n")
+    terminal.expect("You: ", times=2)
+    assert ".txt, version 0, kept until the server restarts" in terminal.text
+    assert b"\x1b[2J" not in terminal.raw
+    terminal.type(CTRL_D)
+    assert terminal.exit_code() == 0
+
+
 def test_ctrl_c_stops_the_answer_and_keeps_its_text(
     open_terminal: Open, parley_here: LiveServer, gemini: Gemini
 ) -> None:

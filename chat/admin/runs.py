@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
@@ -11,10 +12,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from chat.access import parse_id
+from chat.access import open_transcript, parse_id
 from chat.admin.conversations import owners_called, status_shown
 from chat.admin.lists import SEARCH_LENGTH, ReadOnlyAdmin
 from chat.models import Process, Run
+from chat.refusals import Refusal
 from chat.runs.lifecycle import SENTENCES
 
 
@@ -39,6 +41,12 @@ class CodeFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         # ~Q: the index is of runs with a code, and SQLite has to be told that this is one
         return queryset.filter(~Q(code=""), code=self.value()) if self.value() else queryset
+
+
+FAILURE = (
+    _("Why the agent failed"),
+    {"fields": ("failure_kind", "failure_place", "failure_message", "failure_traceback")},
+)
 
 
 @admin.register(Run)
@@ -96,7 +104,18 @@ class RunAdmin(ReadOnlyAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        return Run.objects.reviewable().defer("state_after")
+        return Run.objects.reviewable().defer("state_after", "failure")
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
+        """Return the run. Its failure has a message only for those who may open the transcript."""
+        run = super().get_object(request, object_id, from_field)
+        if run is not None and run.failure and not _opens_transcript(request, run):
+            run.failure = {**run.failure, "message": _("Only those who may read the conversation see it.")}
+        return run
+
+    def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
+        first, *others = super().get_fieldsets(request, obj)
+        return [first, *([FAILURE] if obj is not None and obj.failure else []), *others]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -133,9 +152,37 @@ class RunAdmin(ReadOnlyAdmin):
     def size(self, run: Run) -> str:
         return filesizeformat(run.bytes)
 
+    @admin.display(description=_("exception"))
+    def failure_kind(self, run: Run) -> str:
+        return _of_failure(run, "kind")
+
+    @admin.display(description=_("place"), empty_value="")
+    def failure_place(self, run: Run) -> str:
+        return _of_failure(run, "place")
+
+    @admin.display(description=_("message"))
+    def failure_message(self, run: Run) -> SafeString:
+        return format_html("<pre>{}</pre>", _of_failure(run, "message"))
+
+    @admin.display(description=_("traceback"))
+    def failure_traceback(self, run: Run) -> SafeString:
+        return format_html("<pre>{}</pre>", _of_failure(run, "traceback"))
+
     @admin.display(description=_("tokens"), ordering="usage_total")
     def tokens(self, run: Run) -> int:
         return run.usage_total
+
+
+def _opens_transcript(request: HttpRequest, run: Run) -> bool:
+    try:
+        open_transcript(request, run.conversation_id)
+    except (PermissionDenied, Refusal):
+        return False
+    return True
+
+
+def _of_failure(run: Run, name: str) -> str:
+    return str((run.failure or {}).get(name, ""))
 
 
 def seconds(milliseconds: int | None) -> str | None:

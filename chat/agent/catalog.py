@@ -1,5 +1,6 @@
 """Which agents there are, and the Runner of each: the built-in one, and those of AGENTS_DIR."""
 
+import logging
 import threading
 from dataclasses import dataclass
 
@@ -7,10 +8,15 @@ from django.conf import settings
 from google.adk.apps import App
 from google.adk.runners import Runner
 
-from chat.agent import assistant, folder, transport
+from chat.agent import assistant, containment, folder, transport
+from chat.agent.artifacts import TemporaryArtifactService
+from chat.agent.faults import fault_of
 from chat.agent.fences import fenced
 from chat.agent.folder import Found
+from chat.agent.memory import EmptyMemoryService
 from chat.agent.session_service import ConversationSessionService
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,8 @@ class Listed:
 
 
 session_service = ConversationSessionService()
+artifact_service = TemporaryArtifactService()
+memory_service = EmptyMemoryService()
 _built_in: dict[str, Runner] = {}  # by name: a setting, which tests change
 _found: list[Found] | None = None  # None: AGENTS_DIR was not yet loaded
 _loading = threading.Lock()
@@ -69,7 +77,12 @@ def adk_name(name: str, speaker: str) -> str:
 
 
 def _runner(name: str, app: App) -> Runner:
-    return Runner(app=fenced(app, name), session_service=session_service)
+    return Runner(
+        app=fenced(app, name),
+        session_service=session_service,
+        artifact_service=artifact_service,
+        memory_service=memory_service,
+    )
 
 
 def _others() -> list[Found]:
@@ -88,7 +101,10 @@ async def close() -> None:
     _built_in.clear()
     _found = None
     for runner in runners:
-        await runner.close()
+        try:
+            await containment.begin(containment.contained(runner.close()), containment.Scope())
+        except Exception as error:  # noqa: BLE001 (an agent's own: the others are closed all the same)
+            log.warning("An agent could not be closed: %s", fault_of(error).kind)
     await transport.close_all()
 
 

@@ -8,14 +8,19 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, Sum
 from django.db.models.functions import Length
+from google.adk.utils._function_call_names import (
+    REQUEST_CONFIRMATION_FUNCTION_CALL_NAME,
+    REQUEST_EUC_FUNCTION_CALL_NAME,
+)
 
-from chat.agent.payload import of_question
+from chat.agent.payload import calls_of, of_question, parts_of, results_for
 from chat.agent.state import deltas_of
 from chat.agent.turn import Turn
 from chat.models import AppState, Message, Run, SessionEvent, UserState
 
 CHARACTERS_PER_TOKEN = 4  # of an event's JSON, roughly
 NO_STATE = "{}"
+NOT_ANSWERED = {"error": "not answered"}  # the result of a call that waited when the next question came
 
 
 def load_turn(run: Run, own_payloads: Sequence[str] = ()) -> Turn:
@@ -26,9 +31,8 @@ def load_turn(run: Run, own_payloads: Sequence[str] = ()) -> Turn:
         conversation_id=str(run.conversation_id),
         user_id=str(run.owner_id),
         agent=run.conversation.agent,
-        invocation_id=run.invocation_id,
         prompt=run.prompt.text,
-        past=payloads_of(runs),
+        past=without_open_calls(payloads_of(runs)),
         state=state_after(runs),
         user_state=user_state(run.owner_id, run.conversation.agent),
         app_state=app_state(run.conversation.agent),
@@ -73,6 +77,30 @@ def payloads_of(runs: Sequence[uuid.UUID]) -> list[str]:
         found[run_id].append(payload)
     _ask_for_the_silent(found)
     return [payload for payloads in found.values() for payload in payloads]
+
+
+def without_open_calls(payloads: Sequence[str]) -> list[str]:
+    """Return ``payloads`` with a result after each event whose calls nothing answers.
+
+    A call waits for a person, and the person asked something else: the model is told so. Models refuse a
+    history in which calls and results do not pair. What ADK keeps from models needs no result.
+    """
+    answered = {
+        part["functionResponse"].get("id")
+        for payload in payloads
+        if '"functionResponse"' in payload
+        for part in parts_of(payload)
+        if "functionResponse" in part
+    }
+    closed: list[str] = []
+    for payload in payloads:
+        closed.append(payload)
+        if '"functionCall"' in payload:
+            open_calls = [call for call in calls_of(payload) if call.get("id") not in answered | {None}]
+            unseen = (REQUEST_CONFIRMATION_FUNCTION_CALL_NAME, REQUEST_EUC_FUNCTION_CALL_NAME)
+            if calls := [call for call in open_calls if call["name"] not in unseen]:
+                closed.append(results_for(payload, calls, NOT_ANSWERED))
+    return closed
 
 
 def _within_window(runs: Sequence[uuid.UUID]) -> list[uuid.UUID]:

@@ -14,12 +14,15 @@ from django.conf import settings
 from google.adk.agents import LlmAgent
 from google.adk.agents.callback_context import CallbackContext
 from google.adk.apps import App
-from google.adk.models import LlmRequest
+from google.adk.models import LlmRequest, LlmResponse
 from google.adk.plugins import BasePlugin
 from google.adk.tools import AgentTool, BaseTool, ToolContext
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from chat.agent import local_code
+from chat.agent.containment import AgentExit, contained
+from chat.agent.failures import UNNAMED_ERROR
 from chat.events import clean, clean_text
 
 
@@ -40,7 +43,15 @@ class TimedTools(BasePlugin):
         self, *, callback_context: CallbackContext, llm_request: LlmRequest
     ) -> None:
         tools = llm_request.tools_dict
+        # What the folder's agents hold is confined since they were loaded; this is for those made meanwhile.
+        local_code.confine(callback_context._invocation_context.agent, *tools.values())
         tools.update({name: timed(tool) for name, tool in tools.items() if not _speaks_itself(tool)})
+
+    async def after_model_callback(
+        self, *, callback_context: CallbackContext, llm_response: LlmResponse
+    ) -> None:
+        if llm_response.error_message and not llm_response.error_code:
+            llm_response.error_code = UNNAMED_ERROR  # ADK drops a response with a message alone
 
 
 class ToolErrors(BasePlugin):
@@ -51,9 +62,8 @@ class ToolErrors(BasePlugin):
     ) -> dict[str, Any] | None:
         if isinstance(error, asyncio.CancelledError):
             return None
-        return await _own_answer(tool, tool_args, tool_context, error) or {
-            "error": clean_text(f"{type(error).__name__}: {error}")
-        }
+        told = str(error) if isinstance(error, AgentExit) else f"{type(error).__name__}: {error}"
+        return await _own_answer(tool, tool_args, tool_context, error) or {"error": clean_text(told)}
 
 
 async def _own_answer(
@@ -99,7 +109,7 @@ def _put(tool: BaseTool, run_async: Callable[..., Awaitable[Any]]) -> None:
 
 
 async def _within_time(name: str, work: Awaitable[Any]) -> Any:
-    call = asyncio.ensure_future(work)
+    call = asyncio.ensure_future(contained(work))
     _calls.add(call)
     call.add_done_callback(_forget)
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from google.adk.events import Event as AdkEvent
 
-from chat.events import clean_text
+from chat.agent.parts import pieces_of
 
 ROOT = ""  # the branch of what does not run in parallel
 
@@ -54,7 +54,7 @@ class Floor:
         if not adk_event.partial:
             if adk_event.content or adk_event.error_code:
                 self._speaker = None
-        elif text_of(adk_event) or text_of(adk_event, thought=True):
+        elif pieces_of(adk_event.content):
             self._speaker = branch
 
     def _next(self) -> list[AdkEvent]:
@@ -76,9 +76,3 @@ def _ends(adk_event: AdkEvent, branch: str) -> bool:
     if not adk_event.actions.escalate or not own.endswith(f".{adk_event.author}"):
         return False
     return branch != own and branch.startswith(own.removesuffix(adk_event.author))
-
-
-def text_of(adk_event: AdkEvent, *, thought: bool = False) -> str:
-    """The event's text, or its thoughts, as it may be stored."""
-    parts = adk_event.content.parts if adk_event.content and adk_event.content.parts else []
-    return clean_text("".join(p.text for p in parts if p.text and bool(p.thought) is thought))

@@ -22,7 +22,7 @@ from google.adk.runners import Runner
 from google.adk.workflow import BaseNode
 from yaml import YAMLError
 
-from chat.agent import gemini
+from chat.agent import gemini, local_code
 from chat.agent.importing import ROOT, build_from_yaml, import_agent, import_module_of, open_folder
 from chat.events import clean_text
 from config import env
@@ -124,6 +124,8 @@ def _explained(error: BaseException) -> Broken:
     match error:
         case Broken():
             return error
+        case local_code.NotAllowed():
+            return Broken(error.reason)
         case SystemExit() | KeyboardInterrupt():
             return Broken(_("Its code ends the process instead of loading."))
         case SyntaxError():
@@ -145,6 +147,7 @@ def _build(name: str, path: Path, runner_of: MakeRunner) -> Found:
     root = app.root_agent
     assert root is not None  # an App does not validate without one
     description = " ".join(clean_text(root.description or "").split())[:DESCRIPTION_LENGTH]
+    local_code.confine(root)
     if not gemini.fit(root, account):
         return Found(name, description, reason=_("It needs a Gemini key."))
     return Found(name, description, runner_of(name, app))

@@ -7,7 +7,8 @@ from google.genai import types
 
 from chat import events
 from chat.agent import catalog
-from chat.agent.payload import author_of, calls_of, of_event, parts_of
+from chat.agent.parts import pieces_of, text_of
+from chat.agent.payload import author_of, calls_of, invocation_of, of_event, parts_of, waiting_calls_of
 from chat.events import Fold
 from chat.models import Run
 
@@ -15,10 +16,12 @@ INTERRUPTED = {"error": "interrupted"}
 
 
 def seal(payloads: Sequence[str], fold: Fold, run: Run) -> list[str]:
-    """The events that close a run's history: a result for each open call, and the tail of the
-    text that was shown but is in no event. ``payloads`` are the run's stored ADK events.
+    """The events that close a run's history: a result for each call that was cut off, and the tail of
+    the text that was shown but is in no event. ``payloads`` are the run's stored ADK events.
+
+    A call that waits for a person is left open: an answer may still come.
     """
-    agent = run.conversation.agent
+    agent, invocation = run.conversation.agent, invocation_of(payloads)
     sealed = []
     open_calls = _open_calls(payloads)
     if open_calls:
@@ -31,12 +34,12 @@ def seal(payloads: Sequence[str], fold: Fold, run: Run) -> list[str]:
             for call in open_calls
         ]
         author = catalog.adk_name(agent, fold.agent)
-        sealed.append(_event(author, run.invocation_id, types.Content(role="user", parts=parts)))
+        sealed.append(_event(author, invocation, types.Content(role="user", parts=parts)))
     tail = _unrecorded(payloads, fold.text)
     if tail.strip():
         author = catalog.adk_name(agent, _speaker_of(tail, fold))
         content = types.Content(role="model", parts=[types.Part(text=tail)])
-        sealed.append(_event(author, run.invocation_id, content))
+        sealed.append(_event(author, invocation, content))
     return sealed
 
 
@@ -57,7 +60,12 @@ def _open_calls(payloads: Sequence[str]) -> list[dict[str, str]]:
         for part in parts_of(payload)
         if "functionResponse" in part
     }
-    return [call for payload in payloads for call in calls_of(payload) if call.get("id") not in answered]
+    return [
+        call
+        for payload in payloads
+        for call in calls_of(payload)
+        if call.get("id") not in answered | waiting_calls_of(payload)
+    ]
 
 
 def _unrecorded(payloads: Sequence[str], shown: str) -> str:
@@ -77,5 +85,4 @@ def _unrecorded(payloads: Sequence[str], shown: str) -> str:
 
 
 def _text_of(payload: str) -> str:
-    parts = parts_of(payload)
-    return events.clean_text("".join(p["text"] for p in parts if p.get("text") and not p.get("thought")))
+    return text_of(pieces_of(types.Content.model_validate({"parts": parts_of(payload)})))

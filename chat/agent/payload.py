@@ -1,6 +1,7 @@
 """ADK events as they are stored: JSON text, the whole event."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from google.adk.events import Event
@@ -32,9 +33,36 @@ def of_question(text: str, invocation_id: str, timestamp: float) -> str:
     return of_event(Event(author="user", invocation_id=invocation_id, content=content, timestamp=timestamp))
 
 
+def results_for(payload: str, calls: Sequence[dict[str, Any]], result: dict[str, Any]) -> str:
+    """An ADK event that gives ``result`` for these calls of the event in ``payload``, to the readers that
+    see the calls.
+    """
+    call_event = json.loads(payload)
+    same = ("author", "invocationId", "timestamp", "branch", "isolationScope", "nodeInfo")
+    responses = [{"id": call.get("id"), "name": call["name"], "response": result} for call in calls]
+    parts = [{"functionResponse": response} for response in responses]
+    return json.dumps(
+        {
+            **{key: call_event[key] for key in same if key in call_event},
+            "id": f"{call_event.get('id', '')}-closed",
+            "content": {"role": "user", "parts": parts},
+        }
+    )
+
+
 def author_of(payload: str) -> str:
     author: str = json.loads(payload).get("author", "")
     return author
+
+
+def invocation_of(payloads: Sequence[str]) -> str:
+    """Return the id that ADK gave to the invocation of these events; empty where there are none."""
+    return str(json.loads(payloads[0]).get("invocationId", "")) if payloads else ""
+
+
+def waiting_calls_of(payload: str) -> set[str]:
+    """Return the ids of the calls in a stored event that wait for a person, or for long."""
+    return set(json.loads(payload).get("longRunningToolIds") or ())
 
 
 def parts_of(payload: str) -> list[dict[str, Any]]:

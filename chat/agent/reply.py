@@ -14,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 from google.adk.agents.run_config import RunConfig, StreamingMode, ToolThreadPoolConfig
 from google.adk.events import Event as AdkEvent
 from google.adk.telemetry.context import ContentCapturingMode, TelemetryConfig
@@ -21,7 +22,9 @@ from google.genai import types
 
 from chat import events
 from chat.agent import catalog, failures
-from chat.agent.floor import Floor, text_of
+from chat.agent.containment import contained_stream
+from chat.agent.floor import ROOT, Floor
+from chat.agent.reply_text import ReplyText
 from chat.agent.turn import Turn
 from chat.events import Event, Usage
 
@@ -38,22 +41,26 @@ TELEMETRY = TelemetryConfig(capture_message_content=ContentCapturingMode.NO_CONT
 
 @dataclass(slots=True)
 class Reply:
-    """One answer. Read ``events()`` to its end, then ``unsaid()``, ``finish`` and ``usage``."""
+    """One answer. Read ``events()`` to its end, then ``unsaid()``, ``finish`` and ``usage``.
+
+    ``acted``: a tool was called that may have had an effect. ``waiting``: the ids of calls that wait
+    for a person.
+    """
 
     turn: Turn
     streams: bool = True
     abort: asyncio.Event = field(default_factory=asyncio.Event)
     finish: str = "stop"
     usage: Usage = field(default_factory=Usage)
+    acted: bool = False
+    waiting: set[str] = field(default_factory=set)
     _floor: Floor = field(default_factory=Floor)
     _root: str = ""  # the name of the app's own agent, as ADK knows it
-    _shown: list[str] = field(default_factory=list)  # the reply's text so far, in pieces
-    _segment: list[str] = field(default_factory=list)  # shown of the model call that is not yet whole
-    _thinking: bool = False  # a thought of that call was shown
-    _new_call: bool = False  # the next text belongs to another model call
+    _text: ReplyText = field(default_factory=ReplyText)
     _author: str = ""
     _called: dict[str, float] = field(default_factory=dict)  # when each tool was called, and
     _elapsed: dict[str, int] = field(default_factory=dict)  # the milliseconds it took
+    _failures: dict[str, failures.AgentFailure] = field(default_factory=dict)  # the last word, by branch
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """The agent's events as they come. Raises AgentFailure."""
@@ -63,28 +70,29 @@ class Reply:
             raise failures.AgentFailure("unavailable", str(error)) from error
         service = catalog.session_service
         self._root, self._author = runner.agent.name, self.turn.agent
-        failure: failures.AgentFailure | None = None
         with service.attached(self.turn):
             try:
                 stream = runner.run_async(
                     user_id=self.turn.user_id,
                     session_id=self.turn.conversation_id,
-                    invocation_id=self.turn.invocation_id,
                     new_message=types.Content(role="user", parts=[types.Part(text=self.turn.prompt)]),
                     run_config=_run_config(self.streams),
                     abort_signal=self.abort,
                 )
-                async with aclosing(stream):
-                    async for adk_event in stream:
-                        failure = self._note(adk_event) or failure
+                async with aclosing(contained_stream(stream)) as adk_events:
+                    async for adk_event in adk_events:
+                        self._note(adk_event)
                         for event in self._translated(self._floor.hear(adk_event)):
                             yield event
             except Exception as error:
-                raise failures.of_exception(error) from error
+                is_own = self.turn.agent == settings.AGENT_NAME
+                raise failures.of_exception(error, is_own=is_own) from error
         for event in self.unsaid():
             yield event
-        if failure and not (failure.code == "empty" and any(piece.strip() for piece in self._shown)):
-            raise failure
+        is_answered = self.acted or self.waiting or self._text.says_something
+        for failure in self._failures.values():
+            if failure.code != "empty" or not is_answered:
+                raise failure
 
     def unsaid(self) -> list[Event]:
         """What agents had said in full while another one was still speaking, when the end came.
@@ -92,17 +100,33 @@ class Reply:
         """
         return self._translated(self._floor.clear())
 
-    def _note(self, adk_event: AdkEvent) -> failures.AgentFailure | None:
-        """What counts when it happens, whenever it is shown: tokens, times, and how it ended."""
+    def _note(self, adk_event: AdkEvent) -> None:
+        """What counts when it happens, whenever it is shown: tokens, times, calls, and how it ended."""
         if adk_event.partial or adk_event.author == USER:
-            return None
+            return
         self._count(adk_event)
         for call in adk_event.get_function_calls():
             self._called[call.id or ""] = time.monotonic()
+            self.acted = self.acted or call.name not in events.ADK_TOOLS
+            if call.id and call.id in (adk_event.long_running_tool_ids or ()):
+                self.waiting.add(call.id)
         for answer in adk_event.get_function_responses():
             called = self._called.pop(answer.id or "", time.monotonic())
             self._elapsed[answer.id or ""] = round((time.monotonic() - called) * 1000)
-        return self._failure_of(adk_event)
+            self.waiting.discard(answer.id or "")
+        self._judge(adk_event)
+
+    def _judge(self, adk_event: AdkEvent) -> None:
+        """Keep the last word of each branch: content after a failure (a retry, say) makes up for it,
+        and so does content of what comes after parallel branches.
+        """
+        branch = adk_event.branch or ROOT
+        if failure := self._failure_of(adk_event):
+            self._failures[branch] = failure
+        elif adk_event.content or adk_event.output is not None:
+            for failed in list(self._failures):
+                if branch in (ROOT, failed) or failed.startswith(f"{branch}."):
+                    del self._failures[failed]
 
     def _translated(self, adk_events: Iterable[AdkEvent]) -> list[Event]:
         return [event for adk_event in adk_events for event in self._translate(adk_event)]
@@ -111,7 +135,9 @@ class Reply:
         if adk_event.author == USER:
             return []
         found = self._new_author(adk_event)
-        return found + (self._fragment(adk_event) if adk_event.partial else self._whole(adk_event))
+        if adk_event.partial:
+            return found + self._fragment(adk_event)
+        return found + self._whole(adk_event) + _files(adk_event)
 
     def _count(self, adk_event: AdkEvent) -> None:
         """Usage stands on the last fragment too: whole events alone are counted."""
@@ -131,47 +157,20 @@ class Reply:
         if author in (self._author, MODEL, "") or not adk_event.content:
             return []
         self._author = author
-        if self._segment or self._thinking:  # what another one was saying was never finished
-            self._segment, self._thinking, self._new_call = [], False, True
+        if self._text.is_unfinished:  # what another one was saying was never finished
+            self._text.end_call()
         return [events.agent(author)]
 
     def _fragment(self, adk_event: AdkEvent) -> list[Event]:
-        found: list[Event] = []
-        if thought := text_of(adk_event, thought=True):
-            self._thinking = True
-            found.append(events.thought(thought))
-        if text := text_of(adk_event):
-            found += self._say(text)
-        return found
-
-    def _say(self, text: str) -> list[Event]:
-        found = []
-        if self._new_call and self._shown:
-            found.append(events.text(events.SEPARATOR))
-            self._shown.append(events.SEPARATOR)
-        self._new_call = False
-        self._segment.append(text)
-        self._shown.append(text)
-        return [*found, events.text(text)]
+        return self._text.fragment(adk_event.content)
 
     def _whole(self, adk_event: AdkEvent) -> list[Event]:
-        if not adk_event.content:  # state, errors, aborts: what was shown stays open
-            return []
-        found: list[Event] = []
-        if not self._thinking and (thought := text_of(adk_event, thought=True)):
-            found.append(events.thought(thought))
-        text = text_of(adk_event)
-        if text and not self._segment:
-            found += self._say(text)
-        elif text != "".join(self._segment):
-            found.append(self._correct(text))
-        self._segment, self._thinking, self._new_call = [], False, True
-        return found + self._tools(adk_event)
-
-    def _correct(self, text: str) -> Event:
-        """The whole differs from what was shown of it (a code executor, a callback): say so."""
-        self._shown[len(self._shown) - len(self._segment) :] = [text] if text else []
-        return events.replace("".join(self._shown))
+        if adk_event.content:
+            return self._text.whole(adk_event.content) + self._tools(adk_event)
+        # Without content: state, errors, aborts, where what was shown stays open. And outputs of
+        # workflow nodes; that of the root, whose path has no "/", is the reply.
+        is_reply = any("/" not in path for path in adk_event.node_info.output_for or ())
+        return self._text.output(adk_event.output) if is_reply and adk_event.output is not None else []
 
     def _tools(self, adk_event: AdkEvent) -> list[Event]:
         calls = [
@@ -195,9 +194,19 @@ class Reply:
         if reason:
             self.finish = "max_tokens" if reason == MAX_TOKENS else "stop"
         code = adk_event.error_code or reason
+        if code is None and adk_event.error_message:
+            return failures.of_error_code(failures.UNNAMED_ERROR)
         if code is None or code in USUAL:
             return None
         return failures.of_error_code(code)
+
+
+def _files(adk_event: AdkEvent) -> list[Event]:
+    """The artifacts that a tool, a callback or a code executor saved."""
+    return [
+        events.file(name, version, note=_("kept until the server restarts"))
+        for name, version in adk_event.actions.artifact_delta.items()
+    ]
 
 
 def _run_config(streams: bool) -> RunConfig:

@@ -239,7 +239,6 @@ def _past_turn(
         conversation_id=str(conversation.pk),
         user_id=str(conversation.owner_id),
         agent=conversation.agent,
-        invocation_id="",
         prompt="",
         past=context.payloads_of(runs) if with_events else [],
         state=context.state_after(runs),

@@ -24,7 +24,6 @@ class Turn:
     conversation_id: str
     user_id: str
     agent: str
-    invocation_id: str
     prompt: str
     past: list[str]
     state: dict[str, Any]  # the session's own scope

@@ -1,12 +1,14 @@
 """The log: one line an event, with the request and the run it belongs to.
 
 No line holds a query string, a path, a header's content or a message's text. What is written is
-made here of known fields; what else libraries hang on a record is left out. Settings name the
-formatters, so nothing of ours is imported.
+made here of known fields; what else libraries hang on a record is left out. An exception that passed an
+agent's code or ADK is named by its class: its words may be a member's.
 """
 
 import logging
 import re
+import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +21,19 @@ from uuid import UUID
 
 from pythonjsonlogger.json import JsonFormatter as LibraryJsonFormatter
 
+from chat.instruments.stack import may_quote_people
+
+log = logging.getLogger(__name__)
+
 # What a line of JSON may hold, in this order; docs/operations.md says what each one means.
 FIELDS = (
     "time", "level", "logger", "message", "request", "run", "method", "route", "status", "duration_ms",
-    "bytes", "member", "exception",
+    "bytes", "member", "agent", "exception",
 )  # fmt: skip
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+NOT_A_REPR = re.compile(r"[^(<\n]*")
+# The loggers that write the words of an exception. Libraries log those of an agent's code, too.
+SPEAK_PLAINLY = {"accounts", "chat", "config", "django"}
 REASON_LENGTH = 300  # characters of an exception's own words
 
 
@@ -68,6 +77,26 @@ def seen(request: Any) -> None:
         note.request = request
 
 
+def tell_uncaught() -> None:
+    """Log what threads and finalizers raise from now on: Python prints it to stderr, words and all."""
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+            _tell_uncaught("A thread ended by %s", args.exc_value)
+
+    def in_finalizer(args: "sys.UnraisableHookArgs") -> None:
+        if args.exc_value is not None:
+            _tell_uncaught("Python ignored %s", args.exc_value)
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = in_finalizer
+
+
+def _tell_uncaught(message: str, error: BaseException) -> None:
+    fields = {"exception": exception_of(error, words=False)}
+    log.error(message, type(error).__name__, extra={"fields": fields})
+
+
 def route_of(request: Any) -> str:
     """The pattern that a request's path matched, empty where none did: never the path itself, in which
     set-up links and password resets carry their secrets.
@@ -87,8 +116,9 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
         "request": note.id if note else "",
         "run": _run.get() or (note.run if note else ""),
         **getattr(record, "fields", {}),
-        "exception": exception_of(record.exc_info[1]) if record.exc_info and record.exc_info[1] else "",
     }
+    if record.exc_info and record.exc_info[1]:
+        found["exception"] = exception_of(record.exc_info[1], words=_may_say_words(record))
     return {name: found[name] for name in FIELDS if found.get(name) not in ("", None)}
 
 
@@ -97,20 +127,30 @@ def message_of(record: logging.LogRecord) -> str:
     if hasattr(record, "request"):
         said = record.args[0] if isinstance(record.args, tuple) and record.args else "Refused"
         return f"{said}: {route_of(record.request)}"
+    if record.name == "asyncio":  # the rest is the repr of a task, its exception and a callback's arguments
+        return NOT_A_REPR.match(record.getMessage())[0].rstrip()  # type: ignore[index]
     return record.getMessage()
 
 
-def exception_of(error: BaseException, told: tuple[BaseException, ...] = ()) -> str:
+def _may_say_words(record: logging.LogRecord) -> bool:
+    """Return whether the words of its exception can be written: they are Parley's or Django's own."""
+    assert record.exc_info and record.exc_info[1]
+    return record.name.partition(".")[0] in SPEAK_PLAINLY and not may_quote_people(record.exc_info[1])
+
+
+def exception_of(error: BaseException, told: tuple[BaseException, ...] = (), *, words: bool = True) -> str:
     """The traceback, of each exception the first line alone: behind it databases show the row that they
-    refuse, and pydantic its input. Of a circle of exceptions each is told once.
+    refuse, and pydantic its input. Of a circle of exceptions each is told once. Without ``words`` the
+    first line is the exception's class.
     """
     told = (*told, error)
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    lines = [exception_of(before, told), ""] if before and before not in told else []
-    lines += ["Traceback (most recent call last):", *_frames(error.__traceback__), _last_line(error)]
+    lines = [exception_of(before, told, words=words), ""] if before and before not in told else []
+    last_line = _last_line(error) if words else _class_of(error)
+    lines += ["Traceback (most recent call last):", *_frames(error.__traceback__), last_line]
     for inner in getattr(error, "exceptions", ()):
         if inner not in told:
-            lines.append(exception_of(inner, told))
+            lines.append(exception_of(inner, told, words=words))
     return "\n".join(lines)
 
 
@@ -119,11 +159,15 @@ def _frames(frames: TracebackType | None) -> list[str]:
 
 
 def _last_line(error: BaseException) -> str:
-    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    name = _class_of(error)
     # A SuspiciousOperation's words are the request's own: a Host header, a cookie.
     suspicious = any(kind.__name__ == "SuspiciousOperation" for kind in type(error).__mro__)
     words = "" if suspicious else str(error).split("\n", maxsplit=1)[0][:REASON_LENGTH]
     return f"{name}: {words}" if words else name
+
+
+def _class_of(error: BaseException) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"
 
 
 class JsonFormatter(LibraryJsonFormatter):

@@ -77,17 +77,20 @@ class Level:
 
 @dataclass(slots=True)
 class Tally:
-    """How often each thing happened. From any thread."""
+    """How often each thing happened, or how much of it. From any thread."""
 
     name: str  # without Prometheus' "_total"
     help: str
     labels: tuple[str, ...]
-    counts: dict[tuple[str, ...], int] = field(default_factory=dict)
+    counts: dict[tuple[str, ...], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, *values: str) -> None:
+        self.add(1, *values)
+
+    def add(self, amount: float, *values: str) -> None:
         with self._lock:
-            self.counts[values] = self.counts.get(values, 0) + 1
+            self.counts[values] = self.counts.get(values, 0) + amount
 
     def family(self) -> Metric:
         found = CounterMetricFamily(self.name, self.help, labels=self.labels)
@@ -163,10 +166,26 @@ renders_given_up = Tally(
     ("reason",),
 )
 responses = Tally("parley_responses", "HTTP answers by the class of their status.", ("status",))
+loop_stalls = Tally(
+    "parley_loop_stalls", "How often code held up the event loop for a second, by the agent.", ("agent",)
+)
+loop_stalled_seconds = Tally(
+    "parley_loop_stalled_seconds", "How long code held up the event loop in such stalls.", ("agent",)
+)
 
 HISTOGRAMS = (delta_bytes, delta_gap_seconds, journal_commit_seconds, journal_batch_events)
 LEVELS = (active_runs, open_streams, open_sockets, unsent_bytes, paused_connections)
-ALL = (first_token_seconds, *HISTOGRAMS, run_seconds, *LEVELS, refusals, renders_given_up, responses)
+ALL = (
+    first_token_seconds,
+    *HISTOGRAMS,
+    run_seconds,
+    *LEVELS,
+    refusals,
+    renders_given_up,
+    responses,
+    loop_stalls,
+    loop_stalled_seconds,
+)
 
 
 class _Instruments(Collector):

@@ -82,6 +82,7 @@ def instruments(request: HttpRequest) -> HttpResponse:
         "charts": [*_run_charts(stretches), *_sample_charts(stretches)],
         "codes": _codes(runs),
         "refusals": sorted(whole.refusals.items(), key=lambda item: (-item[1], item[0])),
+        "stalls": sorted(whole.stalls.items(), key=lambda item: (-item[1], item[0])),
         "processes": Process.objects.order_by("started_at")[:100],
         "limit": RUNS_READ if len(runs) == RUNS_READ else None,
     }

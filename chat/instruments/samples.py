@@ -54,6 +54,7 @@ def counted() -> dict[str, Any]:
             for each in metrics.HISTOGRAMS
         },
         "refusals": {code: count for (code,), count in metrics.refusals.counts.items()},
+        "stalls": {agent: count for (agent,), count in metrics.loop_stalls.counts.items()},
     }
 
 
@@ -81,12 +82,14 @@ class Sum:
     levels: Counter[str] = field(default_factory=Counter)
     histograms: dict[str, Counter[str]] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
+    stalls: Counter[str] = field(default_factory=Counter)  # of the event loop, by the agent
     _peaks: dict[uuid.UUID, Counter[str]] = field(default_factory=dict)
 
     def add(self, process_id: uuid.UUID, figures: dict[str, Any]) -> None:
         for name, counts in figures.get("histograms", {}).items():
             self.histograms.setdefault(name, Counter()).update(counts)
         self.refusals.update(figures.get("refusals", {}))
+        self.stalls.update(figures.get("stalls", {}))
         # Of one process the most in this time; the processes stand beside each other.
         self._peaks.setdefault(process_id, Counter())
         self._peaks[process_id] |= Counter(figures.get("levels", {}))

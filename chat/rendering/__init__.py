@@ -7,7 +7,7 @@ A server asks chat/rendering/process.py, which bounds the time; ``render`` has n
 """
 
 # Of the HTML that a text becomes. Raise it with every change of that; ``manage.py rerender`` does the rest.
-RENDERER_VERSION = 2
+RENDERER_VERSION = 3
 
 
 def render(text: str) -> str:
@@ -21,4 +21,4 @@ def whole(text: str) -> list[str]:
     from chat.rendering.blocks import to_blocks
     from chat.rendering.source import prepare
 
-    return [block.html for block in to_blocks(prepare(text).text)]
+    return [block.html for block in to_blocks(prepare(text))]

@@ -1,25 +1,15 @@
 """A prepared text as its top-level blocks, each exactly one root element."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pyromark
 
+from chat.rendering.layout import OPTIONS, Event, folded
+from chat.rendering.source import Prepared
 from chat.rendering.wall import clean
-from chat.rendering.writer import Writer, named
-
-_Options = pyromark.Options
-OPTIONS = (
-    _Options.ENABLE_TABLES
-    | _Options.ENABLE_STRIKETHROUGH
-    | _Options.ENABLE_TASKLISTS
-    | _Options.ENABLE_MATH
-    | _Options.ENABLE_GFM
-    | _Options.ENABLE_FOOTNOTES
-)
-
-Definitions = Mapping[str, tuple[str, str]]  # a link's label to its address and title
+from chat.rendering.writer import Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,77 +33,53 @@ class _Span:
     end: int
 
 
-def to_blocks(
-    source: str, definitions: Definitions | None = None, *, unfinished: bool = False
-) -> list[Block]:
-    """The blocks of a prepared text. ``definitions`` are links' that came before it."""
-    raw = source.encode()
-    writer = Writer(unfinished=unfinished)
-    lines = _LineCounter(raw)
-    found = []
-    for event, start, end, span in _walk(source, definitions):
-        kind, value = named(event)
-        if kind == "Start":
-            writer.start(*named(value))
-        elif kind == "End":
-            writer.end(*named(value))
+def to_blocks(prepared: Prepared, *, count: int | None = None, unfinished: bool = False) -> list[Block]:
+    """Return the blocks of a prepared text, or its first ``count``; ``unfinished`` where it goes on."""
+    writer = Writer(prepared.formulas, unfinished=unfinished)
+    lines = _LineCounter(prepared.text.encode())
+    found: list[Block] = []
+    for name, tag, arg, span in _walk(prepared.events):
+        if name == "Start":
+            writer.start(tag, arg)
+        elif name == "End":
+            writer.end(tag, arg)
         else:
-            writer.leaf(
-                kind, value, touching=_touching(raw, start, end) if kind == "InlineMath" else ("", "")
-            )
+            writer.leaf(name, arg)
         if span:
             found.append(lines.block(span, clean(writer.block())))
+            if len(found) == count:
+                break
     return found
 
 
-def outline(source: str) -> list[Block]:
-    """As ``blocks``, without the HTML: where each block begins and ends."""
-    lines = _LineCounter(source.encode())
-    return [lines.block(span, "") for _event, _start, _end, span in _walk(source, None) if span]
+def outline(prepared: Prepared) -> list[Block]:
+    """As ``to_blocks``, without the HTML: where each block begins and ends."""
+    lines = _LineCounter(prepared.text.encode())
+    return [lines.block(span, "") for *_event, span in _walk(prepared.events) if span]
 
 
 def definitions_in(source: str) -> dict[str, tuple[str, str]]:
     """The links that a prepared text defines. The first definition of a label counts."""
     found: dict[str, tuple[str, str]] = {}
     for label, definition in pyromark.reference_definitions(source, options=OPTIONS).items():
-        found.setdefault(_folded(label), (definition["dest"], definition["title"] or ""))
+        found.setdefault(folded(label), (definition["dest"], definition["title"] or ""))
     return found
 
 
-def _folded(label: str) -> str:
-    return " ".join(label.split()).casefold()
-
-
-def _walk(source: str, definitions: Definitions | None) -> Iterator[tuple[Any, int, int, _Span | None]]:
-    """Each event with its bytes, and with the top-level block that it completes."""
-
-    def look_up(link: Any) -> tuple[str, str] | None:
-        return definitions.get(_folded(link["reference"])) if definitions else None
-
+def _walk(events: list[Event]) -> Iterator[tuple[str, str, Any, _Span | None]]:
+    """Yield each event, and the top-level block that it completes."""
     depth = item_end = begin = 0
     kind, fenced = "", False
-    events = pyromark.events_with_range(
-        source, options=OPTIONS, merge_text=True, broken_link_callback=look_up if definitions else None
-    )
-    for event, byte_range in events:
-        start, end = byte_range["start"], byte_range["end"]
-        name, value = named(event)
+    for name, tag, arg, start, end in events:
         if depth == 0:
-            kind, arg = named(value) if name == "Start" else (name, None)
-            begin, fenced = start, isinstance(arg, dict) and "Fenced" in arg
+            kind, begin, fenced = tag or name, start, isinstance(arg, dict) and "Fenced" in arg
         depth += (name == "Start") - (name == "End")
         if name == "End" and depth == 1:
             item_end = end
         if depth:
-            yield event, start, end, None
+            yield name, tag, arg, None
         else:  # a list's own range runs on to the next block: it ends with its last item
-            yield event, start, end, _Span(kind, fenced, begin, item_end if kind == "List" else end)
-
-
-def _touching(raw: bytes, start: int, end: int) -> tuple[str, str]:
-    """The characters before and behind, as far as they are ASCII."""
-    before, after = raw[max(0, start - 1) : start], raw[end : end + 1]
-    return before.decode("ascii", "replace"), after.decode("ascii", "replace")
+            yield name, tag, arg, _Span(kind, fenced, begin, item_end if kind == "List" else end)
 
 
 class _LineCounter:

@@ -18,9 +18,6 @@ MAX_STEPS = 400
 MAX_LENGTH = 8_000  # characters; a page of formulas has 2,000
 STEP = re.compile(r"\\[A-Za-z]|\{")
 
-WORD = re.compile(r"[0-9A-Za-z]")
-VARIABLE = re.compile(r"[A-Za-z_][\w/:.-]+")
-
 TAG = re.compile(r"<(/?)([a-z]+)((?: [^<>]*)?)>")
 ATTRIBUTE = re.compile(r' ([a-z]+)="([^"<>&]*)"')
 ALIGNED = re.compile(r"text-align: ?(left|right|center)")
@@ -38,15 +35,6 @@ def formula(tex: str, *, display: bool) -> str:
     except LatexError:
         return _source(tex)
     return TAG.sub(_tag, mathml)
-
-
-def is_money(tex: str, before: str, after: str) -> bool:
-    """Whether two dollar signs and what is between them were not meant as a formula, by the characters
-    that touch them: US$5, $5-$6, $HOME/$PATH.
-    """
-    if WORD.match(before) or after.isdigit():
-        return True
-    return bool(WORD.match(after) and VARIABLE.fullmatch(tex))
 
 
 def _source(tex: str) -> str:

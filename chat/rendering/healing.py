@@ -2,8 +2,6 @@
 
 import re
 
-from chat.rendering.source import CODE_SPAN
-
 # A last line that may still become anything: "-", "1.", "##", "|--", "- [".
 UNDECIDED = re.compile(
     r"^[ \t>]*(?:[-*+_=#~`|:$\s]+|\\\[|\d{1,9}[.)]?|(?:[-*+]|\d{1,9}[.)])\s+\[?[ xX]?\]?)\s*$"
@@ -18,7 +16,7 @@ HALF_FENCE = re.compile(r"\n[ \t>]*(?:[`~]{1,2}|\$|\\)$")
 # Of dollars, those that begin a formula rather than a price.
 DOLLAR = re.compile(r"(?<![\\$\w])\$(?=[^\s$\d]|$)")
 TEX = re.compile(r"[\\^_{]")
-FORMULA = re.compile(r"\$\$[^$]+\$\$|(?<![\\$])\$[^$\s](?:[^$]*[^$\s])?\$")
+CODE_SPAN = re.compile(r"(`+)[^`]+\1(?!`)")
 OPENERS = ("\\(", "\\[", "$$")
 # Characters of an unfinished formula that are held back, and of what may be one: "$x" or "$HOME".
 MAX_HELD = 300
@@ -59,7 +57,6 @@ def _healed(segment: str) -> str:
     bare = CODE_SPAN.sub(_blank, segment)
     if "`" in bare:
         return _close_code(segment, bare)
-    bare = FORMULA.sub(_blank, bare)
     at = _half_formula(bare)
     return _close_marks(segment[:at], BULLET.sub(_blank, bare[:at]))
 

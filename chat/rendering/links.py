@@ -1,11 +1,27 @@
 """Which addresses become links, and how."""
 
 import re
+from collections.abc import Iterator
 from html import escape
 
 # No control characters: a browser reads "/<tab>/host" as "//host".
 SAFE_URL = re.compile(r"(?:https?://|mailto:|#|/(?![/\\]))[^\x00-\x1f\x7f]*\Z", re.IGNORECASE)
-BARE_URL = re.compile(r"\bhttps?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]}*_~|]")
+
+FULL_WIDTH = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+TYPOGRAPHY = "\u2013-\u201f\u2026\u2039\u203a«»"
+NO_ADDRESS = FULL_WIDTH + TYPOGRAPHY + "\ufdd0-\ufdd3"
+ADDRESS = re.compile(
+    rf"""
+    (?<![A-Za-z0-9_]) (?i:https?://|www\.(?=[a-z0-9-]+\.[a-z])) [^\s<>"'`\\|{NO_ADDRESS}]+
+    | (?<![A-Za-z0-9.+_-]) (?:mailto:)? [A-Za-z0-9.+_-]+
+      @ [A-Za-z0-9_-]+ (?:\.[A-Za-z0-9_-]+)* \.[A-Za-z0-9_-]*[A-Za-z0-9]
+    """,
+    re.VERBOSE,
+)
+# Chinese, Japanese and Korean words that follow a Latin letter are no more the address.
+WORDS_BEHIND = re.compile(r"(?<=[A-Za-z0-9])[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]")
+ENTITY = re.compile(r"&[A-Za-z0-9]{1,32};\Z")
+CLOSERS = {")": "(", "]": "["}
 
 
 def is_safe(url: str) -> bool:
@@ -18,10 +34,51 @@ def opening(url: str, title: str = "") -> str:
     return f'<a href="{escape(url)}"{shown} target="_blank">'
 
 
+def addresses(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the range of each bare address: http, https, www and e-mail, as GFM ends them."""
+    if "://" not in text and "@" not in text and "ww." not in text.lower():
+        return
+    for found in ADDRESS.finditer(text):
+        address = found[0] if _is_mail(found[0]) else _trimmed(found[0])
+        if address.rpartition("/")[2] or address.count("/") > 2:
+            yield found.start(), found.start() + len(address)
+
+
 def with_links(text: str) -> str:
     """Plain text as HTML, the addresses in it as links."""
     pieces, at = [], 0
-    for found in BARE_URL.finditer(text):
-        pieces += [escape(text[at : found.start()], quote=False), opening(found[0]), escape(found[0]), "</a>"]
-        at = found.end()
+    for start, end in addresses(text):
+        shown = text[start:end]
+        pieces += [escape(text[at:start], quote=False), opening(_url(shown)), escape(shown), "</a>"]
+        at = end
     return "".join(pieces) + escape(text[at:], quote=False)
+
+
+def _is_mail(address: str) -> bool:
+    return "@" in address and "://" not in address and not address.lower().startswith("www.")
+
+
+def _url(address: str) -> str:
+    if "://" in address or address.startswith("mailto:"):
+        return address
+    return f"mailto:{address}" if _is_mail(address) else f"http://{address}"
+
+
+def _trimmed(address: str) -> str:
+    """Return an address without the punctuation of the sentence around it."""
+    if words := WORDS_BEHIND.search(address):
+        address = address[: words.start()]
+    surplus = {closer: address.count(closer) - address.count(opener) for closer, opener in CLOSERS.items()}
+    end = len(address)
+    while end:
+        last = address[end - 1]
+        if surplus.get(last, 0) > 0:
+            surplus[last] -= 1
+            end -= 1
+        elif last == ";" and (entity := ENTITY.search(address, max(0, end - 34), end)):
+            end = entity.start()
+        elif last in "?!.,:;*_~{}&":
+            end -= 1
+        else:
+            break
+    return address[:end]

@@ -1,113 +1,144 @@
-r"""A text on its way to the parser: line ends, and the ways to write mathematics brought to one.
+r"""A text on its way to the parser: line ends, formulas, wide tables, addresses and CJK emphasis.
 
-Line by line, so that a block's lines are the text's: ``$$`` and ``\[`` on lines of their own become a fence
-of the language "math", ``\(x\)`` becomes ``$x$`` outside code.
+The parser knows no formulas and no CJK emphasis. Each formula becomes a mark, and the text around it
+is made such that the parser reads it as it was meant. A line stays a line, so that a block's lines
+are the text's.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
-# Written after the "$" of what was \(…\): no price, whatever stands beside it.
-IS_MATH = "{}"
+from chat.rendering import emphasis, links, marks, tables
+from chat.rendering.layout import Definitions, Event, Layout, Leaf, Spans, events, layout_of
+from chat.rendering.notation import Formula, Notation
+
 MATH_FENCE = "`````"
-
-CLOSER = {"$$": "$$", r"\[": r"\]"}
-FENCE = re.compile(r"^[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})")
-CODE_SPAN = re.compile(r"(`+[^`]*`+)")
-# Bounded: without the 999, 100 KB of "\(" took seconds.
-INLINE = re.compile(r"(?<!\\)(?:\\\(((?:[^\\]|\\[^()]){1,999})\\\)|\\\[((?:[^\\]|\\[^\[\]]){1,999})\\\])")
+# A heading ends a paragraph and is one line: the writer makes a formula of its own of it.
+MATH_LINE = "###### "
+IN_ADDRESS = re.compile(r"[*_~]")
+MAY_BE_WIDE = re.compile(r"\|.*\n[ \t>]*[|:]?[ \t]*:?-|\n[ \t>]*\|?[ \t]*:?-+:?[ \t]*\|")
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """``text`` for the parser. ``in_fence``: it ends inside code or a formula. ``waiting``: the line of a
-    formula's beginning whose end has not come yet, so that it may still turn out to be none.
+    """``text`` for the parser, what it reads there, and the formulas that its marks stand for.
+
+    ``in_fence``: it ends inside code or a formula. ``waiting``: the line of the first formula whose end
+    may still come.
     """
 
     text: str
+    events: list[Event]
+    formulas: list[Formula] = field(default_factory=list)
     in_fence: bool = False
     waiting: int | None = None
 
 
 def line_ends(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    """Return ``text`` with line feeds as line ends, and without the characters of our marks."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    return text if text.isascii() else marks.ANY.sub("\ufffd", text)
 
 
-def prepare(text: str, *, final: bool = True) -> Prepared:
-    """``text`` for the parser; not ``final`` where more of it may come."""
-    lines = _Lines(line_ends(text), final)
-    return lines.prepared()
+def prepare(text: str, definitions: Definitions | None = None, *, final: bool = True) -> Prepared:
+    """Return ``text`` for the parser; not ``final`` where more of it may come."""
+    text = line_ends(text)
+    found = events(text, definitions)
+    layout = layout_of(text, found)
+    if narrow := _without_wide_rows(text, layout):
+        text, found = narrow, events(narrow, definitions)
+        layout = layout_of(text, found)
+    addresses = Spans(
+        (start, end)
+        for start, end in links.addresses(text)
+        if layout.leaf_at(start) and not layout.code.meet(start, end) and not layout.fixed.meet(start, end)
+    )
+    notation = Notation(text, layout, addresses, final=final)
+    rewritten = _Rewriter(text, layout, notation, addresses).rewritten()
+    return Prepared(
+        rewritten,
+        found if rewritten is text else events(rewritten, definitions),
+        notation.formulas,
+        in_fence=layout.open_fence or (bool(notation.formulas) and notation.formulas[-1].is_open),
+        waiting=None if notation.waiting is None else text.count("\n", 0, notation.waiting),
+    )
 
 
-class _Lines:
-    """One pass over a text's lines, knowing whether they are code."""
+def cut(prepared: Prepared, text: str, definitions: Definitions | None) -> Prepared:
+    """Return ``prepared`` with another text, which has the same formulas."""
+    return (
+        prepared if text == prepared.text else replace(prepared, text=text, events=events(text, definitions))
+    )
 
-    def __init__(self, text: str, final: bool) -> None:
-        self._lines = text.split("\n")
-        self._final = final
-        self._fence: str | None = None  # what closes it
-        self._indent = ""  # what stood before a formula's opener
-        self._column = 0  # of the opener: a list item or quote that ends, ends its fence
-        self._waiting: int | None = None
-        self._dead_end: dict[tuple[str, str], int] = {}
 
-    def prepared(self) -> Prepared:
-        for number, line in enumerate(self._lines):
-            self._take(number, line)
-        return Prepared("\n".join(self._lines), bool(self._fence), self._waiting)
+def _without_wide_rows(text: str, layout: Layout) -> str:
+    """Return ``text`` with its tables' rows as wide as the tables; empty where they are."""
+    if not MAY_BE_WIDE.search(text):
+        return ""
+    lines = text.split("\n")
+    found = dict(tables.wide_rows(tables.outside(lines, layout.blocks)))
+    return "\n".join(found.get(n, line) for n, line in enumerate(lines)) if found else ""
 
-    def _take(self, number: int, line: str) -> None:
-        bare = line.strip(" \t>")
-        indent = line[: len(line) - len(line.lstrip(" \t>"))]
-        if self._fence and bare and self._column > 1 and len(indent) < self._column:
-            self._fence = None
-        if self._fence:
-            self._look_for_the_end(number, bare, indent)
-        elif fence := FENCE.match(line):
-            self._fence, self._column = fence[1], fence.start(1)
-        elif bare in CLOSER:
-            self._open_formula(number, bare, indent)
-        elif "\\" in line:
-            pieces = CODE_SPAN.split(line)
-            pieces[::2] = [INLINE.sub(_dollars, piece) for piece in pieces[::2]]
-            self._lines[number] = "".join(pieces)
 
-    def _look_for_the_end(self, number: int, bare: str, indent: str) -> None:
-        assert self._fence is not None
-        if self._fence in CLOSER.values():
-            if bare == self._fence and indent == self._indent:
-                self._lines[number], self._fence = indent + MATH_FENCE, None
-        elif bare.startswith(self._fence) and not bare.strip(self._fence[0]):
-            self._fence = None
+class _Rewriter:
+    """Puts marks and escapes into a text."""
 
-    def _open_formula(self, number: int, opener: str, indent: str) -> None:
-        """A formula ends at its closer; a blank line or less indentation before that, and it is none."""
-        closed = self._closes(number, indent, CLOSER[opener])
-        if closed or (closed is None and not self._final):
-            self._lines[number] = f"{indent}{MATH_FENCE}math"
-            self._fence, self._indent, self._column = CLOSER[opener], indent, len(indent)
-            self._waiting = None if closed else number
+    def __init__(self, text: str, layout: Layout, notation: Notation, addresses: Spans) -> None:
+        self._text = text
+        self._layout = layout
+        self._notation = notation
+        self._addresses = addresses
 
-    def _closes(self, number: int, indent: str, closer: str) -> bool | None:
-        """Whether the formula that begins here ends; None where the text ends first."""
-        if number < self._dead_end.get((indent, closer), 0):
+    def rewritten(self) -> str:
+        pieces, at = [], 0
+        for start, end, new in self._edits():
+            pieces += [self._text[at:start], new]
+            at = end
+        return "".join([*pieces, self._text[at:]]) if pieces else self._text
+
+    def _edits(self) -> list[tuple[int, int, str]]:
+        formulas = [self._formula(number, each) for number, each in enumerate(self._notation.formulas)]
+        taken = Spans((start, end) for start, end, _new in formulas)
+        others = [
+            edit for edit in (*self._escapes(), *self._letters()) if not taken.meet(edit[0], edit[1] + 1)
+        ]
+        return sorted([*formulas, *others])
+
+    def _escapes(self) -> Iterator[tuple[int, int, str]]:
+        """Yield a backslash before each character of an address that could be emphasis."""
+        for start, end in zip(self._addresses.starts, self._addresses.ends, strict=True):
+            for found in IN_ADDRESS.finditer(self._text, start, end):
+                yield found.start(), found.start(), "\\"
+
+    def _letters(self) -> Iterator[tuple[int, int, str]]:
+        """Yield a letter on both sides of each run that CommonMark reads wrongly."""
+        for start, end in emphasis.runs_to_mark(self._text):
+            is_inline = self._layout.leaf_at(start) and not self._addresses.cover(start)
+            if is_inline and not self._layout.code.cover(start) and not self._layout.fixed.cover(start):
+                yield start, start, marks.LETTER
+                yield end, end, marks.LETTER
+
+    def _formula(self, number: int, formula: Formula) -> tuple[int, int, str]:
+        text, start, end = self._text, formula.start, formula.end
+        mark = marks.mark(number)
+        leaf = self._layout.leaf_at(start)
+        assert leaf is not None
+        further = self._notation.prefix(leaf)[1]
+        lines = text.count("\n", start, end)
+        if self._is_a_block(formula, leaf):
+            begin = start if start == leaf.start else text.rfind("\n", 0, start) + 1
+            first = "" if begin == start else further
+            if not lines:
+                return begin, end, f"{first}{MATH_LINE}{mark}"
+            inner = f"\n{further}{marks.GOES_ON}" * (lines - (not formula.is_open))
+            closing = "" if formula.is_open else f"\n{further}{MATH_FENCE}"
+            return begin, end, f"{first}{MATH_FENCE}math {mark}{inner}{closing}"
+        return start, end, mark + f"\n{further}{marks.GOES_ON}" * lines
+
+    def _is_a_block(self, formula: Formula, leaf: Leaf) -> bool:
+        """Return whether a formula has its lines for itself."""
+        if not formula.display or leaf.kind != "text" or not self._notation.begins_a_line(formula.start):
             return False
-        last = len(self._lines) - 1
-        for later in range(number + 1, len(self._lines)):
-            line = self._lines[later].rstrip()
-            if line == indent + closer:
-                return True
-            if later == last and not self._final:
-                break
-            if not line.startswith(indent) or not line.strip(" \t>"):
-                self._dead_end[indent, closer] = later  # 50,000 openers would look this far each
-                return False
-        self._dead_end[indent, closer] = len(self._lines)
-        return None
-
-
-def _dollars(found: re.Match[str]) -> str:
-    inline, display = found.groups()
-    if inline is None:
-        return f"$${display}$$"
-    return f"${IS_MATH}{inline.strip()}$"
+        line_end = self._text.find("\n", formula.end)
+        return not self._text[formula.end : line_end if line_end >= 0 else len(self._text)].strip()

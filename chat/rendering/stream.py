@@ -4,8 +4,9 @@ import re
 
 from chat.rendering.blocks import Block, definitions_in, outline, to_blocks
 from chat.rendering.healing import heal, without_half_fence, without_half_table
-from chat.rendering.source import FENCE, line_ends, prepare
+from chat.rendering.source import cut, line_ends, prepare
 
+FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 CLOSING_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})\s*")
 ENDED_BY_A_BLANK_LINE = {"Paragraph", "Table", "BlockQuote"}  # a list may go on, and become loose
 
@@ -47,38 +48,36 @@ class MarkdownStream:
         if tail == self._unsure:
             return
         self._unsure = tail
-        prepared = prepare(tail, final=False)
-        source = prepared.text
+        prepared = prepare(tail, self._definitions, final=False)
         if prepared.waiting is not None:  # not yet known to be a formula
-            source = "".join(line + "\n" for line in source.split("\n")[: prepared.waiting])
-        if not source.strip():
-            return
-        found = outline(source)
-        lines = source.split("\n")
+            sure = "".join(line + "\n" for line in prepared.text.split("\n")[: prepared.waiting])
+            prepared = cut(prepared, sure, self._definitions)
+        found = outline(prepared)
+        lines = prepared.text.split("\n")
         if found and not _is_sure(found[-1], lines):
             found.pop()
         if not found:
             return
         self._unsure = ""
         end = found[-1].end
-        seen = dict(self._definitions)
         for label, definition in definitions_in("\n".join(lines[:end])).items():
             self._definitions.setdefault(label, definition)
-        self.closed += [block.html for block in to_blocks(source, seen)[: len(found)]]
+        self.closed += [block.html for block in to_blocks(prepared, count=len(found))]
         self._tail = self._tail[sum(len(line) + 1 for line in tail.split("\n")[:end]) :]
 
     def open_html(self) -> str:
         """What is not closed, healed: for the eye until the next call."""
-        prepared = prepare(self._tail, final=False)
+        prepared = prepare(self._tail, self._definitions, final=False)
         if prepared.in_fence:
             source = without_half_fence(prepared.text)
         else:
             source = without_half_table(heal(prepared.text))
-        return "".join(block.html for block in to_blocks(source, self._definitions, unfinished=True))
+        healed = cut(prepared, source, self._definitions)
+        return "".join(block.html for block in to_blocks(healed, unfinished=True))
 
     def finish(self) -> list[str]:
         """All blocks of the whole text, as ``render`` gives them."""
-        self.closed = [block.html for block in to_blocks(prepare(self.text).text)]
+        self.closed = [block.html for block in to_blocks(prepare(self.text))]
         self._tail = ""
         return self.closed
 

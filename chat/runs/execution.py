@@ -11,9 +11,12 @@ from django.conf import settings
 from django.utils import timezone
 
 from chat import events
+from chat.agent import containment
 from chat.agent.context import load_turn
 from chat.agent.failures import AgentFailure
+from chat.agent.faults import Fault
 from chat.agent.interruption import seal
+from chat.agent.payload import invocation_of
 from chat.agent.reply import Reply
 from chat.agent.turn import Turn
 from chat.database import run_db_patiently
@@ -58,6 +61,7 @@ class _Progress:
     frozen: bool = False  # nothing more is taken
     full: bool = False  # the limit of a reply is reached
     spoke: float = 0.0  # time.monotonic() of the last text
+    fault: Fault | None = None  # the exception that ended the agent
 
     def milliseconds(self) -> int:
         return max(0, round((time.monotonic() - self.began) * 1000))
@@ -107,7 +111,7 @@ async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] 
         log.warning("Run %s may not be written any more", claim.run)
         return await expire(claim, run, code="internal")
     if code == HAND_OVER:
-        if turn is not None and not turn.has_calls():
+        if turn is not None and not turn.has_calls() and not progress.fold.called:
             return await run_db_patiently(lifecycle.hand_over, claim)
         code = "lost"  # a tool may have acted: not twice
     if turn is not None and (code or finish == "length"):
@@ -134,7 +138,8 @@ def show(claim: Claim, rows: list[Row] | None) -> None:
 
 async def _answer(reply: Reply, progress: _Progress, pen: Pen, abort: Abort) -> tuple[str, str]:
     """Run the agent to its end, or to the abort. Returns the code and the finish."""
-    pump = asyncio.ensure_future(_pump(reply, progress, pen))
+    scope = containment.Scope(reply.turn.agent, str(pen.claim.run), reply.abort)
+    pump = containment.begin(_pump(reply, progress, pen), scope)
     watched = [asyncio.ensure_future(abort.wanted.wait()), asyncio.ensure_future(pen.lost.wait())]
     try:
         await asyncio.wait([pump, *watched], return_when=asyncio.FIRST_COMPLETED)
@@ -173,13 +178,35 @@ async def _pump(reply: Reply, progress: _Progress, pen: Pen) -> tuple[str, str]:
             return late, ""
     except AgentFailure as failure:
         if not progress.full:
-            log.warning("Run %s: the agent failed (%s): %s", pen.claim.run, failure.code, failure.reason)
+            progress.fault = failure.fault
+            _tell(failure, reply.turn)
             return failure.code, ""
+    return _came_to(reply, progress)
+
+
+def _came_to(reply: Reply, progress: _Progress) -> tuple[str, str]:
+    """What an agent that ended by itself came to: the code and the finish."""
     if progress.full:
         return "", "length"
-    if not progress.fold.says_something:
+    if reply.waiting:
+        return "", lifecycle.APPROVAL
+    if not (progress.fold.says_something or reply.acted):
         return "empty", ""
     return "", reply.finish
+
+
+def _tell(failure: AgentFailure, turn: Turn) -> None:
+    """Log why the agent failed: classes, files and lines, no words."""
+    fault = failure.fault
+    where = f" at {fault.place}" if fault and fault.place else ""
+    log.warning(
+        "Run %s: the agent failed (%s): %s%s",
+        turn.run_id,
+        failure.code,
+        failure.reason,
+        where,
+        extra={"fields": {"agent": turn.agent, "exception": fault.traceback if fault else ""}},
+    )
 
 
 def _take(event: Event, progress: _Progress, pen: Pen) -> None:
@@ -216,10 +243,12 @@ def _outcome(
         usage=usage,
         ttft_ms=progress.ttft_ms,
         duration_ms=progress.milliseconds(),
+        invocation_id=invocation_of(turn.own_payloads or payloads) if turn else "",
         session_events=payloads,
         state=turn.state if turn else None,
         user_state=turn.user_delta if turn else {},
         app_state=turn.app_delta if turn else {},
+        failure=progress.fault.as_json() if progress.fault else None,
     )
 
 
@@ -239,6 +268,7 @@ def _what_is_stored(run: Run, code: str) -> tuple[Outcome, Fold]:
         kind,
         code="" if code == STOP else code,
         duration_ms=round(waited.total_seconds() * 1000),
+        invocation_id=invocation_of(payloads),
         session_events=seal(payloads, fold, run),
         state=load_turn(run, own_payloads=payloads).state,
     )

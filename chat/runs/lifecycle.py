@@ -29,6 +29,8 @@ STATUS_OF = {
     events.EXPIRED: Run.Status.EXPIRED,
 }
 
+APPROVAL = "approval"  # the finish of a run whose tool call waits for a person
+
 # What a person is told, and whether asking again may help.
 SENTENCES: dict[str, tuple[str, bool]] = {
     "timeout_first": ("The model did not begin to answer in time.", True),
@@ -41,6 +43,7 @@ SENTENCES: dict[str, tuple[str, bool]] = {
     "blocked": ("The model declined to answer this.", False),
     "empty": ("The model answered with nothing.", True),
     "limit": ("The agent asked its model too many times without coming to an answer.", True),
+    "agent": ("This agent failed.", True),
     "crashed": ("The server failed twice while this answer was written.", False),
     "lost": ("The server was interrupted while this answer was written.", True),
     "deleted": ("The conversation was deleted.", False),
@@ -71,10 +74,12 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     ttft_ms: int | None = None
     duration_ms: int = 0
+    invocation_id: str = ""
     session_events: Sequence[str] = ()
     state: dict[str, Any] | None = None
     user_state: dict[str, Any] = field(default_factory=dict)
     app_state: dict[str, Any] = field(default_factory=dict)
+    failure: dict[str, Any] | None = None  # as models.Run.failure
 
 
 @transaction.atomic
@@ -84,7 +89,6 @@ def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
         status=Run.Status.RUNNING,
         process_id=process_id,
         epoch=F("epoch") + 1,
-        invocation_id=f"run-{run_id}",
     )
     if not won:
         return None
@@ -204,10 +208,12 @@ def _end(
         run.bytes = len(reply.text.encode())
     run.reply = reply
     run.status, run.code, run.finish, run.ended_at = STATUS_OF[kind], code, outcome.finish, now
+    run.invocation_id = outcome.invocation_id
     for name in USAGE:
         setattr(run, f"usage_{name}", getattr(outcome.usage, name))
     run.ttft_ms, run.duration_ms = outcome.ttft_ms, outcome.duration_ms
     run.deltas = run.events.filter(type=events.TEXT).count()
+    run.failure = outcome.failure if code == outcome.code else None
     if outcome.state is not None:
         run.state_after = json.dumps(outcome.state)
     last = append(run.pk, [Event(kind, _terminal_data(run))])
@@ -226,7 +232,8 @@ def _end(
 USAGE = [column.name for column in fields(Usage)]
 _ENDED_FIELDS = [
     "status", "reply", "code", "finish", "ended_at", "ttft_ms", "duration_ms", "deltas", "bytes",
-    "last_seq", "last_change", "state_after", *(f"usage_{name}" for name in USAGE),
+    "last_seq", "last_change", "state_after", "invocation_id", "failure",
+    *(f"usage_{name}" for name in USAGE),
 ]  # fmt: skip
 
 
@@ -250,9 +257,16 @@ def _terminal_data(run: Run) -> dict[str, Any]:
         "duration_ms": run.duration_ms,
         "deltas": run.deltas,
     }
+    if called := called_by(run):
+        data["called"] = called
     if run.status != Run.Status.COMPLETED:
         data |= explain(run.status, run.code)
     return data
+
+
+def called_by(run: Run) -> list[str]:
+    """The names of the tools that an ended run called: to ask it again may do again what they did."""
+    return events.tools_called(run.reply.parts["items"]) if run.reply else []
 
 
 def explain(status: str, code: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import logging
 import uuid
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -14,10 +14,11 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from chat import watching
-from chat.agent import catalog
+from chat.agent import catalog, containment
 from chat.database import mark, run_db
 from chat.instruments import logs, metrics
 from chat.instruments.samples import Sampler
+from chat.instruments.watchdog import Watchdog
 from chat.models import Run
 from chat.rendering import process
 from chat.runs import doorbell, lifecycle, processes
@@ -41,8 +42,10 @@ class Supervisor:
         self.draining = False
         self.journal = Journal()
         self.sampler = Sampler()
+        self._watchdog = Watchdog(containment.scope_of)
         self._runs: dict[uuid.UUID, tuple[asyncio.Task[None], Abort]] = {}
         self._duties: list[asyncio.Task[None]] = []
+        self._release: Callable[[], None] | None = None  # takes back the containment of the loop
         self._starting: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mark: tuple[int, ...] | None = None  # of the SQLite file, at the last look
@@ -63,6 +66,9 @@ class Supervisor:
         self.id = await run_db(processes.register)
         self._loop = asyncio.get_running_loop()
         doorbell.ring_in(self._loop)
+        if self._release is None:
+            self._release = containment.install(self._loop)
+        self._watchdog.start()
         self.draining = False
         await asyncio.gather(asyncio.to_thread(catalog.warm_up), asyncio.to_thread(process.start))
         self._duties = [
@@ -97,6 +103,10 @@ class Supervisor:
         await _end(self._duties)
         self._duties = []
         await catalog.close()
+        self._watchdog.stop()
+        if self._release is not None:
+            self._release()
+            self._release = None
         if self.id is not None:
             await self._try(self.sampler.take, self.id)
             await self._try(processes.unregister, self.id)

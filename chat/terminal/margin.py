@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from chat import events
 from chat.events import Event
+from chat.runs import lifecycle
 from chat.terminal.outputs import Stream
 from chat.terminal.text import on_one_line, printable
 
@@ -49,6 +50,8 @@ class Margin:
             case events.TOOL_RETURNED:
                 said = data["error"] if "error" in data else _short(data["result"])
                 self.aside(f"← {data['name']} {on_one_line(said, SHOWN)} ({data['elapsed_ms']} ms)")
+            case events.FILE:
+                self.aside(_file(data))
             case events.AGENT:
                 self.aside(f"{data['name']}:")
 
@@ -133,10 +136,20 @@ def _short(value: Any) -> str:
     return on_one_line(json.dumps(value, ensure_ascii=False), SHOWN)
 
 
+def _file(data: dict[str, Any]) -> str:
+    return _("+ {name}, version {version}, {note}").format(
+        name=data["name"], version=data["version"], note=data["note"]
+    )
+
+
 def whole_or_not(kind: str, data: dict[str, Any]) -> str:
     """The sentence for a reply that is not whole, with a hint where asking again may help; else empty."""
     if kind == events.COMPLETED:
         finish = data.get("finish")
+        if finish == lifecycle.APPROVAL:
+            return _(
+                "A step waits for a person. It cannot be answered here yet: ask something else to go on."
+            )
         return _("The answer reached its limit.") if finish in {"max_tokens", "length"} else ""
     hint = " " + _("Ask again if you like.") if data["retryable"] and kind != events.STOPPED else ""
     return f"{data['detail']}{hint}"

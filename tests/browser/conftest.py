@@ -137,7 +137,7 @@ def visit(browser: Browser, gemini: Gemini) -> Iterator[Visit]:
 
 
 def ask(page: Page, question: str) -> None:
-    page.wait_for_load_state()  # until the scripts are there, Enter is a new line
+    page.wait_for_load_state()  # until the scripts are there, Enter sends the plain form
     page.get_by_label("Message", exact=True).fill(question)
     page.keyboard.press("Enter")
 

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignUp, Visit
 from tests.browser.test_accessibility import faults
+from tests.browser.test_page_height import ESCAPED
 from tests.gemini import Call, Gemini, Text, Thought
 from tests.live import LiveServer, Member
 
@@ -169,6 +170,15 @@ def test_nothing_moves_a_transcript_sideways(
     look(page, f"transcript-{width}")
     assert page.locator("html").evaluate("(html) => html.scrollWidth - html.clientWidth") <= 0
     assert page.locator(".transcript").evaluate("(it) => it.scrollWidth - it.clientWidth") == 0
+
+
+def test_a_transcript_is_no_taller_than_what_it_shows(visit: Visit, mona: Member, spoken: None) -> None:
+    page = visit(mona)
+    page.goto("/admin/chat/conversation/")
+    open_transcript(page)
+    for summary in page.locator("article summary").all():
+        summary.click()
+    assert page.evaluate(ESCAPED) == []
 
 
 @pytest.mark.parametrize("width", [390, 1280])

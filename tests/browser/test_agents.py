@@ -1,5 +1,6 @@
 """One's own agents in the page: picked, asked, and each named where several speak."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,19 @@ from tests.commands import ROOT
 from tests.gemini import Call, Gemini, Hold, Text
 from tests.live import LiveServer, Member
 
+SCRIBE = """
+from google.adk.agents import Agent
+from google.genai import types
+
+
+async def save(name: str, tool_context) -> dict:
+    \"\"\"Saves a text.\"\"\"
+    return {"version": await tool_context.save_artifact(name, types.Part(text="x"))}
+
+
+root_agent = Agent(name="scribe", model="gemini-2.5-flash", tools=[save])
+"""
+
 
 @pytest.fixture(scope="module")
 def agents_server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
@@ -19,6 +33,7 @@ def agents_server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactor
     for agent in (ROOT / "tests" / "agents").iterdir():
         if agent.name not in ("README.md", "__pycache__"):
             (folder / agent.name).symlink_to(agent)
+    (folder / "scribe.py").write_text(SCRIBE)
     (folder / "broken.py").write_text('raise RuntimeError("<b>secret</b>")')
     server = LiveServer(
         tmp_path_factory.mktemp("parley-agents"),
@@ -45,7 +60,7 @@ def test_one_picks_an_agent_and_asks_it(visit: Visit, carol: Member, gemini: Gem
     page = visit(carol)
     page.goto("/")
     picker = page.get_by_label("Agent", exact=True)
-    expect(picker.locator("option")).to_have_count(7)
+    expect(picker.locator("option")).to_have_count(8)
     expect(picker).to_have_value("chat_assistant")
     broken = picker.locator("option[value=broken]")
     expect(broken).to_be_disabled()
@@ -82,6 +97,28 @@ def test_each_of_several_agents_is_named_above_its_words(visit: Visit, carol: Me
     expect(page.locator(".speech").last.locator(".prose strong")).to_have_text("met")
     page.reload()
     assert speakers(page) == ["Outliner", "Writer", "Editor"]
+
+
+@pytest.mark.parametrize("width", [1280, 320])
+def test_a_saved_file_is_a_step_that_says_how_long_it_is_kept(
+    visit: Visit, carol: Member, gemini: Gemini, width: int, tmp_path: Path
+) -> None:
+    name = f"{'long-' * 20}{width}.txt"
+    gemini.on("Save it", [Call("save", {"name": name})], [Text("Saved."), Hold()])
+    page = visit(carol, viewport={"width": width, "height": 700})
+    page.goto("/")
+    page.get_by_label("Agent", exact=True).select_option("scribe")
+    ask(page, "Save it")
+    shown = page.locator("article.live .file")
+    expect(shown).to_have_text(re.compile(rf"{name}\s+version 0\s+kept until the server restarts"))
+    live = shown.evaluate("step => step.outerHTML.replace(/\\s+/g, ' ')")
+    gemini.release()
+    settled(page)
+    page.reload()
+    stored = page.locator("article.assistant .file")
+    assert stored.evaluate("step => step.outerHTML.replace(/\\s+/g, ' ')") == live
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(path=tmp_path / f"file-{width}.png")
 
 
 def test_one_picks_an_agent_without_scripts(visit: Visit, carol: Member, gemini: Gemini) -> None:

@@ -57,4 +57,5 @@ def test_what_a_tool_may_have_done_is_not_done_twice(
     assert said(page) == ["6*7?", "It is"]
     gemini.on("6*7?", [Text("It is 42.")])
     page.get_by_role("button", name="Retry").click()
+    page.get_by_role("dialog", name="Answer this again?").get_by_role("button", name="Retry").click()
     expect(page.locator("article.assistant .prose")).to_have_text("It is 42.")

@@ -13,6 +13,7 @@ from django.db import DatabaseError
 from django.urls import reverse
 
 from accounts.owner import setup_token
+from chat.instruments import logs
 from chat.runs import exclusive
 
 BACKLOG = 1024  # Daphne's 50 makes 500 connections at once wait seconds for SYN retries
@@ -25,6 +26,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: os._exit(0))  # until the server listens to them
+        logs.tell_uncaught()
         lock = self._lock()
         self._check_port()
         welcome = self._welcome()

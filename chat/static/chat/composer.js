@@ -1,4 +1,5 @@
-// Where a message is written: its keys, its draft, and the one-time key of the next ask.
+// The field a message is written in: its draft, and the idempotency key of the next ask. Enter submits the form by
+// templates/chat/enter.html, which is there before this module.
 
 import { newKey } from "./asking.js";
 import { dropDraft, keepDraft, readDraft } from "./drafts.js";
@@ -10,11 +11,11 @@ export class Composer {
     this.text = document.getElementById("query");
     this.button = document.getElementById("send");
     this.submit = submit;
+    this.inFlight = ""; // the text that was sent and is not yet accepted
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send();
     });
-    this.text.addEventListener("keydown", (event) => this.#key(event));
     this.text.addEventListener("input", () => this.#typed());
     if (!this.text.value) this.text.value = readDraft(this.conversation);
     this.#fit();
@@ -56,15 +57,28 @@ export class Composer {
     this.#typed();
   }
 
-  // What was sent has arrived, in `conversation`. Whatever was typed meanwhile stays.
-  accepted(text, conversation) {
+  // `text` is on its way: the field is free for the next one.
+  empty(text) {
+    this.inFlight = text;
+    this.text.value = "";
+    this.#fit();
+  }
+
+  // The text in flight was refused or lost: it is put before what was typed meanwhile.
+  putBack() {
+    this.text.value = this.#unsent();
+    this.inFlight = "";
+    this.#typed();
+  }
+
+  // The text in flight has arrived, in `conversation`. Whatever was typed meanwhile stays.
+  accepted(conversation) {
     this.sent = undefined;
+    this.inFlight = "";
     dropDraft(this.conversation);
-    if (this.text.value === text) this.text.value = "";
-    else keepDraft(conversation, this.text.value);
+    if (this.text.value) keepDraft(conversation, this.text.value);
     this.conversation = conversation;
     this.form.elements.agent?.closest("label").remove();
-    this.#fit();
   }
 
   // For a while nothing can be sent.
@@ -78,8 +92,12 @@ export class Composer {
   }
 
   #typed() {
-    keepDraft(this.conversation, this.text.value);
+    keepDraft(this.conversation, this.#unsent());
     this.#fit();
+  }
+
+  #unsent() {
+    return [this.inFlight, this.text.value].filter(Boolean).join("\n");
   }
 
   // Browsers that do not fit a field to its content by themselves.
@@ -87,15 +105,5 @@ export class Composer {
     if (CSS.supports("field-sizing", "content")) return;
     this.text.style.blockSize = "auto";
     this.text.style.blockSize = `${this.text.scrollHeight}px`;
-  }
-
-  #key(event) {
-    // 229 is a key that an input method is still working on; Safari says so only there.
-    const composing = event.isComposing || event.keyCode === 229;
-    // A phone's keyboard has no Shift+Enter: there, Enter is a new line and the button sends.
-    const writesLine = event.shiftKey || matchMedia("(pointer: coarse)").matches;
-    if (event.key !== "Enter" || composing || writesLine) return;
-    event.preventDefault();
-    this.#send();
   }
 }

@@ -33,21 +33,21 @@ export class LiveConversation {
     question.querySelector(".bubble").textContent = text;
     const place = composer.conversation ? { conversation: composer.conversation } : {};
     if (!composer.conversation && composer.agent) place.agent = composer.agent;
-    const started = await this.#send({ query: text, ...place }, composer.keyFor(text), question);
+    const welcome = document.getElementById("welcome");
+    const started = await this.#send({ query: text, ...place }, composer.keyFor(text), question, welcome);
     if (!started) return;
     const isNew = !composer.conversation;
-    composer.accepted(text, started.conversation);
+    composer.accepted(started.conversation);
     if (isNew) await this.#begin(started);
   }
 
   async askAgain(form) {
     if (!isIdle()) return;
+    form.closest("dialog")?.close();
     const answered = form.closest("article");
-    const isReply = !answered.classList.contains("user");
-    answered.hidden = isReply;
-    const started = await this.#send({ prompt: form.elements.prompt.value }, newKey(), null);
-    if (!started) answered.hidden = false;
-    else if (isReply) answered.remove();
+    const reply = answered.classList.contains("user") ? null : answered;
+    const started = await this.#send({ prompt: form.elements.prompt.value }, newKey(), null, reply);
+    if (started) reply?.remove();
   }
 
   async stopRun() {
@@ -55,9 +55,9 @@ export class LiveConversation {
     if (run) await stop(run, this.composer.token).catch((error) => this.#explain(error));
   }
 
-  // Show the question and a reply to come, ask, and follow. Resolves to run.started, or null: then the
-  // page is as before and a notice says why.
-  async #send(body, key, question) {
+  // Show the question and a reply to come in place of `replaced`, all in one frame; ask, and follow. Resolves
+  // to run.started, or null: then the page is as before and a notice says why.
+  async #send(body, key, question, replaced) {
     if (!navigator.onLine) {
       notifyWord("offline");
       return null;
@@ -65,6 +65,8 @@ export class LiveConversation {
     const live = build("live-turn");
     clearNotice();
     setState("asking");
+    if (question) this.composer.empty(body.query);
+    if (replaced) replaced.hidden = true;
     this.messages.append(...(question ? [question] : []), live);
     this.view.asked(question, live);
     try {
@@ -75,6 +77,8 @@ export class LiveConversation {
     } catch (error) {
       question?.remove();
       live.remove();
+      if (replaced) replaced.hidden = false;
+      if (question) this.composer.putBack();
       setState("idle");
       await this.#explain(error);
       return null;

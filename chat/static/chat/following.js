@@ -3,7 +3,7 @@
 import { delay } from "./patience.js";
 
 const NAMES = [
-  "run.started", "html", "thought", "tool.called", "tool.returned", "agent", "replace",
+  "run.started", "html", "thought", "tool.called", "tool.returned", "file", "agent", "replace",
   "run.completed", "run.stopped", "run.failed", "run.expired",
 ];
 

@@ -51,7 +51,7 @@ startPanels();
 startPreferences();
 startCopying(part("messages"));
 startKeys(() => conversation.stopRun());
-view.toEnd();
+view.begin();
 bringOlder(part("main"), part("messages"), part("older"));
 conversation.followActive();
 followElsewhere(conversation);

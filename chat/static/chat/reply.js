@@ -27,8 +27,9 @@ export class LiveReply {
       case "thought": return this.steps.think(data.text);
       case "tool.called": return this.steps.call(data);
       case "tool.returned": return this.steps.answer(data);
+      case "file": return this.steps.save(data);
       case "agent": return this.#name(data.name);
-      case "replace": return this.steps.clear(); // its text comes as html
+      case "replace": return this.#replace(data);
     }
   }
 
@@ -41,6 +42,11 @@ export class LiveReply {
     this.steps.clear();
     this.body.replaceChildren();
     this.done = 0;
+  }
+
+  // Its text comes as html. With `keep`, only the text of the latest model call differs.
+  #replace({ keep }) {
+    if (keep === undefined) this.steps.clear();
   }
 
   #name(agent) {

@@ -8,7 +8,6 @@ export class View {
   constructor(view, jump) {
     this.view = view;
     this.jump = jump;
-    this.sticks = this.follows;
     this.last = 0;
     this.unseen = 0;
     view.addEventListener("scroll", () => this.#scrolled(), { passive: true });
@@ -36,6 +35,12 @@ export class View {
     const room = this.view.clientHeight - question.offsetHeight - gap - parseFloat(style.paddingBlockEnd);
     live.style.minBlockSize = `${Math.max(0, Math.floor(room))}px`;
     question.scrollIntoView({ block: "start", behavior: "instant" });
+  }
+
+  // To the end, unless the address names a place in the messages: the browser goes there by itself.
+  begin() {
+    this.sticks = !this.view.contains(document.getElementById(location.hash.slice(1)));
+    if (this.sticks) this.toEnd();
   }
 
   toEnd(behavior = "instant") {

@@ -1,4 +1,4 @@
-// What the agent does besides writing: its thoughts and its tools, as they happen. Text only ever text.
+// What the agent does besides writing: its thoughts, its tools and the files it saves, as they happen. Text only ever text.
 
 import { build, word } from "./words.js";
 
@@ -65,6 +65,15 @@ export class Steps {
     const rest = build("tool-rest");
     rest.querySelector("pre").textContent = characters.slice(SHOWN_OUTCOME).join("");
     step.append(rest);
+  }
+
+  save({ name, version, note }) {
+    this.rest();
+    const step = build("file-step");
+    step.querySelector(".file-name").textContent = name;
+    step.querySelector(".file-version").textContent = word("version").replace("%s", version);
+    step.querySelector(".file-note").textContent = note;
+    this.list.append(step);
   }
 
   #follow(step) {

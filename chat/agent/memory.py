@@ -1,0 +1,38 @@
+"""ADK's memory service, which remembers nothing: the stand-in until memories are stored."""
+
+from collections.abc import Mapping, Sequence
+
+from google.adk.events import Event
+from google.adk.memory import BaseMemoryService
+from google.adk.memory.base_memory_service import SearchMemoryResponse
+from google.adk.sessions import Session
+
+
+class EmptyMemoryService(BaseMemoryService):
+    """Let agents that use a memory run, without one.
+
+    A copy of conversations in memory would outlive their deletion, and a search in it could not be bounded
+    to what a member may still see. ``add_memory`` raises NotImplementedError, as it does in ADK's in-memory
+    service.
+    """
+
+    async def add_session_to_memory(self, session: Session) -> None:
+        """Store nothing."""
+
+    async def add_events_to_memory(
+        self,
+        *,
+        app_name: str,
+        user_id: str,
+        events: Sequence[Event],
+        session_id: str | None = None,
+        custom_metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        """Store nothing."""
+
+    async def delete_memory(self, *, app_name: str, user_id: str, memory_id: str | None = None) -> None:
+        """Do nothing: there is none."""
+
+    async def search_memory(self, *, app_name: str, user_id: str, query: str) -> SearchMemoryResponse:
+        """Find nothing."""
+        return SearchMemoryResponse()

@@ -1,0 +1,97 @@
+"""Whose code a frame of a stack is: an agent's, ADK's, Parley's or another library's."""
+
+import os
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+
+from django.conf import settings
+
+PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+STDLIB = sysconfig.get_path("stdlib")
+
+
+class Owner(Enum):
+    """Who wrote the code of a file."""
+
+    AGENT = "agent"  # code in AGENTS_DIR
+    ADK = "adk"  # google-adk and google-genai
+    PARLEY = "parley"
+    LIBRARY = "library"  # everything else, Python itself included
+
+
+def owner_of(filename: str) -> Owner:
+    """Return the owner of a file's code. Packages installed below AGENTS_DIR are libraries."""
+    return _owner_of(filename, settings.AGENTS_DIR)
+
+
+@lru_cache(maxsize=4096)
+def _owner_of(filename: str, agents_dir: Path | None) -> Owner:
+    own, (package, installed) = _below(filename, agents_dir), _in_packages(filename)
+    if own and not _in_packages(own)[0]:
+        return Owner.AGENT
+    if package:
+        return Owner.ADK if installed.startswith(f"google{os.sep}") else Owner.LIBRARY
+    if filename.startswith(STDLIB):
+        return Owner.LIBRARY
+    return Owner.PARLEY if _below(filename, settings.BASE_DIR) else Owner.LIBRARY
+
+
+def short_path(filename: str) -> str:
+    """Return the path below AGENTS_DIR, the installed packages or Parley's own folder."""
+    return (
+        _below(filename, settings.AGENTS_DIR)
+        or _in_packages(filename)[1]
+        or _below(filename, settings.BASE_DIR)
+        or filename
+    )
+
+
+def agent_of(filename: str) -> str:
+    """Return ``greeter`` for ``greeter/agent.py`` in AGENTS_DIR. Empty for code of no agent."""
+    if owner_of(filename) is not Owner.AGENT:
+        return ""
+    return short_path(filename).split(os.sep, maxsplit=1)[0].removesuffix(".py")
+
+
+def owners_in(error: BaseException) -> Iterator[tuple[Owner, str]]:
+    """Yield the owner and the place of each frame of its traceback, the innermost first."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        code = frame.f_code
+        yield owner_of(code.co_filename), f"{short_path(code.co_filename)}:{line} in {code.co_name}"
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield ``error``, its causes and contexts, and the members of groups, each one once."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        found = waiting.pop(0)
+        if id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            before = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+            waiting += [*getattr(found, "exceptions", ()), *([before] if before else [])]
+
+
+def may_quote_people(error: BaseException) -> bool:
+    """Return whether its words may be a person's: it, or what led to it, passed an agent or ADK."""
+    passed = {owner for found in chain_of(error) for owner, _place in owners_in(found)}
+    return bool(passed & {Owner.AGENT, Owner.ADK})
+
+
+def _below(filename: str, folder: Path | None) -> str:
+    prefix = f"{folder}{os.sep}"
+    return filename[len(prefix) :] if folder and filename.startswith(prefix) else ""
+
+
+def _in_packages(filename: str) -> tuple[bool, str]:
+    """Return whether the file is of an installed package, and its path among these."""
+    for folder in PACKAGES:
+        _head, found, tail = f"{os.sep}{filename}".rpartition(folder)
+        if found:
+            return True, tail
+    return False, ""

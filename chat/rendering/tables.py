@@ -1,0 +1,77 @@
+"""Rows of tables with more cells than the table has columns, which the parser would drop.
+
+Bars inside code and formulas belong to these where a row has too many; what is still too much is put into
+the last cell.
+"""
+
+import re
+from collections.abc import Iterator
+
+from chat.rendering.layout import Spans
+
+RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
+BAR = re.compile(r"\\[\s\S]|\|")
+# Code, or a formula without a space at its ends: a bar in it is none of the table's.
+INLINE = re.compile(r"\\[^`]|(?P<ticks>`+)[^`]+(?P=ticks)(?!`)|\$(?![\s$])[^$]*[^\s$]\$(?!\d)|\\\(.*?\\\)")
+
+
+def wide_rows(lines: list[str]) -> Iterator[tuple[int, str]]:
+    """Yield the number of each row that has too many cells, and the row as the parser should see it."""
+    n = 1
+    while n < len(lines):
+        columns = _columns(lines[n])
+        if not columns or not lines[n - 1].strip(" \t>"):
+            n += 1
+            continue
+        if len(_bars(lines[n - 1])) >= columns and (head := _with_inline_bars(lines[n - 1])):
+            yield n - 1, head
+        n += 1
+        while n < len(lines) and lines[n].strip(" \t>"):
+            if len(_bars(lines[n])) >= columns:
+                yield n, _within(lines[n], columns)
+            n += 1
+
+
+def outside(lines: list[str], blocks: Spans) -> list[str]:
+    """Return the lines with those that blocks of code have emptied."""
+    kept, at = [], 0
+    for line in lines:
+        kept.append("" if blocks.meet(at, at + len(line) + 1) else line)
+        at += len(line) + 1
+    return kept
+
+
+def _columns(line: str) -> int:
+    """Return how many columns a table has by the rule below its head; 0 where this is none."""
+    bare = line.strip(" \t>")
+    if "-" not in bare or "|" not in bare or not RULE.fullmatch(bare):
+        return 0
+    return bare.strip("|").count("|") + 1
+
+
+def _bars(line: str) -> list[int]:
+    """Return where a row's inner bars are."""
+    bare = line.rstrip()
+    found = [bar.start() for bar in BAR.finditer(bare) if bar[0] == "|"]
+    if found and not bare[: found[0]].strip(" \t>"):
+        del found[0]
+    if found and found[-1] == len(bare) - 1:
+        del found[-1]
+    return found
+
+
+def _with_inline_bars(line: str) -> str:
+    """Return the row with the bars of code and formulas escaped."""
+    return INLINE.sub(lambda found: BAR.sub(_escaped, found[0]), line)
+
+
+def _within(line: str, columns: int) -> str:
+    """Return a row that has no more cells than the table has columns."""
+    line = _with_inline_bars(line)
+    for at in reversed(_bars(line)[columns - 1 :]):
+        line = f"{line[:at]}\\{line[at:]}"
+    return line
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "\\|" if found[0] == "|" else found[0]

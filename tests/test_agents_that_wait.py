@@ -1,0 +1,159 @@
+"""Agents that end their turn with a call that waits for a person, and the plain question after it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests import oracle
+from tests.client import Client
+from tests.gemini import Call, Gemini, Text, questions_of
+from tests.talk import Said, Talk
+
+WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
+Thread = Callable[..., Any]
+
+HEAD = """
+    from google.adk.agents import Agent, SequentialAgent
+    from google.adk.apps import App, ResumabilityConfig
+    from google.adk.events import RequestInput
+    from google.adk.tools import FunctionTool, LongRunningFunctionTool, ToolContext
+    from google.adk.tools import get_user_choice, request_input
+    from google.adk.workflow import START, Workflow
+
+    def transfer_money(amount: int) -> dict:
+        \"\"\"Transfers money.\"\"\"
+        return {"sent": amount}
+
+    def ask_first(amount: int, tool_context: ToolContext) -> dict:
+        \"\"\"Transfers money, after a person has agreed.\"\"\"
+        if not tool_context.tool_confirmation:
+            tool_context.request_confirmation(hint="Sure?", payload={"days": 1})
+            return {"status": "asked"}
+        return {"sent": amount}
+
+    def wait_for_print() -> None:
+        \"\"\"Prints, which takes days.\"\"\"
+
+    clerk = Agent(name="clerk", model="gemini-2.5-flash")
+
+    def ask_city(node_input):
+        yield RequestInput(message="Which city?")
+
+    def one(name, *tools, **more):
+        return Agent(name=name, model="gemini-2.5-flash", tools=list(tools), **more)
+
+    def resumable(root):
+        return App(name="bank", root_agent=root, resumability_config=ResumabilityConfig(is_resumable=True))
+
+    confirmed = FunctionTool(transfer_money, require_confirmation=True)
+"""
+
+# The agent's code, and the call that its model makes.
+WAITING: dict[str, tuple[str, Call | Text]] = {
+    "confirmation": ("root_agent = one('bank', confirmed)", Call("transfer_money", {"amount": 5})),
+    "confirmation_in_a_resumable_app": (
+        "app = resumable(one('bank', FunctionTool(ask_first)))",
+        Call("ask_first", {"amount": 5}),
+    ),
+    "long_running_tool": (
+        "root_agent = one('bank', LongRunningFunctionTool(wait_for_print))",
+        Call("wait_for_print"),
+    ),
+    "request_for_input": (
+        "root_agent = one('bank', request_input)",
+        Call("adk_request_input", {"message": "?"}),
+    ),
+    "choice": ("root_agent = one('bank', get_user_choice)", Call("get_user_choice", {"options": ["a", "b"]})),
+    "input_of_a_workflow": (
+        "root_agent = Workflow(name='bank', edges=[(START, clerk), (clerk, ask_city)])",
+        Text("Let me see."),
+    ),
+    "confirmation_of_a_sub_agent": (
+        "root_agent = SequentialAgent(name='bank', sub_agents=[one('clerk', confirmed)])",
+        Call("transfer_money", {"amount": 5}),
+    ),
+}
+
+
+@pytest.fixture(params=sorted(WAITING))
+async def asked(
+    request: pytest.FixtureRequest, write_agents: WriteAsync, as_alice: Client, gemini: Gemini
+) -> tuple[Talk, Said]:
+    """A conversation whose agent has just asked for a person."""
+    code, call = WAITING[request.param]
+    await write_agents({"bank/agent.py": HEAD + f"\n    {code}\n"})
+    gemini.on("Pay 5.", [call], [Text("I go on without you.")])
+    talk = Talk(as_alice)
+    return talk, await talk.ask("Pay 5.", agent="bank")
+
+
+async def test_a_run_whose_call_waits_is_completed(asked: tuple[Talk, Said], in_thread: Thread) -> None:
+    talk, said = asked
+    assert (said.end, said.data["finish"]) == ("run.completed", "approval")
+    assert said.message is not None
+    assert [item["type"] for item in (await talk.reply())["parts"]["items"]].count("tool") >= 1
+    await in_thread(oracle.check, [said.events])
+
+
+async def test_a_plain_question_closes_what_waits(asked: tuple[Talk, Said], gemini: Gemini) -> None:
+    talk, _said = asked
+    later = await talk.ask("Never mind. How are you?")
+    assert later.end == "run.completed", later.data
+    request = gemini.requests[-1]
+    assert questions_of(request)[-1] == ("user", "Never mind. How are you?")
+    results = [
+        part["functionResponse"]["response"]
+        for content in request["contents"]
+        for part in content["parts"]
+        if "functionResponse" in part
+    ]
+    # A workflow's own request is in no agent's context; a model's call is, and learns what became of it.
+    assert results or "functionCall" not in str(request["contents"])
+    assert "interrupted" not in str(results)
+
+
+async def test_an_unanswered_call_is_told_as_not_answered(
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
+) -> None:
+    code, call = WAITING["long_running_tool"]
+    await write_agents({"bank/agent.py": HEAD + f"\n    {code}\n"})
+    gemini.on("Print.", [Text("I print."), call])
+    talk = Talk(as_alice)
+    said = await talk.ask("Print.", agent="bank")
+    assert (said.text, said.data["finish"]) == ("I print.", "approval")
+    await talk.ask("And now?")
+    call_turn, result_turn, question = gemini.requests[-1]["contents"][-3:]
+    assert call_turn["parts"][-1]["functionCall"]["name"] == "wait_for_print"
+    assert result_turn["parts"][0]["functionResponse"]["response"] == {"error": "not answered"}
+    assert question["parts"][0]["text"] == "And now?"
+
+
+async def test_each_of_two_calls_at_once_is_closed(
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
+) -> None:
+    code = "root_agent = one('bank', LongRunningFunctionTool(wait_for_print), confirmed)"
+    await write_agents({"bank/agent.py": HEAD + f"\n    {code}\n"})
+    gemini.on("Both.", [Call("wait_for_print"), Call("transfer_money", {"amount": 1})])
+    talk = Talk(as_alice)
+    said = await talk.ask("Both.", agent="bank")
+    assert said.data["finish"] == "approval"
+    assert (await talk.ask("And now?")).end == "run.completed"
+    assert (await talk.ask("Still there?")).end == "run.completed"
+
+
+async def test_what_is_stored_of_a_waiting_call_says_nothing_of_an_end(
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    """An answer may come next week: only the model's context is closed, not the record."""
+    from chat.models import SessionEvent
+
+    code, call = WAITING["long_running_tool"]
+    await write_agents({"bank/agent.py": HEAD + f"\n    {code}\n"})
+    gemini.on("Print.", [call])
+    talk = Talk(as_alice)
+    await talk.ask("Print.", agent="bank")
+    await talk.ask("And now?")
+    payloads = await in_thread(lambda: "".join(SessionEvent.objects.values_list("payload", flat=True)))
+    assert "functionCall" in payloads
+    assert "not answered" not in payloads and "interrupted" not in payloads
