@@ -4,17 +4,22 @@ Readers of one run in this process share its rendering: see Reply.
 """
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
+
+from django.conf import settings
 
 from chat import events
+from chat.database import AWAY, run_db
 from chat.events import REPLACE, TERMINAL, TEXT, Row
-from chat.rendering.stream import MarkdownStream
+from chat.models import Message
+from chat.rendering import RENDERER_VERSION
+from chat.rendering.process import plain, render_in_time_async, render_part
 
 # Ten events a second at most (text that grows faster is not read any faster), and a tenth of the time for
 # rendering at most: a list of 21 KB, one block, takes 8 ms each time.
@@ -22,12 +27,11 @@ TICK_SECONDS = 0.1
 REST = 10
 # How long a reader who was shown text leaves alone what comes then. An end is held up by no more.
 GATHER_SECONDS = TICK_SECONDS
-# What may take longer than a millisecond or two is rendered beside the event loop: a long block, and code,
-# whose colours may take 0.1 s.
-LIGHT = 4096  # characters
 
-_thread = ThreadPoolExecutor(1, thread_name_prefix="render")
 _replies: dict[uuid.UUID, "Reply"] = {}
+# A tag of what nh3 wrote; an attribute may hold ">".
+TAG = re.compile(r'<(/?)([a-z0-9]+)[^">]*(?:"[^"]*"[^">]*)*>')
+VOID = {"br", "hr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +47,22 @@ class Picture:
 class Reply:
     """One run's text and its HTML as far as any reader here has come. Pictures are taken one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_id: uuid.UUID) -> None:
         self.readers = 0
         self.seconds = 0.0  # of CPU that the last picture took
         self.taken_at = float("-inf")
+        self._run = run_id
         self._rows: list[Row] = []  # the texts since the last replace, and that
-        self._stream = MarkdownStream()
-        self._picture = Picture(0, self._stream.closed, 0, "")
+        self._texts: list[str] = []  # what they say
+        self._taken = 0  # the last event in them
+        self._closed: list[str] = []
+        self._tail = ""  # the source of what is not closed
+        self._definitions: dict[str, Any] = {}
+        self._closes = False  # a line has ended since the last picture
+        self._gave_up = False  # one picture took too long: from then on the text is shown as it is written
+        self._picture = Picture(0, self._closed, 0, "")
         self._final = False
-        self._job: asyncio.Future[Picture] | None = None
+        self._lock = asyncio.Lock()
 
     @property
     def seq(self) -> int:
@@ -59,54 +70,78 @@ class Reply:
 
     async def picture(self, rows: Sequence[Row], seq: int, *, final: bool) -> Picture:
         """The reply after event ``seq``, whose latest texts are ``rows``; ``final``: as it is stored."""
-        if self.seq == seq and self._final >= final:
+        async with self._lock:
+            if self._taken > seq:  # another reader is ahead of this one
+                behind = Reply(self._run)
+                return await behind.picture([row for row in self._rows if row.seq <= seq], seq, final=final)
+            if self.seq < seq or self._final < final:
+                for row in rows:
+                    if row.seq > self._taken:
+                        self._add(row)
+                self._picture = await (self._stored(seq) if final else self._drawn(seq))
+                self._final = final
+                self.taken_at = asyncio.get_running_loop().time()
             return self._picture
-        take = partial(self._take, rows, seq, final)
-        if self._is_light(rows) and not final and (self._job is None or self._job.done()):
-            picture = take()
-        else:
-            self._job = asyncio.get_running_loop().run_in_executor(_thread, take)
-            picture = await self._job
-        self.taken_at = asyncio.get_running_loop().time()
-        return picture
-
-    def _is_light(self, rows: Sequence[Row]) -> bool:
-        text = self._stream.tail + "".join(row.data for row in rows if row.seq > self.seq)
-        return len(text) <= LIGHT and "```" not in text and "~~~" not in text
-
-    def _take(self, rows: Sequence[Row], seq: int, final: bool) -> Picture:
-        if self.seq > seq:  # another reader is ahead of this one
-            behind = Reply()
-            return behind._take([row for row in self._rows if row.seq <= seq], seq, final)
-        began = time.thread_time()
-        news = [row for row in rows if row.seq > self.seq]
-        if news or (final and not self._final):
-            for row in news:
-                self._add(row)
-            self._render(seq, final)
-            self.seconds = time.thread_time() - began
-        return self._picture
 
     def _add(self, row: Row) -> None:
         if row.type == REPLACE:
-            self._rows, self._stream = [], MarkdownStream()
+            self._rows, self._texts, self._closed, self._tail, self._definitions = [], [], [], "", {}
+        text = row.event().data["text"]
         self._rows.append(row)
-        self._stream.feed(row.event().data["text"])
+        self._texts.append(text)
+        self._taken = row.seq
+        self._tail += text
+        self._closes = self._closes or "\n" in text or "\r" in self._tail
 
-    def _render(self, seq: int, final: bool) -> None:
-        if final:
-            closed, shown = self._stream.finish(), ""
-        else:
-            self._stream.close()
-            closed, shown = self._stream.closed, self._stream.open_html()
-        self._final = final
-        self._picture = Picture(seq, closed, len(closed), shown)
+    async def _drawn(self, seq: int) -> Picture:
+        if not self._gave_up:
+            part = await render_part(self._tail, self._definitions, closes=self._closes)
+            if part:
+                self._closed += part.closed
+                self._tail, self._definitions, self._closes = part.tail, part.definitions, False
+                self.seconds = part.seconds
+                return Picture(seq, self._closed, len(self._closed), part.open)
+            self._gave_up, self.seconds = True, settings.RENDER_SECONDS
+            return Picture(seq, [], 0, plain("".join(self._texts)))
+        began = time.thread_time()
+        shown = plain("".join(self._texts))
+        self.seconds = time.thread_time() - began
+        return Picture(seq, [], 0, shown)
+
+    async def _stored(self, seq: int) -> Picture:
+        """Not rendered once more: near the budget that could come out otherwise than a reload."""
+        try:
+            html = await run_db(_html_of, self._run)
+        except AWAY:  # the last text is shown all the same
+            html = None
+        if html is None:
+            html = await render_in_time_async("".join(self._texts))
+        closed = await asyncio.to_thread(_roots, html)  # 0.1 s for a hostile megabyte
+        return Picture(seq, closed, len(closed), "")
+
+
+def _html_of(run_id: uuid.UUID) -> str | None:
+    """The stored HTML of a run's reply; None where another renderer wrote it."""
+    found = Message.objects.filter(run=run_id, renderer_version=RENDERER_VERSION)
+    return found.values_list("html", flat=True).first()
+
+
+def _roots(html: str) -> list[str]:
+    """The root elements of what a renderer wrote."""
+    found, depth, begin = [], 0, 0
+    for tag in TAG.finditer(html):
+        if tag[2] not in VOID:
+            depth += -1 if tag[1] else 1
+        if depth == 0:
+            found.append(html[begin : tag.end()])
+            begin = tag.end()
+    return found
 
 
 @contextmanager
 def _reply_of(run_id: uuid.UUID) -> Iterator[Reply]:
     """The run's reply as this process's readers share it."""
-    reply = _replies.setdefault(run_id, Reply())
+    reply = _replies.setdefault(run_id, Reply(run_id))
     reply.readers += 1
     try:
         yield reply
@@ -217,11 +252,11 @@ class _View:
 
     async def show(self, *, final: bool = False) -> list[Row]:
         """The held text as ``html`` rows; none where the page shows all of it already."""
+        if not self._seq:
+            return []
         starts_anew = self._shown_at is None or any(row.type == REPLACE for row in self._held)
         picture = await self._reply.picture(self._held, self._seq, final=final)
         self._held.clear()
-        if not self._seq:
-            return []
         self._shown_at = asyncio.get_running_loop().time()
         return self._difference(picture, starts_anew)
 

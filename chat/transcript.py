@@ -9,8 +9,8 @@ from typing import Any
 
 from chat.events import Fold, tools_called
 from chat.models import Message, Run
-from chat.rendering import html_of, render
-from chat.rendering.stream import MarkdownStream
+from chat.rendering import RENDERER_VERSION
+from chat.rendering.process import render_in_time, render_unfinished_in_time
 from chat.runs import lifecycle
 
 CUT_OFF = {"max_tokens", "length"}
@@ -73,7 +73,11 @@ class Turn:
     @property
     def html(self) -> str:
         """The reply's text as safe HTML."""
-        return html_of(self.message)
+        message = self.message
+        if message.renderer_version == RENDERER_VERSION:
+            return message.html
+        # Another renderer wrote it: a fault that was mended is mended for old replies, too.
+        return render_in_time(message.text)
 
     @property
     def prompt(self) -> uuid.UUID | None:
@@ -119,13 +123,11 @@ def live(run: Run) -> Live:
     rows = list(lifecycle.log_of(run.pk))
     fold = Fold(row.event() for row in rows)
     items = fold.items
-    written = MarkdownStream()
-    written.feed(fold.text)
     return Live(
         run=run.pk,
         seq=rows[-1].seq,
         speaker=spoken(fold.agent or run.conversation.agent),
-        html=written.open_html(),
+        html=render_unfinished_in_time(fold.text),
         steps=_steps(items, over=False),
         thinking=bool(items) and items[-1]["type"] == "thought",
     )
@@ -167,7 +169,7 @@ def _speeches(items: Iterable[dict[str, Any]]) -> list[Speech]:
     if len(parts) < 2:
         return []
     return [
-        Speech(spoken(agent), _steps(own, over=True), render(_text(own)) if _text(own) else "")
+        Speech(spoken(agent), _steps(own, over=True), render_in_time(_text(own)) if _text(own) else "")
         for agent, own in parts
     ]
 

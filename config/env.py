@@ -20,6 +20,7 @@ KEPT = (
     "ADK_", "CURL_", "DJANGO_", "DYLD_", "GEMINI_", "GOOGLE_", "LD_", "OTEL_", "PG", "PYTHON", "REQUESTS_",
     "SSL_",
 )  # fmt: skip
+OF_PYTHON = ("PYTHON", "LD_", "DYLD_")
 _read: set[str] = set()  # the variables that were asked for: Parley's own
 
 
@@ -63,6 +64,11 @@ def lend(variables: Mapping[str, str]) -> list[str]:
         else:
             os.environ[name] = value
     return left_out
+
+
+def of_python() -> dict[str, str]:
+    """Return what a Python process needs to start as this one did, and nothing else: no key, no password."""
+    return {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith(OF_PYTHON)}
 
 
 def text(name: str, default: str = "") -> str:

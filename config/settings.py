@@ -286,6 +286,8 @@ if not LIMITS and not ON_LOOPBACK:
 MESSAGE_MAX_BYTES = env.integer("MESSAGE_MAX_BYTES", 128 * 1024, least=1)  # people paste documents
 BODY_MAX_BYTES = env.integer("BODY_MAX_BYTES", 1024 * 1024, least=1024)
 REPLY_MAX_BYTES = env.integer("REPLY_MAX_BYTES", 1024 * 1024, least=1)
+RENDER_SECONDS = env.number("RENDER_SECONDS", 0.3, least=0.01)
+PYTHON_ENVIRONMENT = env.of_python()  # of the processes that render: hostile text, and no secrets
 FIRST_TOKEN_SECONDS = env.number("FIRST_TOKEN_SECONDS", 120)
 SILENCE_SECONDS = env.number("SILENCE_SECONDS", 60)
 RUN_SECONDS = env.number("RUN_SECONDS", 300)

@@ -50,11 +50,7 @@ LIBRARIES = """
     google.genai
     httpcore
     httpx
-    math_core
-    nh3
     prometheus_client
-    pygments.formatters.html
-    pyromark
     redis.asyncio
     servestatic.middleware
     twisted.internet.asyncioreactor

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chat import html_view
-from chat.events import encode
+from chat.events import Event, Fold, encode
 from chat.models import Message, Run, RunEvent
 from chat.rendering import render
 from tests import oracle
@@ -262,6 +262,8 @@ async def _with_log(client: Client, in_thread: Thread, rows: list[tuple[str, dic
         end = RunEvent(run_id=run, seq=len(rows) + 2, type=last.type, data=last.data)
         RunEvent.objects.bulk_create([*log, end])
         Run.objects.filter(pk=run).update(last_seq=end.seq)
+        text = Fold(Event(t, d) for t, d in rows).text
+        Message.objects.filter(run__id=run).update(text=text, html=render(text))
 
     await in_thread(store)
     return run

@@ -77,7 +77,7 @@ def test_what_is_interrupted_goes_on_where_it_was(
         rendered.append(text)
         return render(text)
 
-    monkeypatch.setattr(rerender, "render", interrupted)
+    monkeypatch.setattr(rerender, "render_in_time", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(batch=2)
     assert sorted(versions()) == [1] + [RENDERER_VERSION] * 4
@@ -95,7 +95,7 @@ def test_a_text_that_was_taken_away_meanwhile_does_not_come_back(
         Message.objects.filter(pk=message.pk).update(text="", html="")
         return render(text)
 
-    monkeypatch.setattr(rerender, "render", erased_meanwhile)
+    monkeypatch.setattr(rerender, "render_in_time", erased_meanwhile)
     run()
     message.refresh_from_db()
     assert message.html == ""
@@ -110,7 +110,7 @@ def test_nothing_is_rendered_while_the_database_is_locked(
         assert not connection.in_atomic_block
         return render(text)
 
-    monkeypatch.setattr(rerender, "render", outside)
+    monkeypatch.setattr(rerender, "render_in_time", outside)
     run(batch=2)
     assert versions() == [RENDERER_VERSION] * 4
 

@@ -160,6 +160,11 @@ open_sockets = Level("parley_open_sockets", "WebSockets that are open.")
 unsent_bytes = Level("parley_unsent_bytes", "Bytes that wait in this process for slow readers, in all.")
 paused_connections = Level("parley_paused_connections", "Connections that take nothing at the moment.")
 refusals = Tally("parley_refusals", "Requests refused, by the code in the answer.", ("code",))
+renders_given_up = Tally(
+    "parley_renders_given_up",
+    "Texts shown as they were written, since rendering them took too long (slow, late) or failed.",
+    ("reason",),
+)
 responses = Tally("parley_responses", "HTTP answers by the class of their status.", ("status",))
 loop_stalls = Tally(
     "parley_loop_stalls", "How often code held up the event loop for a second, by the agent.", ("agent",)
@@ -176,6 +181,7 @@ ALL = (
     run_seconds,
     *LEVELS,
     refusals,
+    renders_given_up,
     responses,
     loop_stalls,
     loop_stalled_seconds,

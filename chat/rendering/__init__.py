@@ -2,11 +2,9 @@
 
 Safe by construction: raw HTML is shown as text, links go through an allow-list, images become links, and
 no style or id is ever written. nh3 cleans the result once more.
-"""
 
-from chat.models import Message
-from chat.rendering.blocks import to_blocks
-from chat.rendering.source import prepare
+A server asks chat/rendering/process.py, which bounds the time; ``render`` has no bound.
+"""
 
 # Of the HTML that a text becomes. Raise it with every change of that; ``manage.py rerender`` does the rest.
 RENDERER_VERSION = 3
@@ -17,13 +15,10 @@ def render(text: str) -> str:
     return "".join(whole(text))
 
 
-def html_of(message: Message) -> str:
-    """The HTML of a stored reply: as it is stored, or rendered now where another renderer wrote that, so
-    that a fault that was mended is mended for what is old, too. A page needs no more than its own length.
-    """
-    return message.html if message.renderer_version == RENDERER_VERSION else render(message.text)
-
-
 def whole(text: str) -> list[str]:
     """As ``render``, block by block."""
+    # Imported here: a server never loads the parsers, which take 12 MB and read hostile input in native code.
+    from chat.rendering.blocks import to_blocks
+    from chat.rendering.source import prepare
+
     return [block.html for block in to_blocks(prepare(text))]

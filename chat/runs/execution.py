@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ from chat.database import run_db_patiently
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
 from chat.models import Run
+from chat.rendering.process import render_in_time_async
 from chat.runs import audience, lifecycle
 from chat.runs.journal import Journal, Pen
 from chat.runs.lifecycle import Claim, Outcome
@@ -107,7 +109,7 @@ async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] 
     if pen.lost.is_set():
         # Another process has it; or the database refused a page, and then it ends with what is stored.
         log.warning("Run %s may not be written any more", claim.run)
-        return await run_db_patiently(lambda: expire(claim, run, code="internal"))
+        return await expire(claim, run, code="internal")
     if code == HAND_OVER:
         if turn is not None and not turn.has_calls() and not progress.fold.called:
             return await run_db_patiently(lifecycle.hand_over, claim)
@@ -115,7 +117,13 @@ async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] 
     if turn is not None and (code or finish == "length"):
         payloads = payloads + seal(turn.own_payloads, progress.fold, run)
     outcome = _outcome(code, finish, progress, turn, reply.usage if reply else Usage(), payloads)
-    return await run_db_patiently(lifecycle.end, claim, outcome, progress.fold, rest)
+    return await _end(claim, outcome, progress.fold, rest)
+
+
+async def _end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = ()) -> list[Row] | None:
+    """End the run. Its text is rendered first: nobody waits for that on the database's thread."""
+    html = await render_in_time_async(fold.text)
+    return await run_db_patiently(lifecycle.end, claim, outcome, fold, rest, html)
 
 
 def _last_seq(claim: Claim) -> int:
@@ -244,8 +252,13 @@ def _outcome(
     )
 
 
-def expire(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
-    """End a run that nobody executes any more with what is stored of it. For a thread."""
+async def expire(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
+    """End a run that nobody executes any more with what is stored of it."""
+    outcome, fold = await run_db_patiently(lambda: _what_is_stored(run, code))
+    return await _end(claim, outcome, fold)
+
+
+def _what_is_stored(run: Run, code: str) -> tuple[Outcome, Fold]:
     log_rows = lifecycle.log_of(run.pk)
     fold = Fold(row.event() for row in log_rows)
     payloads = list(run.session_events.order_by("position").values_list("payload", flat=True))
@@ -259,4 +272,4 @@ def expire(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
         session_events=seal(payloads, fold, run),
         state=load_turn(run, own_payloads=payloads).state,
     )
-    return lifecycle.end(claim, outcome, fold)
+    return outcome, fold

@@ -20,7 +20,7 @@ from chat import changes, events
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
 from chat.models import AppState, Conversation, Message, Run, RunEvent, SessionEvent, UserState
-from chat.rendering import RENDERER_VERSION, render
+from chat.rendering import RENDERER_VERSION
 
 STATUS_OF = {
     events.COMPLETED: Run.Status.COMPLETED,
@@ -141,13 +141,16 @@ def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
     return _end(run, conversation, Outcome(events.STOPPED, code=code), None, []) if run else None
 
 
-def end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = ()) -> list[Row] | None:
+def end(
+    claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = (), html: str | None = None
+) -> list[Row] | None:
     """RUNNING → the outcome's status: reply, usage, session state, terminal event and status together.
 
-    ``fold`` is of everything that was shown, ``rest`` its events that are not yet in the log.
+    ``fold`` is of everything that was shown, ``rest`` its events that are not yet in the log, ``html`` its
+    text rendered; without it the text is rendered whenever a page shows it.
     Returns the rows written, None where the run was no longer this claim's.
     """
-    draft = _draft(fold) if fold.shows_something else None
+    draft = _draft(fold, html) if fold.shows_something else None
     with transaction.atomic():
         conversation = _lock_conversation_of(claim.run)
         run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)
@@ -234,15 +237,14 @@ _ENDED_FIELDS = [
 ]  # fmt: skip
 
 
-def _draft(fold: Fold) -> Message:
-    """The reply, rendered outside the transaction (1 MiB of Markdown takes half a second)."""
+def _draft(fold: Fold, html: str | None) -> Message:
     return Message(
         role=Message.Role.ASSISTANT,
         agent=fold.agent,
         text=fold.text,
         parts=fold.parts(),
-        html=render(fold.text),
-        renderer_version=RENDERER_VERSION,
+        html=html or "",
+        renderer_version=0 if html is None else RENDERER_VERSION,
     )
 
 

@@ -20,6 +20,7 @@ from chat.instruments import logs, metrics
 from chat.instruments.samples import Sampler
 from chat.instruments.watchdog import Watchdog
 from chat.models import Run
+from chat.rendering import process
 from chat.runs import doorbell, lifecycle, processes
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
 from chat.runs.journal import Journal
@@ -75,7 +76,7 @@ class Supervisor:
             self._release = containment.install(self._loop)
         self._watchdog.start()
         self.draining = False
-        await asyncio.to_thread(warming.warm_up)
+        await asyncio.gather(asyncio.to_thread(warming.warm_up), asyncio.to_thread(process.start))
         await warming.open_clients()
         self._duties = [
             _spawn(self.journal.run()),
@@ -179,6 +180,9 @@ class Supervisor:
             show(claim, rows)
             await execute_run(claim, run, self.journal, abort)
 
+    async def _expire(self, claim: Claim, run: Run, code: str) -> None:
+        show(claim, await expire(claim, run, code=code))
+
     # --- duties -------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
@@ -215,7 +219,7 @@ class Supervisor:
             self._keep(run_id, lambda abort: self._restart(claim, run, abort))
         else:
             log.warning("Run %s is ended: its process died", run_id)
-            show(claim, await run_db(lambda: expire(claim, run, code=end_code)))
+            self._keep(run_id, lambda _abort: self._expire(claim, run, end_code))
 
     async def _look_for_wishes(self) -> None:
         async with doorbell.listen(WISHES) as bell:

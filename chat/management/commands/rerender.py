@@ -8,7 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from chat.models import Message
-from chat.rendering import RENDERER_VERSION, render
+from chat.rendering import RENDERER_VERSION
+from chat.rendering.process import render_in_time
 
 # Replies a transaction. They are rendered before it begins, so it takes milliseconds, and a server on SQLite
 # waits no longer than that to write. At most 20 MiB of text in memory.
@@ -32,7 +33,7 @@ class Command(BaseCommand):
         total = _outdated().count()
         done = 0
         for messages in _batches(batch):
-            done += _store([(message, render(message.text)) for message in messages])
+            done += _store([(message, render_in_time(message.text)) for message in messages])
             self.stdout.write(f"{done} of {total}")
         self.stdout.write(
             f"{done} replies were rendered anew, by version {RENDERER_VERSION} of the renderer."

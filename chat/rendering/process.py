@@ -1,0 +1,126 @@
+"""Rendering for a server, in processes of its own: a text that takes too long costs nobody else their time.
+
+A thread would not help: a regular expression keeps the GIL and cannot be interrupted. Beyond the budget a
+text is shown as it was written. chat/rendering/pool.py looks after the processes.
+"""
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from chat.instruments import metrics
+from chat.rendering.pool import NotRendered, Pool
+
+log = logging.getLogger(__name__)
+
+GIVEN_UP = 4096  # texts
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A growing text, rendered as far as it has come.
+
+    ``closed`` are the blocks that became sure, ``tail`` is the source of the others and ``open`` their HTML;
+    ``definitions`` are the links' so far. ``seconds`` of CPU were used.
+    """
+
+    closed: list[str]
+    tail: str
+    definitions: dict[str, Any]
+    open: str
+    seconds: float
+
+
+def plain(text: str) -> str:
+    """Return a text as it was written, as one block of HTML."""
+    return f'<p class="plain" dir="auto">{escape(text, quote=False)}</p>'
+
+
+def start() -> None:
+    """Wait until a worker is ready. Raise RuntimeError when none can be started."""
+    try:
+        _call("whole", "").result()
+    except NotRendered as failure:
+        raise RuntimeError("The process that renders replies could not be started.") from failure
+
+
+def render_in_time(text: str) -> str:
+    """Return the HTML of a Markdown text, or ``plain`` where that takes too long. For threads: it blocks."""
+    if hash(text) in _given_up:
+        return plain(text)
+    try:
+        _seconds, html = _call("whole", text).result()
+    except NotRendered as failure:
+        return _give_up(text, failure)
+    return str(html)
+
+
+async def render_in_time_async(text: str) -> str:
+    """Do the same without blocking the event loop."""
+    if hash(text) in _given_up:
+        return plain(text)
+    try:
+        _seconds, html = await asyncio.wrap_future(_call("whole", text))
+    except NotRendered as failure:
+        return _give_up(text, failure)
+    return str(html)
+
+
+def render_unfinished_in_time(text: str) -> str:
+    """Return the HTML of a text that goes on, healed, or ``plain``. For threads: it blocks."""
+    try:
+        _seconds, (_closed, _tail, _definitions, html) = _call("part", text, {}, False).result()
+    except NotRendered as failure:
+        _count(text, failure)
+        return plain(text)
+    return str(html)
+
+
+async def render_part(tail: str, definitions: dict[str, Any], *, closes: bool) -> Part | None:
+    """Render the end of a growing text, after its closed blocks; None where that takes too long.
+
+    ``closes``: a line has ended, so that more blocks may have become sure.
+    """
+    try:
+        seconds, (closed, left, found, html) = await asyncio.wrap_future(
+            _call("part", tail, definitions, closes)
+        )
+    except NotRendered as failure:
+        _count(tail, failure)
+        return None
+    return Part(closed, left, found, html, seconds)
+
+
+# Hashes of texts that took too long: a page shows the same ones again and again.
+_given_up: set[int] = set()
+
+
+def _give_up(text: str, failure: NotRendered) -> str:
+    _count(text, failure)
+    if failure.args[0] != "late":  # that may have been the machine's fault
+        if len(_given_up) >= GIVEN_UP:
+            _given_up.clear()
+        _given_up.add(hash(text))
+    return plain(text)
+
+
+def _count(text: str, failure: NotRendered) -> None:
+    metrics.renders_given_up.count(*failure.args)
+    log.warning("A text of %d characters is shown as it was written (%s)", len(text), *failure.args)
+
+
+_lock = threading.Lock()
+_pool: Pool | None = None
+
+
+def _call(job: str, *arguments: Any) -> "Future[tuple[float, Any]]":
+    """The CPU seconds of a job and its result, in time; or NotRendered."""
+    global _pool  # noqa: PLW0603  (one a process, where something is rendered)
+    with _lock:
+        if _pool is None:
+            _pool = Pool()
+    return _pool.submit(job, *arguments)

@@ -1,0 +1,135 @@
+"""``python -m chat.rendering.worker FD LANGUAGE``: renders, in processes that the kernel ends in time.
+
+The first process imports the parsers once, then forks a worker for each socket that it receives over FD. A
+fork costs 2 ms where a start costs 200, so killing a worker is cheap. chat/rendering/pool.py is the other
+side.
+"""
+
+import gc
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import django.apps
+from django.conf import settings
+
+import chat
+from chat.rendering import frames, render
+from chat.rendering.stream import MarkdownStream
+
+# How often an idle process looks whether its parent lives. An open socket is no proof of that: every fork of
+# the server holds a copy of the other end.
+LOOK_SECONDS = 5
+LOOK = struct.pack("ll", LOOK_SECONDS, 0)  # the kernel's own time-out: Python's costs two more system calls
+# Importing these lexers takes 0.1 s. Done before the first fork, no worker pays for it out of its budget.
+LANGUAGES = "bash c cpp css go html java javascript json python rust sql typescript yaml".split()
+
+
+def main(door: socket.socket, language: str) -> None:
+    """Fork workers until the server closes ``door`` or dies."""
+    # The server decides when rendering ends: Ctrl-C, systemd and a closed terminal signal whole groups.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    _set_up(language)
+    render("$x$\n\n" + "\n\n".join(f"```{name}\nx\n```" for name in LANGUAGES))
+    with Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), 2)  # a panic in Rust prints what it was parsing
+    gc.freeze()  # a collection would write to every page that the workers share
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
+    parent = os.getppid()
+    while _wait(door, parent):
+        told, files, _flags, _address = socket.recv_fds(door, 1, 1)
+        if not told:
+            return
+        if os.fork() == 0:
+            door.close()
+            _work(socket.socket(fileno=files[0]))
+        os.close(files[0])
+
+
+def _set_up(language: str) -> None:
+    """Give the renderer its translations, and neither models nor settings, which hold secrets."""
+
+    class WithoutModels(django.apps.AppConfig):
+        def import_models(self) -> None:
+            pass
+
+    settings.configure(LANGUAGE_CODE=language)
+    django.apps.apps.populate([WithoutModels("chat", chat)])
+
+
+def _wait(connection: socket.socket, parent: int) -> bool:
+    """Wait until there is something to read. Return False when the parent died first."""
+    while os.getppid() == parent:
+        try:
+            connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:  # nothing for LOOK_SECONDS
+            continue
+        except OSError:
+            return False
+        return True
+    return False
+
+
+def _work(connection: socket.socket) -> NoReturn:
+    """Do jobs until the server hangs up. Never return into the code of the process that forked."""
+    code = 1
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
+        frames.send(connection, os.getpid())
+        parent = os.getppid()
+        while _wait(connection, parent):
+            budget, name, *arguments = frames.receive(connection)
+            frames.send(connection, _do(budget, JOBS[name], arguments))
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        code = 0
+    except (EOFError, OSError):
+        code = 0  # the server hung up, or is gone
+    finally:
+        os._exit(code)
+
+
+def _do(budget: float, job: Callable[..., Any], arguments: list[Any]) -> list[Any]:
+    """Return the CPU seconds used, the largest memory so far in KiB, the result, and an error's frames.
+
+    SIGPROF keeps its default action, which ends this process: also in the middle of a regular expression,
+    where no Python code runs and no exception could be raised. It counts CPU time, so a busy machine does not
+    make an ordinary text too slow. Sending the result is within the budget, too.
+    """
+    signal.setitimer(signal.ITIMER_PROF, budget)
+    began = time.process_time()
+    result, error = None, ""
+    try:
+        result = job(*arguments)
+    except BaseException as failure:  # noqa: BLE001  (a panic in Rust is no Exception)
+        # Without the message, which may quote the text.
+        error = "".join([*traceback.format_tb(failure.__traceback__), type(failure).__name__])
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return [time.process_time() - began, memory, result, error]
+
+
+def _part(tail: str, definitions: dict[str, list[str]], closes: bool) -> list[Any]:
+    """Return the blocks that became sure, what is left of ``tail``, the definitions, and the open HTML."""
+    stream = MarkdownStream()
+    stream._definitions = {label: (url, title) for label, (url, title) in definitions.items()}
+    stream.feed(tail)
+    if closes:
+        stream.close()
+    left = stream.tail + ("\r" if tail.endswith("\r") else "")
+    return [stream.closed, left, stream._definitions, stream.open_html()]
+
+
+JOBS: dict[str, Callable[..., Any]] = {"whole": render, "part": _part}
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
