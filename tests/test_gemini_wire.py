@@ -404,6 +404,7 @@ async def test_a_refused_connection_is_unavailable(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, streamed: bool
 ) -> None:
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", f"http://127.0.0.1:{closed_port()}")
+    await catalog.close()  # clients are built at the start
     assert await outcome(talk, "Anybody?", streamed) == ("failed", "unavailable", None)
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", gemini.url)
     await catalog.close()

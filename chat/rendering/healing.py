@@ -10,24 +10,25 @@ BEGINNING = re.compile(r"(?m)^[ \t>]*(?:[-*+]|\d{1,9}[.)]|#{1,6}|\|)(?=[ \t|])")
 MARK = re.compile(r"\*\*|\*|~~|(?<!\w)__|__(?!\w)|(?<!\w)_|_(?!\w)")
 BULLET = re.compile(r"^[ \t>]*[-*+][ \t]")
 HALF_MARK = re.compile(r"<[a-zA-Z/]*$|\\$|(?<!~)~$")
-HALF_IMAGE = re.compile(r"!\[[^\]\n]*(?:\](?:\([^)\n]*)?)?$")
-HALF_LINK = re.compile(r"\[([^\]\n]*)(?:\](?:\([^)\n]*)?)?$")
+HALF_IMAGE = re.compile(r"!\[[^\[\]\n]*(?:\](?:\([^)\[\n]*)?)?$")
+HALF_LINK = re.compile(r"\[([^\[\]\n]*)(?:\](?:\([^)\[\n]*)?)?$")
 HALF_FENCE = re.compile(r"\n[ \t>]*(?:[`~]{1,2}|\$|\\)$")
 # Of dollars, those that begin a formula rather than a price.
 DOLLAR = re.compile(r"(?<![\\$\w])\$(?=[^\s$\d]|$)")
 TEX = re.compile(r"[\\^_{]")
-CODE_SPAN = re.compile(r"(`+)[^`]+\1(?!`)")
+CODE_SPAN = re.compile(r"(?<!`)(`+)[^`]+\1(?!`)")
 OPENERS = ("\\(", "\\[", "$$")
 # Characters of an unfinished formula that are held back, and of what may be one: "$x" or "$HOME".
 MAX_HELD = 300
 MAX_HELD_WORDS = 40
+MAX_UNDECIDED = 200  # characters of a last line: a longer one is shown, whatever it is
 MAX_SEGMENT = 8_000  # characters without a blank line: beyond, marks are shown as they come
 
 
 def heal(text: str) -> str:
     """``text``, prepared and outside code, with its open marks closed and its half ones left out."""
     head, _, last = text.rpartition("\n")
-    if UNDECIDED.match(last):
+    if len(last) <= MAX_UNDECIDED and UNDECIDED.match(last):
         return head + "\n"
     cut = text.rfind("\n\n") + 2 if "\n\n" in text else 0
     for found in BEGINNING.finditer(text, cut):

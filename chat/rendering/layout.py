@@ -130,6 +130,7 @@ class _Reader:
         self._found = Layout()
         self._kind = "text"
         self._leaf: tuple[int, int] | None = None
+        self._last_fence: tuple[int, int] | None = None
         self._row_end = 0  # inside a table's row: where it ends
         self._links: list[list[Any]] = []  # open ones: start, end of the last child, target is fixed from
 
@@ -144,6 +145,9 @@ class _Reader:
             elif not in_code:
                 self._take(name, tag, arg, at[start], at[end])
         self._close_leaf()
+        if self._last_fence:
+            start, end = self._last_fence
+            self._found.open_fence = not self._text[end:].strip() and not _is_closed(self._text[start:end])
         self._found.links.sort()
         self._found.leaves.sort(key=lambda leaf: leaf.start)
         fixed = sorted(zip(self._found.fixed.starts, self._found.fixed.ends, strict=True))
@@ -155,8 +159,7 @@ class _Reader:
         found = self._found
         found.code.add(start, end)
         found.blocks.add(start, end)
-        fenced = isinstance(arg, dict)
-        found.open_fence = fenced and not self._text[end:].strip() and not _is_closed(self._text[start:end])
+        self._last_fence = (start, end) if isinstance(arg, dict) else None
 
     def _take(self, name: str, tag: str, arg: Any, start: int, end: int) -> None:
         if name in INLINE or tag in INLINE_TAGS:

@@ -7,6 +7,9 @@ from html import escape
 # No control characters: a browser reads "/<tab>/host" as "//host".
 SAFE_URL = re.compile(r"(?:https?://|mailto:|#|/(?![/\\]))[^\x00-\x1f\x7f]*\Z", re.IGNORECASE)
 
+# Characters of an address or a title. nh3's time for one grows with the square.
+MAX_LENGTH = 4000
+
 FULL_WIDTH = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 TYPOGRAPHY = "\u2013-\u201f\u2026\u2039\u203a«»"
 NO_ADDRESS = FULL_WIDTH + TYPOGRAPHY + "\ufdd0-\ufdd3"
@@ -25,12 +28,12 @@ CLOSERS = {")": "(", "]": "["}
 
 
 def is_safe(url: str) -> bool:
-    return bool(SAFE_URL.match(url))
+    return len(url) <= MAX_LENGTH and bool(SAFE_URL.match(url))
 
 
 def opening(url: str, title: str = "") -> str:
     """The start tag of a link."""
-    shown = f' title="{escape(title)}"' if title else ""
+    shown = f' title="{escape(title[:MAX_LENGTH])}"' if title else ""
     return f'<a href="{escape(url)}"{shown} target="_blank">'
 
 
@@ -40,7 +43,7 @@ def addresses(text: str) -> Iterator[tuple[int, int]]:
         return
     for found in ADDRESS.finditer(text):
         address = found[0] if _is_mail(found[0]) else _trimmed(found[0])
-        if address.rpartition("/")[2] or address.count("/") > 2:
+        if len(address) <= MAX_LENGTH and (address.rpartition("/")[2] or address.count("/") > 2):
             yield found.start(), found.start() + len(address)
 
 

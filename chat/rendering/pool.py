@@ -55,8 +55,9 @@ class _Job:
 class _Worker:
     """A process that does one job at a time."""
 
-    def __init__(self, connection: socket.socket, patience: float) -> None:
+    def __init__(self, connection: socket.socket, patience: float, forker: "_Forker") -> None:
         self.socket = connection
+        self.forker = forker
         self.job: _Job | None = None
         self.began = 0.0
         self.pid = 0  # until it has said that it lives
@@ -202,6 +203,7 @@ class Pool:
             worker.pid = int(frames.receive(worker.socket))
         except (EOFError, OSError):
             self._discard(worker)
+            _give_up(worker.forker)  # it died with the order to fork in its hands
             if job.is_second_try:
                 job.future.set_exception(NotRendered("failed"))
             else:
@@ -234,8 +236,10 @@ class _Forker:
 _forker: _Forker | None = None
 
 
-def _fork() -> tuple[socket.socket, float]:
-    """Return the socket of a new worker, and how long its first answer may take. Raise OSError."""
+def _fork() -> tuple[socket.socket, float, _Forker]:
+    """Return the socket of a new worker, how long its first answer may take, and what forks it. Raise
+    OSError.
+    """
     global _forker  # noqa: PLW0603  (one a process)
     ours, theirs = socket.socketpair()
     ours.settimeout(PATIENCE_SECONDS)
@@ -243,13 +247,21 @@ def _fork() -> tuple[socket.socket, float]:
         if _forker is not None:
             try:
                 socket.send_fds(_forker.door, [b"1"], [theirs.fileno()])
-                return ours, PATIENCE_SECONDS
+                return ours, PATIENCE_SECONDS, _forker
             except OSError as error:
                 log.warning("The process that forks renderers is replaced: %s", error)
                 _forker.close()
         _forker = _start_forker()
         socket.send_fds(_forker.door, [b"1"], [theirs.fileno()])
-    return ours, START_SECONDS
+    return ours, START_SECONDS, _forker
+
+
+def _give_up(forker: _Forker) -> None:
+    """Start another process when the next worker is needed, unless that has happened already."""
+    global _forker  # noqa: PLW0603  (one a process)
+    if _forker is forker:
+        _forker.close()
+        _forker = None
 
 
 def _start_forker() -> _Forker:

@@ -17,7 +17,6 @@ MATH_FENCE = "`````"
 # A heading ends a paragraph and is one line: the writer makes a formula of its own of it.
 MATH_LINE = "###### "
 IN_ADDRESS = re.compile(r"[*_~]")
-MAY_BE_WIDE = re.compile(r"\|.*\n[ \t>]*[|:]?[ \t]*:?-|\n[ \t>]*\|?[ \t]*:?-+:?[ \t]*\|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def cut(prepared: Prepared, text: str, definitions: Definitions | None) -> Prepa
 
 def _without_wide_rows(text: str, layout: Layout) -> str:
     """Return ``text`` with its tables' rows as wide as the tables; empty where they are."""
-    if not MAY_BE_WIDE.search(text):
+    if "|" not in text:
         return ""
     lines = text.split("\n")
     found = dict(tables.wide_rows(tables.outside(lines, layout.blocks)))

@@ -11,8 +11,9 @@ from chat.rendering.layout import Spans
 
 RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
 BAR = re.compile(r"\\[\s\S]|\|")
-# Code, or a formula without a space at its ends: a bar in it is none of the table's.
-INLINE = re.compile(r"\\[^`]|(?P<ticks>`+)[^`]+(?P=ticks)(?!`)|\$(?![\s$])[^$]*[^\s$]\$(?!\d)|\\\(.*?\\\)")
+TICKS = re.compile(r"`+")
+# A formula without a space at its ends: a bar in it is none of the table's.
+FORMULA = re.compile(r"\\\((?:(?!\\[()])[^\n])*\\\)|\\[\s\S]|\$(?![\s$])[^$]*[^\s$]\$(?!\d)|\$")
 
 
 def wide_rows(lines: list[str]) -> Iterator[tuple[int, str]]:
@@ -62,16 +63,41 @@ def _bars(line: str) -> list[int]:
 
 def _with_inline_bars(line: str) -> str:
     """Return the row with the bars of code and formulas escaped."""
-    return INLINE.sub(lambda found: BAR.sub(_escaped, found[0]), line)
+    pieces, at = [], 0
+    for start, end in _code_spans(line):
+        pieces += [FORMULA.sub(_escaped, line[at:start]), BAR.sub(_escaped_bar, line[start:end])]
+        at = end
+    return "".join([*pieces, FORMULA.sub(_escaped, line[at:])])
+
+
+def _code_spans(line: str) -> Iterator[tuple[int, int]]:
+    """Yield the ranges between each run of ticks and the next one as long."""
+    runs = [(found.start(), found.end()) for found in TICKS.finditer(line)]
+    closers: list[int | None] = []
+    next_of: dict[int, int] = {}
+    for start, end in reversed(runs):
+        closers.append(next_of.get(end - start))
+        next_of[end - start] = end
+    at = 0
+    for (start, _end), closer in zip(runs, reversed(closers), strict=True):
+        if start >= at and closer is not None and line[start - 1 : start] != "\\":
+            yield start, closer
+            at = closer
 
 
 def _within(line: str, columns: int) -> str:
     """Return a row that has no more cells than the table has columns."""
     line = _with_inline_bars(line)
-    for at in reversed(_bars(line)[columns - 1 :]):
-        line = f"{line[:at]}\\{line[at:]}"
-    return line
+    pieces, at = [], 0
+    for bar in _bars(line)[columns - 1 :]:
+        pieces += [line[at:bar], "\\"]
+        at = bar
+    return "".join([*pieces, line[at:]])
 
 
 def _escaped(found: re.Match[str]) -> str:
+    return BAR.sub(_escaped_bar, found[0])
+
+
+def _escaped_bar(found: re.Match[str]) -> str:
     return "\\|" if found[0] == "|" else found[0]

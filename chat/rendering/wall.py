@@ -1,5 +1,8 @@
 """The second wall: what leaves the renderer is cleaned once more, whatever the renderer did."""
 
+import re
+from itertools import pairwise
+
 import nh3
 
 HTML = set(
@@ -44,6 +47,21 @@ CLEANER = nh3.Cleaner(
 )
 
 
+# nh3's time for a run of text grows with the square of what it escapes there. Longer runs are divided.
+MAX_ESCAPED = 4000
+ESCAPED = re.compile("[&\u00a0]")
+
+
 def clean(html: str) -> str:
     """``html`` with nothing in it but what a message may show."""
+    if html.count("&") + html.count("\u00a0") > MAX_ESCAPED:
+        html = "<".join(map(_divided, html.split("<")))
     return CLEANER.clean(html)
+
+
+def _divided(piece: str) -> str:
+    """Return a tag's inside and the text behind it, that text with empty elements in it where it is long."""
+    tag, end, text = piece.partition(">")
+    cuts = [found.start() for found in ESCAPED.finditer(text)][MAX_ESCAPED::MAX_ESCAPED]
+    runs = [text[start:stop] for start, stop in pairwise([0, *cuts, len(text)])]
+    return tag + end + "<span></span>".join(runs)
