@@ -233,8 +233,8 @@ async def test_agents_at_once_are_each_read_in_one_piece(
     alices: Alices, gemini: Gemini, in_thread: Thread
 ) -> None:
     """Their fragments arrive mixed."""
-    wind = [step for n in range(5) for step in (Text(f"wind{n} "), Pause(0.05))]
-    solar = [step for n in range(5) for step in (Text(f"sun{n} "), Pause(0.05))]
+    wind = [step for n in range(5) for step in (Text(f"wind{n} "), Pause(0.15))]
+    solar = [step for n in range(5) for step in (Text(f"sun{n} "), Pause(0.15))]
     gemini.on_agent("wind_researcher", [*wind, Text("blows.")])
     gemini.on_agent("solar_researcher", [*solar, Text("shines.")])
     gemini.on_agent("merger", [Text("Both "), Text("work.")])

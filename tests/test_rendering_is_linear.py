@@ -76,9 +76,9 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "think": lambda n: "<think>" * (n // 7),
     "emphasis nested": lambda n: "*a " * (n // 6) + "a* " * (n // 6),
 }
-SMALL, LARGE = 20_000, 80_000
+SMALL, LARGE = 12_000, 48_000
 SLOWEST = 9  # times as long for four times the text; the square would be sixteen
-NOTHING = 0.02  # seconds of CPU below which no ratio says anything
+NOTHING = 0.01  # seconds of CPU below which no ratio says anything
 
 
 def stream(text: str) -> None:
@@ -89,9 +89,9 @@ def stream(text: str) -> None:
 
 
 def cpu_of(work: Callable[[str], object], text: str) -> float:
-    """Return the CPU seconds of the fastest of three tries: another process may empty the caches."""
+    """Return the CPU seconds of the faster of two tries: another process may empty the caches."""
     found = []
-    for _try in range(3):
+    for _try in range(2):
         began = time.thread_time()
         work(text)
         found.append(time.thread_time() - began)
