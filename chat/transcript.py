@@ -110,7 +110,7 @@ def turns(branch: Sequence[Message], live: Run | None = None, *, may_ask: bool) 
             turn.ending = lifecycle.explain(run.status, run.code)["detail"] or ""
             turn.broken = run if run.status in (Run.Status.FAILED, Run.Status.EXPIRED) else None
             turn.cut_off = run.status == Run.Status.COMPLETED and run.finish in CUT_OFF
-            turn.waits = run.finish == lifecycle.APPROVAL
+            turn.waits = turn is shown[-1] and run.finish == lifecycle.APPROVAL
     if shown and may_ask:
         last = shown[-1]
         last.again = _again(endings.get(last.message.pk) or last.message.run)

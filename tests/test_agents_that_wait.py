@@ -157,3 +157,18 @@ async def test_what_is_stored_of_a_waiting_call_says_nothing_of_an_end(
     payloads = await in_thread(lambda: "".join(SessionEvent.objects.values_list("payload", flat=True)))
     assert "functionCall" in payloads
     assert "not answered" not in payloads and "interrupted" not in payloads
+
+
+async def test_the_page_says_that_a_step_waits_until_the_next_question(
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
+) -> None:
+    code, call = WAITING["confirmation"]
+    await write_agents({"bank/agent.py": HEAD + f"\n    {code}\n"})
+    gemini.on("Pay 5.", [call])
+    talk = Talk(as_alice)
+    await talk.ask("Pay 5.", agent="bank")
+    note = "A step waits for a person."
+    assert note in (await as_alice.get(f"/chat/{talk.conversation}/")).text
+    await talk.ask("Never mind.")
+    page = (await as_alice.get(f"/chat/{talk.conversation}/")).text
+    assert note not in page and "not answered" in page
