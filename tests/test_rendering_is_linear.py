@@ -74,6 +74,8 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "tilde": lambda n: "~~~" * (n // 3),
     "long fence": lambda n: "`" * n,
     "think": lambda n: "<think>" * (n // 7),
+    "images in images": lambda n: "![a" * (n // 7) + "](b)" * (n // 7),
+    "links in images": lambda n: "![[a" * (n // 12) + "](b)](c)" * (n // 12),
     "emphasis nested": lambda n: "*a " * (n // 6) + "a* " * (n // 6),
 }
 SMALL, LARGE = 12_000, 48_000

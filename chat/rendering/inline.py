@@ -135,6 +135,8 @@ class Inline:
     def _end_image(self) -> None:
         """An image of another host tells it who reads: shown as a link."""
         at, url = self._images.pop()
+        if self._images and len(self._out) > at:
+            return  # a part of the outer one's label
         label = re.sub("<[^>]*>", "", "".join(self._out[at:])) or escape(url)
         del self._out[at:]
         linkable = links.is_safe(url) and not self._links and not self._images
