@@ -1,4 +1,4 @@
-"""What templates know about accounts."""
+"""Template variables about accounts."""
 
 from django.conf import settings
 from django.http import HttpRequest

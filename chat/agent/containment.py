@@ -1,4 +1,4 @@
-"""What an agent's code may end: its own tool call or its own run, not the server.
+"""Contain agents' code: it can end its own tool call or its own run, not the server.
 
 asyncio lets SystemExit and KeyboardInterrupt out of the loop from the task that raised them, and takes a
 CancelledError for a cancellation that somebody asked for. ADK runs nodes, callbacks and tools in tasks of

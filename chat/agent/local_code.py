@@ -1,4 +1,4 @@
-"""What runs code on this machine, in the agents of others: found, refused, or confined.
+"""Find code executors, tools and environments that run code on this machine; refuse or confine them.
 
 Code executors, tools and environments of ADK's that start a process give it the server's environment, keys
 included, and every file that the server can read. With ALLOW_LOCAL_CODE their processes are confined.

@@ -1,4 +1,4 @@
-"""What of a content's parts a reply shows, in their order."""
+"""The parts of a content that a reply shows, in order."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

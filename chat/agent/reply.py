@@ -101,7 +101,7 @@ class Reply:
         return self._translated(self._floor.clear())
 
     def _note(self, adk_event: AdkEvent) -> None:
-        """What counts when it happens, whenever it is shown: tokens, times, calls, and how it ended."""
+        """Count tokens, times, calls and failures when they happen, also where they are shown later."""
         if adk_event.partial or adk_event.author == USER:
             return
         self._count(adk_event)

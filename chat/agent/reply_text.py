@@ -1,4 +1,4 @@
-"""What a reply shows of its model calls: text, thoughts, and the code that the model ran.
+"""Show the model calls of a reply: text, thoughts, and the code that the model ran.
 
 Fragments are shown as they come. The whole that follows counts, so it is compared with what was shown
 of that model call, and corrected by a ``replace`` event where it differs.
@@ -23,7 +23,7 @@ CODE_TOOL = "code"  # the name under which code that the model ran is shown as a
 
 @dataclass(slots=True)
 class _ModelCall:
-    """What was shown of the model call that is not yet whole. ``early``: before its first text."""
+    """The model call in progress, as far as it was shown. ``early``: before its first text."""
 
     text: list[str] = field(default_factory=list)  # in pieces, the separators between them too
     thought: bool = False

@@ -1,4 +1,4 @@
-"""What the first run needs, imported and built before anybody asks; without the network."""
+"""Import and build what the first run needs, before it is asked for and without the network."""
 
 import asyncio
 import importlib
