@@ -66,6 +66,11 @@ class _Worker:
         self._spent = 0.0  # CPU of this process for the job
 
     @property
+    def is_orphan(self) -> bool:
+        """Whether its forker is dead: it ends before its next job."""
+        return self.forker is not _forker
+
+    @property
     def deadline(self) -> float:
         assert self.job is not None
         return self.began + self.job.budget + self._patience
@@ -164,6 +169,9 @@ class Pool:
         """Raise OSError when the job cannot be given to a worker."""
         while self._idle:
             worker = self._idle[-1]
+            if worker.is_orphan:
+                self._discard(worker)
+                continue
             try:
                 worker.begin(job)
             except OSError:  # killed while it had nothing to do
@@ -188,14 +196,25 @@ class Pool:
         try:
             answer = worker.finish()
         except NotRendered as failure:
-            self._discard(worker, failure)
+            self._end_without_answer(worker, job, failure)
             return
         worker.job = None
         self._busy.remove(worker)
         self._idle.append(worker)
-        if not worker.fits or len(self._idle) > KEPT_WORKERS:
+        if not worker.fits or worker.is_orphan or len(self._idle) > KEPT_WORKERS:
             self._discard(worker)
         job.future.set_result(answer)
+
+    def _end_without_answer(self, worker: _Worker, job: _Job, failure: NotRendered) -> None:
+        """Fail the job, or try it once more: a worker also dies without an answer where its forker did."""
+        if worker.forker.process.poll() is not None:
+            _give_up(worker.forker)
+        if failure.args[0] != "failed" or job.is_second_try:
+            self._discard(worker, failure)
+            return
+        self._discard(worker)
+        job.is_second_try = True
+        self._jobs.appendleft(job)
 
     def _greet(self, worker: _Worker, job: _Job) -> None:
         """Hear that a new worker lives; where it was never forked, give its job to another one."""
