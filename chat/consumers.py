@@ -18,10 +18,9 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest
 
-from chat import changes, sessions, watching
+from chat import changes, doorbell, sessions, watching
 from chat.changes import Change
 from chat.database import run_db
-from chat.runs import doorbell
 from chat.runs.supervisor import supervisor
 from chat.watching import Watcher
 

@@ -13,8 +13,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
-from chat import changes
-from chat.runs import doorbell
+from chat import changes, doorbell
 
 
 def _nothing(request: HttpRequest) -> HttpResponse:

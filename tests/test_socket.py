@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from chat import changes, consumers, watching
+from chat import changes, consumers, doorbell, watching
 from chat.models import Conversation, Ledger, Run
-from chat.runs import doorbell
 from chat.runs.supervisor import supervisor
 from tests.client import Client, Socket
 from tests.gemini import Gemini, Hold, Text

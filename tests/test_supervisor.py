@@ -131,7 +131,7 @@ async def test_a_duty_that_loses_its_cancellation_holds_nothing_up(
             await asyncio.sleep(60)
 
     await supervisor.stop()
-    monkeypatch.setattr("chat.runs.doorbell.relay", hard_of_hearing)
+    monkeypatch.setattr("chat.doorbell.relay", hard_of_hearing)
     await supervisor.start()
     await asyncio.sleep(0.1)
     async with asyncio.timeout(10):

@@ -16,12 +16,12 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
-from chat import events
+from chat import doorbell, events
 from chat.database import run_db_patiently
 from chat.events import Event, Row
 from chat.instruments import metrics
 from chat.models import Run
-from chat.runs import audience, doorbell
+from chat.runs import audience
 from chat.runs.lifecycle import Claim
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from chat import watching
+from chat import doorbell, watching
 from chat.agent import catalog, containment, warming
 from chat.database import mark, run_db
 from chat.instruments import logs, metrics
@@ -21,7 +21,7 @@ from chat.instruments.samples import Sampler
 from chat.instruments.watchdog import Watchdog
 from chat.models import Run
 from chat.rendering import process
-from chat.runs import doorbell, lifecycle, processes
+from chat.runs import lifecycle, processes
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
 from chat.runs.journal import Journal
 from chat.runs.lifecycle import Claim
