@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest
 
-from chat import events, refusals
+from chat import events, lifecycle, refusals
 from chat.access import CANONICAL
 from chat.events import Row
 from chat.models import Run
-from chat.runs import lifecycle
 
 LAST_EVENT_ID = re.compile(rf"(?P<run>{CANONICAL.pattern}):(?P<seq>[0-9]{{1,10}})", re.ASCII)
 SEQ = re.compile(r"[0-9]{1,10}", re.ASCII)

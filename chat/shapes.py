@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from chat.lifecycle import called_by, explain
 from chat.models import Conversation, Message, Run
-from chat.runs.lifecycle import called_by, explain
 
 
 def moment(value: datetime | None) -> str | None:

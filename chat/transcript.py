@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
 from typing import Any
 
+from chat import lifecycle
 from chat.events import Fold, tools_called
 from chat.models import Message, Run
 from chat.rendering import RENDERER_VERSION
 from chat.rendering.process import render_in_time, render_unfinished_in_time
-from chat.runs import lifecycle
 
 CUT_OFF = {"max_tokens", "length"}
 SHOWN_OUTCOME = 2000  # characters of what a tool answered; the rest is folded away

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from chat import events
 from chat.events import Fold, Row
+from chat.lifecycle import STATUS_OF
 from chat.models import Message, Run, RunEvent
-from chat.runs.lifecycle import STATUS_OF
 from tests.sse_client import SseEvent, text_of
 
 

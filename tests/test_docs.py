@@ -16,8 +16,8 @@ from django.urls import NoReverseMatch, resolve, reverse
 from accounts import urls as accounts_urls
 from chat import api, events, urls
 from chat.instruments import logs, metrics
+from chat.lifecycle import SENTENCES
 from chat.routing import websocket_urlpatterns
-from chat.runs.lifecycle import SENTENCES
 from config import urls as site_urls
 from tests.commands import ROOT
 from tests.docs import (

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from chat import lifecycle
 from chat.actions import Ask, send_message
 from chat.models import Process, Run, RunEvent
-from chat.runs import lifecycle
 from chat.runs.supervisor import supervisor
 from tests import oracle
 from tests.client import Client

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from django.utils import timezone
 
-from chat import events
+from chat import events, lifecycle
 from chat.agent import containment
 from chat.agent.context import load_turn
 from chat.agent.failures import AgentFailure
@@ -22,11 +22,11 @@ from chat.agent.turn import Turn
 from chat.database import run_db_patiently
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
+from chat.lifecycle import Claim, Outcome
 from chat.models import Run
 from chat.rendering.process import render_in_time_async
-from chat.runs import audience, lifecycle
+from chat.runs import audience
 from chat.runs.journal import Journal, Pen
-from chat.runs.lifecycle import Claim, Outcome
 
 log = logging.getLogger(__name__)
 

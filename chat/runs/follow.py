@@ -5,10 +5,10 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from chat import doorbell
+from chat import doorbell, lifecycle
 from chat.database import run_db
 from chat.events import TERMINAL, Row
-from chat.runs import audience, lifecycle
+from chat.runs import audience
 
 
 async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncGenerator[list[Row], None]:

@@ -20,9 +20,9 @@ from chat import doorbell, events
 from chat.database import run_db_patiently
 from chat.events import Event, Row
 from chat.instruments import metrics
+from chat.lifecycle import Claim
 from chat.models import Run
 from chat.runs import audience
-from chat.runs.lifecycle import Claim
 
 log = logging.getLogger(__name__)
 

@@ -13,18 +13,18 @@ from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from chat import doorbell, watching
+from chat import doorbell, lifecycle, watching
 from chat.agent import catalog, containment, warming
 from chat.database import mark, run_db
 from chat.instruments import logs, metrics
 from chat.instruments.samples import Sampler
 from chat.instruments.watchdog import Watchdog
+from chat.lifecycle import Claim
 from chat.models import Run
 from chat.rendering import process
-from chat.runs import lifecycle, processes
+from chat.runs import processes
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
 from chat.runs.journal import Journal
-from chat.runs.lifecycle import Claim
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from chat import events
+from chat import events, lifecycle
 from chat.events import Event
-from chat.runs import lifecycle
 from chat.terminal.outputs import Stream
 from chat.terminal.text import on_one_line, printable
 
