@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
-from chat import words
+from chat import search
 from chat.models import Conversation, Message, Run
 
 LIST, RUNS, USERS = "/admin/chat/conversation/", "/admin/chat/run/", "/admin/accounts/user/"
@@ -169,16 +169,16 @@ def test_a_table_that_is_read_whole_would_be_noticed(small: None) -> None:
 
 
 def test_every_message_and_title_has_its_words_and_forgets_them_with_it(small: None) -> None:
-    """Fails where a migration made a table of them anew on SQLite: it ends with words.create_triggers."""
+    """Fails where a migration made a table of them anew on SQLite: it ends with search.create_triggers."""
     assert count("source") == Conversation.objects.count() + Message.objects.count()
     Message.objects.filter(text="").update(text="")
     changed = Conversation.objects.first()
     assert changed is not None
     Conversation.objects.filter(pk=changed.pk).update(title="zyzzyva", deleted_at=None)
-    assert words.conversations_saying("zyzzyva") == [changed.pk]
+    assert search.conversations_saying("zyzzyva") == [changed.pk]
     User.objects.all().delete()
     assert count("source") == 0
-    assert words.conversations_saying("zyzzyva") == []
+    assert search.conversations_saying("zyzzyva") == []
 
 
 def count(distinct: str) -> int:
@@ -201,7 +201,7 @@ def test_the_longest_message_is_stored_and_its_end_is_found(small: None, text: s
     conversation = Conversation.objects.filter(deleted_at=None).first()
     assert conversation is not None
     Message.objects.create(conversation=conversation, role="user", text=f"{text} thefinalword")
-    assert words.conversations_saying("thefinalword") == [conversation.pk]
+    assert search.conversations_saying("thefinalword") == [conversation.pk]
 
 
 # --- the fixture ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from chat import words
+from chat import search
 from chat.access import open_transcript, parse_id
 from chat.admin.lists import LIST_BOUND, SEARCH_LENGTH, ReadOnlyAdmin
 from chat.admin.transcripts import transcript_of
@@ -67,7 +67,7 @@ def matching(queryset: ConversationQuerySet, text: str) -> ConversationQuerySet:
     named = parse_id(text.strip())
     if named:
         return queryset.filter(pk=named)
-    found = Q(pk__in=words.conversations_saying(text))
+    found = Q(pk__in=search.conversations_saying(text))
     owners = owners_called(text)
     return queryset.filter(found | Q(owner__in=owners) if owners else found)
 
