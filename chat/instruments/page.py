@@ -17,8 +17,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from chat.instruments.charts import Chart, Series
-from chat.instruments.samples import Sum
 from chat.models import Process, Run, Sample
+from chat.samples import Sum
 
 # Hours that can be looked at, and the minutes of one stretch: some sixty stretches each.
 WINDOWS = {1: 1, 6: 5, 24: 20, 48: 40}

@@ -17,7 +17,6 @@ from chat import doorbell, lifecycle, watching
 from chat.agent import catalog, containment, warming
 from chat.database import mark, run_db
 from chat.instruments import logs, metrics
-from chat.instruments.samples import Sampler
 from chat.instruments.watchdog import Watchdog
 from chat.lifecycle import Claim
 from chat.models import Run
@@ -25,6 +24,7 @@ from chat.rendering import process
 from chat.runs import processes
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
 from chat.runs.journal import Journal
+from chat.samples import Sampler
 
 log = logging.getLogger(__name__)
 
