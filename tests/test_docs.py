@@ -17,7 +17,7 @@ from accounts import urls as accounts_urls
 from chat import api, events, urls
 from chat.instruments import logs, metrics
 from chat.lifecycle import SENTENCES
-from chat.routing import websocket_urlpatterns
+from chat.socket.routing import websocket_urlpatterns
 from config import urls as site_urls
 from tests.commands import ROOT
 from tests.docs import (

@@ -13,7 +13,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from chat import doorbell, lifecycle, watching
+from chat import doorbell, lifecycle
 from chat.agent import catalog, containment, warming
 from chat.database import mark, run_db
 from chat.instruments import logs, metrics
@@ -25,6 +25,7 @@ from chat.runs import processes
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
 from chat.runs.journal import Journal
 from chat.samples import Sampler
+from chat.socket import watching
 
 log = logging.getLogger(__name__)
 

@@ -2,11 +2,11 @@ from typing import Any
 
 from django.urls import path, re_path
 
-from chat import consumers
+from chat.socket import consumer
 
 # Channels routes to ASGI applications by Django's means, whose types know views alone.
-tell_changes: Any = consumers.tell_changes
-nowhere: Any = consumers.nowhere
+tell_changes: Any = consumer.tell_changes
+nowhere: Any = consumer.nowhere
 
 websocket_urlpatterns = [
     path("ws/", tell_changes),

@@ -18,11 +18,12 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest
 
-from chat import changes, doorbell, sessions, watching
+from chat import changes, doorbell
 from chat.changes import Change
 from chat.database import run_db
 from chat.runs.supervisor import supervisor
-from chat.watching import Watcher
+from chat.socket import auth, watching
+from chat.socket.watching import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +64,9 @@ async def nowhere(scope: dict[str, Any], receive: Receive, send: Send) -> None:
 async def tell_changes(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """``/ws/``: tells what changes from now on; with ``?after=<number>`` also what did since then."""
     await receive()
-    request = sessions.opening_request(scope)
+    request = auth.opening_request(scope)
     # Before the session is read: a sign-out meanwhile is heard.
-    async with doorbell.listen(sessions.bell_of(request)) as signed_out:
+    async with doorbell.listen(auth.bell_of(request)) as signed_out:
         try:
             member, seen = await _admit(request)
         except _Refused as refused:
@@ -81,7 +82,7 @@ async def tell_changes(scope: dict[str, Any], receive: Receive, send: Send) -> N
 
 async def _admit(request: HttpRequest) -> tuple[Any, int]:
     """The member's key, and the number of the change that the page has seen. Raises _Refused."""
-    if not sessions.is_same_origin(request):
+    if not auth.is_same_origin(request):
         raise _Refused(SIGNED_OUT)
     if supervisor.draining:
         raise _Refused(UNAVAILABLE)
@@ -101,7 +102,7 @@ async def _admit(request: HttpRequest) -> tuple[Any, int]:
 
 
 def _enter(request: HttpRequest) -> tuple[Any, int] | None:
-    member = sessions.member_of(request)
+    member = auth.member_of(request)
     return (member.pk, changes.last_of([member.pk]).get(member.pk, 0)) if member else None
 
 
@@ -154,7 +155,7 @@ class Teller:
                 return UNAVAILABLE
             try:
                 if clock() >= check_at:
-                    if not await run_db(sessions.member_of, self.request):
+                    if not await run_db(auth.member_of, self.request):
                         return SIGNED_OUT
                     check_at = clock() + _until_check()
                 await self._tell_news()
