@@ -15,10 +15,11 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import actions, following, html_view, refusals, requests, shapes, sse
+from chat import actions, following, html_view, refusals, requests, sse
 from chat.access import access_run
 from chat.actions import Ask, Asked
 from chat.agent import catalog
+from chat.api import serializers
 from chat.database import run_db
 from chat.events import Row
 from chat.following import Place
@@ -167,7 +168,9 @@ async def _counted(member: Any, chunks: AsyncGenerator[bytes, None]) -> AsyncGen
 async def _whole_answer(run: Run) -> HttpResponse:
     if run.is_active:
         await _until_the_end(run.pk)
-    return JsonResponse(await run_db(shapes.answer, run.pk), headers={"Cache-Control": "private, no-store"})
+    return JsonResponse(
+        await run_db(serializers.answer, run.pk), headers={"Cache-Control": "private, no-store"}
+    )
 
 
 @csrf_exempt

@@ -8,9 +8,10 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from ninja import Field, NinjaAPI, Schema, Status
 
-from chat import actions, paging, parsing, refusals, requests, shapes
+from chat import actions, paging, parsing, refusals, requests
 from chat.access import access_conversation, access_message, access_run
 from chat.agent import catalog
+from chat.api import serializers
 from chat.middleware import answer
 from chat.models import Conversation, Message
 from chat.refusals import Refusal
@@ -115,7 +116,7 @@ def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
 def list_conversations(request: HttpRequest, cursor: str | None = None, limit: str | None = None) -> Any:
     own = Conversation.objects.visible_to(request.user)
     page, following = paging.page_of_conversations(own, cursor, paging.limit_of(limit))
-    return {"items": shapes.conversations(page), "next": following}
+    return {"items": serializers.conversations(page), "next": following}
 
 
 @api.get("/conversations/{conversation}", response=ConversationWithMessagesOut)
@@ -133,11 +134,11 @@ def read_conversation(
 def _page_of_messages(end: Any, size: int) -> dict[str, Any]:
     branch = Message.objects.branch(end, limit=size)
     more = branch[0].parent_id if branch else None
-    return {"items": shapes.messages(branch), "next": paging.encode(str(more)) if more else None}
+    return {"items": serializers.messages(branch), "next": paging.encode(str(more)) if more else None}
 
 
 def _described(found: Conversation) -> dict[str, Any]:
-    return shapes.conversations([found])[0]
+    return serializers.conversations([found])[0]
 
 
 @api.patch(
@@ -187,7 +188,7 @@ def delete_conversation(request: HttpRequest, conversation: str) -> Any:
 
 @api.get("/runs/{run}", response=RunOut, exclude_unset=True)
 def read_run(request: HttpRequest, run: str) -> Any:
-    return shapes.run(access_run(request.user, run))
+    return serializers.run(access_run(request.user, run))
 
 
 @api.get("/agents", response=AgentsOut)
