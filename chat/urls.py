@@ -1,7 +1,9 @@
 from django.urls import path
 
-from chat import pages, preferences, views
 from chat.instruments import exposition
+from chat.pages import preferences
+from chat.pages import views as pages
+from chat.stream import views as stream
 
 app_name = "chat"
 
@@ -9,9 +11,9 @@ app_name = "chat"
 urlpatterns = [
     path("", pages.home, name="home"),
     path("chat/", pages.home, name="ask"),
-    path("chat/stream", views.stream, name="stream"),
-    path("chat/runs/<str:run>/events", views.run_events, name="run_events"),
-    path("chat/runs/<str:run>/stop", views.stop_run, name="stop_run"),
+    path("chat/stream", stream.stream, name="stream"),
+    path("chat/runs/<str:run>/events", stream.run_events, name="run_events"),
+    path("chat/runs/<str:run>/stop", stream.stop_run, name="stop_run"),
     path("chat/<str:conversation>/", pages.conversation, name="conversation"),
     path("chat/<str:conversation>/stop/", pages.stop, name="stop"),
     path("chat/<str:conversation>/delete/", pages.delete, name="delete"),

@@ -109,7 +109,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context.sign_up",
-                "chat.preferences.context",
+                "chat.pages.preferences.context",
             ]
         },
     }

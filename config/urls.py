@@ -2,7 +2,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
-from chat.api import views
+from chat.api import views as api
 from chat.instruments import page
 
 # Signing in is allauth's, with its limits: Django's own admin form has none.
@@ -12,7 +12,7 @@ urlpatterns = [
     path("admin/instruments/", admin.site.admin_view(page.instruments), name="instruments"),
     path("admin/", admin.site.urls),
     path("accounts/", include("accounts.urls")),
-    path("api/v1/", views.urls()),
+    path("api/v1/", api.urls()),
     path("", include("chat.urls")),
 ]
 

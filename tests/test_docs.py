@@ -15,7 +15,7 @@ from django.urls import NoReverseMatch, resolve, reverse
 
 from accounts import urls as accounts_urls
 from chat import events, urls
-from chat.api import views
+from chat.api import views as api
 from chat.instruments import logs, metrics
 from chat.lifecycle import SENTENCES
 from chat.socket.routing import websocket_urlpatterns
@@ -279,7 +279,7 @@ def sockets() -> list[str]:
 def routes() -> list[str]:
     """Our own routes as the docs write them, ``/chat/runs/<run>/stop``."""
     own = ["/" + str(each.pattern) for each in urls.urlpatterns] + sockets()
-    patterns, _app, _name = views.urls()
+    patterns, _app, _name = api.urls()
     read_back = ["/api/v1/" + str(each.pattern) for each in patterns if each.name != "api-root"]
     return [re.sub(r"<\w+:(\w+)>", r"<\1>", route) for route in own + read_back]
 

@@ -16,8 +16,10 @@ from django.test import Client as DjangoClient
 from django.urls import reverse
 from django.utils import timezone
 
-from chat import icons, pages, refusals
+from chat import refusals
 from chat.models import Conversation, Message, Run, Suggestion
+from chat.pages import icons
+from chat.pages import views as pages
 from config.static import StaticStorage, minified
 from tests.client import Answer, Client
 from tests.conftest import PASSWORD

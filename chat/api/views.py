@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from ninja import Field, NinjaAPI, Schema, Status
 
-from chat import actions, paging, parsing, refusals, requests
+from chat import actions, paging, parsing, refusals
 from chat.access import access_conversation, access_message, access_run
 from chat.agent import catalog
 from chat.api import serializers
@@ -16,12 +16,11 @@ from chat.middleware import answer
 from chat.models import Conversation, Message
 from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
+from chat.stream import asks
 
 TITLE_MAX = 200
 
-api = NinjaAPI(
-    title="Parley", version="1", docs_url=None, openapi_url="/openapi.json", auth=requests.member_of
-)
+api = NinjaAPI(title="Parley", version="1", docs_url=None, openapi_url="/openapi.json", auth=asks.member_of)
 
 
 class ConversationOut(Schema):

@@ -15,7 +15,7 @@ async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncGenerato
     """The events of a run after seq ``after``, in order and without a gap, to the terminal event.
 
     Yields batches; an empty one after ``idle`` seconds of silence. The run's end must be in the
-    log, or come: a run that ended and was pruned has nothing to follow (see chat/following.py).
+    log, or come: a run that ended and was pruned has nothing to follow (see chat/stream/resume.py).
     """
     with audience.seat_at(run_id) as seat:
         async with doorbell.listen(str(run_id)) as bell:

@@ -15,18 +15,19 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import actions, following, html_view, refusals, requests, sse
+from chat import actions, refusals
 from chat.access import access_run
 from chat.actions import Ask, Asked
 from chat.agent import catalog
 from chat.api import serializers
 from chat.database import run_db
 from chat.events import Row
-from chat.following import Place
 from chat.instruments import logs, metrics
 from chat.models import Run
 from chat.runs.follow import follow
 from chat.runs.supervisor import supervisor
+from chat.stream import asks, html_view, resume, sse
+from chat.stream.resume import Place
 
 STOP_SECONDS = 5  # how long a stop waits for the run's end
 
@@ -64,34 +65,34 @@ def _ask_or_resume_by_post(request: HttpRequest) -> tuple[Any, Place, bool, bool
 
     A client that repeats its POST after a cut sends Last-Event-ID along: its body is not looked at.
     """
-    member = requests.member_of(request)
-    html = requests.wants_html(request)
+    member = asks.member_of(request)
+    html = asks.wants_html(request)
     if place := _resumed(member, request):
         return member, place, html, False
-    ask = requests.ask_of(request)
+    ask = asks.ask_of(request)
     return member, Place(send(member, ask).run), html, ask.mode == Run.Mode.NONE
 
 
 def _ask_or_resume_by_get(request: HttpRequest) -> tuple[Any, Place, bool]:
-    member = requests.member_of(request)
+    member = asks.member_of(request)
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise refusals.cross_site()
     if "text/event-stream" not in request.headers.get("Accept", "").lower():
         raise refusals.Refusal(406, "accept", "Ask with Accept: text/event-stream.")
-    html = requests.wants_html(request)
-    place = _resumed(member, request) or Place(send(member, requests.event_source_ask(request)).run)
+    html = asks.wants_html(request)
+    place = _resumed(member, request) or Place(send(member, asks.event_source_ask(request)).run)
     return member, place, html
 
 
 def _resumed(member: Any, request: HttpRequest) -> Place | None:
     """Where Last-Event-ID leads, None without it. Raises the 400, 404 and 429 refusals."""
-    last_id = following.last_event_id(request)
+    last_id = resume.last_event_id(request)
     if not last_id:
         return None
-    named = following.split_id(last_id)
+    named = resume.split_id(last_id)
     if named is None:
         raise refusals.malformed("Last-Event-ID is not the id of an event.")
-    return _admitted(member, following.resumed_place(access_run(member, named[0]), named[1]))
+    return _admitted(member, resume.resumed_place(access_run(member, named[0]), named[1]))
 
 
 def send(member: Any, ask: Ask) -> Asked:
@@ -120,9 +121,9 @@ async def run_events(request: HttpRequest, run: str) -> HttpResponseBase:
 
 
 def _follow_by_get(request: HttpRequest, run: str) -> tuple[Any, Place, bool]:
-    member = requests.member_of(request)
-    html = requests.wants_html(request)
-    return member, _admitted(member, following.place_in(access_run(member, run), request)), html
+    member = asks.member_of(request)
+    html = asks.wants_html(request)
+    return member, _admitted(member, resume.place_in(access_run(member, run), request)), html
 
 
 def _admitted(member: Any, place: Place) -> Place:
@@ -148,7 +149,7 @@ def _batches(place: Place, *, html: bool) -> AsyncGenerator[list[Row], None]:
     if place.rows is None:
         batches = follow(run_id, after, idle=settings.STREAM_HEARTBEAT_SECONDS)
     else:
-        batches = following.at_hand(place.rows, after)
+        batches = resume.at_hand(place.rows, after)
     return html_view.rows(run_id, batches, place.after) if html else batches
 
 
@@ -201,7 +202,7 @@ async def _until_the_end(run_id: uuid.UUID) -> None:
 
 
 def _request_stop(request: HttpRequest, run: str) -> Run:
-    member = requests.member_of(request)
+    member = asks.member_of(request)
     return actions.request_stop(access_run(member, run))
 
 

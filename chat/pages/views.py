@@ -11,15 +11,17 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import actions, changes, paging, parsing, refusals, requests, transcript
+from chat import actions, changes, paging, parsing, refusals
 from chat.access import access_conversation, access_conversation_now, access_message, access_run
 from chat.agent import catalog
 from chat.database import run_db
 from chat.instruments import logs
 from chat.models import Conversation, Message, Process, Run, Suggestion
+from chat.pages import transcript
 from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
-from chat.views import send, stopped
+from chat.stream import asks
+from chat.stream.views import send, stopped
 
 SIDEBAR_LENGTH = 50
 PAGE_LENGTH = 30  # messages; the older ones come as one scrolls up
@@ -116,7 +118,7 @@ def text(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
 
 def _send_form(request: HttpRequest, conversation: str | None) -> Run:
     found = access_conversation(request.user, conversation) if conversation else None
-    ask = requests.ask_of(request)
+    ask = asks.ask_of(request)
     if ask.conversation and ask.conversation != (found and found.pk):
         raise refusals.not_found()
     return send(request.user, replace(ask, conversation=found.pk if found else None)).run
