@@ -1,6 +1,6 @@
 from django.urls import path
 
-from chat.instruments import exposition
+from chat.http import probes
 from chat.pages import preferences
 from chat.pages import views as pages
 from chat.stream import views as stream
@@ -21,5 +21,5 @@ urlpatterns = [
     path("preferences/", preferences.save, name="preferences"),
     path("healthz", pages.healthz, name="healthz"),
     path("readyz", pages.readyz, name="readyz"),
-    path("metrics", exposition.exposed, name="metrics"),
+    path("metrics", probes.exposed, name="metrics"),
 ]

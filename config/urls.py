@@ -16,5 +16,5 @@ urlpatterns = [
     path("", include("chat.urls")),
 ]
 
-handler404 = "chat.middleware.page_not_found"
-handler500 = "chat.middleware.server_error"
+handler404 = "chat.http.middleware.page_not_found"
+handler500 = "chat.http.middleware.server_error"

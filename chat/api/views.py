@@ -8,11 +8,12 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from ninja import Field, NinjaAPI, Schema, Status
 
-from chat import actions, paging, parsing, refusals
+from chat import actions, refusals
 from chat.access import access_conversation, access_message, access_run
 from chat.agent import catalog
 from chat.api import serializers
-from chat.middleware import answer
+from chat.http import paging, parsing
+from chat.http.middleware import answer
 from chat.models import Conversation, Message
 from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor

@@ -5,7 +5,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from chat import parsing, refusals
+from chat import refusals
+from chat.http import parsing
 
 # Each with what may be chosen; the first is what holds until then.
 CHOICES = {

@@ -11,10 +11,11 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import actions, changes, paging, parsing, refusals
+from chat import actions, changes, refusals
 from chat.access import access_conversation, access_conversation_now, access_message, access_run
 from chat.agent import catalog
 from chat.database import run_db
+from chat.http import paging, parsing
 from chat.instruments import logs
 from chat.models import Conversation, Message, Process, Run, Suggestion
 from chat.pages import transcript

@@ -6,8 +6,9 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
-from chat import parsing, refusals
+from chat import refusals
 from chat.actions import ABSENT, Ask
+from chat.http import parsing
 from chat.models import Run
 
 ASK_FIELDS = {

@@ -7,11 +7,12 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from chat import access, actions, events, parsing, refusals
+from chat import access, actions, events, refusals
 from chat.actions import Ask
 from chat.agent import catalog
 from chat.database import AWAY, run_db, run_db_patiently
 from chat.events import Event, Row
+from chat.http import parsing
 from chat.models import Conversation, Run
 from chat.refusals import Refusal
 from chat.runs.follow import follow

@@ -15,7 +15,8 @@ from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 from django.views import defaults
 
-from chat import database, parsing, refusals
+from chat import database, refusals
+from chat.http import parsing
 from chat.instruments import metrics
 from chat.refusals import Refusal
 
