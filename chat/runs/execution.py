@@ -25,7 +25,7 @@ from chat.instruments import metrics
 from chat.lifecycle import Claim, Outcome
 from chat.models import Run
 from chat.rendering.process import render_in_time_async
-from chat.runs import audience
+from chat.runs import subscribers
 from chat.runs.journal import Journal, Pen
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) ->
         rows = await _execute(claim, run, pen, abort)
     finally:
         await pen.put_down()
-        audience.closed_here(claim.run)
+        subscribers.closed_here(claim.run)
     show(claim, rows)
 
 
@@ -133,7 +133,7 @@ def _last_seq(claim: Claim) -> int:
 
 def show(claim: Claim, rows: list[Row] | None) -> None:
     if rows:
-        audience.deliver(claim.run, rows)
+        subscribers.deliver(claim.run, rows)
 
 
 async def _answer(reply: Reply, progress: _Progress, pen: Pen, abort: Abort) -> tuple[str, str]:
