@@ -2,14 +2,14 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
+from chat.admin import instruments
 from chat.api import views as api
-from chat.instruments import page
 
 # Signing in is allauth's, with its limits: Django's own admin form has none.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
-    path("admin/instruments/", admin.site.admin_view(page.instruments), name="instruments"),
+    path("admin/instruments/", admin.site.admin_view(instruments.instruments), name="instruments"),
     path("admin/", admin.site.urls),
     path("accounts/", include("accounts.urls")),
     path("api/v1/", api.urls()),

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chat import samples
-from chat.instruments.charts import Chart, Series, round_up, short
+from chat.admin.charts import Chart, Series, round_up, short
 from chat.models import Run, Sample
 from chat.runs.supervisor import supervisor
 from chat.samples import Sum

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat.instruments.charts import Chart, Series
+from chat.admin.charts import Chart, Series
 from chat.models import Process, Run, Sample
 from chat.samples import Sum
 
