@@ -14,7 +14,7 @@ from google.adk.errors.input_validation_error import InputValidationError
 from google.genai import types
 
 from chat.agent import catalog
-from chat.agent.artifacts import OVERHEAD_BYTES, TemporaryArtifactService
+from chat.agent.memory.artifact_service import OVERHEAD_BYTES, TemporaryArtifactService
 from tests import oracle
 from tests.client import Client
 from tests.gemini import Call, Gemini, Text

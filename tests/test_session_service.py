@@ -49,10 +49,10 @@ from google.genai import types
 
 from chat import events, lifecycle
 from chat.actions import Ask, send_message
-from chat.agent import session_service
-from chat.agent.context import load_turn
-from chat.agent.session_service import ConversationSessionService
-from chat.agent.turn import Turn
+from chat.agent.memory import session_service
+from chat.agent.memory.context import load_turn
+from chat.agent.memory.session_data import Turn
+from chat.agent.memory.session_service import ConversationSessionService
 from chat.database import run_db
 from chat.events import Fold
 from chat.lifecycle import Outcome

@@ -9,12 +9,12 @@ from google.adk.apps import App
 from google.adk.runners import Runner
 
 from chat.agent import assistant, containment, folder, transport
-from chat.agent.artifacts import TemporaryArtifactService
 from chat.agent.faults import fault_of
 from chat.agent.fences import fenced
 from chat.agent.folder import Found
-from chat.agent.memory import EmptyMemoryService
-from chat.agent.session_service import ConversationSessionService
+from chat.agent.memory.artifact_service import TemporaryArtifactService
+from chat.agent.memory.memory_service import EmptyMemoryService
+from chat.agent.memory.session_service import ConversationSessionService
 
 log = logging.getLogger(__name__)
 

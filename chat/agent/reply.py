@@ -24,8 +24,8 @@ from chat import events
 from chat.agent import catalog, failures
 from chat.agent.containment import contained_stream
 from chat.agent.floor import ROOT, Floor
+from chat.agent.memory.session_data import Turn
 from chat.agent.reply_text import ReplyText
-from chat.agent.turn import Turn
 from chat.events import Event, Usage
 
 USER, MODEL = "user", "model"  # ADK's authors that are no agents

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from chat.agent.payload import calls_of
+from chat.agent.memory.payload import calls_of
 
 
 async def _refuse(payload: str) -> None:

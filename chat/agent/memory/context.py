@@ -13,9 +13,9 @@ from google.adk.utils._function_call_names import (
     REQUEST_EUC_FUNCTION_CALL_NAME,
 )
 
-from chat.agent.payload import calls_of, of_question, parts_of, results_for
-from chat.agent.state import deltas_of
-from chat.agent.turn import Turn
+from chat.agent.memory.payload import calls_of, of_question, parts_of, results_for
+from chat.agent.memory.session_data import Turn
+from chat.agent.memory.state import deltas_of
 from chat.models import AppState, Message, Run, SessionEvent, UserState
 
 CHARACTERS_PER_TOKEN = 4  # of an event's JSON, roughly

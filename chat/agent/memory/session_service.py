@@ -22,9 +22,9 @@ from google.adk.sessions import BaseSessionService, Session, State
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
 from chat import changes
-from chat.agent import context, payload
-from chat.agent.state import scoped
-from chat.agent.turn import Turn
+from chat.agent.memory import context, payload
+from chat.agent.memory.session_data import Turn
+from chat.agent.memory.state import scoped
 from chat.database import run_db
 from chat.models import AppState, Conversation, UserState, new_id
 
