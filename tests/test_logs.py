@@ -11,7 +11,7 @@ import httpx
 import pytest
 from django.db import DataError
 
-from chat.agent import reply
+from chat.agent.turn import reply
 from chat.http.exchanges import Exchanges
 from chat.instruments import logs
 from tests.client import Client

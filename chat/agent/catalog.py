@@ -8,13 +8,14 @@ from django.conf import settings
 from google.adk.apps import App
 from google.adk.runners import Runner
 
-from chat.agent import assistant, containment, folder, transport
-from chat.agent.faults import fault_of
-from chat.agent.fences import fenced
+from chat.agent import assistant, folder, transport
 from chat.agent.folder import Found
 from chat.agent.memory.artifact_service import TemporaryArtifactService
 from chat.agent.memory.memory_service import EmptyMemoryService
 from chat.agent.memory.session_service import ConversationSessionService
+from chat.agent.turn import containment
+from chat.agent.turn.faults import fault_of
+from chat.agent.turn.tool_limits import fenced
 
 log = logging.getLogger(__name__)
 

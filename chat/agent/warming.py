@@ -12,9 +12,10 @@ from google.adk.runners import Runner
 from google.adk.sessions import InMemorySessionService
 from google.genai import types
 
-from chat.agent import catalog, gemini, reply
-from chat.agent.fences import fenced
+from chat.agent import catalog, gemini
 from chat.agent.tools import built_in
+from chat.agent.turn import reply
+from chat.agent.turn.tool_limits import fenced
 
 NAME = "rehearsal"
 # What a first request to Gemini imports, down to the socket; it can't be rehearsed without the network.

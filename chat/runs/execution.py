@@ -11,14 +11,14 @@ from django.conf import settings
 from django.utils import timezone
 
 from chat import events, lifecycle
-from chat.agent import containment
-from chat.agent.failures import AgentFailure
-from chat.agent.faults import Fault
-from chat.agent.interruption import seal
 from chat.agent.memory.context import load_turn
 from chat.agent.memory.payload import invocation_of
 from chat.agent.memory.session_data import Turn
-from chat.agent.reply import Reply
+from chat.agent.turn import containment
+from chat.agent.turn.failures import AgentFailure
+from chat.agent.turn.faults import Fault
+from chat.agent.turn.interruption import seal
+from chat.agent.turn.reply import Reply
 from chat.database import run_db_patiently
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics

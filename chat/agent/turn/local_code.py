@@ -30,8 +30,8 @@ from google.adk.tools.skill_toolset import _GENERATED_FILES_MARKER
 from google.adk.workflow import BaseNode
 from google.adk.workflow._graph import Graph
 
-from chat.agent import confinement
-from chat.agent.confinement import Finished
+from chat.agent.turn import confinement
+from chat.agent.turn.confinement import Finished
 
 OUTPUT_BYTES = 256 * 1024  # of one output: 64,000 tokens, more than a model reads with care
 # A skill's script prints the files that it made, which ADK bounds to 16 MiB before it encodes them.

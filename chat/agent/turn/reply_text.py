@@ -14,8 +14,8 @@ from google.genai import types
 from pydantic_core import to_jsonable_python
 
 from chat import events
-from chat.agent import parts
-from chat.agent.parts import Piece, pieces_of, text_of
+from chat.agent.turn import parts
+from chat.agent.turn.parts import Piece, pieces_of, text_of
 from chat.events import Event
 
 CODE_TOOL = "code"  # the name under which code that the model ran is shown as a tool

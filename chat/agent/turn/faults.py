@@ -6,7 +6,7 @@ Its words are kept for the run's page in the admin alone: messages quote what pe
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from chat.agent.containment import AgentExit
+from chat.agent.turn.containment import AgentExit
 from chat.events import clean_text
 from chat.instruments.logs import exception_of
 from chat.instruments.stack import Owner, chain_of, owners_in

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from google.adk.events import Event as AdkEvent
 
-from chat.agent.parts import pieces_of
+from chat.agent.turn.parts import pieces_of
 
 ROOT = ""  # the branch of what does not run in parallel
 

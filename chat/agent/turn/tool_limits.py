@@ -20,9 +20,9 @@ from google.adk.tools import AgentTool, BaseTool, ToolContext
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from chat.agent import local_code
-from chat.agent.containment import AgentExit, contained
-from chat.agent.failures import UNNAMED_ERROR
+from chat.agent.turn import local_code
+from chat.agent.turn.containment import AgentExit, contained
+from chat.agent.turn.failures import UNNAMED_ERROR
 from chat.events import clean, clean_text
 
 

@@ -4,7 +4,7 @@ ADK says everything twice: fragments (``partial``) as they come, then the whole.
 shown; the whole is what counts, so it is compared with what was shown. Tools, usage and errors
 are taken from whole events alone.
 
-Of several agents at once one speaks at a time (chat/agent/floor.py).
+Of several agents at once one speaks at a time (chat/agent/turn/turn_taking.py).
 """
 
 import asyncio
@@ -21,11 +21,12 @@ from google.adk.telemetry.context import ContentCapturingMode, TelemetryConfig
 from google.genai import types
 
 from chat import events
-from chat.agent import catalog, failures
-from chat.agent.containment import contained_stream
-from chat.agent.floor import ROOT, Floor
+from chat.agent import catalog
 from chat.agent.memory.session_data import Turn
-from chat.agent.reply_text import ReplyText
+from chat.agent.turn import failures
+from chat.agent.turn.containment import contained_stream
+from chat.agent.turn.reply_text import ReplyText
+from chat.agent.turn.turn_taking import ROOT, Floor
 from chat.events import Event, Usage
 
 USER, MODEL = "user", "model"  # ADK's authors that are no agents
