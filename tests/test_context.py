@@ -14,7 +14,7 @@ from google.adk.tools import ToolContext
 
 from chat import actions, lifecycle
 from chat.actions import Ask
-from chat.agent import catalog
+from chat.agent.agents import catalog
 from chat.agent.memory import session_service
 from chat.agent.memory.context import load_turn
 from chat.models import Conversation, Message, Run

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from chat.agent import catalog
+from chat.agent.agents import catalog
 from chat.agent.turn import confinement, local_code
 from chat.agent.turn.confinement import Finished
 from tests.client import Client

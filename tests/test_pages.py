@@ -199,7 +199,7 @@ async def test_an_old_page_that_is_sent_again_with_other_words_says_so(as_alice:
 async def test_the_agent_is_picked_where_there_are_several(
     as_alice: Client, monkeypatch: pytest.MonkeyPatch, in_thread: Thread
 ) -> None:
-    from chat.agent import catalog
+    from chat.agent.agents import catalog
 
     assert not (await see(as_alice, "/")).all("select")
     default = catalog.listed()[0]

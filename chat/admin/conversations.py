@@ -24,7 +24,7 @@ class AgentFilter(admin.SimpleListFilter):
     parameter_name = "agent"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        from chat.agent import catalog  # takes a second, and every command reads this module
+        from chat.agent.agents import catalog  # takes a second, and every command reads this module
 
         return [(agent.name, agent.name) for agent in catalog.listed()]
 

@@ -10,7 +10,7 @@ from ninja import Field, NinjaAPI, Schema, Status
 
 from chat import actions, refusals
 from chat.access import access_conversation, access_message, access_run
-from chat.agent import catalog
+from chat.agent.agents import catalog
 from chat.api import serializers
 from chat.http import paging, parsing
 from chat.http.middleware import answer

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from chat import actions, changes, refusals
 from chat.access import access_conversation, access_conversation_now, access_message, access_run
-from chat.agent import catalog
+from chat.agent.agents import catalog
 from chat.database import run_db
 from chat.http import paging, parsing
 from chat.instruments import logs

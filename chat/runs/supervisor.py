@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from chat import doorbell, lifecycle
-from chat.agent import catalog, warming
+from chat.agent.agents import catalog, warming
 from chat.agent.turn import containment
 from chat.database import mark, run_db
 from chat.instruments import logs, metrics

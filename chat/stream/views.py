@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 from chat import actions, refusals
 from chat.access import access_run
 from chat.actions import Ask, Asked
-from chat.agent import catalog
+from chat.agent.agents import catalog
 from chat.api import serializers
 from chat.database import run_db
 from chat.events import Row

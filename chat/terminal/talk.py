@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from chat import access, actions, events, refusals
 from chat.actions import Ask
-from chat.agent import catalog
+from chat.agent.agents import catalog
 from chat.database import AWAY, run_db, run_db_patiently
 from chat.events import Event, Row
 from chat.http import parsing

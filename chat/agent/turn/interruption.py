@@ -6,7 +6,7 @@ from google.adk.events import Event
 from google.genai import types
 
 from chat import events
-from chat.agent import catalog
+from chat.agent.agents import catalog
 from chat.agent.memory.payload import author_of, calls_of, invocation_of, of_event, parts_of, waiting_calls_of
 from chat.agent.turn.parts import pieces_of, text_of
 from chat.events import Fold

@@ -21,7 +21,7 @@ from google.adk.telemetry.context import ContentCapturingMode, TelemetryConfig
 from google.genai import types
 
 from chat import events
-from chat.agent import catalog
+from chat.agent.agents import catalog
 from chat.agent.memory.session_data import Turn
 from chat.agent.turn import failures
 from chat.agent.turn.containment import contained_stream

@@ -5,9 +5,9 @@ from google.adk.agents import LlmAgent
 from google.adk.models import BaseLlm
 from google.genai import types
 
-from chat.agent import gemini
-from chat.agent.demo_model import DemoModel
-from chat.agent.tools import built_in
+from chat.agent.agents import gemini
+from chat.agent.agents.demo_model import DemoModel
+from chat.agent.agents.tools import built_in
 
 
 def model() -> BaseLlm:

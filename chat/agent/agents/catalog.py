@@ -8,8 +8,8 @@ from django.conf import settings
 from google.adk.apps import App
 from google.adk.runners import Runner
 
-from chat.agent import assistant, folder, transport
-from chat.agent.folder import Found
+from chat.agent.agents import assistant, folder, transport
+from chat.agent.agents.folder import Found
 from chat.agent.memory.artifact_service import TemporaryArtifactService
 from chat.agent.memory.memory_service import EmptyMemoryService
 from chat.agent.memory.session_service import ConversationSessionService

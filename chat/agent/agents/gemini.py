@@ -10,7 +10,7 @@ from google.adk.tools import AgentTool
 from google.adk.workflow import BaseNode
 from google.genai import types
 
-from chat.agent import transport
+from chat.agent.agents import transport
 
 # Before the first token alone: the client never repeats a request whose answer has begun.
 RETRIES = types.HttpRetryOptions(attempts=3, initial_delay=0.5, max_delay=4)

@@ -12,8 +12,8 @@ from google.adk.runners import Runner
 from google.adk.sessions import InMemorySessionService
 from google.genai import types
 
-from chat.agent import catalog, gemini
-from chat.agent.tools import built_in
+from chat.agent.agents import catalog, gemini
+from chat.agent.agents.tools import built_in
 from chat.agent.turn import reply
 from chat.agent.turn.tool_limits import fenced
 

@@ -22,8 +22,8 @@ from google.adk.runners import Runner
 from google.adk.workflow import BaseNode
 from yaml import YAMLError
 
-from chat.agent import gemini
-from chat.agent.importing import ROOT, build_from_yaml, import_agent, import_module_of, open_folder
+from chat.agent.agents import gemini
+from chat.agent.agents.importing import ROOT, build_from_yaml, import_agent, import_module_of, open_folder
 from chat.agent.turn import local_code
 from chat.events import clean_text
 from config import env
