@@ -357,3 +357,5 @@ LOGGING = {
         "django.security": {"level": "ERROR"},
     },
 }
+
+OWN_VARIABLES = env.own_variables()  # an agent's .env can't set them; the last line, after all were read

@@ -23,10 +23,10 @@ from google.adk.workflow import BaseNode
 from yaml import YAMLError
 
 from chat.agent.agents import gemini
+from chat.agent.agents.environment import add_to_environment, read_env_file
 from chat.agent.agents.importing import ROOT, build_from_yaml, import_agent, import_module_of, open_folder
 from chat.agent.turn import local_code
 from chat.events import clean_text
-from config import env
 
 log = logging.getLogger(__name__)
 
@@ -159,10 +159,10 @@ def _environment(name: str, path: Path) -> dict[str, str]:
     own = path / ".env" if path.is_dir() else path.with_name(".env")
     chosen = own if own.exists() else path.with_name(".env")
     try:
-        variables = env.lines_of(chosen)
+        variables = read_env_file(chosen)
     except (OSError, UnicodeDecodeError) as error:
         raise Broken(_("Its .env cannot be read.")) from error
-    left_out = env.lend(variables)
+    left_out = add_to_environment(variables)
     if left_out:
         log.info("Agent %r: its .env does not set %s", name, ", ".join(sorted(left_out)))
     return variables
