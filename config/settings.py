@@ -44,7 +44,7 @@ SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from beside th
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# The proxies whose X-Forwarded-For is believed (config/client_address.py).
+# The proxies whose X-Forwarded-For is believed (accounts/client_address.py).
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 if any(network.prefixlen == 0 for network in TRUSTED_PROXIES):
     raise ImproperlyConfigured(

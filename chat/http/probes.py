@@ -6,9 +6,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.views.decorators.csrf import csrf_exempt
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from accounts.client_address import client_address
 from chat import refusals
 from chat.instruments import metrics
-from config.client_address import client_address
 
 # A request with one of these comes through a proxy, which is refused also where TRUSTED_PROXIES lists it.
 FORWARDING = {
