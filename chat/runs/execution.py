@@ -11,13 +11,14 @@ from django.conf import settings
 from django.utils import timezone
 
 from chat import events, lifecycle
+from chat.agent.agents import catalog
 from chat.agent.memory.context import load_turn
 from chat.agent.memory.payload import invocation_of
 from chat.agent.memory.session_data import Turn
 from chat.agent.turn import containment
 from chat.agent.turn.failures import AgentFailure
 from chat.agent.turn.faults import Fault
-from chat.agent.turn.interruption import seal
+from chat.agent.turn.interruption import close_history
 from chat.agent.turn.reply import Reply
 from chat.database import run_db_patiently
 from chat.events import Event, Fold, Row, Usage
@@ -97,7 +98,7 @@ async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] 
     try:
         turn = await run_db_patiently(load_turn, run)
         turn.record = pen.record
-        reply = Reply(turn, streams=run.mode == Run.Mode.SSE)
+        reply = Reply(turn, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
         code, finish = await _answer(reply, progress, pen, abort)
         if code and not progress.full:
             for event in reply.unsaid():
@@ -115,7 +116,9 @@ async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] 
             return await run_db_patiently(lifecycle.hand_over, claim)
         code = "lost"  # a tool may have acted: not twice
     if turn is not None and (code or finish == "length"):
-        payloads = payloads + seal(turn.own_payloads, progress.fold, run)
+        payloads = payloads + close_history(
+            turn.own_payloads, progress.fold, run, catalog.root_name(run.conversation.agent)
+        )
     outcome = _outcome(code, finish, progress, turn, reply.usage if reply else Usage(), payloads)
     return await _end(claim, outcome, progress.fold, rest)
 
@@ -269,7 +272,7 @@ def _what_is_stored(run: Run, code: str) -> tuple[Outcome, Fold]:
         code="" if code == STOP else code,
         duration_ms=round(waited.total_seconds() * 1000),
         invocation_id=invocation_of(payloads),
-        session_events=seal(payloads, fold, run),
+        session_events=close_history(payloads, fold, run, catalog.root_name(run.conversation.agent)),
         state=load_turn(run, own_payloads=payloads).state,
     )
     return outcome, fold

@@ -67,14 +67,15 @@ def runner_of(name: str) -> Runner:
     return runner
 
 
-def adk_name(name: str, speaker: str) -> str:
-    """How ADK knows a speaker of this agent: its own root agent may be called otherwise, such as the
-    ``root_agent`` of ``adk create``. As it is called, where the agent is gone.
+def root_name(name: str) -> str:
+    """Return ADK's name for the root of this agent: ``adk create`` calls it ``root_agent``.
+
+    An agent that is not available any more keeps its own name.
     """
     try:
-        return runner_of(name).agent.name if speaker == name else speaker
+        return runner_of(name).agent.name
     except LookupError:
-        return speaker
+        return name
 
 
 def _runner(name: str, app: App) -> Runner:

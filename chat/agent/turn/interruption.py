@@ -6,7 +6,6 @@ from google.adk.events import Event
 from google.genai import types
 
 from chat import events
-from chat.agent.agents import catalog
 from chat.agent.memory.payload import author_of, calls_of, invocation_of, of_event, parts_of, waiting_calls_of
 from chat.agent.turn.parts import pieces_of, text_of
 from chat.events import Fold
@@ -15,14 +14,15 @@ from chat.models import Run
 INTERRUPTED = {"error": "interrupted"}
 
 
-def seal(payloads: Sequence[str], fold: Fold, run: Run) -> list[str]:
-    """The events that close a run's history: a result for each call that was cut off, and the tail of
-    the text that was shown but is in no event. ``payloads`` are the run's stored ADK events.
+def close_history(payloads: Sequence[str], fold: Fold, run: Run, root_name: str) -> list[str]:
+    """Return the ADK events that complete the history of an interrupted run, as JSON text.
 
-    A call that waits for a person is left open: an answer may still come.
+    They are a result for each call that was cut off, and the tail of the text that was shown but is in no
+    event. A call that waits for a person stays open: an answer may still come. ``payloads`` are the run's
+    stored ADK events, ``root_name`` is ADK's name for the conversation's agent.
     """
     agent, invocation = run.conversation.agent, invocation_of(payloads)
-    sealed = []
+    closing = []
     open_calls = _open_calls(payloads)
     if open_calls:
         parts = [
@@ -33,14 +33,15 @@ def seal(payloads: Sequence[str], fold: Fold, run: Run) -> list[str]:
             )
             for call in open_calls
         ]
-        author = catalog.adk_name(agent, fold.agent)
-        sealed.append(_event(author, invocation, types.Content(role="user", parts=parts)))
+        author = root_name if fold.agent == agent else fold.agent
+        closing.append(_event(author, invocation, types.Content(role="user", parts=parts)))
     tail = _unrecorded(payloads, fold.text)
     if tail.strip():
-        author = catalog.adk_name(agent, _speaker_of(tail, fold))
+        speaker = _speaker_of(tail, fold)
+        author = root_name if speaker == agent else speaker
         content = types.Content(role="model", parts=[types.Part(text=tail)])
-        sealed.append(_event(author, invocation, content))
-    return sealed
+        closing.append(_event(author, invocation, content))
+    return closing
 
 
 def _speaker_of(text: str, fold: Fold) -> str:

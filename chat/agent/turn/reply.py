@@ -9,7 +9,7 @@ Of several agents at once one speaks at a time (chat/agent/turn/turn_taking.py).
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -17,12 +17,13 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from google.adk.agents.run_config import RunConfig, StreamingMode, ToolThreadPoolConfig
 from google.adk.events import Event as AdkEvent
+from google.adk.runners import Runner
 from google.adk.telemetry.context import ContentCapturingMode, TelemetryConfig
 from google.genai import types
 
 from chat import events
-from chat.agent.agents import catalog
 from chat.agent.memory.session_data import Turn
+from chat.agent.memory.session_service import ConversationSessionService
 from chat.agent.turn import failures
 from chat.agent.turn.containment import contained_stream
 from chat.agent.turn.reply_text import ReplyText
@@ -49,6 +50,7 @@ class Reply:
     """
 
     turn: Turn
+    runner_of: Callable[[str], Runner]  # raises LookupError
     streams: bool = True
     abort: asyncio.Event = field(default_factory=asyncio.Event)
     finish: str = "stop"
@@ -66,10 +68,11 @@ class Reply:
     async def events(self) -> AsyncGenerator[Event, None]:
         """The agent's events as they come. Raises AgentFailure."""
         try:
-            runner = catalog.runner_of(self.turn.agent)
+            runner = self.runner_of(self.turn.agent)
         except LookupError as error:
             raise failures.AgentFailure("unavailable", str(error)) from error
-        service = catalog.session_service
+        service = runner.session_service
+        assert isinstance(service, ConversationSessionService)
         self._root, self._author = runner.agent.name, self.turn.agent
         with service.attached(self.turn):
             try:
