@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from chat import changes, events, lifecycle, refusals
 from chat.access import access_conversation, access_message, access_prompt
-from chat.http.parsing import message_text
 from chat.models import Conversation, Message, Run, RunEvent
+from chat.text import message_text
 
 TITLE_LENGTH = 60
 

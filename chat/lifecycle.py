@@ -8,49 +8,21 @@ QUEUED ─claim→ RUNNING ─end→ COMPLETED, STOPPED, FAILED, EXPIRED
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Max
+from django.db.models import F
 from django.utils import timezone
 
 from chat import changes, events
+from chat.endings import STATUS_OF, USAGE, terminal_data
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
+from chat.log import append
 from chat.models import AppState, Conversation, Message, Run, RunEvent, SessionEvent, UserState
 from chat.rendering import RENDERER_VERSION
-
-STATUS_OF = {
-    events.COMPLETED: Run.Status.COMPLETED,
-    events.STOPPED: Run.Status.STOPPED,
-    events.FAILED: Run.Status.FAILED,
-    events.EXPIRED: Run.Status.EXPIRED,
-}
-
-APPROVAL = "approval"  # the finish of a run whose tool call waits for a person
-
-# What a person is told, and whether asking again may help.
-SENTENCES: dict[str, tuple[str, bool]] = {
-    "timeout_first": ("The model did not begin to answer in time.", True),
-    "stalled": ("The model stopped in the middle of its answer.", True),
-    "timeout_run": ("The answer took too long.", True),
-    "rate_limited": ("The model is asked too often at the moment. Try again in a little while.", True),
-    "unavailable": ("The model or its agent cannot be reached at the moment.", True),
-    "model_error": ("The model failed to answer.", True),
-    "bad_output": ("The model sent something that could not be read.", True),
-    "blocked": ("The model declined to answer this.", False),
-    "empty": ("The model answered with nothing.", True),
-    "limit": ("The agent asked its model too many times without coming to an answer.", True),
-    "agent": ("This agent failed.", True),
-    "crashed": ("The server failed twice while this answer was written.", False),
-    "lost": ("The server was interrupted while this answer was written.", True),
-    "deleted": ("The conversation was deleted.", False),
-    "moderated": ("A moderator stopped this answer.", False),
-    "internal": ("Something went wrong in Parley. The site's owner can find it in the log.", True),
-    "stopped": ("You stopped this answer.", True),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,22 +129,6 @@ def end(
         return _end(run, conversation, outcome, draft, rest) if run else None
 
 
-def append(run_id: uuid.UUID, new: Sequence[Event]) -> list[Row]:
-    """Number ``new`` and store them. The caller's transaction holds the run's lock."""
-    last: int = RunEvent.objects.filter(run_id=run_id).aggregate(last=Max("seq"))["last"] or 0
-    rows = [Row(last + n, event.type, events.encode(event.data)) for n, event in enumerate(new, 1)]
-    RunEvent.objects.bulk_create(
-        [RunEvent(run_id=run_id, seq=row.seq, type=row.type, data=row.data) for row in rows]
-    )
-    return rows
-
-
-def log_of(run_id: uuid.UUID, after: int = 0) -> list[Row]:
-    """The stored events of a run after seq ``after``, in order."""
-    stored = RunEvent.objects.filter(run_id=run_id, seq__gt=after).order_by("seq")
-    return [Row(*values) for values in stored.values_list("seq", "type", "data")]
-
-
 def _load(run_id: uuid.UUID) -> Run:
     return Run.objects.select_related("conversation", "prompt").get(pk=run_id)
 
@@ -216,7 +172,7 @@ def _end(
     run.failure = outcome.failure if code == outcome.code else None
     if outcome.state is not None:
         run.state_after = json.dumps(outcome.state)
-    last = append(run.pk, [Event(kind, _terminal_data(run))])
+    last = append(run.pk, [Event(kind, terminal_data(run))])
     run.last_seq = last[-1].seq
     run.last_change = changes.announce(run.owner_id)
     run.save(update_fields=_ENDED_FIELDS)
@@ -229,7 +185,6 @@ def _end(
     return rows + last
 
 
-USAGE = [column.name for column in fields(Usage)]
 _ENDED_FIELDS = [
     "status", "reply", "code", "finish", "ended_at", "ttft_ms", "duration_ms", "deltas", "bytes",
     "last_seq", "last_change", "state_after", "invocation_id", "failure",
@@ -245,42 +200,6 @@ def _draft(fold: Fold, html: str | None) -> Message:
         parts=fold.parts(),
         html=html or "",
         renderer_version=0 if html is None else RENDERER_VERSION,
-    )
-
-
-def _terminal_data(run: Run) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "message": str(run.reply_id) if run.reply_id else None,
-        "finish": run.finish or None,
-        "usage": run.usage(),
-        "ttft_ms": run.ttft_ms,
-        "duration_ms": run.duration_ms,
-        "deltas": run.deltas,
-    }
-    if called := called_by(run):
-        data["called"] = called
-    if run.status != Run.Status.COMPLETED:
-        data |= explain(run.status, run.code)
-    return data
-
-
-def called_by(run: Run) -> list[str]:
-    """The names of the tools that an ended run called: to ask it again may do again what they did."""
-    return events.tools_called(run.reply.parts["items"]) if run.reply else []
-
-
-def explain(status: str, code: str) -> dict[str, Any]:
-    """``code``, ``detail`` and ``retryable`` as a client is told them; all null for a completed run."""
-    if status == Run.Status.COMPLETED:
-        return {"code": None, "detail": None, "retryable": None}
-    sentence, retryable = SENTENCES[code or "stopped"]
-    return {"code": code or None, "detail": sentence, "retryable": retryable}
-
-
-def terminal_event(run: Run) -> Event:
-    """The terminal event of an ended run, for when its log was pruned."""
-    return Event(
-        next(kind for kind, status in STATUS_OF.items() if status == run.status), _terminal_data(run)
     )
 
 

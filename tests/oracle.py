@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from chat import events
+from chat.endings import STATUS_OF
 from chat.events import Fold, Row
-from chat.lifecycle import STATUS_OF
 from chat.models import Message, Run, RunEvent
 from tests.sse_client import SseEvent, text_of
 

@@ -16,8 +16,8 @@ from django.urls import NoReverseMatch, resolve, reverse
 from accounts import urls as accounts_urls
 from chat import events, urls
 from chat.api import views as api
+from chat.endings import SENTENCES
 from chat.instruments import logs, metrics
-from chat.lifecycle import SENTENCES
 from chat.socket.routing import websocket_urlpatterns
 from config import urls as site_urls
 from tests.commands import ROOT

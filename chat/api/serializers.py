@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from chat.lifecycle import called_by, explain
+from chat.endings import called_by, explain
 from chat.models import Conversation, Message, Run
 
 

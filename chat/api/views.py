@@ -18,6 +18,7 @@ from chat.models import Conversation, Message
 from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
 from chat.stream import asks
+from chat.text import is_visible
 
 TITLE_MAX = 200
 
@@ -171,7 +172,7 @@ def change_conversation(request: HttpRequest, conversation: str) -> Any:
 
 def _title(value: str) -> str:
     title = " ".join(value.split())
-    if not parsing.is_visible(title):
+    if not is_visible(title):
         raise refusals.unprocessable("blank", "A title needs at least one letter.")
     if len(title) > TITLE_MAX:
         raise refusals.unprocessable("too_long", f"A title has at most {TITLE_MAX} characters.")

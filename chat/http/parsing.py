@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,18 +16,16 @@ from django.http.request import UnreadablePostError
 
 from chat import refusals
 from chat.access import CANONICAL
+from chat.text import check_text
 
 MAX_DEPTH = 32
 MAX_NESTED = 10_000  # arrays and objects; 300,000 of them took 0.4 s on the database's thread
 MAX_INTEGER = 2**53  # beyond it JavaScript's numbers are not exact
 FORMS = {"application/x-www-form-urlencoded", "multipart/form-data"}
 
-# Letters and symbols by category that nobody can see.
-INVISIBLE = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
 # Whatever lies before a bracket is skipped in one match, strings whole (possessively: a body of 500,000
 # quotes costs one pass). The last match is the end: without it a body that has no bracket takes minutes.
 _BRACKETS = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+([\[\]{}]|\Z)', re.DOTALL)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def media_type(request: HttpRequest) -> str:
@@ -161,24 +158,6 @@ def flag_field(fields: dict[str, Any], name: str, default: bool) -> bool:
     return value
 
 
-def message_text(value: str) -> str:
-    """``value``, byte for byte, where it can be a message. Raises the 422 refusal."""
-    if not is_visible(value):
-        raise refusals.unprocessable("blank", "The message is empty.")
-    if len(value.encode()) > settings.MESSAGE_MAX_BYTES:
-        limit = settings.MESSAGE_MAX_BYTES // 1024
-        raise refusals.unprocessable("too_long", f"The message is longer than {limit} KiB.")
-    return value
-
-
-def is_visible(value: str) -> bool:
-    """Whether a reader would see anything of ``value``."""
-    return any(
-        unicodedata.category(char) not in {"Cc", "Cf", "Zs", "Zl", "Zp"} and char not in INVISIBLE
-        for char in value
-    )
-
-
 def _check_utf8(encoded: bytes) -> None:
     """Raises the 400 refusal where percent-encoded bytes are not UTF-8 (Django would replace them)."""
     try:
@@ -220,22 +199,6 @@ def _finite_float(digits: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError("number out of range")
     return value
-
-
-def check_text(value: Any) -> None:
-    """Raises the 400 refusal for a NUL or a lone surrogate anywhere inside ``value``."""
-    if isinstance(value, str):
-        if "\x00" in value:
-            raise refusals.malformed("Text must not hold a NUL character.")
-        if _SURROGATE.search(value):
-            raise refusals.malformed("Text must not hold a lone surrogate.")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            check_text(key)
-            check_text(item)
-    elif isinstance(value, list):
-        for item in value:
-            check_text(item)
 
 
 def _shown(name: str) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
 from typing import Any
 
-from chat import lifecycle
+from chat import endings
 from chat.events import Fold, tools_called
+from chat.log import read_log
 from chat.models import Message, Run
 from chat.rendering import RENDERER_VERSION
 from chat.rendering.process import render_in_time, render_unfinished_in_time
@@ -103,24 +104,24 @@ def turns(branch: Sequence[Message], live: Run | None = None, *, may_ask: bool) 
     ``live`` is the run that is shown as one that goes on, though it may have ended by now.
     """
     shown = [_turn(message) for message in branch]
-    endings = {prompt: run for prompt, run in _runs_of_unanswered(branch).items() if run != live}
+    unanswered = {prompt: run for prompt, run in _runs_of_unanswered(branch).items() if run != live}
     for turn in shown:
-        run = endings.get(turn.message.pk) or turn.message.run
+        run = unanswered.get(turn.message.pk) or turn.message.run
         if run and not run.is_active:
-            turn.ending = lifecycle.explain(run.status, run.code)["detail"] or ""
+            turn.ending = endings.explain(run.status, run.code)["detail"] or ""
             turn.broken = run if run.status in (Run.Status.FAILED, Run.Status.EXPIRED) else None
             turn.cut_off = run.status == Run.Status.COMPLETED and run.finish in CUT_OFF
-            turn.waits = turn is shown[-1] and run.finish == lifecycle.APPROVAL
+            turn.waits = turn is shown[-1] and run.finish == endings.APPROVAL
     if shown and may_ask:
         last = shown[-1]
-        last.again = _again(endings.get(last.message.pk) or last.message.run)
+        last.again = _again(unanswered.get(last.message.pk) or last.message.run)
         last.called = _called(last.prompt) if last.again else []
     return shown
 
 
 def live(run: Run) -> Live:
     """The active run's reply so far: what any screen has shown of it."""
-    rows = list(lifecycle.log_of(run.pk))
+    rows = list(read_log(run.pk))
     fold = Fold(row.event() for row in rows)
     items = fold.items
     return Live(
@@ -195,7 +196,7 @@ def _again(run: Run | None) -> str:
         return ""
     if run.status == Run.Status.COMPLETED:
         return "regenerate"
-    return "retry" if lifecycle.explain(run.status, run.code)["retryable"] else ""
+    return "retry" if endings.explain(run.status, run.code)["retryable"] else ""
 
 
 def _called(prompt: uuid.UUID | None) -> list[str]:

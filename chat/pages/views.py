@@ -23,6 +23,7 @@ from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
 from chat.stream import asks
 from chat.stream.views import send, stopped
+from chat.text import check_text
 
 SIDEBAR_LENGTH = 50
 PAGE_LENGTH = 30  # messages; the older ones come as one scrolls up
@@ -138,7 +139,7 @@ def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None
     branch = _branch(found, before)
     active = run if not before else None
     find = request.GET.get("find", "").strip()
-    parsing.check_text(find)
+    check_text(find)
     conversations = Conversation.objects.visible_to(request.user).filter(title__icontains=find)
     listed, more = paging.page_of_conversations(
         conversations.with_answering(), request.GET.get("list"), SIDEBAR_LENGTH

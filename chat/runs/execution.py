@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from django.utils import timezone
 
-from chat import events, lifecycle
+from chat import endings, events, lifecycle
 from chat.agent.agents import catalog
 from chat.agent.memory.context import load_turn
 from chat.agent.memory.payload import invocation_of
@@ -24,6 +24,7 @@ from chat.database import run_db_patiently
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
 from chat.lifecycle import Claim, Outcome
+from chat.log import read_log
 from chat.models import Run
 from chat.rendering.process import render_in_time_async
 from chat.runs import subscribers
@@ -130,7 +131,7 @@ async def _end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event]
 
 
 def _last_seq(claim: Claim) -> int:
-    rows = lifecycle.log_of(claim.run)
+    rows = read_log(claim.run)
     return rows[-1].seq if rows else 0
 
 
@@ -192,7 +193,7 @@ def _came_to(reply: Reply, progress: _Progress) -> tuple[str, str]:
     if progress.full:
         return "", "length"
     if reply.waiting:
-        return "", lifecycle.APPROVAL
+        return "", endings.APPROVAL
     if not (progress.fold.says_something or reply.acted):
         return "empty", ""
     return "", reply.finish
@@ -262,7 +263,7 @@ async def expire(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
 
 
 def _what_is_stored(run: Run, code: str) -> tuple[Outcome, Fold]:
-    log_rows = lifecycle.log_of(run.pk)
+    log_rows = read_log(run.pk)
     fold = Fold(row.event() for row in log_rows)
     payloads = list(run.session_events.order_by("position").values_list("payload", flat=True))
     kind = ENDS.get(code, events.FAILED)

@@ -5,9 +5,10 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from chat import doorbell, lifecycle
+from chat import doorbell
 from chat.database import run_db
 from chat.events import TERMINAL, Row
+from chat.log import read_log
 from chat.runs import subscribers
 
 
@@ -40,11 +41,11 @@ async def _follow(
 ) -> AsyncGenerator[list[Row], None]:
     clock = asyncio.get_running_loop().time
     spoke = clock()
-    rows = await run_db(lifecycle.log_of, run_id, after)
+    rows = await run_db(read_log, run_id, after)
     while True:
         rows = [row for row in rows if row.seq > after]
         if rows and rows[0].seq != after + 1:  # a batch was missed: the log has it
-            rows = await run_db(lifecycle.log_of, run_id, after)
+            rows = await run_db(read_log, run_id, after)
         if rows:
             after, spoke = rows[-1].seq, clock()
             yield rows
@@ -57,7 +58,7 @@ async def _follow(
         await seat.wait(max(0.001, min(patience, spoke + idle - clock())))
         rows = seat.take()
         if not rows and not subscribers.is_written_here(run_id):
-            rows = await run_db(lifecycle.log_of, run_id, after)
+            rows = await run_db(read_log, run_id, after)
         if not rows and clock() - spoke >= idle:
             spoke = clock()
             yield []

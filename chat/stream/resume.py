@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest
 
-from chat import events, lifecycle, refusals
+from chat import endings, events, refusals
 from chat.access import CANONICAL
 from chat.events import Row
 from chat.models import Run
@@ -86,7 +86,7 @@ async def at_hand(rows: list[Row], after: int) -> AsyncGenerator[list[Row], None
 def _remains(run: Run) -> list[Row]:
     """A pruned run: its start, its text in one event, its end, under the run's last ids."""
     rows = [Row(1, events.STARTED, events.encode(_started(run).data))]
-    terminal = lifecycle.terminal_event(run)
+    terminal = endings.terminal_event(run)
     text = run.reply.text if run.reply else ""
     if text:
         rows.append(Row(run.last_seq - 1, events.TEXT, events.encode({"text": text})))
