@@ -19,7 +19,7 @@ urlpatterns = [
     path("chat/<str:conversation>/delete/", pages.delete, name="delete"),
     path("chat/<str:conversation>/<str:message>/text/", pages.text, name="text"),
     path("preferences/", preferences.save, name="preferences"),
-    path("healthz", pages.healthz, name="healthz"),
-    path("readyz", pages.readyz, name="readyz"),
-    path("metrics", probes.exposed, name="metrics"),
+    path("healthz", probes.healthz, name="healthz"),
+    path("readyz", probes.readyz, name="readyz"),
+    path("metrics", probes.metrics_page, name="metrics"),
 ]

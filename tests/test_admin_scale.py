@@ -169,7 +169,7 @@ def test_a_table_that_is_read_whole_would_be_noticed(small: None) -> None:
 
 
 def test_every_message_and_title_has_its_words_and_forgets_them_with_it(small: None) -> None:
-    """Fails where a migration made a table of them anew on SQLite: it ends with _search_index.create_triggers."""
+    """Fails after a migration that makes a table again on SQLite without _search_index.create_triggers."""
     assert count("source") == Conversation.objects.count() + Message.objects.count()
     Message.objects.filter(text="").update(text="")
     changed = Conversation.objects.first()

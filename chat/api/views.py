@@ -13,16 +13,16 @@ from chat.access import access_conversation, access_message, access_run
 from chat.agent.agents import catalog
 from chat.api import serializers
 from chat.http import paging, parsing
+from chat.http.members import member_of
 from chat.http.middleware import answer
 from chat.models import Conversation, Message
 from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
-from chat.stream import asks
 from chat.text import is_visible
 
 TITLE_MAX = 200
 
-api = NinjaAPI(title="Parley", version="1", docs_url=None, openapi_url="/openapi.json", auth=asks.member_of)
+api = NinjaAPI(title="Parley", version="1", docs_url=None, openapi_url="/openapi.json", auth=member_of)
 
 
 class ConversationOut(Schema):

@@ -4,8 +4,7 @@ import uuid
 from dataclasses import replace
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -17,12 +16,13 @@ from chat.agent.agents import catalog
 from chat.database import run_db
 from chat.http import paging, parsing
 from chat.instruments import logs
-from chat.models import Conversation, Message, Process, Run, Suggestion
+from chat.models import Conversation, Message, Run, Suggestion
 from chat.pages import transcript
 from chat.refusals import Refusal
+from chat.runs.stopping import stop_and_wait
 from chat.runs.supervisor import supervisor
 from chat.stream import asks
-from chat.stream.views import send, stopped
+from chat.stream.admission import send
 from chat.text import check_text
 
 SIDEBAR_LENGTH = 50
@@ -82,7 +82,7 @@ def _see(run: Run) -> HttpResponse:
 async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
     """Stop the run that a plain form names; then the page, when the run has ended or 5 s later."""
     run = await run_db(_request_stop, request, conversation)
-    await stopped(run)
+    await stop_and_wait(run)
     return _see(run)
 
 
@@ -174,22 +174,3 @@ def _branch(found: Conversation | None, before: str) -> list[Message]:
         return []
     end = access_message(found, before).parent_id if before else found.head_id
     return Message.objects.select_related("run").defer("run__state_after").branch(end, limit=PAGE_LENGTH)
-
-
-@login_not_required
-@require_GET
-async def healthz(request: HttpRequest) -> HttpResponse:
-    """The process lives."""
-    return JsonResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
-
-
-@login_not_required
-@require_GET
-async def readyz(request: HttpRequest) -> HttpResponse:
-    """It can take work: not while it starts or drains, nor without its database (503)."""
-    if not supervisor.has_started:
-        raise refusals.unavailable("This server is starting.")
-    if supervisor.draining:
-        raise refusals.unavailable("This server is about to restart.")
-    await run_db(Process.objects.exists)
-    return JsonResponse({"status": "ready"}, headers={"Cache-Control": "no-store"})

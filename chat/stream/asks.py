@@ -1,10 +1,9 @@
-"""What a request asks for: who it is from, and its body as an Ask."""
+"""The Ask in a request: its body or query string, read strictly."""
 
 import uuid
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
-from django.middleware.csrf import CsrfViewMiddleware
+from django.http import HttpRequest
 
 from chat import refusals
 from chat.actions import ABSENT, Ask
@@ -16,40 +15,6 @@ ASK_FIELDS = {
 }  # fmt: skip
 EVENT_SOURCE_FIELDS = {"query", "message", "conversation", "agent", "client_id"}
 VIEW = "view"  # how the answer is shown, so no part of what is asked
-
-
-class _Csrf(CsrfViewMiddleware):
-    """Django's own check, asked rather than installed: who is not signed in gets 401 first."""
-
-    def _reject(self, request: HttpRequest, reason: str) -> Any:
-        return reason
-
-
-def member_of(request: HttpRequest) -> Any:
-    """The signed-in member. Raises the 401 refusal, and the 403 one where a request that changes
-    something lacks the CSRF token. For a thread: it reads the session.
-    """
-    user = request.user
-    if not user.is_authenticated:
-        raise refusals.not_signed_in()
-    if request.method not in ("GET", "HEAD", "OPTIONS"):
-        _check_csrf(request)
-    return user
-
-
-def _nothing(request: HttpRequest) -> HttpResponse:
-    raise AssertionError("Django's check looks at this view, and never calls it")
-
-
-def _check_csrf(request: HttpRequest) -> None:
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise refusals.cross_site()
-    check = _Csrf(lambda _request: None)  # type: ignore[arg-type]
-    check.process_request(request)
-    with parsing.unreadable_is_refused():  # the check looks for its field in a form
-        failed = check.process_view(request, _nothing, (), {})
-    if failed:
-        raise refusals.csrf_failed()
 
 
 def ask_of(request: HttpRequest) -> Ask:

@@ -1,11 +1,7 @@
 """The stream, and how it is asked for, followed and stopped. Views translate; actions decide."""
 
-import asyncio
 import uuid
-from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -17,21 +13,17 @@ from django.views.decorators.http import require_GET, require_POST
 
 from chat import actions, refusals
 from chat.access import access_run
-from chat.actions import Ask, Asked
-from chat.agent.agents import catalog
 from chat.api import serializers
 from chat.database import run_db
 from chat.events import Row
-from chat.instruments import logs, metrics
+from chat.http.members import member_of
+from chat.instruments import logs
 from chat.models import Run
 from chat.runs.follow import follow
+from chat.runs.stopping import stop_and_wait, wait_for_end
 from chat.runs.supervisor import supervisor
-from chat.stream import asks, html_view, resume, sse
+from chat.stream import admission, asks, html_view, resume, sse
 from chat.stream.resume import Place
-
-STOP_SECONDS = 5  # how long a stop waits for the run's end
-
-_open_streams: Counter[Any] = Counter()
 
 
 @csrf_exempt
@@ -65,22 +57,22 @@ def _ask_or_resume_by_post(request: HttpRequest) -> tuple[Any, Place, bool, bool
 
     A client that repeats its POST after a cut sends Last-Event-ID along: its body is not looked at.
     """
-    member = asks.member_of(request)
+    member = member_of(request)
     html = asks.wants_html(request)
     if place := _resumed(member, request):
         return member, place, html, False
     ask = asks.ask_of(request)
-    return member, Place(send(member, ask).run), html, ask.mode == Run.Mode.NONE
+    return member, Place(admission.send(member, ask).run), html, ask.mode == Run.Mode.NONE
 
 
 def _ask_or_resume_by_get(request: HttpRequest) -> tuple[Any, Place, bool]:
-    member = asks.member_of(request)
+    member = member_of(request)
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise refusals.cross_site()
     if "text/event-stream" not in request.headers.get("Accept", "").lower():
         raise refusals.Refusal(406, "accept", "Ask with Accept: text/event-stream.")
     html = asks.wants_html(request)
-    place = _resumed(member, request) or Place(send(member, asks.event_source_ask(request)).run)
+    place = _resumed(member, request) or Place(admission.send(member, asks.event_source_ask(request)).run)
     return member, place, html
 
 
@@ -95,23 +87,6 @@ def _resumed(member: Any, request: HttpRequest) -> Place | None:
     return _admitted(member, resume.resumed_place(access_run(member, named[0]), named[1]))
 
 
-def send(member: Any, ask: Ask) -> Asked:
-    """Store an ask of this member. For a thread; ``supervisor.launch`` the run afterwards."""
-    return actions.send_message(member, ask, agents=catalog.names(), admit=partial(_admit, member))
-
-
-def _admit(member: Any) -> None:
-    """Raises the 429 and 503 refusals of this process."""
-    _refuse_if_too_many_streams(member)
-    if supervisor.draining:
-        raise refusals.unavailable("This server is about to restart.")
-
-
-def _refuse_if_too_many_streams(member: Any) -> None:
-    if settings.LIMITS and _open_streams[member.pk] >= settings.STREAMS_PER_MEMBER:
-        raise refusals.too_many(f"At most {settings.STREAMS_PER_MEMBER} streams can be open at once.")
-
-
 @login_not_required
 @require_GET
 async def run_events(request: HttpRequest, run: str) -> HttpResponseBase:
@@ -121,7 +96,7 @@ async def run_events(request: HttpRequest, run: str) -> HttpResponseBase:
 
 
 def _follow_by_get(request: HttpRequest, run: str) -> tuple[Any, Place, bool]:
-    member = asks.member_of(request)
+    member = member_of(request)
     html = asks.wants_html(request)
     return member, _admitted(member, resume.place_in(access_run(member, run), request)), html
 
@@ -129,7 +104,7 @@ def _follow_by_get(request: HttpRequest, run: str) -> tuple[Any, Place, bool]:
 def _admitted(member: Any, place: Place) -> Place:
     """A reader's place. Raises the 429 refusal, unless there is nothing left to read."""
     if not place.over:
-        _refuse_if_too_many_streams(member)
+        admission.refuse_if_too_many_streams(member)
     return place
 
 
@@ -140,7 +115,7 @@ def _event_stream(member: Any, place: Place, *, html: bool) -> HttpResponseBase:
     run_id = place.run.pk
     if place.at_end:
         return sse.response(sse.end(run_id, place.after + 1))
-    return sse.response(_counted(member, sse.frames(run_id, _batches(place, html=html))))
+    return sse.response(admission.counted(member, sse.frames(run_id, _batches(place, html=html))))
 
 
 def _batches(place: Place, *, html: bool) -> AsyncGenerator[list[Row], None]:
@@ -153,22 +128,9 @@ def _batches(place: Place, *, html: bool) -> AsyncGenerator[list[Row], None]:
     return html_view.rows(run_id, batches, place.after) if html else batches
 
 
-async def _counted(member: Any, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    _open_streams[member.pk] += 1
-    try:
-        with metrics.open_streams.one_more():
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    yield chunk
-    finally:
-        _open_streams[member.pk] -= 1
-        if not _open_streams[member.pk]:
-            del _open_streams[member.pk]
-
-
 async def _whole_answer(run: Run) -> HttpResponse:
     if run.is_active:
-        await _until_the_end(run.pk)
+        await wait_for_end(run.pk)
     return JsonResponse(
         await run_db(serializers.answer, run.pk), headers={"Cache-Control": "private, no-store"}
     )
@@ -180,29 +142,12 @@ async def _whole_answer(run: Run) -> HttpResponse:
 async def stop_run(request: HttpRequest, run: str) -> HttpResponse:
     """Record the wish, and answer when the run has ended, or after STOP_SECONDS."""
     found = await run_db(_request_stop, request, run)
-    await stopped(found)
+    await stop_and_wait(found)
     return JsonResponse(await run_db(_stop_answer, found.pk), headers={"Cache-Control": "private, no-store"})
 
 
-async def stopped(run: Run) -> None:
-    """Announce the wish to stop, and return when the run has ended, or after STOP_SECONDS."""
-    logs.asked_of(run.pk)
-    await supervisor.announce_stop(run.pk)
-    if run.is_active:
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await _until_the_end(run.pk)
-        except TimeoutError:
-            pass  # its status says that it still runs
-
-
-async def _until_the_end(run_id: uuid.UUID) -> None:
-    async for _batch in follow(run_id, 0, idle=settings.RUN_SECONDS):
-        pass
-
-
 def _request_stop(request: HttpRequest, run: str) -> Run:
-    member = asks.member_of(request)
+    member = member_of(request)
     return actions.request_stop(access_run(member, run))
 
 
