@@ -13,6 +13,7 @@ from django.db import DatabaseError, InterfaceError
 
 from chat import changes
 from chat.database import run_db
+from chat.runs import duties
 
 log = logging.getLogger(__name__)
 
@@ -77,3 +78,6 @@ async def _look() -> None:
         for watcher in _watchers.get(member, ()):
             if watcher.seen != number:
                 watcher.bell.set()
+
+
+duties.register(look_for_lost_bells, on_drained=close_all)
