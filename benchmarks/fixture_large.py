@@ -1,21 +1,32 @@
-"""``manage.py fixture_large``: 100,000 conversations with a million messages, for measuring the desk."""
+"""Fill an empty database with a million messages: ``python -m benchmarks.fixture_large``.
 
+100,000 conversations of 1,000 members, for measuring the admin and for trying migrations.
+"""
+
+import argparse
+import os
 import random
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.auth.hashers import make_password
-from django.contrib.auth.models import Group
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection, transaction
-from django.utils import timezone
+import django
 
-from accounts.models import User
-from chat import moderators
-from chat.actions import title_of
-from chat.models import Conversation, Message, Run
-from chat.rendering import RENDERER_VERSION, render
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django.setup()
+
+from django.contrib.auth.hashers import make_password  # noqa: E402  (Django first)
+from django.contrib.auth.models import Group  # noqa: E402
+from django.db import connection, transaction  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from accounts.models import User  # noqa: E402
+from chat import moderators  # noqa: E402
+from chat.actions import title_of  # noqa: E402
+from chat.models import Conversation, Message, Run  # noqa: E402
+from chat.rendering import RENDERER_VERSION, render  # noqa: E402
 
 MEMBERS = 1_000
 BATCH = 500  # conversations a transaction
@@ -37,29 +48,20 @@ ENDS = [
 ]
 
 
-class Command(BaseCommand):
-    help = "Fills an empty database with a million messages. Refuses one in which there is somebody."
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--conversations", type=int, default=100_000)
-        parser.add_argument("--messages", type=int, default=1_000_000)
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        if User.objects.exists() or Conversation.objects.exists():
-            raise CommandError(
-                "This database has users in it. Name an empty one with DATABASE_URL or DATA_DIR."
-            )
-        conversations, messages = options["conversations"], options["messages"]
-        if not 0 < 2 * conversations <= messages:
-            raise CommandError("There must be two messages a conversation at least.")
-        writer = Writer(conversations, messages, make_members(min(MEMBERS, conversations)))
-        while writer.written < conversations:
-            writer.write(min(BATCH, conversations - writer.written))
-            if writer.written % 10_000 == 0:
-                self.stdout.write(f"{writer.written} conversations, {writer.messages} messages")
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE")  # as PostgreSQL does by itself after a while
-        self.stdout.write(f"{writer.written} conversations, {writer.messages} messages, {writer.runs} runs.")
+def fill(conversations: int, messages: int, say: Callable[[str], None] = lambda _line: None) -> None:
+    """Fill the empty database of the settings. Raises ValueError for one that has users in it."""
+    if User.objects.exists() or Conversation.objects.exists():
+        raise ValueError("This database has users in it. Name an empty one with DATABASE_URL or DATA_DIR.")
+    if not 0 < 2 * conversations <= messages:
+        raise ValueError("There must be two messages a conversation at least.")
+    writer = Writer(conversations, messages, make_members(min(MEMBERS, conversations)))
+    while writer.written < conversations:
+        writer.write(min(BATCH, conversations - writer.written))
+        if writer.written % 10_000 == 0:
+            say(f"{writer.written} conversations, {writer.messages} messages")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")  # as PostgreSQL does by itself after a while
+    say(f"{writer.written} conversations, {writer.messages} messages, {writer.runs} runs.")
 
 
 @transaction.atomic
@@ -249,3 +251,18 @@ class Writer:
             {"type": "thought", "agent": agent, "text": self.library.sentence(20)},
             {"type": "tool", "agent": agent, **called, "result": {"value": word}, "elapsed_ms": 12},
         ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fixture_large")
+    parser.add_argument("--conversations", type=int, default=100_000)
+    parser.add_argument("--messages", type=int, default=1_000_000)
+    options = parser.parse_args()
+    try:
+        fill(options.conversations, options.messages, say=print)
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
