@@ -74,7 +74,7 @@ def make_members(count: int) -> list[User]:
     )
     moderator = User.objects.create(username="moderator", is_staff=True, password=nobody)
     moderators.make_group()  # where a flush took it away
-    moderator.groups.add(Group.objects.get(name=moderators.GROUP))
+    moderator.groups.add(Group.objects.get(name=moderators.MODERATORS))
     return members
 
 

@@ -197,7 +197,7 @@ def _queue_run(conversation: Conversation, prompt: Message, ask: Ask, now: Any, 
         agent=conversation.agent,
         title=conversation.title,
     )
-    RunEvent.objects.create(run=run, seq=1, type=started.type, data=events.encode(started.data))
+    RunEvent.objects.create(run=run, seq=1, type=started.type, data=events.encode_json(started.data))
     return run
 
 
@@ -243,7 +243,7 @@ def choose_branch(conversation: Conversation, message: Message) -> None:
 
 
 @transaction.atomic
-def delete_conversation(conversation: Conversation) -> list[uuid.UUID]:
+def mark_deleted(conversation: Conversation) -> list[uuid.UUID]:
     """The conversation is gone for its owner. A queued run has ended when this returns.
 
     Returns the runs that still execute: their process ends them as stopped, code ``deleted``.

@@ -18,7 +18,7 @@ from chat import doorbell
 from chat.models import Conversation, Ledger, Run
 
 CONVERSATION = "conversation"  # made, renamed, pinned, deleted, or another branch chosen
-RUN = "run"  # began
+RUN_BEGUN = "run"  # began
 RUN_ENDED = "run_ended"
 ANEW = "anew"  # too much to name
 
@@ -92,6 +92,6 @@ def _conversations(behind: dict[str, Any]) -> list[tuple[int, Change]]:
 def _runs(behind: dict[str, Any]) -> list[tuple[int, Change]]:
     found = Run.objects.filter(**behind).values_list("last_change", "status", "conversation", "pk")
     return [
-        (number, Change(RUN if status in Run.ACTIVE else RUN_ENDED, conversation, run))
+        (number, Change(RUN_BEGUN if status in Run.ACTIVE else RUN_ENDED, conversation, run))
         for number, status, conversation, run in found[: MOST_TOLD + 1]
     ]

@@ -66,7 +66,7 @@ def _call(function: Callable[[], T]) -> T:
             connections.close_all()
 
 
-def mark() -> tuple[int, ...] | None:
+def sqlite_stamp() -> tuple[int, ...] | None:
     """Of the SQLite file: another one whenever any process has written to it. None on PostgreSQL.
 
     It costs 5 µs where a query costs a thread's hop and a millisecond. It changes a moment before a commit

@@ -17,10 +17,10 @@ from redis.exceptions import RedisError
 
 log = logging.getLogger(__name__)
 
-GROUP = "bell"
+BELL_GROUP = "bell"
 # How long a listener sleeps before it looks without having been rung: with Redis only in case a
 # bell was lost, without it because nothing else tells of another process.
-PATIENCE_SECONDS = 1.0 if settings.REDIS_URL else 0.1
+LISTEN_SECONDS = 1.0 if settings.REDIS_URL else 0.1
 
 _listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 _loop: asyncio.AbstractEventLoop | None = None
@@ -51,12 +51,12 @@ async def ring(names: Iterable[str]) -> None:
     ring_here(names)
     if settings.REDIS_URL and names:
         try:
-            await get_channel_layer().group_send(GROUP, {"type": "bell", "names": names})
+            await get_channel_layer().group_send(BELL_GROUP, {"type": "bell", "names": names})
         except (OSError, RedisError) as error:  # Redis is away: the others look by themselves
             log.warning("The doorbell could not be rung: %s", error)
 
 
-def ring_in(loop: asyncio.AbstractEventLoop | None) -> None:
+def set_loop(loop: asyncio.AbstractEventLoop | None) -> None:
     """The loop in which this process's listeners wait; None once it serves no more."""
     global _loop  # noqa: PLW0603  (one loop a process)
     _loop = loop
@@ -85,7 +85,7 @@ async def relay() -> None:
 async def _relay_until_lost() -> None:
     layer: Any = get_channel_layer()
     channel = await layer.new_channel()
-    await layer.group_add(GROUP, channel)
+    await layer.group_add(BELL_GROUP, channel)
     while True:
         message = await layer.receive(channel)
         ring_here(message.get("names", ()))

@@ -81,13 +81,13 @@ def thought(value: str) -> Event:
 
 
 def tool_called(call_id: str, name: str, args: dict[str, Any]) -> Event:
-    return Event(TOOL_CALLED, {"id": call_id, "name": name, "args": clean(args)})
+    return Event(TOOL_CALLED, {"id": call_id, "name": name, "args": clean_json(args)})
 
 
 def tool_returned(
     call_id: str, name: str, *, result: Any = None, error: str | None = None, elapsed_ms: int
 ) -> Event:
-    outcome = {"result": clean(result)} if error is None else {"error": clean_text(error)}
+    outcome = {"result": clean_json(result)} if error is None else {"error": clean_text(error)}
     return Event(TOOL_RETURNED, {"id": call_id, "name": name, **outcome, "elapsed_ms": elapsed_ms})
 
 
@@ -108,7 +108,7 @@ def replace(value: str, *, attempt: int | None = None, keep: int | None = None) 
     return Event(REPLACE, {"text": value} | {k: v for k, v in optional.items() if v is not None})
 
 
-def encode(data: dict[str, Any]) -> str:
+def encode_json(data: dict[str, Any]) -> str:
     """JSON as it is stored and sent: one line, characters as they are."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False)
 
@@ -124,7 +124,7 @@ def clean_text(value: str) -> str:
     return value
 
 
-def clean(value: Any) -> Any:
+def clean_json(value: Any) -> Any:
     """``value`` as plain JSON: what has no JSON form becomes its ``repr``."""
     if value is None or isinstance(value, bool | int):
         return value
@@ -133,9 +133,9 @@ def clean(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else repr(value)
     if isinstance(value, dict):
-        return {clean_text(str(key)): clean(item) for key, item in value.items()}
+        return {clean_text(str(key)): clean_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [clean(item) for item in value]
+        return [clean_json(item) for item in value]
     return clean_text(repr(value))
 
 

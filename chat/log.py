@@ -13,7 +13,7 @@ from chat.models import RunEvent
 def append(run_id: uuid.UUID, new: Sequence[Event]) -> list[Row]:
     """Number ``new`` and store them. The caller's transaction holds the run's lock."""
     last: int = RunEvent.objects.filter(run_id=run_id).aggregate(last=Max("seq"))["last"] or 0
-    rows = [Row(last + n, event.type, events.encode(event.data)) for n, event in enumerate(new, 1)]
+    rows = [Row(last + n, event.type, events.encode_json(event.data)) for n, event in enumerate(new, 1)]
     RunEvent.objects.bulk_create(
         [RunEvent(run_id=run_id, seq=row.seq, type=row.type, data=row.data) for row in rows]
     )

@@ -6,7 +6,7 @@ from django.apps import apps
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 
-GROUP = "Moderators"
+MODERATORS = "Moderators"
 MAY = {
     "accounts": ["view_user"],
     "chat": ["view_conversation", "view_run", "view_process"],
@@ -19,7 +19,7 @@ def make_group(**kwargs: Any) -> None:
         create_permissions(
             apps.get_app_config(app), verbosity=0
         )  # ours are asked for before Django makes them
-    group, is_new = Group.objects.get_or_create(name=GROUP)
+    group, is_new = Group.objects.get_or_create(name=MODERATORS)
     if is_new:
         group.permissions.set(
             permission

@@ -24,7 +24,7 @@ class Sampler:
     """One a supervisor. What cannot be stored now is in the next sample."""
 
     def __init__(self) -> None:
-        self._stored = counted()
+        self._stored = counters()
         self._due = time.monotonic() + SAMPLE_SECONDS
 
     async def look(self, process_id: uuid.UUID) -> None:
@@ -34,7 +34,7 @@ class Sampler:
 
     async def take(self, process_id: uuid.UUID) -> None:
         """Store what came since the last sample."""
-        now = counted()
+        now = counters()
         await run_db(store, process_id, {"levels": peaks(), **_difference(self._stored, now)})
         self._stored, self._due = now, time.monotonic() + SAMPLE_SECONDS
         for level in metrics.LEVELS:
@@ -46,7 +46,7 @@ def peaks() -> dict[str, int]:
     return {level.name: max(level.peak, level.now()) for level in metrics.LEVELS}
 
 
-def counted() -> dict[str, Any]:
+def counters() -> dict[str, Any]:
     """Everything that only grows. Bounds are kept as text: another version may have others."""
     return {
         "histograms": {

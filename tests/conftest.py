@@ -113,10 +113,10 @@ def bob(transactional_db: None) -> Any:
 def mona(transactional_db: None) -> Any:
     from django.contrib.auth.models import Group
 
-    from chat.moderators import GROUP
+    from chat.moderators import MODERATORS
 
     mona = make_user("mona", is_staff=True)
-    mona.groups.add(Group.objects.get(name=GROUP))
+    mona.groups.add(Group.objects.get(name=MODERATORS))
     return mona
 
 

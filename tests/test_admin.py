@@ -331,7 +331,7 @@ async def test_a_reply_that_is_being_written_is_shown_as_far_as_it_is_stored(
 async def test_a_long_conversation_is_read_page_by_page(
     as_alice: Client, as_mona: Client, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat.admin.transcripts.PAGE_LENGTH", 2)
+    monkeypatch.setattr("chat.admin.transcripts.TRANSCRIPT_LENGTH", 2)
     talk = Talk(as_alice)
     for question in ("one", "two", "three"):
         await talk.ask(question)

@@ -70,7 +70,7 @@ def test_the_python_client_asks(server: LiveServer, client: Any) -> None:
 def test_the_python_client_ends_a_line_where_it_ends(client: Any) -> None:
     """Other readers end it at more characters, and any chunk may end within one."""
     text = "one\u2028two\u2029three\u0085four\u2027é😀"
-    sent = sse.frame(uuid.uuid4(), Row(2, events.TEXT, events.encode({"text": text})))
+    sent = sse.frame(uuid.uuid4(), Row(2, events.TEXT, events.encode_json({"text": text})))
     for cut in range(len(sent)):
         ((_id, name, data),) = client.frames([sent[:cut], sent[cut:]])
         assert (name, json.loads(data)) == ("text", {"text": text})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chat.events import Event, Fold, encode
+from chat.events import Event, Fold, encode_json
 from chat.models import Message, Run, RunEvent
 from chat.rendering import render
 from chat.stream import html_view
@@ -48,8 +48,8 @@ def seqs(events: list[SseEvent]) -> list[int]:
 async def test_what_the_stream_leaves_is_what_is_stored(
     as_alice: Client, gemini: Gemini, in_thread: Thread, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "TICK_SECONDS", 0)  # each delta is shown
-    monkeypatch.setattr(html_view, "REST", 0)
+    monkeypatch.setattr(html_view, "FRAME_SECONDS", 0)  # each delta is shown
+    monkeypatch.setattr(html_view, "IDLE_PER_RENDER", 0)
     text = WAYS[name]
     gemini.on(name, [step for piece in in_pieces(text) for step in (piece, Pause(0.01))])
     body = body_of(await ask(as_alice, name))
@@ -83,15 +83,17 @@ async def slowly(client: Client, gemini: Gemini) -> list[dict[str, Any]]:
 async def test_the_first_text_comes_at_once_and_the_rest_at_the_pace_of_an_eye(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "TICK_SECONDS", 60)
+    monkeypatch.setattr(html_view, "FRAME_SECONDS", 60)
     assert len(await slowly(as_alice, gemini)) == 2  # and the whole at the end
 
 
 async def test_what_is_dear_to_render_is_shown_less_often(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "TICK_SECONDS", 0)
-    monkeypatch.setattr(html_view, "REST", 1_000_000)  # a picture of a tenth of a millisecond is dear
+    monkeypatch.setattr(html_view, "FRAME_SECONDS", 0)
+    monkeypatch.setattr(
+        html_view, "IDLE_PER_RENDER", 1_000_000
+    )  # a picture of a tenth of a millisecond is dear
     assert len(await slowly(as_alice, gemini)) == 2
 
 
@@ -107,7 +109,7 @@ async def test_every_other_frame_is_as_ever(as_alice: Client, gemini: Gemini) ->
 async def test_held_text_comes_before_any_other_frame(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "TICK_SECONDS", 60)
+    monkeypatch.setattr(html_view, "FRAME_SECONDS", 60)
     called_for: list[Any] = [Text("One. "), Hold(), Text("Two."), Call("calculate", {"expression": "1+1"})]
     gemini.on("use", called_for, [Text("Three.")])
     events = []
@@ -258,7 +260,7 @@ async def _with_log(client: Client, in_thread: Thread, rows: list[tuple[str, dic
         last = stored.order_by("-seq").first()
         assert last is not None
         stored.exclude(type="run.started").delete()
-        log = [RunEvent(run_id=run, seq=n, type=t, data=encode(d)) for n, (t, d) in enumerate(rows, 2)]
+        log = [RunEvent(run_id=run, seq=n, type=t, data=encode_json(d)) for n, (t, d) in enumerate(rows, 2)]
         end = RunEvent(run_id=run, seq=len(rows) + 2, type=last.type, data=last.data)
         RunEvent.objects.bulk_create([*log, end])
         Run.objects.filter(pk=run).update(last_seq=end.seq)

@@ -26,7 +26,7 @@ TEXT = (ANSWER * 8)[:5000]
 async def deltas(seconds: float) -> AsyncGenerator[list[Row], None]:
     """The rows of an answer as the journal delivers them, its second half: blocks lie behind and before."""
     began, start = time.monotonic(), len(TEXT) // 2
-    yield [Row(1, events.STARTED, "{}"), Row(2, events.TEXT, events.encode({"text": TEXT[:start]}))]
+    yield [Row(1, events.STARTED, "{}"), Row(2, events.TEXT, events.encode_json({"text": TEXT[:start]}))]
     n, last = 0, int(seconds * CHARACTERS_A_SECOND / DELTA)
     while n < last:
         await asyncio.sleep(max(0, began + n * DELTA / CHARACTERS_A_SECOND - time.monotonic()))
@@ -37,7 +37,7 @@ async def deltas(seconds: float) -> AsyncGenerator[list[Row], None]:
 
 def _delta(n: int, start: int) -> Row:
     at = start + n * DELTA
-    return Row(3 + n, events.TEXT, events.encode({"text": TEXT[at : at + DELTA]}))
+    return Row(3 + n, events.TEXT, events.encode_json({"text": TEXT[at : at + DELTA]}))
 
 
 def used() -> float:

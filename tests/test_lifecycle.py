@@ -11,11 +11,11 @@ import pytest
 from django.db import connection
 
 from chat import events, lifecycle
-from chat.actions import Ask, delete_conversation, send_message
+from chat.actions import Ask, mark_deleted, send_message
 from chat.events import Event, Fold
 from chat.lifecycle import Claim, Outcome
 from chat.models import Conversation, Message, Process, Run, RunEvent, SessionEvent
-from chat.runs.journal import Page, write
+from chat.runs.journal import Batch, write
 from tests import oracle
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -105,7 +105,7 @@ def test_a_deletion_races_the_finish_and_neither_waits_for_ever(
             partial(
                 lifecycle.end, claim, Outcome(events.COMPLETED, finish="stop"), Fold(said("a")), said("a")
             ),
-            partial(delete_conversation, conversation),
+            partial(mark_deleted, conversation),
         )
         assert ended is not None
     assert Run.objects.active().count() == 0
@@ -133,7 +133,7 @@ def test_who_was_taken_over_writes_nothing_more(alice: Any, process: Process) ->
     old = claimed(alice, process)
     taken = lifecycle.take_over(old.run, old.epoch, process.pk)
     assert taken
-    page = Page(old, [events.Row(2, "text", '{"text": "zombie"}')], [(0, "{}")], None)  # type: ignore[arg-type]
+    page = Batch(old, [events.Row(2, "text", '{"text": "zombie"}')], [(0, "{}")], None)  # type: ignore[arg-type]
     assert write([page]) == set()
     assert lifecycle.end(old, Outcome(events.STOPPED), Fold(said("zombie")), said("zombie")) is None
     assert lifecycle.hand_over(old) is None
@@ -144,7 +144,7 @@ def test_who_was_taken_over_writes_nothing_more(alice: Any, process: Process) ->
 
 def test_a_restart_replaces_what_was_written_and_happens_once(alice: Any, process: Process) -> None:
     old = claimed(alice, process)
-    write([Page(old, [events.Row(2, "text", '{"text": "half"}')], [(0, "{}")], None)])  # type: ignore[arg-type]
+    write([Batch(old, [events.Row(2, "text", '{"text": "half"}')], [(0, "{}")], None)])  # type: ignore[arg-type]
     taken = lifecycle.take_over(old.run, old.epoch, process.pk)
     assert taken
     claim = taken[0]

@@ -351,7 +351,7 @@ async def test_a_command_that_a_person_approved_runs_confined(allowed: None, tmp
 def run(code: str, *, seconds: float = 20, max_output: int = 10_000) -> Finished:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", code]
-        return confinement.run(command, folder=Path(folder), seconds=seconds, max_output=max_output)
+        return confinement.run_confined(command, folder=Path(folder), seconds=seconds, max_output=max_output)
 
 
 async def test_no_variable_of_the_servers_reaches_the_code(
@@ -429,7 +429,7 @@ def test_what_it_started_ends_with_it() -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", code, mark]
         begun = time.monotonic()
-        done = confinement.run(command, folder=Path(folder), seconds=20, max_output=100)
+        done = confinement.run_confined(command, folder=Path(folder), seconds=20, max_output=100)
     assert (done.code, done.stdout) == (0, "left\n")
     assert time.monotonic() - begun < 15
     until(lambda: not any(mark in line for line in command_lines()))

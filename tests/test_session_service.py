@@ -51,13 +51,13 @@ from chat import events, lifecycle
 from chat.actions import Ask, send_message
 from chat.agent.memory import session_service
 from chat.agent.memory.context import load_turn
-from chat.agent.memory.session_data import Turn
+from chat.agent.memory.session_data import SessionData
 from chat.agent.memory.session_service import ConversationSessionService
 from chat.database import run_db
 from chat.events import Fold
 from chat.lifecycle import Outcome
 from chat.models import AppState, Process, SessionEvent, UserState
-from chat.runs.journal import Journal, Pen
+from chat.runs.journal import Journal, RunWriter
 
 APP = "conformance"
 OURS, IN_MEMORY = "conversations", "in memory"
@@ -122,11 +122,11 @@ class Conversations(Store):
         self.users = {str(user.pk): user for user in (alice, bob)}
         self.alice, self.bob = self.users
         self.journal = Journal()
-        self.turns: dict[str, Turn] = {}
-        self.runs: dict[str, tuple[lifecycle.Claim, Pen, contextlib.ExitStack]] = {}
+        self.turns: dict[str, SessionData] = {}
+        self.runs: dict[str, tuple[lifecycle.Claim, RunWriter, contextlib.ExitStack]] = {}
 
     async def begin(self, session_id: str, user: str) -> None:
-        def claim() -> tuple[lifecycle.Claim, Turn]:
+        def claim() -> tuple[lifecycle.Claim, SessionData]:
             ask = Ask(query="question", conversation=uuid.UUID(session_id))
             run_id = send_message(self.users[user], ask, agents=[APP]).run.pk
             process = Process.objects.create(host="here", pid=1, boot_id="", version="0")
@@ -145,7 +145,7 @@ class Conversations(Store):
         claimed, pen, attached = self.runs.pop(session_id)
         turn = self.turns.pop(session_id)
         attached.close()
-        rest, payloads = await pen.put_down()
+        rest, payloads = await pen.close()
         outcome = Outcome(
             events.COMPLETED,
             finish="stop",

@@ -12,7 +12,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts import owner
 from accounts.models import User
-from chat.moderators import GROUP
+from chat.moderators import MODERATORS
 from tests.conftest import PASSWORD, make_user
 from tests.test_accounts import is_signed_in, page, set_up, sign_in, sign_up, the_token
 
@@ -155,7 +155,7 @@ def test_no_route_makes_an_account(who: str, settings: Any) -> None:
     if who != "a visitor":
         member = make_user(who, is_staff=who == "mona")
         if who == "mona":
-            member.groups.add(Group.objects.get(name=GROUP))
+            member.groups.add(Group.objects.get(name=MODERATORS))
         client.force_login(member)
     before = set(User.objects.values_list("username", flat=True))
     the_token()

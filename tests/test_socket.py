@@ -168,7 +168,7 @@ async def test_a_lost_bell_heals_within_a_second(as_alice: Client, monkeypatch: 
 
 @pytest.fixture
 def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "LOOK_SECONDS", 3600)
+    monkeypatch.setattr(watching, "LOST_BELL_SECONDS", 3600)
 
 
 async def test_the_bell_alone_is_enough(nobody_looks: None, as_alice: Client) -> None:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat import search
 from chat.access import open_transcript, parse_id
-from chat.admin.lists import LIST_BOUND, SEARCH_LENGTH, ReadOnlyAdmin
+from chat.admin.lists import LIST_BOUND, SEARCH_MAX, ReadOnlyAdmin
 from chat.admin.transcripts import transcript_of
 from chat.models import Conversation, ConversationQuerySet, Message, Run
 
@@ -105,7 +105,7 @@ class ConversationAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        text = search_term[:SEARCH_LENGTH]
+        text = search_term[:SEARCH_MAX]
         return (matching(queryset, text) if text.strip() else queryset), False  # type: ignore[arg-type]
 
     @admin.display(description=_("title"))

@@ -25,7 +25,7 @@ WINDOWS = {1: 1, 6: 5, 24: 20, 48: 40}
 DEFAULT_HOURS = 6
 RUNS_READ = 5000  # of the newest: 40 ms on SQLite
 SAMPLES_READ = 12_000  # four processes for 48 hours: 120 ms
-ENDS = (Run.Status.COMPLETED, Run.Status.STOPPED, Run.Status.FAILED, Run.Status.EXPIRED)
+END_LABELS = (Run.Status.COMPLETED, Run.Status.STOPPED, Run.Status.FAILED, Run.Status.EXPIRED)
 
 
 @dataclass(slots=True)
@@ -153,7 +153,7 @@ def _run_charts(stretches: Stretches) -> list[Chart]:
             _("How many runs ended, by their status."),
             _("ended"),
             times,
-            [Series(status.label, [each.statuses[status] for each in ended]) for status in ENDS],
+            [Series(status.label, [each.statuses[status] for each in ended]) for status in END_LABELS],
             stacked=True,
         ),
         Chart(

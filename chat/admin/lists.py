@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 # and a count of them, take seconds.
 LIST_BOUND = 2_500
 PER_PAGE = 50
-SEARCH_LENGTH = 200
+SEARCH_MAX = 200
 
 
 class BoundedChangeList(ChangeList):

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat.access import open_transcript, parse_id
 from chat.admin.conversations import owners_called, status_shown
-from chat.admin.lists import SEARCH_LENGTH, ReadOnlyAdmin
+from chat.admin.lists import SEARCH_MAX, ReadOnlyAdmin
 from chat.endings import SENTENCES
 from chat.models import Process, Run
 from chat.refusals import Refusal
@@ -120,7 +120,7 @@ class RunAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        text = search_term[:SEARCH_LENGTH].strip()
+        text = search_term[:SEARCH_MAX].strip()
         if not text:
             return queryset, False
         named = parse_id(text)

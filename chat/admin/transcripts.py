@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from chat.access import access_message
 from chat.models import Conversation, Message, Run
 from chat.pages import transcript
-from chat.pages.transcript import Live, Turn
+from chat.pages.transcript import Live, PageEntry
 
-PAGE_LENGTH = 100
+TRANSCRIPT_LENGTH = 100
 
 
 @dataclass(slots=True)
-class Entry:
+class TranscriptEntry:
     """A message. ``runs`` are those that this page is to tell of here: a reply's own, and below a
     question those that left no reply. ``siblings`` are all that stand in its place, itself included.
     """
 
-    turn: Turn
+    turn: PageEntry
     siblings: list[uuid.UUID]
     runs: list[Run] = field(default_factory=list)
 
@@ -46,7 +46,7 @@ class Transcript:
     reply that is being written.
     """
 
-    entries: list[Entry]
+    entries: list[TranscriptEntry]
     older: uuid.UUID | None
     is_active_branch: bool
     is_older: bool
@@ -58,7 +58,9 @@ def transcript_of(conversation: Conversation, *, message: str = "", before: str 
     ``before`` those above it. Raises the 404 refusal for a message of another conversation.
     """
     end = _end(conversation, message, before)
-    branch = Message.objects.select_related("run").defer("run__state_after").branch(end, limit=PAGE_LENGTH)
+    branch = (
+        Message.objects.select_related("run").defer("run__state_after").branch(end, limit=TRANSCRIPT_LENGTH)
+    )
     runs = _runs_of(branch)
     active = next((run for run in runs if run.is_active), None)
     return Transcript(
@@ -85,10 +87,11 @@ def _runs_of(branch: Sequence[Message]) -> list[Run]:
     return list(unanswered.select_related("conversation").defer("state_after"))
 
 
-def _entries(branch: Sequence[Message], unanswered: Sequence[Run]) -> list[Entry]:
+def _entries(branch: Sequence[Message], unanswered: Sequence[Run]) -> list[TranscriptEntry]:
     siblings = _siblings(branch)
     entries = [
-        Entry(turn, siblings[turn.message.parent_id]) for turn in transcript.turns(branch, may_ask=False)
+        TranscriptEntry(turn, siblings[turn.message.parent_id])
+        for turn in transcript.turns(branch, may_ask=False)
     ]
     for entry in entries:
         if entry.message.run:

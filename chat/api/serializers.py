@@ -18,7 +18,7 @@ def _id(value: uuid.UUID | None) -> str | None:
     return str(value) if value else None
 
 
-def conversation(found: Conversation, active_run: uuid.UUID | None) -> dict[str, Any]:
+def conversation_json(found: Conversation, active_run: uuid.UUID | None) -> dict[str, Any]:
     return {
         "id": str(found.pk),
         "title": found.title,
@@ -33,7 +33,7 @@ def conversation(found: Conversation, active_run: uuid.UUID | None) -> dict[str,
 
 def conversations(found: Sequence[Conversation]) -> list[dict[str, Any]]:
     active = dict(Run.objects.active().filter(conversation__in=found).values_list("conversation_id", "id"))
-    return [conversation(each, active.get(each.pk)) for each in found]
+    return [conversation_json(each, active.get(each.pk)) for each in found]
 
 
 def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ def _siblings(found: Sequence[Message]) -> dict[uuid.UUID | None, list[str]]:
     return grouped
 
 
-def run(found: Run) -> dict[str, Any]:
+def run_json(found: Run) -> dict[str, Any]:
     return {
         "id": str(found.pk),
         "conversation": str(found.conversation_id),
@@ -94,7 +94,7 @@ def run(found: Run) -> dict[str, Any]:
     }
 
 
-def answer(run_id: uuid.UUID) -> dict[str, Any]:
+def whole_answer(run_id: uuid.UUID) -> dict[str, Any]:
     """What an ask with ``"stream": false`` gets once its run has ended."""
     found = Run.objects.select_related("reply").get(pk=run_id)
     reply = found.reply

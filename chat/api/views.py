@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from ninja import Field, NinjaAPI, Schema, Status
+from ninja.operation import Operation
 
 from chat import actions, refusals
 from chat.access import access_conversation, access_message, access_run
@@ -14,7 +15,7 @@ from chat.agent.agents import catalog
 from chat.api import serializers
 from chat.http import paging, parsing
 from chat.http.members import member_of
-from chat.http.middleware import answer
+from chat.http.middleware import response_to
 from chat.models import Conversation, Message
 from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
@@ -22,7 +23,14 @@ from chat.text import is_visible
 
 TITLE_MAX = 200
 
-api = NinjaAPI(title="Parley", version="1", docs_url=None, openapi_url="/openapi.json", auth=member_of)
+
+class Api(NinjaAPI):
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        """Return an id that stays the same when this module moves: generated clients use it."""
+        return f"chat_api_{operation.view_func.__name__}"
+
+
+api = Api(title="Parley", version="1", docs_url=None, openapi_url="/openapi.json", auth=member_of)
 
 
 class ConversationOut(Schema):
@@ -110,7 +118,7 @@ class AgentsOut(Schema):
 
 @api.exception_handler(Refusal)
 def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
-    return answer(request, refusal)
+    return response_to(request, refusal)
 
 
 @api.get("/conversations", response=ConversationsOut)
@@ -135,7 +143,7 @@ def read_conversation(
 def _page_of_messages(end: Any, size: int) -> dict[str, Any]:
     branch = Message.objects.branch(end, limit=size)
     more = branch[0].parent_id if branch else None
-    return {"items": serializers.messages(branch), "next": paging.encode(str(more)) if more else None}
+    return {"items": serializers.messages(branch), "next": paging.encode_cursor(str(more)) if more else None}
 
 
 def _described(found: Conversation) -> dict[str, Any]:
@@ -182,14 +190,14 @@ def _title(value: str) -> str:
 @api.delete("/conversations/{conversation}", response={204: None})
 def delete_conversation(request: HttpRequest, conversation: str) -> Any:
     found = access_conversation(request.user, conversation)
-    for run_id in actions.delete_conversation(found):
+    for run_id in actions.mark_deleted(found):
         supervisor.announce_stop_from_thread(run_id)
     return Status(204, None)
 
 
 @api.get("/runs/{run}", response=RunOut, exclude_unset=True)
 def read_run(request: HttpRequest, run: str) -> Any:
-    return serializers.run(access_run(request.user, run))
+    return serializers.run_json(access_run(request.user, run))
 
 
 @api.get("/agents", response=AgentsOut)

@@ -29,7 +29,7 @@ class Exchanges:
         if scope["type"] == "http":
             await self._answer(scope, receive, send)
         elif scope["type"] == "websocket":
-            with metrics.open_sockets.one_more():
+            with metrics.open_sockets_gauge.one_more():
                 await self.application(scope, receive, send)
         else:
             await self.application(scope, receive, send)

@@ -22,11 +22,11 @@ from chat.refusals import Refusal
 
 log = logging.getLogger(__name__)
 
-AWAY: tuple[type[Exception], ...] = database.AWAY
+SERVICES_AWAY: tuple[type[Exception], ...] = database.AWAY
 if settings.REDIS_URL:
     from redis.exceptions import RedisError
 
-    AWAY = (*AWAY, RedisError)
+    SERVICES_AWAY = (*SERVICES_AWAY, RedisError)
 
 # What programs call: refused in JSON, with a status instead of a redirect.
 PROGRAM_PATHS = ("/api/", "/chat/stream", "/chat/runs/", "/healthz", "/readyz")
@@ -51,14 +51,14 @@ class AnswerRefusals:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         refusal = refusal_of(exception)
-        return answer(request, refusal) if refusal else None
+        return response_to(request, refusal) if refusal else None
 
 
 def refusal_of(error: BaseException | None) -> Refusal | None:
     """The refusal that ``error`` is or becomes, None for any other error: that is a 500."""
     if isinstance(error, Refusal):
         return error
-    if isinstance(error, AWAY):
+    if isinstance(error, SERVICES_AWAY):
         return refusals.unavailable("The database does not answer at the moment.")
     if isinstance(error, DataError):
         # No more than that in the log: what the database says of a value quotes it.
@@ -79,10 +79,10 @@ class RequireSignIn(LoginRequiredMiddleware):
     def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> Any:
         if not getattr(view_func, "login_required", True):
             return None
-        answer = super().process_view(request, view_func, view_args, view_kwargs)
+        response_to = super().process_view(request, view_func, view_args, view_kwargs)
         if not settings.ON_SQLITE and not connection.in_atomic_block:
             connection.close()
-        return answer
+        return response_to
 
 
 class CheckCsrf(CsrfViewMiddleware):
@@ -96,10 +96,10 @@ class CheckCsrf(CsrfViewMiddleware):
             with parsing.unreadable_is_refused():
                 return super().process_view(request, callback, args, kwargs)
         except Refusal as refusal:
-            return answer(request, refusal)
+            return response_to(request, refusal)
 
 
-def answer(request: HttpRequest, refusal: Refusal) -> HttpResponse:
+def response_to(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     """The refusal as JSON for programs, as a page for people."""
     metrics.refusals.count(refusal.code)
     if is_for_programs(request):
@@ -120,9 +120,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     Django asks ``process_exception`` only about views; here the error is the one being handled.
     """
     refusal = refusal_of(sys.exc_info()[1])
-    return answer(request, refusal) if refusal else defaults.server_error(request)
+    return response_to(request, refusal) if refusal else defaults.server_error(request)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """The same answer for an address that leads nowhere as for somebody else's."""
-    return answer(request, refusals.not_found())
+    return response_to(request, refusals.not_found())

@@ -35,7 +35,7 @@ def page_of_conversations(
     page = list(ordered[: limit + 1])
     more = len(page) > limit
     page = page[:limit]
-    return page, encode(f"{page[-1].updated_at.isoformat()} {page[-1].pk}") if more else None
+    return page, encode_cursor(f"{page[-1].updated_at.isoformat()} {page[-1].pk}") if more else None
 
 
 def _conversation_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
@@ -58,7 +58,7 @@ def message_cursor(cursor: str) -> uuid.UUID:
     return found
 
 
-def encode(place: str) -> str:
+def encode_cursor(place: str) -> str:
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 

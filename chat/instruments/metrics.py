@@ -156,7 +156,7 @@ run_seconds = Histograms(
 )
 active_runs = Level("parley_active_runs", "Runs that this process executes.")
 open_streams = Level("parley_open_streams", "Event streams that are open.")
-open_sockets = Level("parley_open_sockets", "WebSockets that are open.")
+open_sockets_gauge = Level("parley_open_sockets", "WebSockets that are open.")
 unsent_bytes = Level("parley_unsent_bytes", "Bytes that wait in this process for slow readers, in all.")
 paused_connections = Level("parley_paused_connections", "Connections that take nothing at the moment.")
 refusals = Tally("parley_refusals", "Requests refused, by the code in the answer.", ("code",))
@@ -174,7 +174,7 @@ loop_stalled_seconds = Tally(
 )
 
 HISTOGRAMS = (delta_bytes, delta_gap_seconds, journal_commit_seconds, journal_batch_events)
-LEVELS = (active_runs, open_streams, open_sockets, unsent_bytes, paused_connections)
+LEVELS = (active_runs, open_streams, open_sockets_gauge, unsent_bytes, paused_connections)
 ALL = (
     first_token_seconds,
     *HISTOGRAMS,

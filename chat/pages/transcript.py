@@ -51,7 +51,7 @@ class Speech:
 
 
 @dataclass(slots=True)
-class Turn:
+class PageEntry:
     """A message, as a page shows it.
 
     ``speeches`` are there where several agents wrote it, one after the other. ``waits``: a tool call of
@@ -98,7 +98,7 @@ class Live:
     thinking: bool  # the last step is a thought that may go on
 
 
-def turns(branch: Sequence[Message], live: Run | None = None, *, may_ask: bool) -> list[Turn]:
+def turns(branch: Sequence[Message], live: Run | None = None, *, may_ask: bool) -> list[PageEntry]:
     """The messages of a branch for a page; where ``may_ask``, its last one can be answered again.
 
     ``live`` is the run that is shown as one that goes on, though it may have ended by now.
@@ -155,11 +155,11 @@ def spoken(agent: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _turn(message: Message) -> Turn:
+def _turn(message: Message) -> PageEntry:
     if message.role == Message.Role.USER:
-        return Turn(message, speaker="")
+        return PageEntry(message, speaker="")
     items = message.parts.get("items", [])
-    return Turn(message, spoken(message.agent), _steps(items, over=True), _speeches(items))
+    return PageEntry(message, spoken(message.agent), _steps(items, over=True), _speeches(items))
 
 
 def _speeches(items: Iterable[dict[str, Any]]) -> list[Speech]:

@@ -22,7 +22,7 @@ from chat.refusals import Refusal
 from chat.runs.stopping import stop_and_wait
 from chat.runs.supervisor import supervisor
 from chat.stream import asks
-from chat.stream.admission import send
+from chat.stream.admission import store_ask
 from chat.text import check_text
 
 SIDEBAR_LENGTH = 50
@@ -45,7 +45,7 @@ async def home(request: HttpRequest) -> HttpResponse:
 
 
 @never_cache
-async def conversation(request: HttpRequest, conversation: str) -> HttpResponse:
+async def conversation_page(request: HttpRequest, conversation: str) -> HttpResponse:
     """One conversation: the page (GET), and the next question by a plain form (POST)."""
     return await _page(request, conversation)
 
@@ -55,7 +55,7 @@ async def _page(request: HttpRequest, conversation: str | None) -> HttpResponse:
         return await _ask_by_form(request, conversation)
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-    return await sync_to_async(show)(request, conversation)
+    return await sync_to_async(render_page)(request, conversation)
 
 
 async def _ask_by_form(request: HttpRequest, conversation: str | None) -> HttpResponse:
@@ -64,7 +64,7 @@ async def _ask_by_form(request: HttpRequest, conversation: str | None) -> HttpRe
     except Refusal as refusal:
         if refusal.status == 404:
             raise
-        return await sync_to_async(show)(request, conversation, refusal)
+        return await sync_to_async(render_page)(request, conversation, refusal)
     supervisor.launch(run.pk)
     logs.asked_of(run.pk)
     return _see(run)
@@ -101,7 +101,7 @@ def _request_stop(request: HttpRequest, conversation: str) -> Run:
 def delete(request: HttpRequest, conversation: str) -> HttpResponse:
     """Delete the conversation by a plain form; then the page of a new one."""
     found = access_conversation(request.user, conversation)
-    for run_id in actions.delete_conversation(found):
+    for run_id in actions.mark_deleted(found):
         supervisor.announce_stop_from_thread(run_id)
     response = redirect("chat:home")
     response.status_code = 303
@@ -110,7 +110,7 @@ def delete(request: HttpRequest, conversation: str) -> HttpResponse:
 
 @never_cache
 @require_GET
-def text(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
+def message_source(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
     """A message as it was written, in Markdown: what Copy takes."""
     found = access_message(access_conversation(request.user, conversation), message)
     if found.hidden_at:
@@ -123,10 +123,12 @@ def _send_form(request: HttpRequest, conversation: str | None) -> Run:
     ask = asks.ask_of(request)
     if ask.conversation and ask.conversation != (found and found.pk):
         raise refusals.not_found()
-    return send(request.user, replace(ask, conversation=found.pk if found else None)).run
+    return store_ask(request.user, replace(ask, conversation=found.pk if found else None)).run
 
 
-def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None = None) -> HttpResponse:
+def render_page(
+    request: HttpRequest, conversation: str | None, refusal: Refusal | None = None
+) -> HttpResponse:
     """The chat page. With a refusal: what was typed is still there, and a sentence says why.
 
     ``?before=<message>`` shows the messages above it, ``?list=<cursor>`` older conversations, ``?find=``

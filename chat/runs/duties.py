@@ -9,7 +9,7 @@ while_serving: list[Duty] = []  # started with the supervisor, cancelled with it
 when_drained: list[Callable[[], None]] = []  # called once no run is executed any more
 
 
-def register(duty: Duty, *, on_drained: Callable[[], None]) -> None:
+def add_duty(duty: Duty, *, on_drained: Callable[[], None]) -> None:
     """Run ``duty`` for as long as a process serves; call ``on_drained`` before it ends."""
     while_serving.append(duty)
     when_drained.append(on_drained)

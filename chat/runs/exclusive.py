@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 SERVER = "server"
-TERMINAL = "terminal"
+HELD_BY_TERMINAL = "terminal"
 
 
 class Held(Exception):
@@ -43,7 +43,7 @@ def hold(holder: str) -> IO[str] | None:
 def _sentence(file: IO[str]) -> str:
     file.seek(0)
     holder, _space, pid = file.read(64).strip().partition(" ")
-    if holder == TERMINAL:
+    if holder == HELD_BY_TERMINAL:
         sentence = _(
             "A chat in a terminal (process %(pid)s) is using %(file)s. End it first, or set DATA_DIR."
         )

@@ -14,7 +14,7 @@ from chat import endings, events, lifecycle
 from chat.agent.agents import catalog
 from chat.agent.memory.context import load_turn
 from chat.agent.memory.payload import invocation_of
-from chat.agent.memory.session_data import Turn
+from chat.agent.memory.session_data import SessionData
 from chat.agent.turn import containment
 from chat.agent.turn.failures import AgentFailure
 from chat.agent.turn.faults import Fault
@@ -28,14 +28,14 @@ from chat.log import read_log
 from chat.models import Run
 from chat.rendering.process import render_in_time_async
 from chat.runs import subscribers
-from chat.runs.journal import Journal, Pen
+from chat.runs.journal import Journal, RunWriter
 
 log = logging.getLogger(__name__)
 
 STOP = "stop"
 HAND_OVER = "hand over"
 # How a run ends by its code; by any other code it has failed.
-ENDS = {"": events.COMPLETED, STOP: events.STOPPED, "lost": events.EXPIRED}
+TYPE_OF_CODE = {"": events.COMPLETED, STOP: events.STOPPED, "lost": events.EXPIRED}
 ABORT_SECONDS = 1.0  # what an agent gets to end by itself before it is cancelled
 
 
@@ -82,36 +82,36 @@ class _Progress:
 
 async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) -> None:
     """Let the agent answer, and end the run. Raises nothing of the agent's."""
-    pen = journal.open(claim, await run_db_patiently(_last_seq, claim))
+    writer = journal.open(claim, await run_db_patiently(_last_seq, claim))
     try:
-        rows = await _execute(claim, run, pen, abort)
+        rows = await _execute(claim, run, writer, abort)
     finally:
-        await pen.put_down()
+        await writer.close()
         subscribers.closed_here(claim.run)
-    show(claim, rows)
+    show_rows(claim, rows)
 
 
-async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] | None:
+async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> list[Row] | None:
     waited = (timezone.now() - run.created_at).total_seconds()
     progress = _Progress(Fold(), time.monotonic() - max(0.0, waited))
     progress.fold.agent = run.conversation.agent
     turn = reply = None
     try:
         turn = await run_db_patiently(load_turn, run)
-        turn.record = pen.record
+        turn.record = writer.record
         reply = Reply(turn, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
-        code, finish = await _answer(reply, progress, pen, abort)
+        code, finish = await _answer(reply, progress, writer, abort)
         if code and not progress.full:
-            for event in reply.unsaid():
-                _take(event, progress, pen)
+            for event in reply.flush():
+                _take(event, progress, writer)
     except Exception:
         log.exception("Run %s failed inside Parley", claim.run)
         code, finish = "internal", ""
-    rest, payloads = await pen.put_down()
-    if pen.lost.is_set():
+    rest, payloads = await writer.close()
+    if writer.lost.is_set():
         # Another process has it; or the database refused a page, and then it ends with what is stored.
         log.warning("Run %s may not be written any more", claim.run)
-        return await expire(claim, run, code="internal")
+        return await end_orphan(claim, run, code="internal")
     if code == HAND_OVER:
         if turn is not None and not turn.has_calls() and not progress.fold.called:
             return await run_db_patiently(lifecycle.hand_over, claim)
@@ -135,16 +135,16 @@ def _last_seq(claim: Claim) -> int:
     return rows[-1].seq if rows else 0
 
 
-def show(claim: Claim, rows: list[Row] | None) -> None:
+def show_rows(claim: Claim, rows: list[Row] | None) -> None:
     if rows:
         subscribers.deliver(claim.run, rows)
 
 
-async def _answer(reply: Reply, progress: _Progress, pen: Pen, abort: Abort) -> tuple[str, str]:
+async def _answer(reply: Reply, progress: _Progress, writer: RunWriter, abort: Abort) -> tuple[str, str]:
     """Run the agent to its end, or to the abort. Returns the code and the finish."""
-    scope = containment.Scope(reply.turn.agent, str(pen.claim.run), reply.abort)
-    pump = containment.begin(_pump(reply, progress, pen), scope)
-    watched = [asyncio.ensure_future(abort.wanted.wait()), asyncio.ensure_future(pen.lost.wait())]
+    scope = containment.AgentScope(reply.turn.agent, str(writer.claim.run), reply.abort)
+    pump = containment.begin(_pump(reply, progress, writer), scope)
+    watched = [asyncio.ensure_future(abort.wanted.wait()), asyncio.ensure_future(writer.lost.wait())]
     try:
         await asyncio.wait([pump, *watched], return_when=asyncio.FIRST_COMPLETED)
         if not pump.done():
@@ -160,7 +160,7 @@ async def _answer(reply: Reply, progress: _Progress, pen: Pen, abort: Abort) -> 
             task.cancel()
 
 
-async def _pump(reply: Reply, progress: _Progress, pen: Pen) -> tuple[str, str]:
+async def _pump(reply: Reply, progress: _Progress, writer: RunWriter) -> tuple[str, str]:
     """Write what the agent says, under its deadlines. Returns the code and the finish."""
     clock = asyncio.get_running_loop().time
     last = clock() + settings.RUN_SECONDS
@@ -170,7 +170,7 @@ async def _pump(reply: Reply, progress: _Progress, pen: Pen) -> tuple[str, str]:
             async for event in stream:
                 if progress.frozen:
                     continue
-                _take(event, progress, pen)
+                _take(event, progress, writer)
                 if progress.full:
                     progress.frozen = True
                     reply.abort.set()
@@ -199,7 +199,7 @@ def _came_to(reply: Reply, progress: _Progress) -> tuple[str, str]:
     return "", reply.finish
 
 
-def _tell(failure: AgentFailure, turn: Turn) -> None:
+def _tell(failure: AgentFailure, turn: SessionData) -> None:
     """Log why the agent failed: classes, files and lines, no words."""
     fault = failure.fault
     where = f" at {fault.place}" if fault and fault.place else ""
@@ -213,7 +213,7 @@ def _tell(failure: AgentFailure, turn: Turn) -> None:
     )
 
 
-def _take(event: Event, progress: _Progress, pen: Pen) -> None:
+def _take(event: Event, progress: _Progress, writer: RunWriter) -> None:
     if event.type == events.TEXT:
         before = progress.size
         event = _within_limit(event, progress)
@@ -223,7 +223,7 @@ def _take(event: Event, progress: _Progress, pen: Pen) -> None:
     elif event.type == events.REPLACE:
         progress.size = len(event.data["text"].encode())
     progress.fold.add(event)
-    pen.write(event)
+    writer.write(event)
 
 
 def _within_limit(event: Event, progress: _Progress) -> Event:
@@ -238,10 +238,10 @@ def _within_limit(event: Event, progress: _Progress) -> Event:
 
 
 def _outcome(
-    code: str, finish: str, progress: _Progress, turn: Turn | None, usage: Usage, payloads: list[str]
+    code: str, finish: str, progress: _Progress, turn: SessionData | None, usage: Usage, payloads: list[str]
 ) -> Outcome:
     return Outcome(
-        ENDS.get(code, events.FAILED),
+        TYPE_OF_CODE.get(code, events.FAILED),
         code="" if code == STOP else code,
         finish=finish,
         usage=usage,
@@ -256,7 +256,7 @@ def _outcome(
     )
 
 
-async def expire(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
+async def end_orphan(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
     """End a run that nobody executes any more with what is stored of it."""
     outcome, fold = await run_db_patiently(lambda: _what_is_stored(run, code))
     return await _end(claim, outcome, fold)
@@ -266,7 +266,7 @@ def _what_is_stored(run: Run, code: str) -> tuple[Outcome, Fold]:
     log_rows = read_log(run.pk)
     fold = Fold(row.event() for row in log_rows)
     payloads = list(run.session_events.order_by("position").values_list("payload", flat=True))
-    kind = ENDS.get(code, events.FAILED)
+    kind = TYPE_OF_CODE.get(code, events.FAILED)
     waited = timezone.now() - run.created_at
     outcome = Outcome(
         kind,

@@ -18,26 +18,26 @@ async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncGenerato
     Yields batches; an empty one after ``idle`` seconds of silence. The run's end must be in the
     log, or come: a run that ended and was pruned has nothing to follow (see chat/stream/resume.py).
     """
-    with subscribers.seat_at(run_id) as seat:
+    with subscribers.subscribe(run_id) as subscription:
         async with doorbell.listen(str(run_id)) as bell:
-            relay = asyncio.ensure_future(_relay(bell, seat))
+            relay = asyncio.ensure_future(_relay(bell, subscription))
             try:
-                async with aclosing(_follow(run_id, after, seat, idle)) as batches:
+                async with aclosing(_follow(run_id, after, subscription, idle)) as batches:
                     async for batch in batches:
                         yield batch
             finally:
                 relay.cancel()
 
 
-async def _relay(bell: asyncio.Event, seat: subscribers.Seat) -> None:
+async def _relay(bell: asyncio.Event, subscription: subscribers.Subscription) -> None:
     while True:
         await bell.wait()
         bell.clear()
-        seat.nudge()
+        subscription.nudge()
 
 
 async def _follow(
-    run_id: uuid.UUID, after: int, seat: subscribers.Seat, idle: float
+    run_id: uuid.UUID, after: int, subscription: subscribers.Subscription, idle: float
 ) -> AsyncGenerator[list[Row], None]:
     clock = asyncio.get_running_loop().time
     spoke = clock()
@@ -51,12 +51,12 @@ async def _follow(
             yield rows
             if rows[-1].type in TERMINAL:
                 return
-        rows = seat.take()
+        rows = subscription.take()
         if rows:
             continue
-        patience = idle if subscribers.is_written_here(run_id) else doorbell.PATIENCE_SECONDS
-        await seat.wait(max(0.001, min(patience, spoke + idle - clock())))
-        rows = seat.take()
+        patience = idle if subscribers.is_written_here(run_id) else doorbell.LISTEN_SECONDS
+        await subscription.wait(max(0.001, min(patience, spoke + idle - clock())))
+        rows = subscription.take()
         if not rows and not subscribers.is_written_here(run_id):
             rows = await run_db(read_log, run_id, after)
         if not rows and clock() - spoke >= idle:

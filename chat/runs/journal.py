@@ -41,7 +41,7 @@ class RunLost(Exception):
 
 
 @dataclass(slots=True)
-class Page:
+class Batch:
     """What one batch writes for one run."""
 
     claim: Claim
@@ -51,7 +51,7 @@ class Page:
 
 
 @dataclass(slots=True)
-class Pen:
+class RunWriter:
     """The right to write one run's log from this process, and what is not yet written."""
 
     claim: Claim
@@ -71,7 +71,7 @@ class Pen:
             self.waiting.append(event)
             self.texts += event.type == events.TEXT
         can_wait = event.type == events.THOUGHT or (event.type == events.TEXT and self.texts > 1)
-        self.journal.look(self, urgent=not can_wait)
+        self.journal.mark_dirty(self, urgent=not can_wait)
 
     async def record(self, payload: str) -> None:
         """Store an ADK event; returns after the commit. Raises RunLost."""
@@ -79,13 +79,13 @@ class Pen:
         self.payloads.append((self.position, payload))
         self.position += 1
         self.recorded.append(done)
-        self.journal.look(self, urgent=True)
+        self.journal.mark_dirty(self, urgent=True)
         if self.lost.is_set() or not await done:
             raise RunLost
 
-    async def put_down(self) -> tuple[list[Event], list[str]]:
-        """Close the pen: what was not yet written, for the run's last transaction."""
-        self.journal.forget(self)
+    async def close(self) -> tuple[list[Event], list[str]]:
+        """Close the writer: what was not yet written, for the run's last transaction."""
+        self.journal.unregister(self)
         if self.in_flight is not None:
             await asyncio.wait([self.in_flight])
         rest, payloads = self.waiting, [payload for _position, payload in self.payloads]
@@ -115,31 +115,31 @@ class Journal:
 
     def __init__(self) -> None:
         self.commits = 0  # batches written, for the curious and the tests
-        self._pens: dict[uuid.UUID, Pen] = {}
-        self._dirty: dict[uuid.UUID, Pen] = {}
+        self._writers: dict[uuid.UUID, RunWriter] = {}
+        self._dirty: dict[uuid.UUID, RunWriter] = {}
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._rings: set[asyncio.Task[None]] = set()
 
-    def open(self, claim: Claim, seq: int) -> Pen:
-        """The pen for a claimed run whose log ends at ``seq``."""
-        pen = Pen(claim, self, seq)
-        self._pens[claim.run] = pen
+    def open(self, claim: Claim, seq: int) -> RunWriter:
+        """The writer for a claimed run whose log ends at ``seq``."""
+        writer = RunWriter(claim, self, seq)
+        self._writers[claim.run] = writer
         subscribers.opened_here(claim.run)
-        return pen
+        return writer
 
-    def look(self, pen: Pen, *, urgent: bool) -> None:
-        if self._pens.get(pen.claim.run) is not pen:
+    def mark_dirty(self, writer: RunWriter, *, urgent: bool) -> None:
+        if self._writers.get(writer.claim.run) is not writer:
             return
-        self._dirty[pen.claim.run] = pen
+        self._dirty[writer.claim.run] = writer
         self._wake.set()
         if urgent:
             self._hurry.set()
 
-    def forget(self, pen: Pen) -> None:
-        if self._pens.get(pen.claim.run) is pen:
-            del self._pens[pen.claim.run]
-            self._dirty.pop(pen.claim.run, None)
+    def unregister(self, writer: RunWriter) -> None:
+        if self._writers.get(writer.claim.run) is writer:
+            del self._writers[writer.claim.run]
+            self._dirty.pop(writer.claim.run, None)
 
     async def run(self) -> None:
         """Write batches until cancelled. A batch is never given up while the database is away."""
@@ -152,55 +152,55 @@ class Journal:
                 pass  # nothing urgent came: what gathered is written now
             self._wake.clear()
             self._hurry.clear()
-            pages = [self._page(pen) for pen in self._dirty.values()]
+            batches = [self._batch_of(writer) for writer in self._dirty.values()]
             self._dirty.clear()
-            if pages:
-                await self._commit(pages)
+            if batches:
+                await self._commit(batches)
 
-    def _page(self, pen: Pen) -> Page:
+    def _batch_of(self, writer: RunWriter) -> Batch:
         rows = []
-        for event in pen.waiting:
-            pen.seq += 1
-            rows.append(Row(pen.seq, event.type, events.encode(event.data)))
+        for event in writer.waiting:
+            writer.seq += 1
+            rows.append(Row(writer.seq, event.type, events.encode_json(event.data)))
         done = asyncio.get_running_loop().create_future()
-        for waiter in pen.recorded:
+        for waiter in writer.recorded:
             done.add_done_callback(partial(_pass_on, waiter=waiter))
-        page = Page(pen.claim, rows, pen.payloads, done)
-        pen.waiting, pen.payloads, pen.recorded, pen.in_flight = [], [], [], done
-        return page
+        batch = Batch(writer.claim, rows, writer.payloads, done)
+        writer.waiting, writer.payloads, writer.recorded, writer.in_flight = [], [], [], done
+        return batch
 
-    async def _commit(self, pages: Sequence[Page]) -> None:
+    async def _commit(self, batches: Sequence[Batch]) -> None:
         began = time.monotonic()
         try:
-            held = await run_db_patiently(write, pages)
+            held = await run_db_patiently(write, batches)
         except DatabaseError:
-            held = await self._commit_apart(pages)
+            held = await self._commit_apart(batches)
         self.commits += 1
         metrics.journal_commit_seconds.observe(time.monotonic() - began)
-        metrics.journal_batch_events.observe(sum(len(page.rows) + len(page.payloads) for page in pages))
-        for page in pages:
-            self._finish(page, page.claim in held)
-        self._ring([str(page.claim.run) for page in pages if page.rows])
+        metrics.journal_batch_events.observe(sum(len(batch.rows) + len(batch.payloads) for batch in batches))
+        for batch in batches:
+            self._finish(batch, batch.claim in held)
+        self._ring([str(batch.claim.run) for batch in batches if batch.rows])
 
-    async def _commit_apart(self, pages: Sequence[Page]) -> set[Claim]:
-        """One page holds what the database refuses: the others must not suffer for it."""
+    async def _commit_apart(self, batches: Sequence[Batch]) -> set[Claim]:
+        """One batch holds what the database refuses: the others must not suffer for it."""
         held: set[Claim] = set()
-        for page in pages:
+        for batch in batches:
             try:
-                held |= await run_db_patiently(write, [page])
+                held |= await run_db_patiently(write, [batch])
             except DatabaseError:
-                log.exception("The journal could not write run %s", page.claim.run)
+                log.exception("The journal could not write run %s", batch.claim.run)
         return held
 
-    def _finish(self, page: Page, held: bool) -> None:
-        pen = self._pens.get(page.claim.run)
+    def _finish(self, batch: Batch, held: bool) -> None:
+        writer = self._writers.get(batch.claim.run)
         if held:
-            subscribers.deliver(page.claim.run, page.rows)
-        elif pen is not None:
-            pen.lost.set()
-        if pen is not None and pen.in_flight is page.written:
-            pen.in_flight = None
-        page.written.set_result(held)
+            subscribers.deliver(batch.claim.run, batch.rows)
+        elif writer is not None:
+            writer.lost.set()
+        if writer is not None and writer.in_flight is batch.written:
+            writer.in_flight = None
+        batch.written.set_result(held)
 
     def _ring(self, names: list[str]) -> None:
         if names and settings.REDIS_URL:
@@ -209,35 +209,35 @@ class Journal:
             task.add_done_callback(self._rings.discard)
 
 
-def _pass_on(page: "asyncio.Future[bool]", waiter: "asyncio.Future[bool]") -> None:
+def _pass_on(batch: "asyncio.Future[bool]", waiter: "asyncio.Future[bool]") -> None:
     if not waiter.done():
-        waiter.set_result(page.result())
+        waiter.set_result(batch.result())
 
 
 @transaction.atomic
-def write(pages: Sequence[Page]) -> set[Claim]:
-    """Store the pages of runs that are still held; returns which those were.
+def write(batches: Sequence[Batch]) -> set[Claim]:
+    """Store the batches of runs that are still held; returns which those were.
 
     Rows that are there already are left: who holds the epoch alone numbers them, so they are this
-    very page's, of a commit whose answer was lost.
+    very batch's, of a commit whose answer was lost.
     """
     epochs = dict(
         Run.objects.select_for_update()
-        .filter(pk__in=[page.claim.run for page in pages], status=Run.Status.RUNNING)
+        .filter(pk__in=[batch.claim.run for batch in batches], status=Run.Status.RUNNING)
         .order_by("pk")  # two processes that meet in a batch wait for, and never on, each other
         .values_list("pk", "epoch")
     )
-    kept = [page for page in pages if epochs.get(page.claim.run) == page.claim.epoch]
-    events_of = [(_key(page), row.seq, row.type, row.data) for page in kept for row in page.rows]
-    payloads_of = [(_key(page), position, text) for page in kept for position, text in page.payloads]
+    kept = [batch for batch in batches if epochs.get(batch.claim.run) == batch.claim.epoch]
+    events_of = [(_key(batch), row.seq, row.type, row.data) for batch in kept for row in batch.rows]
+    payloads_of = [(_key(batch), position, text) for batch in kept for position, text in batch.payloads]
     with connection.cursor() as cursor:
         if events_of:
             cursor.executemany(INSERT_EVENT, events_of)
         if payloads_of:
             cursor.executemany(INSERT_PAYLOAD, payloads_of)
-    return {page.claim for page in kept}
+    return {batch.claim for batch in kept}
 
 
-def _key(page: Page) -> Any:
+def _key(batch: Batch) -> Any:
     """The run's id as this database holds it."""
-    return Run._meta.pk.get_db_prep_value(page.claim.run, connection)
+    return Run._meta.pk.get_db_prep_value(batch.claim.run, connection)

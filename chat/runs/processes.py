@@ -18,7 +18,7 @@ KEPT = timedelta(days=1)  # how long the row of a process that died stays
 
 
 @transaction.atomic
-def register() -> uuid.UUID:
+def register_process() -> uuid.UUID:
     """This process takes runs from here on. Returns its id."""
     if settings.ON_SQLITE:
         # This process holds the lock of the file: whoever stands here is dead.
@@ -59,7 +59,7 @@ def living() -> QuerySet[Process]:
 
 
 @transaction.atomic
-def offer(run_id: uuid.UUID) -> bool:
+def assign(run_id: uuid.UUID) -> bool:
     """Name a living process that should claim this run, where it is queued. False where none lives.
 
     The process sees it when it looks for ``wishes``. Whoever claims the run first has it all the same,
@@ -73,7 +73,7 @@ def offer(run_id: uuid.UUID) -> bool:
     return True
 
 
-def wishes(process_id: uuid.UUID, executed: Sequence[uuid.UUID]) -> list[tuple[uuid.UUID, str]]:
+def pending_requests(process_id: uuid.UUID, executed: Sequence[uuid.UUID]) -> list[tuple[uuid.UUID, str]]:
     """What others want of this process: the queued runs offered to it, and those of its own, the
     ``executed`` ones included, that are to stop; each with its status.
     """

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from chat.events import Row
 
 
-class Seat:
+class Subscription:
     """One reader's place at one run."""
 
     def __init__(self) -> None:
@@ -39,32 +39,32 @@ class Seat:
         return True
 
 
-_seats: defaultdict[uuid.UUID, set[Seat]] = defaultdict(set)
+_subscriptions: defaultdict[uuid.UUID, set[Subscription]] = defaultdict(set)
 _written_here: set[uuid.UUID] = set()
 
 
 @contextmanager
-def seat_at(run_id: uuid.UUID) -> Iterator[Seat]:
-    seat = Seat()
-    _seats[run_id].add(seat)
+def subscribe(run_id: uuid.UUID) -> Iterator[Subscription]:
+    subscription = Subscription()
+    _subscriptions[run_id].add(subscription)
     try:
-        yield seat
+        yield subscription
     finally:
-        _seats[run_id].discard(seat)
-        if not _seats[run_id]:
-            del _seats[run_id]
+        _subscriptions[run_id].discard(subscription)
+        if not _subscriptions[run_id]:
+            del _subscriptions[run_id]
 
 
 def deliver(run_id: uuid.UUID, rows: Sequence[Row]) -> None:
     """Hand committed rows to this process's readers of the run."""
-    for seat in _seats.get(run_id, ()):
-        seat.deliver(rows)
+    for subscription in _subscriptions.get(run_id, ()):
+        subscription.deliver(rows)
 
 
 def nudge(run_id: uuid.UUID) -> None:
     """Let this process's readers of the run look at the log."""
-    for seat in _seats.get(run_id, ()):
-        seat.nudge()
+    for subscription in _subscriptions.get(run_id, ()):
+        subscription.nudge()
 
 
 def opened_here(run_id: uuid.UUID) -> None:

@@ -13,23 +13,23 @@ from django.db import DatabaseError, InterfaceError
 from chat import doorbell, lifecycle
 from chat.agent.agents import catalog, warming
 from chat.agent.turn import containment
-from chat.database import mark, run_db
+from chat.database import run_db, sqlite_stamp
 from chat.instruments import logs, metrics
 from chat.instruments.watchdog import Watchdog
 from chat.lifecycle import Claim
 from chat.models import Run
 from chat.rendering import process
 from chat.runs import duties, processes, sweep
-from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
+from chat.runs.execution import HAND_OVER, STOP, Abort, end_orphan, execute_run, show_rows
 from chat.runs.journal import Journal
 from chat.samples import Sampler
 
 log = logging.getLogger(__name__)
 
-WISHES = "wishes"  # the bell that says: a run was offered, or its stop requested, somewhere
-# How often a process looks for such wishes without having been rung. Without Redis nothing else tells
+PENDING_REQUESTS = "requests"  # the bell that says: a run was offered, or its stop requested, somewhere
+# How often a process looks for such requests without having been rung. Without Redis nothing else tells
 # of an offer, and somebody waits at a terminal.
-LOOK_SECONDS = 0.5 if settings.REDIS_URL else 0.2
+REQUEST_SECONDS = 0.5 if settings.REDIS_URL else 0.2
 
 
 class Supervisor:
@@ -46,7 +46,7 @@ class Supervisor:
         self._release: Callable[[], None] | None = None  # takes back the containment of the loop
         self._starting: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._mark: tuple[int, ...] | None = None  # of the SQLite file, at the last look
+        self._stamp: tuple[int, ...] | None = None  # of the SQLite file, at the last look
         self._written = False  # since the look before
 
     # --- life ---------------------------------------------------------------------------------
@@ -67,9 +67,9 @@ class Supervisor:
         return start is not None and start.done() and not start.exception()
 
     async def _start(self) -> None:
-        self.id = await run_db(processes.register)
+        self.id = await run_db(processes.register_process)
         self._loop = asyncio.get_running_loop()
-        doorbell.ring_in(self._loop)
+        doorbell.set_loop(self._loop)
         if self._release is None:
             self._release = containment.install(self._loop)
         self._watchdog.start()
@@ -79,7 +79,7 @@ class Supervisor:
         self._duties = [
             _spawn(self.journal.run()),
             _spawn(self._beat()),
-            _spawn(self._look_for_wishes()),
+            _spawn(self._serve_requests()),
             _spawn(doorbell.relay()),
             *(_spawn(duty()) for duty in duties.while_serving),
         ]
@@ -105,8 +105,8 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End the duties and give the registration back."""
-        doorbell.ring_in(None)
-        await _end(self._duties)
+        doorbell.set_loop(None)
+        await _cancel(self._duties)
         self._duties = []
         await catalog.close()
         self._watchdog.stop()
@@ -134,7 +134,7 @@ class Supervisor:
     async def announce_stop(self, run_id: uuid.UUID) -> None:
         """A stop was requested: end it here, and let the other processes look."""
         self.abort(run_id)
-        await doorbell.ring([WISHES, str(run_id)])
+        await doorbell.ring([PENDING_REQUESTS, str(run_id)])
 
     def announce_stop_from_thread(self, run_id: uuid.UUID) -> None:
         """As ``announce_stop``, from a synchronous view; does not wait."""
@@ -176,11 +176,11 @@ class Supervisor:
     async def _restart(self, claim: Claim, run: Run, abort: Abort) -> None:
         rows = await run_db(lifecycle.restart, claim)
         if rows is not None:
-            show(claim, rows)
+            show_rows(claim, rows)
             await execute_run(claim, run, self.journal, abort)
 
-    async def _expire(self, claim: Claim, run: Run, code: str) -> None:
-        show(claim, await expire(claim, run, code=code))
+    async def _end_orphan(self, claim: Claim, run: Run, code: str) -> None:
+        show_rows(claim, await end_orphan(claim, run, code=code))
 
     # --- duties -------------------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ class Supervisor:
     async def _renew_and_sweep_once(self) -> None:
         assert self.id is not None
         if not await run_db(processes.renew, self.id):
-            self.id = await run_db(processes.register)
+            self.id = await run_db(processes.register_process)
         if not self.draining:
             await self.sweep()
         await self.sampler.look(self.id)
@@ -218,31 +218,31 @@ class Supervisor:
             self._keep(run_id, lambda abort: self._restart(claim, run, abort))
         else:
             log.warning("Run %s is ended: its process died", run_id)
-            self._keep(run_id, lambda _abort: self._expire(claim, run, end_code))
+            self._keep(run_id, lambda _abort: self._end_orphan(claim, run, end_code))
 
-    async def _look_for_wishes(self) -> None:
-        async with doorbell.listen(WISHES) as bell:
+    async def _serve_requests(self) -> None:
+        async with doorbell.listen(PENDING_REQUESTS) as bell:
             while True:
                 try:
-                    async with asyncio.timeout(LOOK_SECONDS):
+                    async with asyncio.timeout(REQUEST_SECONDS):
                         await bell.wait()
                 except TimeoutError:
                     pass  # nobody rang: look all the same
                 if bell.is_set() or self._runs or self._somebody_wrote():
                     bell.clear()
-                    await self._fulfil_wishes()
+                    await self._take_requests()
 
     def _somebody_wrote(self) -> bool:
         """Whether a look may find something that no bell tells of."""
         if settings.REDIS_URL:
             return False
-        before, self._mark = self._mark, mark()
-        lately, self._written = self._written, self._mark is None or self._mark != before
+        before, self._stamp = self._stamp, sqlite_stamp()
+        lately, self._written = self._written, self._stamp is None or self._stamp != before
         return self._written or lately  # a second look: what was being committed is visible by now
 
-    async def _fulfil_wishes(self) -> None:
+    async def _take_requests(self) -> None:
         assert self.id is not None
-        for run_id, status in await self._try(processes.wishes, self.id, list(self._runs)) or []:
+        for run_id, status in await self._try(processes.pending_requests, self.id, list(self._runs)) or []:
             if status == Run.Status.QUEUED:
                 self.launch(run_id)
             else:
@@ -267,7 +267,7 @@ def _spawn(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
 
 
-async def _end(duties: "Iterable[asyncio.Task[None]]") -> None:
+async def _cancel(duties: "Iterable[asyncio.Task[None]]") -> None:
     """Cancel them until they have ended: a library may lose a cancellation that comes as a wait ends."""
     left = set(duties)
     while left:

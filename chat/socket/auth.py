@@ -36,7 +36,7 @@ def is_same_origin(request: HttpRequest) -> bool:
     return "HTTP_ORIGIN" in request.META and check._origin_verified(request)  # type: ignore[attr-defined]
 
 
-def member_of(request: HttpRequest) -> Any:
+def signed_in_member(request: HttpRequest) -> Any:
     """The member whose session this is, as the database knows it now; None where it is nobody's: signed
     out, expired, deactivated, or with another password by now. For a thread.
     """
@@ -45,7 +45,7 @@ def member_of(request: HttpRequest) -> Any:
     return member if member.is_authenticated else None
 
 
-def bell_of(request: HttpRequest) -> str:
+def sign_out_bell(request: HttpRequest) -> str:
     """The bell that is rung when this session ends by a sign-out. It goes through Redis: no key in it."""
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
     return f"end of {hashlib.sha256(key.encode()).hexdigest()}"
@@ -55,4 +55,4 @@ def bell_of(request: HttpRequest) -> str:
 def _ring_for_sign_out(request: HttpRequest, user: Any, **kwargs: Any) -> None:
     """The session's own bell says why, the member's wakes."""
     if user is not None:
-        doorbell.ring_soon([bell_of(request), changes.bell_of(user.pk)])
+        doorbell.ring_soon([sign_out_bell(request), changes.bell_of(user.pk)])

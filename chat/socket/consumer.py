@@ -34,7 +34,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 NOT_WANTED = 4400  # the client says too much
 SIGNED_OUT = 4401  # nobody is signed in, or the page that asks is not ours
 TOO_MANY = 4429
-UNAVAILABLE = 4503  # no database, or the server ends: come back later
+TRY_AGAIN_LATER = 4503  # no database, or the server ends: come back later
 
 # Nothing is asked of a client. A little is passed over: it may say something to keep a proxy awake.
 MESSAGE_MAX = 1024  # characters or bytes
@@ -66,7 +66,7 @@ async def tell_changes(scope: dict[str, Any], receive: Receive, send: Send) -> N
     await receive()
     request = auth.opening_request(scope)
     # Before the session is read: a sign-out meanwhile is heard.
-    async with doorbell.listen(auth.bell_of(request)) as signed_out:
+    async with doorbell.listen(auth.sign_out_bell(request)) as signed_out:
         try:
             member, seen = await _admit(request)
         except _Refused as refused:
@@ -85,11 +85,11 @@ async def _admit(request: HttpRequest) -> tuple[Any, int]:
     if not auth.is_same_origin(request):
         raise _Refused(SIGNED_OUT)
     if supervisor.draining:
-        raise _Refused(UNAVAILABLE)
+        raise _Refused(TRY_AGAIN_LATER)
     try:
         entered = await run_db(_enter, request)
     except (DatabaseError, InterfaceError) as error:
-        raise _Refused(UNAVAILABLE) from error
+        raise _Refused(TRY_AGAIN_LATER) from error
     if entered is None:
         raise _Refused(SIGNED_OUT)
     member, last = entered
@@ -102,7 +102,7 @@ async def _admit(request: HttpRequest) -> tuple[Any, int]:
 
 
 def _enter(request: HttpRequest) -> tuple[Any, int] | None:
-    member = auth.member_of(request)
+    member = auth.signed_in_member(request)
     return (member.pk, changes.last_of([member.pk]).get(member.pk, 0)) if member else None
 
 
@@ -152,10 +152,10 @@ class Teller:
             if self.signed_out.is_set():
                 return SIGNED_OUT
             if self.watcher.closing:
-                return UNAVAILABLE
+                return TRY_AGAIN_LATER
             try:
                 if clock() >= check_at:
-                    if not await run_db(auth.member_of, self.request):
+                    if not await run_db(auth.signed_in_member, self.request):
                         return SIGNED_OUT
                     check_at = clock() + _until_check()
                 await self._tell_news()
@@ -173,10 +173,10 @@ class Teller:
     def _types(self, change: Change) -> Iterator[str]:
         """The change's own; before a run's end comes its beginning, also where both came at once."""
         if change.run and change.type == changes.RUN_ENDED and change.run not in self._begun:
-            yield changes.RUN
+            yield changes.RUN_BEGUN
         yield change.type
         if change.run:
-            (self._begun.add if change.type == changes.RUN else self._begun.discard)(change.run)
+            (self._begun.add if change.type == changes.RUN_BEGUN else self._begun.discard)(change.run)
 
 
 def _frame(type_: str, change: Change) -> str:

@@ -1,15 +1,13 @@
-from typing import Any
+from typing import Any, cast
 
 from django.urls import path, re_path
 
 from chat.socket import consumer
 
-# Channels routes to ASGI applications by Django's means, whose types know views alone.
-tell_changes: Any = consumer.tell_changes
-nowhere: Any = consumer.nowhere
+_Asgi = Any  # Channels routes ASGI applications with Django's path(), whose types accept views only
 
 websocket_urlpatterns = [
-    path("ws/", tell_changes),
+    path("ws/", cast(_Asgi, consumer.tell_changes)),
     # Channels logs an error with a traceback where nothing matches: anybody could fill the log.
-    re_path(r"", nowhere),
+    re_path(r"", cast(_Asgi, consumer.nowhere)),
 ]

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 # One query for all members who have a socket here. Without Redis nothing else tells of what another
 # process changed, and a tab should follow within a second.
-LOOK_SECONDS = 1.0 if settings.REDIS_URL else 0.5
+LOST_BELL_SECONDS = 1.0 if settings.REDIS_URL else 0.5
 
 
 @dataclass(eq=False, slots=True)
@@ -53,7 +53,7 @@ def open_sockets(member: Any = None) -> int:
     return sum(map(len, _watchers.values()))
 
 
-def close_all() -> None:
+def close_sockets() -> None:
     """Let every socket of this process close; what it was not told, its tab hears elsewhere."""
     for watchers in _watchers.values():
         for watcher in watchers:
@@ -64,7 +64,7 @@ def close_all() -> None:
 async def look_for_lost_bells() -> None:
     """Wake whoever was not told of a change, for as long as this process serves."""
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(LOST_BELL_SECONDS)
         if _watchers:
             try:
                 await _look()
@@ -80,4 +80,4 @@ async def _look() -> None:
                 watcher.bell.set()
 
 
-duties.register(look_for_lost_bells, on_drained=close_all)
+duties.add_duty(look_for_lost_bells, on_drained=close_sockets)

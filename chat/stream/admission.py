@@ -17,7 +17,7 @@ from chat.runs.supervisor import supervisor
 _open_streams: Counter[Any] = Counter()  # by the member's key
 
 
-def send(member: Any, ask: Ask) -> Asked:
+def store_ask(member: Any, ask: Ask) -> Asked:
     """Store an ask of this member. For a thread; ``supervisor.launch`` the run afterwards."""
     return actions.send_message(member, ask, agents=catalog.names(), admit=partial(_admit, member))
 
@@ -34,7 +34,7 @@ def refuse_if_too_many_streams(member: Any) -> None:
         raise refusals.too_many(f"At most {settings.STREAMS_PER_MEMBER} streams can be open at once.")
 
 
-async def counted(member: Any, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def count_stream(member: Any, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     _open_streams[member.pk] += 1
     try:
         with metrics.open_streams.one_more():

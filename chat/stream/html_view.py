@@ -1,6 +1,6 @@
 """A run's text as HTML for the page: ``html`` rows in place of text rows, at the pace of an eye.
 
-Readers of one run in this process share its rendering: see Reply.
+Readers of one run in this process share its rendering: see RenderedReply.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from chat.rendering.process import plain, render_in_time_async, render_part
 
 # Ten events a second at most (text that grows faster is not read any faster), and a tenth of the time for
 # rendering at most: a list of 21 KB, one block, takes 8 ms each time.
-TICK_SECONDS = 0.1
-REST = 10
+FRAME_SECONDS = 0.1
+IDLE_PER_RENDER = 10
 # How long a reader who was shown text leaves alone what comes then. An end is held up by no more.
-GATHER_SECONDS = TICK_SECONDS
+GATHER_SECONDS = FRAME_SECONDS
 
-_replies: dict[uuid.UUID, "Reply"] = {}
+_replies: dict[uuid.UUID, "RenderedReply"] = {}
 # A tag of what nh3 wrote; an attribute may hold ">".
-TAG = re.compile(r'<(/?)([a-z0-9]+)[^">]*(?:"[^"]*"[^">]*)*>')
+HTML_TAG = re.compile(r'<(/?)([a-z0-9]+)[^">]*(?:"[^"]*"[^">]*)*>')
 VOID = {"br", "hr"}
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Snapshot:
     """A reply's HTML as it was after event ``seq``: the first ``count`` of ``closed``, then ``open``."""
 
     seq: int
@@ -44,12 +44,12 @@ class Picture:
     open: str
 
 
-class Reply:
-    """One run's text and its HTML as far as any reader here has come. Pictures are taken one at a time."""
+class RenderedReply:
+    """One run's text and its HTML as far as any reader here has come. Snapshots are taken one at a time."""
 
     def __init__(self, run_id: uuid.UUID) -> None:
         self.readers = 0
-        self.seconds = 0.0  # of CPU that the last picture took
+        self.seconds = 0.0  # of CPU that the last snapshot took
         self.taken_at = float("-inf")
         self._run = run_id
         self._rows: list[Row] = []  # the texts since the last replace, and that
@@ -58,30 +58,30 @@ class Reply:
         self._closed: list[str] = []
         self._tail = ""  # the source of what is not closed
         self._definitions: dict[str, Any] = {}
-        self._closes = False  # a line has ended since the last picture
-        self._gave_up = False  # one picture took too long: from then on the text is shown as it is written
-        self._picture = Picture(0, self._closed, 0, "")
+        self._closes = False  # a line has ended since the last snapshot
+        self._gave_up = False  # one snapshot took too long: from then on the text is shown as it is written
+        self._snapshot = Snapshot(0, self._closed, 0, "")
         self._final = False
         self._lock = asyncio.Lock()
 
     @property
     def seq(self) -> int:
-        return self._picture.seq
+        return self._snapshot.seq
 
-    async def picture(self, rows: Sequence[Row], seq: int, *, final: bool) -> Picture:
+    async def snapshot(self, rows: Sequence[Row], seq: int, *, final: bool) -> Snapshot:
         """The reply after event ``seq``, whose latest texts are ``rows``; ``final``: as it is stored."""
         async with self._lock:
             if self._taken > seq:  # another reader is ahead of this one
-                behind = Reply(self._run)
-                return await behind.picture([row for row in self._rows if row.seq <= seq], seq, final=final)
+                behind = RenderedReply(self._run)
+                return await behind.snapshot([row for row in self._rows if row.seq <= seq], seq, final=final)
             if self.seq < seq or self._final < final:
                 for row in rows:
                     if row.seq > self._taken:
                         self._add(row)
-                self._picture = await (self._stored(seq) if final else self._drawn(seq))
+                self._snapshot = await (self._stored(seq) if final else self._drawn(seq))
                 self._final = final
                 self.taken_at = asyncio.get_running_loop().time()
-            return self._picture
+            return self._snapshot
 
     def _add(self, row: Row) -> None:
         if row.type == REPLACE:
@@ -93,22 +93,22 @@ class Reply:
         self._tail += text
         self._closes = self._closes or "\n" in text or "\r" in self._tail
 
-    async def _drawn(self, seq: int) -> Picture:
+    async def _drawn(self, seq: int) -> Snapshot:
         if not self._gave_up:
             part = await render_part(self._tail, self._definitions, closes=self._closes)
             if part:
                 self._closed += part.closed
                 self._tail, self._definitions, self._closes = part.tail, part.definitions, False
                 self.seconds = part.seconds
-                return Picture(seq, self._closed, len(self._closed), part.open)
+                return Snapshot(seq, self._closed, len(self._closed), part.open)
             self._gave_up, self.seconds = True, settings.RENDER_SECONDS
-            return Picture(seq, [], 0, plain("".join(self._texts)))
+            return Snapshot(seq, [], 0, plain("".join(self._texts)))
         began = time.thread_time()
         shown = plain("".join(self._texts))
         self.seconds = time.thread_time() - began
-        return Picture(seq, [], 0, shown)
+        return Snapshot(seq, [], 0, shown)
 
-    async def _stored(self, seq: int) -> Picture:
+    async def _stored(self, seq: int) -> Snapshot:
         """Not rendered once more: near the budget that could come out otherwise than a reload."""
         try:
             html = await run_db(_html_of, self._run)
@@ -117,7 +117,7 @@ class Reply:
         if html is None:
             html = await render_in_time_async("".join(self._texts))
         closed = await asyncio.to_thread(_roots, html)  # 0.1 s for a hostile megabyte
-        return Picture(seq, closed, len(closed), "")
+        return Snapshot(seq, closed, len(closed), "")
 
 
 def _html_of(run_id: uuid.UUID) -> str | None:
@@ -129,7 +129,7 @@ def _html_of(run_id: uuid.UUID) -> str | None:
 def _roots(html: str) -> list[str]:
     """The root elements of what a renderer wrote."""
     found, depth, begin = [], 0, 0
-    for tag in TAG.finditer(html):
+    for tag in HTML_TAG.finditer(html):
         if tag[2] not in VOID:
             depth += -1 if tag[1] else 1
         if depth == 0:
@@ -139,9 +139,9 @@ def _roots(html: str) -> list[str]:
 
 
 @contextmanager
-def _reply_of(run_id: uuid.UUID) -> Iterator[Reply]:
+def _reply_of(run_id: uuid.UUID) -> Iterator[RenderedReply]:
     """The run's reply as this process's readers share it."""
-    reply = _replies.setdefault(run_id, Reply(run_id))
+    reply = _replies.setdefault(run_id, RenderedReply(run_id))
     reply.readers += 1
     try:
         yield reply
@@ -199,7 +199,7 @@ async def _until_due(
 class _View:
     """What one connection has been shown, and the text that it has not."""
 
-    def __init__(self, reply: Reply, after: int) -> None:
+    def __init__(self, reply: RenderedReply, after: int) -> None:
         self._reply = reply
         self._after = after
         self._held: list[Row] = []  # the latest texts, not yet shown
@@ -218,7 +218,7 @@ class _View:
         last = self._shown_at
         if self._reply.seq < self._seq:
             last = max(last, self._reply.taken_at)
-        pause = max(TICK_SECONDS, REST * self._reply.seconds)
+        pause = max(FRAME_SECONDS, IDLE_PER_RENDER * self._reply.seconds)
         return max(0.0, last + pause - asyncio.get_running_loop().time())
 
     def rest(self) -> float:
@@ -255,32 +255,32 @@ class _View:
         if not self._seq:
             return []
         starts_anew = self._shown_at is None or any(row.type == REPLACE for row in self._held)
-        picture = await self._reply.picture(self._held, self._seq, final=final)
+        snapshot = await self._reply.snapshot(self._held, self._seq, final=final)
         self._held.clear()
         self._shown_at = asyncio.get_running_loop().time()
-        return self._difference(picture, starts_anew)
+        return self._difference(snapshot, starts_anew)
 
-    def _difference(self, picture: Picture, starts_anew: bool) -> list[Row]:
-        start = 0 if starts_anew else self._same(picture)
-        closed = picture.closed[start : picture.count]
-        if not starts_anew and not closed and (start, picture.open) == (self._count, self._open):
+    def _difference(self, snapshot: Snapshot, starts_anew: bool) -> list[Row]:
+        start = 0 if starts_anew else self._same(snapshot)
+        closed = snapshot.closed[start : snapshot.count]
+        if not starts_anew and not closed and (start, snapshot.open) == (self._count, self._open):
             return []
-        keep = 0 if starts_anew else _common(self._open, picture.open)
+        keep = 0 if starts_anew else _common(self._open, snapshot.open)
         data = {
             "from": start,
             "closed": closed,
-            "keep": _units(picture.open[:keep]),
-            "open": picture.open[keep:],
+            "keep": _units(snapshot.open[:keep]),
+            "open": snapshot.open[keep:],
         }
-        self._closed, self._count, self._open = picture.closed, picture.count, picture.open
-        return [Row(max(picture.seq, self._after), "html", events.encode(data))]
+        self._closed, self._count, self._open = snapshot.closed, snapshot.count, snapshot.open
+        return [Row(max(snapshot.seq, self._after), "html", events.encode_json(data))]
 
-    def _same(self, picture: Picture) -> int:
+    def _same(self, snapshot: Snapshot) -> int:
         """How many closed blocks stay as they were sent."""
-        count = min(self._count, picture.count)
-        if picture.closed is self._closed:
+        count = min(self._count, snapshot.count)
+        if snapshot.closed is self._closed:
             return count
-        pairs = zip(self._closed[:count], picture.closed, strict=False)
+        pairs = zip(self._closed[:count], snapshot.closed, strict=False)
         return next((n for n, (old, new) in enumerate(pairs) if old != new), count)
 
 

@@ -85,12 +85,12 @@ async def at_hand(rows: list[Row], after: int) -> AsyncGenerator[list[Row], None
 
 def _remains(run: Run) -> list[Row]:
     """A pruned run: its start, its text in one event, its end, under the run's last ids."""
-    rows = [Row(1, events.STARTED, events.encode(_started(run).data))]
+    rows = [Row(1, events.STARTED, events.encode_json(_started(run).data))]
     terminal = endings.terminal_event(run)
     text = run.reply.text if run.reply else ""
     if text:
-        rows.append(Row(run.last_seq - 1, events.TEXT, events.encode({"text": text})))
-    rows.append(Row(run.last_seq, terminal.type, events.encode(terminal.data)))
+        rows.append(Row(run.last_seq - 1, events.TEXT, events.encode_json({"text": text})))
+    rows.append(Row(run.last_seq, terminal.type, events.encode_json(terminal.data)))
     return rows
 
 

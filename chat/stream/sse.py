@@ -50,7 +50,7 @@ async def frames(run_id: uuid.UUID, batches: AsyncGenerator[list[Row], None]) ->
                 yield done(run_id, batch[-1].seq + 1)
 
 
-async def end(run_id: uuid.UUID, seq: int) -> AsyncIterator[bytes]:
+async def end_frames(run_id: uuid.UUID, seq: int) -> AsyncIterator[bytes]:
     """What is left of a run for a reader who has its terminal event."""
     yield RETRY
     yield done(run_id, seq)

@@ -62,7 +62,7 @@ def _ask_or_resume_by_post(request: HttpRequest) -> tuple[Any, Place, bool, bool
     if place := _resumed(member, request):
         return member, place, html, False
     ask = asks.ask_of(request)
-    return member, Place(admission.send(member, ask).run), html, ask.mode == Run.Mode.NONE
+    return member, Place(admission.store_ask(member, ask).run), html, ask.mode == Run.Mode.NONE
 
 
 def _ask_or_resume_by_get(request: HttpRequest) -> tuple[Any, Place, bool]:
@@ -72,7 +72,9 @@ def _ask_or_resume_by_get(request: HttpRequest) -> tuple[Any, Place, bool]:
     if "text/event-stream" not in request.headers.get("Accept", "").lower():
         raise refusals.Refusal(406, "accept", "Ask with Accept: text/event-stream.")
     html = asks.wants_html(request)
-    place = _resumed(member, request) or Place(admission.send(member, asks.event_source_ask(request)).run)
+    place = _resumed(member, request) or Place(
+        admission.store_ask(member, asks.event_source_ask(request)).run
+    )
     return member, place, html
 
 
@@ -114,8 +116,8 @@ def _event_stream(member: Any, place: Place, *, html: bool) -> HttpResponseBase:
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"})
     run_id = place.run.pk
     if place.at_end:
-        return sse.response(sse.end(run_id, place.after + 1))
-    return sse.response(admission.counted(member, sse.frames(run_id, _batches(place, html=html))))
+        return sse.response(sse.end_frames(run_id, place.after + 1))
+    return sse.response(admission.count_stream(member, sse.frames(run_id, _batches(place, html=html))))
 
 
 def _batches(place: Place, *, html: bool) -> AsyncGenerator[list[Row], None]:
@@ -132,7 +134,7 @@ async def _whole_answer(run: Run) -> HttpResponse:
     if run.is_active:
         await wait_for_end(run.pk)
     return JsonResponse(
-        await run_db(serializers.answer, run.pk), headers={"Cache-Control": "private, no-store"}
+        await run_db(serializers.whole_answer, run.pk), headers={"Cache-Control": "private, no-store"}
     )
 
 

@@ -17,6 +17,6 @@ def icon(name: str) -> SafeString:
     return format_html('<svg class="icon" aria-hidden="true"><use href="#i-{}"/></svg>', name)
 
 
-@register.simple_tag
-def sprite() -> SafeString:
+@register.simple_tag(name="sprite")
+def sprite_tag() -> SafeString:
     return icons.sprite()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-TICK_SECONDS = 0.1
+SIGNAL_POLL_SECONDS = 0.1
 
 
 class Engine:
@@ -49,7 +49,7 @@ class Engine:
     def _next(self, basket: "queue.SimpleQueue[T | None]") -> T | None:
         while True:
             try:
-                return basket.get(timeout=TICK_SECONDS)
+                return basket.get(timeout=SIGNAL_POLL_SECONDS)
             except queue.Empty:
                 self.tick()
 
@@ -57,7 +57,7 @@ class Engine:
         try:
             while True:
                 try:
-                    return future.result(TICK_SECONDS)
+                    return future.result(SIGNAL_POLL_SECONDS)
                 except TimeoutError:
                     if future.done():
                         raise

@@ -9,7 +9,7 @@ from django.conf import settings
 from chat import doorbell
 from chat.database import run_db
 from chat.runs import exclusive, processes
-from chat.runs.supervisor import WISHES, supervisor
+from chat.runs.supervisor import PENDING_REQUESTS, supervisor
 
 
 class Host:
@@ -32,9 +32,9 @@ class Host:
         """See that somebody executes the run. Called when it was asked, and in its silences."""
         if self.executes_here:
             supervisor.launch(run_id)
-        elif await run_db(processes.offer, run_id):
+        elif await run_db(processes.assign, run_id):
             self._alone_since = None
-            await doorbell.ring([WISHES])
+            await doorbell.ring([PENDING_REQUESTS])
         elif self._alone_for(settings.QUEUED_MAX_SECONDS):
             await self._execute_here()
 
@@ -48,7 +48,7 @@ class Host:
     async def _execute_here(self) -> None:
         """This process takes runs from here on, and takes up what dead ones left."""
         try:
-            self._lock = exclusive.hold(exclusive.TERMINAL)
+            self._lock = exclusive.hold(exclusive.HELD_BY_TERMINAL)
         except exclusive.Held:
             return  # a process that holds the file, and is not ready yet or not awake
         try:

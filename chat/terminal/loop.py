@@ -21,7 +21,7 @@ from chat.terminal.engine import Engine
 from chat.terminal.host import Host
 from chat.terminal.margin import Margin
 from chat.terminal.outputs import File, Output, Pipe, Screen, Stream
-from chat.terminal.signals import INTERRUPTED, Leave, interrupts, leave_when_told
+from chat.terminal.signals import EXIT_INTERRUPTED, Leave, interrupts, leave_when_told
 from chat.terminal.talk import Talk, unwritable
 from chat.terminal.text import on_one_line
 
@@ -79,7 +79,7 @@ def _from_open_to_close(talk: Talk, asked: Iterator[str], typed: bool) -> int:
         raise
     except Leave as leave:
         # A second Ctrl-C comes after the wish to stop, which takes a moment and no more.
-        at_once = leave.code != INTERRUPTED
+        at_once = leave.code != EXIT_INTERRUPTED
         return leave.code
     finally:
         with interrupts(lambda: talk.engine.begin(talk.host.hand_over())):
@@ -93,7 +93,7 @@ def _ask_all(talk: Talk, asked: Iterator[str], typed: bool) -> int:
         if not talk.ask(question) and not typed:
             code = 1
         if talk.interrupted and not typed:
-            return INTERRUPTED
+            return EXIT_INTERRUPTED
     return code
 
 

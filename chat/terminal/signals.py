@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
+EXIT_INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
 
 class Leave(Exception):

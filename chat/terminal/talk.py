@@ -22,9 +22,9 @@ from chat.terminal.outputs import File, Output
 from chat.terminal.signals import interrupts
 from chat.text import check_text
 
-LOOK_SECONDS = 1.0  # of silence after which it is seen to that somebody executes the run
+STOP_POLL_SECONDS = 1.0  # of silence after which it is seen to that somebody executes the run
 AWAY_SECONDS = 60.0  # how long a reader waits for a database that is away
-RETRY_SECONDS = 0.5
+STOP_RETRY_SECONDS = 0.5
 
 
 class Talk:
@@ -105,7 +105,7 @@ class Talk:
         after, away_since = 0, None
         while True:
             try:
-                for batch in self.engine.each(follow(run_id, after, idle=LOOK_SECONDS)):
+                for batch in self.engine.each(follow(run_id, after, idle=STOP_POLL_SECONDS)):
                     away_since = None
                     if not batch:
                         self.engine.run(self.host.see_to(run_id))
@@ -117,7 +117,7 @@ class Talk:
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > AWAY_SECONDS:
                     raise
-                time.sleep(RETRY_SECONDS)
+                time.sleep(STOP_RETRY_SECONDS)
 
     def _show(self, event: Event) -> None:
         match event.type:

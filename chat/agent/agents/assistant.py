@@ -10,10 +10,10 @@ from chat.agent.agents.demo_model import DemoModel
 from chat.agent.agents.tools import built_in
 
 
-def model() -> BaseLlm:
+def chosen_model() -> BaseLlm:
     """Gemini where there is an account, else the demo model."""
     account = gemini.own_account()
-    return gemini.model(settings.CHAT_MODEL, account) if account else DemoModel(model="demo")
+    return gemini.gemini_model(settings.CHAT_MODEL, account) if account else DemoModel(model="demo")
 
 
 def build() -> LlmAgent:
@@ -23,7 +23,7 @@ def build() -> LlmAgent:
         description=settings.AGENT_DESCRIPTION,
         # A function: as text, "{name}" in it would be looked up in the session's state.
         instruction=lambda _context: settings.AGENT_INSTRUCTION,
-        model=model(),
+        model=chosen_model(),
         tools=[*built_in()],
         generate_content_config=types.GenerateContentConfig(
             temperature=settings.AGENT_TEMPERATURE,

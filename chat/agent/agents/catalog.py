@@ -15,7 +15,7 @@ from chat.agent.memory.memory_service import EmptyMemoryService
 from chat.agent.memory.session_service import ConversationSessionService
 from chat.agent.turn import containment
 from chat.agent.turn.faults import fault_of
-from chat.agent.turn.tool_limits import fenced
+from chat.agent.turn.tool_limits import with_tool_limits
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def root_name(name: str) -> str:
 
 def _runner(name: str, app: App) -> Runner:
     return Runner(
-        app=fenced(app, name),
+        app=with_tool_limits(app, name),
         session_service=session_service,
         artifact_service=artifact_service,
         memory_service=memory_service,
@@ -92,7 +92,7 @@ def _others() -> list[Found]:
     global _found  # noqa: PLW0603 (what this process has loaded)
     with _loading:
         if _found is None:
-            _found = folder.load(settings.AGENTS_DIR, _runner) if settings.AGENTS_DIR else []
+            _found = folder.load_agents(settings.AGENTS_DIR, _runner) if settings.AGENTS_DIR else []
         return _found
 
 
@@ -104,7 +104,7 @@ async def close() -> None:
     _found = None
     for runner in runners:
         try:
-            await containment.begin(containment.contained(runner.close()), containment.Scope())
+            await containment.begin(containment.contained(runner.close()), containment.AgentScope())
         except Exception as error:  # noqa: BLE001 (an agent's own: the others are closed all the same)
             log.warning("An agent could not be closed: %s", fault_of(error).kind)
-    await transport.close_all()
+    await transport.close_clients()

@@ -23,7 +23,7 @@ BEFORE_QUESTION = re.compile(
     re.IGNORECASE,
 )
 CODE_QUESTION = re.compile(r"\b(?:code|python|program|function|script)\b", re.IGNORECASE)
-WORD = re.compile(r"\s*\S+\s*$|\s*\S+")
+DELTA_PATTERN = re.compile(r"\s*\S+\s*$|\s*\S+")
 QUOTED = 300  # characters of a question that are looked at, and said back: each word takes its time
 RECALLED = 10  # questions
 
@@ -31,7 +31,7 @@ INTRODUCTION = (
     "I am Parley's **demo model**: no language model is behind me, and no key is needed. "
     "Set `GOOGLE_API_KEY` and Gemini answers in my place."
 )
-CODE = '''Here is a small program, as a real model might write it:
+CODE_SAMPLE = '''Here is a small program, as a real model might write it:
 
 ```python
 def fibonacci(n: int) -> int:
@@ -68,7 +68,7 @@ class DemoModel(BaseLlm):
     async def generate_content_async(
         self, llm_request: LlmRequest, stream: bool = False
     ) -> AsyncGenerator[LlmResponse, None]:
-        parts = answer(llm_request)
+        parts = demo_answer(llm_request)
         if stream:
             async for fragment in _fragments(parts):
                 yield fragment
@@ -80,7 +80,7 @@ class DemoModel(BaseLlm):
         )
 
 
-def answer(request: LlmRequest) -> list[types.Part]:
+def demo_answer(request: LlmRequest) -> list[types.Part]:
     """The whole answer to a request: a thought, then text or a function call."""
     last = request.contents[-1] if request.contents else types.Content(parts=[])
     results = [p.function_response for p in last.parts or [] if p.function_response]
@@ -121,7 +121,7 @@ def _say(question: str, questions: list[str]) -> str:
         recalled = list(enumerate(earlier, 1))[-RECALLED:]
         return "Before this you asked me:\n\n" + "\n".join(f"{n}. {q}" for n, q in recalled)
     if CODE_QUESTION.search(question):
-        return f"{CODE}\n{INTRODUCTION}"
+        return f"{CODE_SAMPLE}\n{INTRODUCTION}"
     return f"You said: {question}\n\n{INTRODUCTION}\n\n{SKILLS}"
 
 
@@ -147,7 +147,7 @@ def _thought(text: str) -> types.Part:
 
 async def _fragments(parts: list[types.Part]) -> AsyncGenerator[LlmResponse, None]:
     for part in parts:
-        for piece in WORD.findall(part.text) if part.text else []:
+        for piece in DELTA_PATTERN.findall(part.text) if part.text else []:
             await asyncio.sleep(settings.DEMO_DELAY_SECONDS)
             fragment = types.Part(text=piece, thought=part.thought)
             yield LlmResponse(content=types.Content(role="model", parts=[fragment]), partial=True)

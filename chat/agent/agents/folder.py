@@ -24,13 +24,19 @@ from yaml import YAMLError
 
 from chat.agent.agents import gemini
 from chat.agent.agents.environment import add_to_environment, read_env_file
-from chat.agent.agents.importing import ROOT, build_from_yaml, import_agent, import_module_of, open_folder
+from chat.agent.agents.importing import (
+    IMPORT_ROOT,
+    build_from_yaml,
+    import_agent,
+    import_module_of,
+    open_folder,
+)
 from chat.agent.turn import local_code
 from chat.events import clean_text
 
 log = logging.getLogger(__name__)
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+AGENT_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 DESCRIPTION_LENGTH = 300
 YAML = "root_agent.yaml"
 MARKS = ("__init__.py", "agent.py", YAML)  # one of them makes a folder an agent's
@@ -57,7 +63,7 @@ class Found:
     reason: Reason | None = None
 
 
-def load(folder: Path, runner_of: MakeRunner) -> list[Found]:
+def load_agents(folder: Path, runner_of: MakeRunner) -> list[Found]:
     """All agents of ``folder`` by name, the broken ones too. Runs their code: for a thread, once.
 
     ``runner_of`` makes the Runner for a name and an app.
@@ -89,7 +95,7 @@ def _load(name: str, paths: list[Path], runner_of: MakeRunner) -> Found:
 
 
 def _check(name: str, paths: list[Path]) -> None:
-    if not NAME.fullmatch(name) or name == "user":
+    if not AGENT_NAME_PATTERN.fullmatch(name) or name == "user":
         raise Broken(_("Its name must be of letters, digits and underscores, and not “user”."))
     if name == settings.AGENT_NAME:
         raise Broken(_("The built-in agent has the same name."))
@@ -132,7 +138,7 @@ def _explained(error: BaseException) -> Broken:
         case SyntaxError():
             return Broken(_("There is a syntax error in its code."))
         case ModuleNotFoundError(name=str() as missing):
-            module = missing.removeprefix(f"{ROOT}.")
+            module = missing.removeprefix(f"{IMPORT_ROOT}.")
             return Broken(format_lazy(_("It needs the module {module}, which is not there."), module=module))
         case YAMLError():
             return Broken(format_lazy(_("Its {file} is no YAML."), file=YAML))

@@ -14,7 +14,7 @@ from chat.agent.agents import transport
 
 # Before the first token alone: the client never repeats a request whose answer has begun.
 RETRIES = types.HttpRetryOptions(attempts=3, initial_delay=0.5, max_delay=4)
-TRUE = {"1", "true", "yes", "on"}
+TRUE_VALUES = {"1", "true", "yes", "on"}
 
 Account = dict[str, Any]  # what google-genai's Client takes of it
 
@@ -29,7 +29,7 @@ def own_account() -> Account | None:
 def account_in(variables: Mapping[str, str]) -> Account | None:
     """The account that variables of google-genai's names tell of, None where they tell of none."""
     names = ("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI")
-    if any(variables.get(name, "").strip().lower() in TRUE for name in names):
+    if any(variables.get(name, "").strip().lower() in TRUE_VALUES for name in names):
         project, location = variables.get("GOOGLE_CLOUD_PROJECT"), variables.get("GOOGLE_CLOUD_LOCATION")
         return {"enterprise": True, "project": project or None, "location": location or None}
     key = variables.get("GOOGLE_API_KEY") or variables.get("GEMINI_API_KEY")
@@ -43,7 +43,7 @@ def client_options(account: Account) -> dict[str, Any]:
     return {"http_options": types.HttpOptions(httpx_async_client=transport.client()), **account}
 
 
-def model(name: str, account: Account) -> Gemini:
+def gemini_model(name: str, account: Account) -> Gemini:
     return Gemini(model=name, retry_options=RETRIES, client_kwargs=client_options(account))
 
 

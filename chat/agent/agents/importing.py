@@ -20,18 +20,18 @@ from typing import Any
 from google.adk.agents import config_agent_utils
 from google.adk.workflow import BaseNode
 
-ROOT = "parley_agents"
+IMPORT_ROOT = "parley_agents"
 # These cannot be an agent's own: its code could not say what it is made of.
 NEVER_OWN = sys.stdlib_module_names | {"google"}
 
 
 def open_folder(folder: Path) -> None:
     """Let agents be imported from ``folder``. What was imported before is forgotten."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == ROOT]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == IMPORT_ROOT]:
         del sys.modules[name]
-    root = ModuleType(ROOT)
+    root = ModuleType(IMPORT_ROOT)
     root.__path__ = [str(folder)]
-    sys.modules[ROOT] = root
+    sys.modules[IMPORT_ROOT] = root
     PathFinder.invalidate_caches()
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
@@ -39,12 +39,12 @@ def open_folder(folder: Path) -> None:
 
 def import_agent(name: str) -> ModuleType:
     """The package or module of this agent. Raises whatever its code raises."""
-    return importlib.import_module(f"{ROOT}.{name}")
+    return importlib.import_module(f"{IMPORT_ROOT}.{name}")
 
 
 def import_module_of(name: str, module: str) -> ModuleType | None:
     """A module of this agent's package, None where the package has no such file."""
-    wanted = f"{ROOT}.{name}.{module}"
+    wanted = f"{IMPORT_ROOT}.{name}.{module}"
     try:
         return importlib.import_module(wanted)
     except ModuleNotFoundError as error:
@@ -67,7 +67,7 @@ def build_from_yaml(name: str, path: Path) -> BaseNode:
 def _own(name: str, agent: str) -> str | None:
     """``name`` under ROOT, where it is of this agent's own package."""
     top = name.partition(".")[0]
-    return f"{ROOT}.{name}" if top == agent and top not in NEVER_OWN else None
+    return f"{IMPORT_ROOT}.{name}" if top == agent and top not in NEVER_OWN else None
 
 
 def _scoped_builtins(agent: str) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _scoped_builtins(agent: str) -> dict[str, Any]:
         if own is None:
             return builtins.__import__(name, globals, locals, fromlist or (), level)
         found = builtins.__import__(own, globals, locals, fromlist or (), 0)
-        return found if fromlist else sys.modules[f"{ROOT}.{agent}"]
+        return found if fromlist else sys.modules[f"{IMPORT_ROOT}.{agent}"]
 
     def scoped_print(*values: object, **options: Any) -> None:
         """To stderr: stdout is the server's own, and the chat's in a terminal."""
@@ -108,7 +108,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if not fullname.startswith(f"{ROOT}."):
+        if not fullname.startswith(f"{IMPORT_ROOT}."):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-ESCAPED = {b"\xc2\x85": rb"\u0085", b"\xe2\x80\xa8": rb"\u2028", b"\xe2\x80\xa9": rb"\u2029"}
-BEGINNINGS = (b"\xe2\x80", b"\xe2", b"\xc2")  # of one of them, at the end of what has arrived
+ESCAPED_SEPARATORS = {b"\xc2\x85": rb"\u0085", b"\xe2\x80\xa8": rb"\u2028", b"\xe2\x80\xa9": rb"\u2029"}
+KEPT_LINES = (b"\xe2\x80", b"\xe2", b"\xc2")  # of one of them, at the end of what has arrived
 
 _open: list[httpx.AsyncClient] = []
 
@@ -29,7 +29,7 @@ def client() -> httpx.AsyncClient:
     return opened
 
 
-async def close_all() -> None:
+async def close_clients() -> None:
     """Close the clients: google-genai leaves that to whoever made them."""
     while _open:
         await _open.pop().aclose()
@@ -45,7 +45,7 @@ class WholeLines(httpx.AsyncByteStream):
         held = b""
         async for arrived in self._stream:
             data = held + arrived
-            held = next((begun for begun in BEGINNINGS if data.endswith(begun)), b"")
+            held = next((begun for begun in KEPT_LINES if data.endswith(begun)), b"")
             yield _escape(data[: len(data) - len(held)])
         if held:
             yield held
@@ -55,7 +55,7 @@ class WholeLines(httpx.AsyncByteStream):
 
 
 def _escape(data: bytes) -> bytes:
-    for raw, escaped in ESCAPED.items():
+    for raw, escaped in ESCAPED_SEPARATORS.items():
         if raw in data:
             data = data.replace(raw, escaped)
     return data

@@ -15,9 +15,9 @@ from google.genai import types
 from chat.agent.agents import catalog, gemini
 from chat.agent.agents.tools import built_in
 from chat.agent.turn import reply
-from chat.agent.turn.tool_limits import fenced
+from chat.agent.turn.tool_limits import with_tool_limits
 
-NAME = "rehearsal"
+WARM_UP_AGENT = "rehearsal"
 # What a first request to Gemini imports, down to the socket; it can't be rehearsed without the network.
 TRANSPORT = ["anyio._backends._asyncio", "encodings.idna", "google.auth.aio.credentials", "httpcore"]
 
@@ -50,20 +50,24 @@ def _rehearse() -> None:
 
 
 async def _turn() -> None:
-    agent = LlmAgent(name=NAME, model=Script(model=NAME), tools=[*built_in()])
+    agent = LlmAgent(name=WARM_UP_AGENT, model=ScriptedModel(model=WARM_UP_AGENT), tools=[*built_in()])
     runner = Runner(
-        app=fenced(App(name=NAME, root_agent=agent), NAME), session_service=InMemorySessionService()
+        app=with_tool_limits(App(name=WARM_UP_AGENT, root_agent=agent), WARM_UP_AGENT),
+        session_service=InMemorySessionService(),
     )
-    session = await runner.session_service.create_session(app_name=NAME, user_id=NAME)
+    session = await runner.session_service.create_session(app_name=WARM_UP_AGENT, user_id=WARM_UP_AGENT)
     question = types.Content(role="user", parts=[types.Part(text="What time is it in Lagos?")])
     async for _event in runner.run_async(
-        user_id=NAME, session_id=session.id, new_message=question, run_config=reply.run_config(streams=True)
+        user_id=WARM_UP_AGENT,
+        session_id=session.id,
+        new_message=question,
+        run_config=reply.run_config(streams=True),
     ):
         pass
     await runner.close()
 
 
-class Script(BaseLlm):
+class ScriptedModel(BaseLlm):
     """Calls a tool, the one that reads the time zones, then says a word."""
 
     async def generate_content_async(

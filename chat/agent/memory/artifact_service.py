@@ -16,10 +16,10 @@ from google.genai import types
 MAX_BYTES = 64 * 1024 * 1024
 # Counted for each version beside its content: its objects and keys, so that empty artifacts are bounded too.
 OVERHEAD_BYTES = 2048
-USER = "user:"  # begins the name of an artifact that all conversations of a member with an agent share
+USER_PREFIX = "user:"  # begins the name of an artifact that all conversations of a member with an agent share
 
-Scope = tuple[str, str, str | None]  # agent, member, and conversation, which is None for ``user:``
-File = tuple[Scope, str]
+FileScope = tuple[str, str, str | None]  # agent, member, and conversation, which is None for ``user:``
+StoredFile = tuple[FileScope, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class TemporaryArtifactService(BaseArtifactService):
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._size = 0
-        self._stored: OrderedDict[tuple[File, int], _Stored] = OrderedDict()  # in the order of saving
-        self._versions: dict[Scope, dict[str, list[int]]] = {}
+        self._stored: OrderedDict[tuple[StoredFile, int], _Stored] = OrderedDict()  # in the order of saving
+        self._versions: dict[FileScope, dict[str, list[int]]] = {}
         self._lock = threading.Lock()  # held for microseconds: nothing is copied or measured under it
 
     async def save_artifact(
@@ -157,18 +157,18 @@ class TemporaryArtifactService(BaseArtifactService):
         stored = self._find(_file(app_name, user_id, session_id, filename), version)
         return stored.about.model_copy(deep=True) if stored else None
 
-    def _find(self, file: File, version: int | None) -> _Stored | None:
+    def _find(self, file: StoredFile, version: int | None) -> _Stored | None:
         with self._lock:
             versions = self._versions_of(file)
             newest = versions[-1] if versions else -1
             return self._stored.get((file, newest if version is None else version))
 
-    def _versions_of(self, file: File) -> list[int]:
+    def _versions_of(self, file: StoredFile) -> list[int]:
         """Return a copy, oldest first. Call it with the lock held."""
         scope, name = file
         return list(self._versions.get(scope, {}).get(name, ()))
 
-    def _drop(self, file: File, version: int) -> None:
+    def _drop(self, file: StoredFile, version: int) -> None:
         """Forget one version. Call it with the lock held."""
         self._size -= self._stored.pop((file, version)).size
         scope, name = file
@@ -180,15 +180,15 @@ class TemporaryArtifactService(BaseArtifactService):
             del self._versions[scope]
 
 
-def _file(app_name: str, user_id: str, session_id: str | None, filename: str) -> File:
-    if filename.startswith(USER):
+def _file(app_name: str, user_id: str, session_id: str | None, filename: str) -> StoredFile:
+    if filename.startswith(USER_PREFIX):
         return (app_name, user_id, None), filename
     if session_id is None:
         raise InputValidationError("Session ID must be provided for session-scoped artifacts.")
     return (app_name, user_id, session_id), filename
 
 
-def _uri(file: File, version: int) -> str:
+def _uri(file: StoredFile, version: int) -> str:
     (app_name, user_id, session_id), name = file
     session = "" if session_id is None else f"/sessions/{session_id}"
     return f"memory://apps/{app_name}/users/{user_id}{session}/artifacts/{name}/versions/{version}"

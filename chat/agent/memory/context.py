@@ -14,7 +14,7 @@ from google.adk.utils._function_call_names import (
 )
 
 from chat.agent.memory.payload import calls_of, of_question, parts_of, results_for
-from chat.agent.memory.session_data import Turn
+from chat.agent.memory.session_data import SessionData
 from chat.agent.memory.state import deltas_of
 from chat.models import AppState, Message, Run, SessionEvent, UserState
 
@@ -23,10 +23,10 @@ NO_STATE = "{}"
 NOT_ANSWERED = {"error": "not answered"}  # the result of a call that waited when the next question came
 
 
-def load_turn(run: Run, own_payloads: Sequence[str] = ()) -> Turn:
+def load_turn(run: Run, own_payloads: Sequence[str] = ()) -> SessionData:
     """The turn of a claimed run, with the events it has stored already."""
     runs = runs_before(run.prompt.parent_id)
-    turn = Turn(
+    turn = SessionData(
         run_id=run.pk,
         conversation_id=str(run.conversation_id),
         user_id=str(run.owner_id),

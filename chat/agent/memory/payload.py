@@ -24,7 +24,7 @@ def of_event(event: Event, delta: dict[str, dict[str, Any]] | None = None) -> st
         return event.model_dump_json(exclude_none=True, by_alias=True)
     except PydanticSerializationError:
         plain = event.model_dump(mode="json", exclude_none=True, by_alias=True, fallback=repr)
-        return events.encode(events.clean(plain))
+        return events.encode_json(events.clean_json(plain))
 
 
 def of_question(text: str, invocation_id: str, timestamp: float) -> str:

@@ -13,7 +13,7 @@ async def _refuse(payload: str) -> None:
 
 
 @dataclass(slots=True)
-class Turn:
+class SessionData:
     """One run as the session service serves it.
 
     ``past`` and ``own_payloads`` are ADK events as JSON text; ``record`` stores one more and

@@ -23,7 +23,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig, ListSessi
 
 from chat import changes
 from chat.agent.memory import context, payload
-from chat.agent.memory.session_data import Turn
+from chat.agent.memory.session_data import SessionData
 from chat.agent.memory.state import scoped
 from chat.database import run_db
 from chat.models import AppState, Conversation, UserState, new_id
@@ -35,10 +35,10 @@ class ConversationSessionService(BaseSessionService):
     """Serves the turns that are attached; other conversations can be read."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[str, SessionData] = {}
 
     @contextmanager
-    def attached(self, turn: Turn) -> Iterator[None]:
+    def attached(self, turn: SessionData) -> Iterator[None]:
         """Serve ``turn`` as the session of its conversation: one at a time, as the database says too."""
         self._turns[turn.conversation_id] = turn
         try:
@@ -123,11 +123,11 @@ class ConversationSessionService(BaseSessionService):
         return self._commit_event_to_session(session, event)
 
 
-def _marker(turn: Turn) -> str:
+def _marker(turn: SessionData) -> str:
     return f"{turn.run_id}:{turn.revision}"
 
 
-def _session(turn: Turn, config: GetSessionConfig | None) -> Session:
+def _session(turn: SessionData, config: GetSessionConfig | None) -> Session:
     state = {
         **turn.state,
         **{State.APP_PREFIX + key: value for key, value in turn.app_state.items()},
@@ -145,7 +145,7 @@ def _session(turn: Turn, config: GetSessionConfig | None) -> Session:
     return session
 
 
-def _events(turn: Turn, config: GetSessionConfig) -> list[Event]:
+def _events(turn: SessionData, config: GetSessionConfig) -> list[Event]:
     """The turn's events, decoded (27 µs each): where it can be, only those that are asked for."""
     recent, since = config.num_recent_events, config.after_timestamp
     if recent == 0:
@@ -220,21 +220,21 @@ def _find(app_name: str, user_id: str, session_id: str) -> Conversation | None:
     ).first()
 
 
-def _read(app_name: str, user_id: str, session_id: str, with_events: bool) -> Turn | None:
+def _read(app_name: str, user_id: str, session_id: str, with_events: bool) -> SessionData | None:
     conversation = _find(app_name, user_id, session_id)
     return _past_turn(conversation, with_events=with_events) if conversation else None
 
 
 def _past_turn(
     conversation: Conversation, *, with_events: bool = True, scopes: tuple[dict[str, Any], ...] | None = None
-) -> Turn:
+) -> SessionData:
     """A conversation that nobody is answering, as a turn that records nothing."""
     runs = context.runs_before(conversation.head_id)
     user_state, app_state = scopes or (
         context.user_state(conversation.owner_id, conversation.agent),
         context.app_state(conversation.agent),
     )
-    return Turn(
+    return SessionData(
         run_id=conversation.pk,
         conversation_id=str(conversation.pk),
         user_id=str(conversation.owner_id),
@@ -249,7 +249,7 @@ def _past_turn(
     )
 
 
-def _list(app_name: str, user_id: str | None) -> list[Turn]:
+def _list(app_name: str, user_id: str | None) -> list[SessionData]:
     if user_id is not None and not _is_number(user_id):
         return []
     found = Conversation.objects.filter(agent=app_name, deleted_at=None).order_by("-updated_at", "-id")

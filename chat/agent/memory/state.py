@@ -18,7 +18,7 @@ def scoped(delta: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
     try:
         by_scope: dict[str, dict[str, Any]] = extract_json_safe_state_delta(delta or {})
     except UnicodeError:  # half a surrogate in a key
-        by_scope = extract_json_safe_state_delta(events.clean(delta))
+        by_scope = extract_json_safe_state_delta(events.clean_json(delta))
     for scope in ("app", "user"):
         by_scope[scope] = {_column(key): value for key, value in by_scope[scope].items()}
     return by_scope

@@ -17,7 +17,7 @@ import struct
 import sys
 from typing import NoReturn
 
-FAILED = 125  # the exit code where it cannot confine, as that of env and chroot
+EXIT_FAILED = 125  # the exit code where it cannot confine, as that of env and chroot
 
 # From linux/landlock.h. Version 3 of the interface (Linux 6.2) is the first that also refuses truncate().
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
@@ -51,7 +51,7 @@ class Filter(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("program", ctypes.c_char_p)]
 
 
-def main(policy: str, *command: str) -> NoReturn:
+def confine_and_exec(policy: str, *command: str) -> NoReturn:
     wanted = json.loads(policy)
     for name, value in wanted["limits"].items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
@@ -127,7 +127,7 @@ def system_call(number: int, *arguments: object) -> int:
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:])
+        confine_and_exec(*sys.argv[1:])
     except OSError as error:
         sys.stderr.write(f"confine: {error}\n")
-        sys.exit(FAILED)
+        sys.exit(EXIT_FAILED)

@@ -58,7 +58,7 @@ class Finished:
     timed_out: bool = False
 
 
-def run(
+def run_confined(
     command: Sequence[str],
     *,
     folder: Path,
@@ -112,7 +112,7 @@ def fault(kept: Sequence[Path]) -> str | None:
 @cache
 def _fault(kept: tuple[str, ...]) -> str | None:
     with tempfile.TemporaryDirectory(prefix="parley-probe-") as folder:
-        done = run(
+        done = run_confined(
             [sys.executable, "-I", "-c", PROBE, *kept],
             folder=Path(folder),
             seconds=PROBE_SECONDS,

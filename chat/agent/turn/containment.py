@@ -36,7 +36,7 @@ class AgentExit(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class AgentScope:
     """The run that a task works for. Once ``abort`` is set, ADK cancels tasks by itself."""
 
     agent: str = ""
@@ -44,10 +44,10 @@ class Scope:
     abort: asyncio.Event | None = None
 
 
-_scope: ContextVar[Scope | None] = ContextVar("scope", default=None)
+_scope: ContextVar[AgentScope | None] = ContextVar("scope", default=None)
 
 
-def begin(work: Coroutine[Any, Any, T], scope: Scope) -> "asyncio.Task[T]":
+def begin(work: Coroutine[Any, Any, T], scope: AgentScope) -> "asyncio.Task[T]":
     """Start ``work`` as a task of this scope; the tasks that it starts are of the scope, too."""
     context = contextvars.copy_context()
     context.run(_scope.set, scope)
@@ -56,12 +56,12 @@ def begin(work: Coroutine[Any, Any, T], scope: Scope) -> "asyncio.Task[T]":
 
 async def contained(work: Awaitable[T]) -> T:
     """Await ``work`` for the task that runs it. Raises Exceptions and real cancellations only."""
-    return await _contained(work, _scope.get() or Scope(), guards_cancellation=True)
+    return await _contained(work, _scope.get() or AgentScope(), guards_cancellation=True)
 
 
 async def contained_stream(stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """Yield what ``stream`` yields, and close it. Raises as ``contained`` does."""
-    scope = _scope.get() or Scope()
+    scope = _scope.get() or AgentScope()
     try:
         while True:
             try:
@@ -104,13 +104,13 @@ def install(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     return uninstall
 
 
-def scope_of(frame: FrameType) -> Scope | None:
+def scope_of(frame: FrameType) -> AgentScope | None:
     """Return the scope whose task this frame of a running stack drives, if it does."""
     found = frame.f_locals.get("scope") if frame.f_code is _contained.__code__ else None
-    return found if isinstance(found, Scope) else None
+    return found if isinstance(found, AgentScope) else None
 
 
-async def _contained(work: Awaitable[T], scope: Scope, *, guards_cancellation: bool) -> T:
+async def _contained(work: Awaitable[T], scope: AgentScope, *, guards_cancellation: bool) -> T:
     try:
         return await work
     except BaseException as error:
@@ -119,14 +119,14 @@ async def _contained(work: Awaitable[T], scope: Scope, *, guards_cancellation: b
         raise AgentExit(error) from error
 
 
-def _is_ordinary(error: BaseException, scope: Scope, *, guards_cancellation: bool) -> bool:
+def _is_ordinary(error: BaseException, scope: AgentScope, *, guards_cancellation: bool) -> bool:
     """Return whether asyncio and ADK expect such an exception from this task."""
     if isinstance(error, asyncio.CancelledError):
         return not guards_cancellation or _was_asked_for(scope)
     return isinstance(error, (Exception, NodeInterruptedError, GeneratorExit))
 
 
-def _was_asked_for(scope: Scope) -> bool:
+def _was_asked_for(scope: AgentScope) -> bool:
     task = asyncio.current_task()
     return bool(task and task.cancelling()) or bool(scope.abort and scope.abort.is_set())
 

@@ -19,7 +19,7 @@ BLOCKED = {
 }  # fmt: skip
 BAD_OUTPUT = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"}
 RATE_LIMITED = {"RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", "RATE_LIMIT_ERROR"}
-UNAVAILABLE = {"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "OVERLOADED_ERROR"}
+UNAVAILABLE_CODES = {"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "OVERLOADED_ERROR"}
 NAMED = re.compile(r"[A-Z0-9_]{1,64}")
 UNNAMED_ERROR = "UNNAMED_ERROR"  # of a model that says only in words what went wrong
 EMPTY = {"MODEL_RETURNED_NO_CONTENT", "NO_IMAGE"}
@@ -47,7 +47,7 @@ def of_error_code(error_code: str) -> AgentFailure:
         return AgentFailure("empty", error_code)
     if error_code.upper() in RATE_LIMITED:
         return AgentFailure("rate_limited", error_code)
-    if error_code.upper() in UNAVAILABLE:
+    if error_code.upper() in UNAVAILABLE_CODES:
         return AgentFailure("unavailable", error_code)
     if error_code.isdecimal():
         return AgentFailure(_of_status(int(error_code)), error_code)

@@ -11,7 +11,7 @@ from chat.agent.turn.parts import pieces_of, text_of
 from chat.events import Fold
 from chat.models import Run
 
-INTERRUPTED = {"error": "interrupted"}
+INTERRUPTED_RESULT = {"error": "interrupted"}
 
 
 def close_history(payloads: Sequence[str], fold: Fold, run: Run, root_name: str) -> list[str]:
@@ -28,7 +28,7 @@ def close_history(payloads: Sequence[str], fold: Fold, run: Run, root_name: str)
         parts = [
             types.Part(
                 function_response=types.FunctionResponse(
-                    id=call.get("id"), name=call["name"], response=INTERRUPTED
+                    id=call.get("id"), name=call["name"], response=INTERRUPTED_RESULT
                 )
             )
             for call in open_calls

@@ -65,7 +65,7 @@ class ConfinedExecutor(UnsafeLocalCodeExecutor):
         code = code_execution_input.code
         seconds = min(self.timeout_seconds or settings.TOOL_SECONDS, settings.TOOL_SECONDS)
         with tempfile.TemporaryDirectory(prefix="parley-code-", ignore_cleanup_errors=True) as folder:
-            done = confinement.run(
+            done = confinement.run_confined(
                 [sys.executable, "-s", "-E", "-X", "utf8", "-c", _RUNNER, _run_name(code)],
                 folder=Path(folder),
                 seconds=seconds,
@@ -87,7 +87,7 @@ class ConfinedEnvironment(LocalEnvironment):
         timeout: float | None = None,  # noqa: ASYNC109 (ADK's signature)
     ) -> ExecutionResult:
         done = await asyncio.to_thread(
-            confinement.run,
+            confinement.run_confined,
             ["/bin/sh", "-c", command],
             folder=self.working_dir,
             seconds=min(timeout or settings.TOOL_SECONDS, settings.TOOL_SECONDS),
@@ -116,7 +116,7 @@ class ConfinedBashTool(ExecuteBashTool):
         except ValueError as error:  # a quotation that never ends
             return {"error": f"Execution failed: {error}"}
         done = await asyncio.to_thread(
-            confinement.run,
+            confinement.run_confined,
             words,
             folder=self._workspace,
             seconds=seconds,

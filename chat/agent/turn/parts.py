@@ -8,8 +8,14 @@ from google.genai import types
 
 from chat import events
 
-TEXT, THOUGHT, WORDS, CODE, OUTCOME = "text", "thought", "words", "code", "outcome"
-SAID = (TEXT, WORDS)  # what makes the reply's text
+TEXT_PIECE, THOUGHT_PIECE, PLACEHOLDER_PIECE, CODE_PIECE, OUTCOME_PIECE = (
+    "text",
+    "thought",
+    "words",
+    "code",
+    "outcome",
+)
+SAID = (TEXT_PIECE, PLACEHOLDER_PIECE)  # what makes the reply's text
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ def pieces_of(content: types.Content | None) -> list[Piece]:
         piece = _piece(part)
         if piece is None:
             continue
-        if piece.text and found and found[-1].kind == piece.kind and piece.kind != WORDS:
+        if piece.text and found and found[-1].kind == piece.kind and piece.kind != PLACEHOLDER_PIECE:
             piece = Piece(piece.kind, found.pop().text + piece.text)
         found.append(piece)
     return [Piece(p.kind, events.clean_text(p.text), p.part) for p in found]
@@ -44,24 +50,24 @@ def text_of(pieces: Iterable[Piece]) -> str:
     for piece in pieces:
         if piece.kind in SAID:
             text += (events.SEPARATOR if text and is_apart(before, piece.kind) else "") + piece.text
-        before = before if piece.kind == THOUGHT else piece.kind
+        before = before if piece.kind == THOUGHT_PIECE else piece.kind
     return text
 
 
 def is_apart(before: str, kind: str) -> bool:
     """Return whether a blank line separates two pieces of one model call, by their kinds."""
-    return kind == WORDS or before in (WORDS, CODE, OUTCOME)
+    return kind == PLACEHOLDER_PIECE or before in (PLACEHOLDER_PIECE, CODE_PIECE, OUTCOME_PIECE)
 
 
 def _piece(part: types.Part) -> Piece | None:
     if part.text:
-        return Piece(THOUGHT if part.thought else TEXT, part.text)
+        return Piece(THOUGHT_PIECE if part.thought else TEXT_PIECE, part.text)
     if part.executable_code:
-        return Piece(CODE, part=part)
+        return Piece(CODE_PIECE, part=part)
     if part.code_execution_result:
-        return Piece(OUTCOME, part=part)
+        return Piece(OUTCOME_PIECE, part=part)
     words = _words_for(part)
-    return Piece(WORDS, words) if words else None
+    return Piece(PLACEHOLDER_PIECE, words) if words else None
 
 
 def _words_for(part: types.Part) -> str:

@@ -22,12 +22,12 @@ from google.adk.telemetry.context import ContentCapturingMode, TelemetryConfig
 from google.genai import types
 
 from chat import events
-from chat.agent.memory.session_data import Turn
+from chat.agent.memory.session_data import SessionData
 from chat.agent.memory.session_service import ConversationSessionService
 from chat.agent.turn import failures
 from chat.agent.turn.containment import contained_stream
 from chat.agent.turn.reply_text import ReplyText
-from chat.agent.turn.turn_taking import ROOT, Floor
+from chat.agent.turn.turn_taking import ROOT_BRANCH, TurnTaking
 from chat.events import Event, Usage
 
 USER, MODEL = "user", "model"  # ADK's authors that are no agents
@@ -43,13 +43,13 @@ TELEMETRY = TelemetryConfig(capture_message_content=ContentCapturingMode.NO_CONT
 
 @dataclass(slots=True)
 class Reply:
-    """One answer. Read ``events()`` to its end, then ``unsaid()``, ``finish`` and ``usage``.
+    """One answer. Read ``events()`` to its end, then ``flush()``, ``finish`` and ``usage``.
 
     ``acted``: a tool was called that may have had an effect. ``waiting``: the ids of calls that wait
     for a person.
     """
 
-    turn: Turn
+    turn: SessionData
     runner_of: Callable[[str], Runner]  # raises LookupError
     streams: bool = True
     abort: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,7 +57,7 @@ class Reply:
     usage: Usage = field(default_factory=Usage)
     acted: bool = False
     waiting: set[str] = field(default_factory=set)
-    _floor: Floor = field(default_factory=Floor)
+    _turn_taking: TurnTaking = field(default_factory=TurnTaking)
     _root: str = ""  # the name of the app's own agent, as ADK knows it
     _text: ReplyText = field(default_factory=ReplyText)
     _author: str = ""
@@ -86,23 +86,23 @@ class Reply:
                 async with aclosing(contained_stream(stream)) as adk_events:
                     async for adk_event in adk_events:
                         self._note(adk_event)
-                        for event in self._translated(self._floor.hear(adk_event)):
+                        for event in self._translated(self._turn_taking.take(adk_event)):
                             yield event
             except Exception as error:
                 is_own = self.turn.agent == settings.AGENT_NAME
                 raise failures.of_exception(error, is_own=is_own) from error
-        for event in self.unsaid():
+        for event in self.flush():
             yield event
         is_answered = self.acted or self.waiting or self._text.says_something
         for failure in self._failures.values():
             if failure.code != "empty" or not is_answered:
                 raise failure
 
-    def unsaid(self) -> list[Event]:
+    def flush(self) -> list[Event]:
         """What agents had said in full while another one was still speaking, when the end came.
         They are in the session: the model will know it, so the person shall.
         """
-        return self._translated(self._floor.clear())
+        return self._translated(self._turn_taking.flush())
 
     def _note(self, adk_event: AdkEvent) -> None:
         """Count tokens, times, calls and failures when they happen, also where they are shown later."""
@@ -124,12 +124,12 @@ class Reply:
         """Keep the last word of each branch: content after a failure (a retry, say) makes up for it,
         and so does content of what comes after parallel branches.
         """
-        branch = adk_event.branch or ROOT
+        branch = adk_event.branch or ROOT_BRANCH
         if failure := self._failure_of(adk_event):
             self._failures[branch] = failure
         elif adk_event.content or adk_event.output is not None:
             for failed in list(self._failures):
-                if branch in (ROOT, failed) or failed.startswith(f"{branch}."):
+                if branch in (ROOT_BRANCH, failed) or failed.startswith(f"{branch}."):
                     del self._failures[failed]
 
     def _translated(self, adk_events: Iterable[AdkEvent]) -> list[Event]:

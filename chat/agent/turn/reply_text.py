@@ -63,10 +63,10 @@ class ReplyText:
     def output(self, value: Any) -> list[Event]:
         """Show the output of a workflow that no content says: text as it is, anything else as JSON."""
         if not isinstance(value, str):
-            plain = events.clean(to_jsonable_python(value, fallback=repr))
+            plain = events.clean_json(to_jsonable_python(value, fallback=repr))
             value = f"```json\n{json.dumps(plain, ensure_ascii=False, indent=2)}\n```"
         self.end_call()
-        found = self._show([Piece(parts.TEXT, events.clean_text(value))]) if value else []
+        found = self._show([Piece(parts.TEXT_PIECE, events.clean_text(value))]) if value else []
         self.end_call()
         return found
 
@@ -98,7 +98,7 @@ class ReplyText:
         found: list[Event] = []
         for piece in pieces:
             call = self._call
-            if piece.kind == parts.THOUGHT:
+            if piece.kind == parts.THOUGHT_PIECE:
                 call.thought = True
                 call.early_thought = call.early_thought or not call.text
                 found.append(events.thought(piece.text))
@@ -130,7 +130,7 @@ class ReplyText:
     def _ran(self, piece: Piece) -> Event:
         """A step of code: that it runs, or what came of it."""
         assert piece.part is not None
-        if piece.kind == parts.CODE:
+        if piece.kind == parts.CODE_PIECE:
             self._codes += 1
             self._code_began = time.monotonic()
             code = piece.part.executable_code or types.ExecutableCode()
@@ -156,11 +156,11 @@ def _missing(pieces: Iterable[Piece], *, thought: bool, steps: int, text: bool) 
     """
     found = []
     for piece in pieces:
-        if piece.kind in (parts.CODE, parts.OUTCOME):
+        if piece.kind in (parts.CODE_PIECE, parts.OUTCOME_PIECE):
             steps -= 1
             was_shown = steps >= 0
         else:
-            was_shown = thought if piece.kind == parts.THOUGHT else text
+            was_shown = thought if piece.kind == parts.THOUGHT_PIECE else text
         if not was_shown:
             found.append(piece)
     return found

@@ -23,10 +23,10 @@ from pydantic_core import to_jsonable_python
 from chat.agent.turn import local_code
 from chat.agent.turn.containment import AgentExit, contained
 from chat.agent.turn.failures import UNNAMED_ERROR
-from chat.events import clean, clean_text
+from chat.events import clean_json, clean_text
 
 
-def fenced(app: App, name: str) -> App:
+def with_tool_limits(app: App, name: str) -> App:
     """A copy of ``app`` that is called ``name`` and whose tools stay within the fences. Its own
     plugins and callbacks see what they would see without.
     """
@@ -45,7 +45,9 @@ class TimedTools(BasePlugin):
         tools = llm_request.tools_dict
         # What the folder's agents hold is confined since they were loaded; this is for those made meanwhile.
         local_code.confine(callback_context._invocation_context.agent, *tools.values())
-        tools.update({name: timed(tool) for name, tool in tools.items() if not _speaks_itself(tool)})
+        tools.update(
+            {name: with_time_limit(tool) for name, tool in tools.items() if not _is_streaming_subagent(tool)}
+        )
 
     async def after_model_callback(
         self, *, callback_context: CallbackContext, llm_response: LlmResponse
@@ -80,14 +82,14 @@ async def _own_answer(
     return None
 
 
-def _speaks_itself(tool: BaseTool) -> bool:
+def _is_streaming_subagent(tool: BaseTool) -> bool:
     """Whether it is a sub-agent that ADK runs as a tool, whose words are streamed as they come: it
     has the deadlines of any agent. An AgentTool shows nothing until it is done.
     """
     return isinstance(tool, AgentTool) and type(tool) is not AgentTool
 
 
-def timed(tool: BaseTool) -> BaseTool:
+def with_time_limit(tool: BaseTool) -> BaseTool:
     """A copy of ``tool`` that may take TOOL_SECONDS.
 
     A tool that does not let itself be cancelled is left to itself: it holds up neither the run nor
@@ -99,9 +101,9 @@ def timed(tool: BaseTool) -> BaseTool:
     async def run_async(*, args: dict[str, Any], tool_context: ToolContext) -> Any:
         return await _within_time(tool.name, run(args=args, tool_context=tool_context))
 
-    fenced_tool = copy.copy(tool)
-    _put(fenced_tool, run_async)
-    return fenced_tool
+    limited = copy.copy(tool)
+    _put(limited, run_async)
+    return limited
 
 
 def _put(tool: BaseTool, run_async: Callable[..., Awaitable[Any]]) -> None:
@@ -135,5 +137,7 @@ def _plain(result: Any) -> Any:
         json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
         # ADK's own types (a picture, say) are for ADK to understand.
-        return result if isinstance(result, BaseModel) else clean(to_jsonable_python(result, fallback=repr))
+        return (
+            result if isinstance(result, BaseModel) else clean_json(to_jsonable_python(result, fallback=repr))
+        )
     return result

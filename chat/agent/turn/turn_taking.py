@@ -13,19 +13,19 @@ from google.adk.events import Event as AdkEvent
 
 from chat.agent.turn.parts import pieces_of
 
-ROOT = ""  # the branch of what does not run in parallel
+ROOT_BRANCH = ""  # the branch of what does not run in parallel
 
 
 @dataclass(slots=True)
-class Floor:
+class TurnTaking:
     """Takes ADK's events as they come, and gives them in the order in which they are shown."""
 
     _speaker: str | None = None  # the branch that is in the middle of a model call
     _waiting: dict[str, list[AdkEvent]] = field(default_factory=dict)  # by branch
 
-    def hear(self, adk_event: AdkEvent) -> list[AdkEvent]:
+    def take(self, adk_event: AdkEvent) -> list[AdkEvent]:
         """What is to be shown now that ``adk_event`` came, in order."""
-        branch = adk_event.branch or ROOT
+        branch = adk_event.branch or ROOT_BRANCH
         shown: list[AdkEvent] = []
         if self._speaker not in (None, branch) or branch in self._waiting:
             self._wait(branch, adk_event)
@@ -36,7 +36,7 @@ class Floor:
             self._speaker = None
         return shown + self._next()
 
-    def clear(self) -> list[AdkEvent]:
+    def flush(self) -> list[AdkEvent]:
         """What waits and is whole; the floor is free afterwards."""
         whole = [event for waiting in self._waiting.values() for event in waiting if not event.partial]
         self._speaker = None
@@ -72,7 +72,7 @@ def _ends(adk_event: AdkEvent, branch: str) -> bool:
     """Whether it ends ``branch`` in the middle of a word: who escalates out of a ParallelAgent ends
     the others in it. The branch of one of those is "<the ParallelAgent>.<itself>".
     """
-    own = adk_event.branch or ROOT
+    own = adk_event.branch or ROOT_BRANCH
     if not adk_event.actions.escalate or not own.endswith(f".{adk_event.author}"):
         return False
     return branch != own and branch.startswith(own.removesuffix(adk_event.author))
