@@ -33,7 +33,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
     if settings.ON_SQLITE:
         connection.close()
         return
-    # Threads that live on, such as asgiref's own, keep their connections open.
+    # Threads that live on, such as asgiref's own, keep connections open that are no longer used.
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

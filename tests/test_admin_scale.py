@@ -1,4 +1,4 @@
-"""The admin with a million messages: query counts do not grow, and every query uses an index.
+"""The admin with many messages: query counts do not grow, and every query uses an index.
 
 ``benchmarks/review_desk.py`` measures the time of a page; these tests look at query counts and plans only.
 """

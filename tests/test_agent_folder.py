@@ -1,4 +1,4 @@
-"""AGENTS_DIR: agents that are found there, agents that are broken, and how agents are isolated."""
+"""AGENTS_DIR: how agents are found there, how broken ones are reported, and how agents are isolated."""
 
 import logging
 import os

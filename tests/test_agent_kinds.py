@@ -77,7 +77,7 @@ async def test_an_agents_own_model_class_is_used(
     assert (await Talk(as_alice).ask("Polly", agent="parrot")).text == "Polly, Polly!"
 
 
-TOGETHER = """
+RACE = """
     from google.adk.agents import Agent, ParallelAgent, SequentialAgent
     from google.adk.tools import exit_loop
 
@@ -97,7 +97,7 @@ TOGETHER = """
 async def test_agents_after_an_escalation_do_not_wait_for_a_cut_off_agent(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
-    await write_agents({"race.py": TOGETHER})
+    await write_agents({"race.py": RACE})
     gemini.on_agent("slow", [Thought("Hm."), Text("I begin"), Hold(), Text(" never")])
     gemini.on_agent("fast", [Pause(0.3), Text("Enough."), Call("exit_loop")])
     gemini.on_agent("judge", [Thought("Well."), Text("Fast "), Pause(0.3), Text("wins.")])
@@ -209,7 +209,7 @@ async def test_texts_of_parallel_workflow_nodes_are_not_interleaved(
 async def test_a_long_agent_name_is_stored_up_to_128_characters(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
-    code = TOGETHER.replace('one("judge")', f'one("{"j" * 300}")')
+    code = RACE.replace('one("judge")', f'one("{"j" * 300}")')
     await write_agents({"race.py": code})
     talk = Talk(as_alice)
     said = await talk.ask("Run!", agent="race")

@@ -1,4 +1,4 @@
-"""Agents of the folder: five of the kind found in ADK's samples, driven as a member does."""
+"""Five agents of the kind found in ADK's samples, driven as a member does."""
 
 import asyncio
 import json

@@ -488,7 +488,7 @@ async def test_a_retry_of_the_second_model_call_does_not_repeat_the_tool(talk: T
 
 
 def raises(place: str) -> dict[str, Any]:
-    """Raise."""
+    """Raise an error."""
     raise OSError(f"no route to {place}")
 
 
