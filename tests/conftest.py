@@ -1,4 +1,4 @@
-"""The cast: alice and bob are members, mona is a moderator. The model is the only fake."""
+"""Fixtures for all tests: alice and bob are members, mona is a moderator. Only the model is a fake."""
 
 import asyncio
 import os
@@ -18,22 +18,22 @@ from tests.gemini import Gemini
 
 PASSWORD = "correct horse battery"
 
-# A shell starts its background jobs with SIGINT ignored, and the servers and commands that tests start would
-# inherit that: a Ctrl-C that comes before they have set a handler would be lost.
+# A shell starts background jobs with SIGINT ignored. Servers and commands that tests start would inherit
+# that, and lose a Ctrl-C that comes before they have set a handler.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """The test database, which can be dropped in the end: nothing is connected to it any more."""
+    """Close all connections to the test database at the end, so that it can be dropped."""
     yield
     from django.db import connection
 
     if settings.ON_SQLITE:
         connection.close()
         return
-    # Threads that live on, such as asgiref's own, hold theirs; nobody asks through them any more.
+    # Threads that live on, such as asgiref's own, keep connections open that are no longer used.
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -44,17 +44,17 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
 
 
 @pytest.fixture(scope="session", autouse=True)
-def emptied_after_each_test() -> Iterator[None]:
-    """As Django empties the database after a test, but groups and permissions, which migrations made, stay.
+def keep_permissions_when_emptying() -> Iterator[None]:
+    """Empty the database after a test as Django does, but keep the groups and permissions of the migrations.
 
-    Django makes them anew each time, which takes 60 of the 65 ms. A test that changes them has them so.
+    Django creates them again each time, which takes 60 of the 65 ms. Only a test that changes them pays that.
     """
     from django.db import connection
     from django.test import TransactionTestCase
 
-    made: list[tuple[str, str]] = []
+    original: list[tuple[str, str]] = []
     kept = {"auth_group", "auth_group_permissions", "auth_permission", "django_content_type"}
-    with_what_migrations_make = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
+    empty_as_django_does = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
     def groups() -> list[tuple[str, str]]:
         from django.contrib.auth.models import Group
@@ -64,14 +64,14 @@ def emptied_after_each_test() -> Iterator[None]:
         )
 
     def empty(case: TransactionTestCase) -> None:
-        if not made or made != groups():
-            with_what_migrations_make(case)
-            made[:] = groups()
+        if not original or original != groups():
+            empty_as_django_does(case)
+            original[:] = groups()
             return
         tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
-        # Django's TRUNCATE makes files anew for each table and index of PostgreSQL, which takes 60 ms.
-        full = [connection.ops.quote_name(name) for name in tables if name not in kept]
-        connection.ops.execute_sql_flush([f"DELETE FROM {name}" for name in full])
+        # Not TRUNCATE: it makes PostgreSQL create new files for each table and index, which takes 60 ms.
+        emptied = [connection.ops.quote_name(name) for name in tables if name not in kept]
+        connection.ops.execute_sql_flush([f"DELETE FROM {name}" for name in emptied])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", empty)
@@ -88,7 +88,7 @@ def gemini_server() -> Iterator[Gemini]:
 
 @pytest.fixture
 def gemini(gemini_server: Gemini) -> Iterator[Gemini]:
-    """The model's side of the wire."""
+    """Return the server that plays Gemini, and reset it after the test."""
     yield gemini_server
     gemini_server.reset()
 
@@ -122,12 +122,12 @@ def mona(transactional_db: None) -> Any:
 
 @pytest.fixture
 async def parley(transactional_db: None, gemini: Gemini) -> AsyncIterator[Any]:
-    """The application, with its supervisor running in this test's loop."""
+    """Return the application, with its supervisor running in this test's event loop."""
     from chat.agent.agents import catalog
     from chat.runs.supervisor import supervisor
     from config.asgi import application
 
-    await catalog.close()  # what another test's settings built
+    await catalog.close()  # agents built with another test's settings
     await supervisor.start()
     yield application
     for run_id in list(supervisor._runs):
@@ -154,7 +154,8 @@ async def visitor(parley: Any) -> Client:
 
 @pytest.fixture
 def fresh_limits(settings: Any) -> None:
-    """Count attempts to sign in from nothing. To clear the cache would empty Redis for everybody."""
+    """Start the counts of sign-in attempts at zero."""
+    # A new prefix: clearing the cache would empty Redis for the tests that run at the same time, too.
     own = settings.CACHES["default"]
     prefix = f"{own.get('KEY_PREFIX', '')}-{secrets.token_hex(4)}"
     settings.CACHES = {"default": {**own, "KEY_PREFIX": prefix}}
@@ -162,13 +163,16 @@ def fresh_limits(settings: Any) -> None:
 
 @pytest.fixture
 def in_thread() -> Callable[..., Any]:
-    """Call an ORM function from an async test, on a thread of its own."""
+    """Return a function that calls an ORM function from an async test, in a thread."""
     return lambda function, *args, **kwargs: sync_to_async(function)(*args, **kwargs)
 
 
 @pytest.fixture
 def agent_files(tmp_path: Path, settings: Any) -> Iterator[Callable[[dict[str, str]], Path]]:
-    """``agent_files({"name/agent.py": text})``: an AGENTS_DIR with these files, not yet loaded."""
+    """Return a function that makes an AGENTS_DIR: ``agent_files({"name/agent.py": text})``.
+
+    The agents are not loaded yet.
+    """
     from chat.agent.agents import catalog
 
     folder = tmp_path / "agents"
@@ -185,7 +189,7 @@ def agent_files(tmp_path: Path, settings: Any) -> Iterator[Callable[[dict[str, s
         return folder
 
     yield write
-    for name in set(os.environ) - before:  # lent by an agent's .env
+    for name in set(os.environ) - before:  # set by an agent's .env
         del os.environ[name]
     settings.AGENTS_DIR = None
     async_to_sync(catalog.close)()
@@ -195,7 +199,7 @@ def agent_files(tmp_path: Path, settings: Any) -> Iterator[Callable[[dict[str, s
 async def write_agents(
     agent_files: Callable[[dict[str, str]], Path], parley: Any
 ) -> Callable[[dict[str, str]], Awaitable[None]]:
-    """The same while the application runs."""
+    """Return ``agent_files`` as a coroutine function, for use while the application runs."""
     from chat.agent.agents import catalog
 
     async def write(files: dict[str, str]) -> None:

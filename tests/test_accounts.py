@@ -1,4 +1,4 @@
-"""Signing up, in and out; passwords; the one-time link that makes the site's owner."""
+"""Sign-up, sign-in, sign-out, passwords, and the one-time link that creates the site's owner."""
 
 import re
 import stat
@@ -17,7 +17,7 @@ from accounts.models import User
 from tests.conftest import PASSWORD, make_user
 from tests.dom import Element, parse
 
-# Attempts are counted by address, and all tests come from one.
+# Attempts are counted by address, and all tests have the same one.
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_limits")]
 NEW_PASSWORD = "staple battery horse"
 
@@ -54,7 +54,7 @@ def page(response: Any) -> Element:
 # --- members --------------------------------------------------------------------------------------
 
 
-def test_everybody_may_sign_up_and_is_a_member() -> None:
+def test_sign_up_is_open_and_creates_a_member() -> None:
     client = Client()
     response = sign_up(client)
     assert (response.status_code, response["Location"]) == (302, "/")
@@ -63,27 +63,27 @@ def test_everybody_may_sign_up_and_is_a_member() -> None:
     assert is_signed_in(client)
 
 
-def test_a_form_cannot_make_itself_an_owner() -> None:
+def test_sign_up_ignores_fields_that_grant_rights() -> None:
     sign_up(Client(), is_superuser="on", is_staff="on", is_active="", time_zone="x")
     alice = User.objects.get()
     assert (alice.is_superuser, alice.is_staff, alice.is_active, alice.time_zone) == (False, False, True, "")
 
 
 @pytest.mark.parametrize("name", ["alice", "ALICE", "ａｌｉｃｅ", "Ａlice"])
-def test_a_name_is_taken_in_any_case_and_width(name: str) -> None:
+def test_user_names_are_unique_in_any_case_and_width(name: str) -> None:
     make_user("alice")
     response = sign_up(Client(), username=name, email="other@example.org")
     assert "already exists" in page(response).one("ul", id="id_username_error").text
     assert User.objects.count() == 1
 
 
-def test_a_name_is_stored_in_its_plain_form() -> None:
+def test_user_names_are_stored_in_normal_width() -> None:
     sign_up(Client(), username="Ａｌｉｃｅ")
     assert User.objects.get().username == "Alice"
 
 
 @pytest.mark.parametrize("email", ["alice@example.org", "ALICE@Example.ORG"])
-def test_an_e_mail_address_is_taken_in_any_case(email: str) -> None:
+def test_e_mail_addresses_are_unique_in_any_case(email: str) -> None:
     make_user("alice")
     response = sign_up(Client(), username="bob", email=email)
     assert response.status_code == 200
@@ -98,13 +98,13 @@ def test_an_e_mail_address_is_taken_in_any_case(email: str) -> None:
         {"username": "bob", "email": "ALICE@EXAMPLE.ORG"},
     ],
 )
-def test_the_database_itself_forbids_a_second_alice(fields: dict[str, str]) -> None:
+def test_the_database_refuses_a_duplicate_name_or_address(fields: dict[str, str]) -> None:
     make_user("alice")
     with pytest.raises(IntegrityError), transaction.atomic():
         User.objects.create_user(password=PASSWORD, **fields)
 
 
-def test_an_empty_e_mail_address_may_be_had_twice() -> None:
+def test_several_users_may_have_no_e_mail_address() -> None:
     User.objects.create_user("alice", "", PASSWORD)
     User.objects.create_user("bob", "", PASSWORD)
     assert User.objects.filter(email="").count() == 2
@@ -125,7 +125,7 @@ def test_an_empty_e_mail_address_may_be_had_twice() -> None:
         {"email": ""},
     ],
 )
-def test_a_bad_sign_up_makes_nobody(fields: dict[str, str]) -> None:
+def test_an_invalid_sign_up_creates_no_user(fields: dict[str, str]) -> None:
     response = sign_up(Client(), **fields)
     assert response.status_code == 200
     assert page(response).all("ul", class_="errorlist")
@@ -133,7 +133,7 @@ def test_a_bad_sign_up_makes_nobody(fields: dict[str, str]) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_who_race_for_a_name_one_gets_it_and_the_other_is_told(monkeypatch: Any) -> None:
+def test_one_of_two_racing_sign_ups_gets_the_name_and_the_other_a_notice(monkeypatch: Any) -> None:
     checked = threading.Barrier(2, timeout=20)
     from accounts.adapter import AccountAdapter
 
@@ -144,16 +144,16 @@ def test_of_two_who_race_for_a_name_one_gets_it_and_the_other_is_told(monkeypatc
         return save(*args, **kwargs)
 
     monkeypatch.setattr(AccountAdapter, "save_user", save_together)
-    answers = at_once(lambda n: sign_up(Client(), email=f"alice{n}@example.org"), 2)
+    answers = run_together(lambda n: sign_up(Client(), email=f"alice{n}@example.org"), 2)
     assert User.objects.count() == 1
     assert sorted(answer["Location"] for answer in answers) == ["/", "/accounts/signup/"]
     loser = next(answer for answer in answers if answer["Location"] != "/")
-    told = page(loser.client.get(loser["Location"])).one("p", class_="notice")
-    assert told.words == "Somebody else was faster: this name or e-mail address is taken."
+    notice = page(loser.client.get(loser["Location"])).one("p", class_="notice")
+    assert notice.words == "Somebody else was faster: this name or e-mail address is taken."
 
 
 @pytest.mark.parametrize("login", ["alice", "ALICE", "ａｌｉｃｅ", "alice@example.org", "Alice@Example.org"])
-def test_one_signs_in_by_name_or_e_mail_in_any_case(login: str) -> None:
+def test_sign_in_accepts_name_or_e_mail_in_any_case(login: str) -> None:
     make_user("alice")
     client = Client()
     response = sign_in(client, login)
@@ -162,7 +162,7 @@ def test_one_signs_in_by_name_or_e_mail_in_any_case(login: str) -> None:
 
 
 @pytest.mark.parametrize(("login", "password"), [("alice", "wrong"), ("nobody", PASSWORD), ("alice", "")])
-def test_a_wrong_password_and_an_unknown_name_are_told_alike(login: str, password: str) -> None:
+def test_a_wrong_password_and_an_unknown_name_give_the_same_error(login: str, password: str) -> None:
     make_user("alice")
     client = Client()
     response = sign_in(client, login, password)
@@ -174,7 +174,7 @@ def test_a_wrong_password_and_an_unknown_name_are_told_alike(login: str, passwor
         )
 
 
-def test_an_account_that_was_closed_does_not_sign_in() -> None:
+def test_an_inactive_account_cannot_sign_in() -> None:
     make_user("alice", is_active=False)
     client = Client()
     response = sign_in(client)
@@ -183,7 +183,7 @@ def test_an_account_that_was_closed_does_not_sign_in() -> None:
     assert not is_signed_in(client)
 
 
-def test_guessing_is_slowed_down() -> None:
+def test_password_guessing_is_rate_limited() -> None:
     make_user("alice")
     client = Client()
     for _ in range(5):
@@ -192,14 +192,14 @@ def test_guessing_is_slowed_down() -> None:
     assert not is_signed_in(client)
 
 
-def test_too_many_sign_ups_from_one_place_are_refused_with_a_page() -> None:
+def test_too_many_sign_ups_from_one_address_are_refused_with_a_page() -> None:
     client = Client()
     answers = [sign_up(client, password2="x") for _ in range(21)]
     assert [answer.status_code for answer in answers] == [200] * 20 + [429]
     assert page(answers[-1]).one("h1").words == "Too many attempts"
 
 
-def test_signing_in_leads_to_where_one_wanted_to_go() -> None:
+def test_sign_in_redirects_to_the_requested_page() -> None:
     make_user("alice")
     client = Client()
     asked = client.get("/chat/?list=x")
@@ -212,13 +212,13 @@ def test_signing_in_leads_to_where_one_wanted_to_go() -> None:
 @pytest.mark.parametrize(
     "target", ["//evil.example/", "https://evil.example/", "javascript:alert(1)", "/\\evil.example"]
 )
-def test_signing_in_leads_nowhere_else(target: str) -> None:
+def test_sign_in_redirects_to_no_other_site(target: str) -> None:
     make_user("alice")
     answer = Client().post(reverse("account_login"), {"login": "alice", "password": PASSWORD, "next": target})
     assert answer["Location"] == "/"
 
 
-def test_one_signs_out_by_the_button_and_never_by_a_link() -> None:
+def test_sign_out_needs_a_post_with_a_csrf_token() -> None:
     make_user("alice")
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.get(), backend="allauth.account.auth_backends.AuthenticationBackend")
@@ -232,7 +232,7 @@ def test_one_signs_out_by_the_button_and_never_by_a_link() -> None:
     assert not is_signed_in(client)
 
 
-def test_a_stale_form_says_so() -> None:
+def test_a_form_without_a_csrf_token_gets_a_page_that_explains() -> None:
     answer = Client(enforce_csrf_checks=True).post(reverse("account_login"), {"login": "alice"})
     assert answer.status_code == 403
     assert page(answer).one("h1").words == "The page was too old"
@@ -269,14 +269,14 @@ def test_a_password_is_not_changed_without_the_old_one() -> None:
 
 
 def reset_link() -> str:
-    (letter,) = mail.outbox
-    assert letter.to == ["alice@example.org"]
-    found = re.search(r"http://testserver(/accounts/password/reset/key/\S+)", str(letter.body))
+    (message,) = mail.outbox
+    assert message.to == ["alice@example.org"]
+    found = re.search(r"http://testserver(/accounts/password/reset/key/\S+)", str(message.body))
     assert found
     return found[1]
 
 
-def test_a_forgotten_password_is_set_anew_by_a_link_that_works_once() -> None:
+def test_a_password_reset_link_works_once() -> None:
     make_user("alice")
     client = Client()
     answer = client.post(reverse("account_reset_password"), {"email": "Alice@example.org"})
@@ -292,7 +292,7 @@ def test_a_forgotten_password_is_set_anew_by_a_link_that_works_once() -> None:
     assert page(Client().get(link, follow=True)).one("h1").words == "Bad Token"
 
 
-def test_nobody_learns_by_a_reset_who_has_an_account() -> None:
+def test_a_password_reset_does_not_reveal_accounts() -> None:
     make_user("alice")
     answers = [
         Client().post(reverse("account_reset_password"), {"email": f"{name}@example.org"}, follow=True)
@@ -302,14 +302,14 @@ def test_nobody_learns_by_a_reset_who_has_an_account() -> None:
     assert page(answers[0]).one("main").words == page(answers[1]).one("main").words
 
 
-def test_passwords_are_kept_by_argon2() -> None:
+def test_passwords_are_hashed_with_argon2() -> None:
     from config import settings
 
     assert settings.PASSWORD_HASHERS == ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 
 
 @pytest.mark.parametrize("action", ["action_add", "action_primary", "action_send", "action_remove"])
-def test_a_members_address_cannot_be_taken_over(action: str) -> None:
+def test_another_members_e_mail_address_cannot_be_taken_over(action: str) -> None:
     make_user("bob")
     alice = make_user("alice")
     client = Client()
@@ -318,8 +318,8 @@ def test_a_members_address_cannot_be_taken_over(action: str) -> None:
     response = client.post(reverse("account_email"), {"email": "bob@example.org", action: ""})
     assert response.status_code in (200, 302)
     if action == "action_primary":
-        told = page(client.get(reverse("account_email"))).all("p", class_="notice")
-        assert told[-1].words == "This e-mail address belongs to another account."
+        notices = page(client.get(reverse("account_email"))).all("p", class_="notice")
+        assert notices[-1].words == "This e-mail address belongs to another account."
     alice.refresh_from_db()
     assert alice.email == "alice@example.org"
 
@@ -343,7 +343,7 @@ def the_token() -> str:
     return token
 
 
-def test_the_set_up_link_makes_the_owner_who_is_signed_in_at_once() -> None:
+def test_the_set_up_link_creates_the_owner_and_signs_in() -> None:
     client = Client()
     token = the_token()
     assert page(client.get(reverse("set_up", args=[token]))).one("h1").words == "Welcome to Parley"
@@ -363,7 +363,7 @@ def test_the_set_up_link_works_once() -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "x" * 43, "é", "..", "%00", " "])
-def test_a_wrong_token_is_no_page_at_all(token: str) -> None:
+def test_a_wrong_set_up_token_gives_the_ordinary_404_page(token: str) -> None:
     the_token()
     known = Client().get("/no-such-page/")
     answer = Client().get(f"/accounts/set-up/{token}/")
@@ -372,7 +372,7 @@ def test_a_wrong_token_is_no_page_at_all(token: str) -> None:
     assert not User.objects.exists()
 
 
-def test_the_token_is_for_this_user_of_the_machine_alone_and_gone_afterwards(settings: Any) -> None:
+def test_the_token_file_is_private_and_deleted_after_use(settings: Any) -> None:
     token = the_token()
     file = settings.SETUP_TOKEN_FILE
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -386,7 +386,7 @@ def test_the_token_stays_the_same_until_it_is_used() -> None:
     assert the_token() == the_token()
 
 
-def test_a_bad_set_up_form_makes_nobody_and_keeps_the_link() -> None:
+def test_an_invalid_set_up_form_creates_no_user_and_keeps_the_link() -> None:
     make_user("alice")
     token = the_token()
     for fields in (
@@ -405,7 +405,7 @@ def test_a_bad_set_up_form_makes_nobody_and_keeps_the_link() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_who_race_for_the_set_up_link_one_becomes_the_owner(monkeypatch: Any) -> None:
+def test_only_one_of_two_racing_set_ups_creates_the_owner(monkeypatch: Any) -> None:
     token = the_token()
     checked = threading.Barrier(2, timeout=20)
     make = owner.make_owner
@@ -415,19 +415,21 @@ def test_of_two_who_race_for_the_set_up_link_one_becomes_the_owner(monkeypatch: 
         make(user)
 
     monkeypatch.setattr(owner, "make_owner", make_together)
-    answers = at_once(lambda n: set_up(Client(), token, username=f"olga{n}", email=f"olga{n}@example.org"), 2)
+    answers = run_together(
+        lambda n: set_up(Client(), token, username=f"olga{n}", email=f"olga{n}@example.org"), 2
+    )
     assert sorted(answer.status_code for answer in answers) == [302, 404]
     assert User.objects.count() == 1
 
 
-def test_the_database_itself_keeps_the_owner_single() -> None:
+def test_the_database_refuses_a_second_owner() -> None:
     make_user("olga", is_superuser=True)
     with pytest.raises(IntegrityError), transaction.atomic():
         make_user("eve", is_superuser=True)
 
 
-def at_once(call: Any, times: int) -> list[Any]:
-    """The answers of calls made together, each on a thread and a connection of its own."""
+def run_together(call: Any, times: int) -> list[Any]:
+    """Return the answers of concurrent calls, each on its own thread and connection."""
     answers: list[Any] = []
 
     def run(n: int) -> None:

@@ -1,4 +1,4 @@
-"""The review desk: what a moderator finds and reads there, and that nobody else gets any of it."""
+"""The admin: what a moderator finds and reads there, and that no one else can read it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ async def as_mona(parley: Any, mona: Any) -> Client:
 
 @pytest.fixture
 async def as_olga(parley: Any, transactional_db: None, in_thread: Thread) -> Client:
-    """The site's owner."""
+    """Return a client signed in as the site's owner."""
     olga = await in_thread(make_user, "olga", is_staff=True, is_superuser=True)
     return await Client(parley, olga).sign_in()
 
@@ -47,12 +47,12 @@ async def page(client: Client, path: str) -> Element:
 
 
 def tidy(html: str) -> str:
-    """Django's own admin leaves a few ends open that HTML closes by itself."""
+    """Remove the p tags: Django's own templates leave some open, and the parser is strict."""
     return re.sub(r"</?p\b[^>]*>", "", html)
 
 
 def rows(found: Element) -> list[dict[str, str]]:
-    """The rows of a list, each cell by its column."""
+    """Return the rows of a list, each as its cells by column."""
     table = found.all(id="result_list")
     if not table:
         return []
@@ -79,7 +79,7 @@ def entries(found: Element) -> list[Element]:
 # --- the list ---------------------------------------------------------------------------------------
 
 
-async def test_the_list_tells_who_with_which_agent_how_much_and_how_it_stands(
+async def test_the_list_shows_owner_agent_message_count_and_status(
     as_alice: Client, as_bob: Client, as_mona: Client, gemini: Gemini
 ) -> None:
     gemini.on("Go wrong", [Status(400, "INVALID_ARGUMENT")])
@@ -115,7 +115,7 @@ async def test_filters_narrow_the_list(
     assert await titles(as_mona, query) == found
 
 
-async def test_the_dates_lead_from_a_year_to_a_day(
+async def test_the_date_links_narrow_the_list_from_year_to_day(
     as_alice: Client, as_mona: Client, in_thread: Thread
 ) -> None:
     for question, when in (("old", "2024-02-29T12:00:00Z"), ("new", "2026-03-01T12:00:00Z")):
@@ -135,25 +135,25 @@ async def test_the_dates_lead_from_a_year_to_a_day(
     ("text", "is_found"),
     [
         ("quasar", True),
-        ("QUAS", True),  # by its beginning, in any case
-        ("luminous active", True),  # each word, anywhere in one message
+        ("QUAS", True),  # a prefix, in any case
+        ("luminous active", True),  # all words, anywhere in one message
         ('"active galaxy"', True),
         ('"galaxy active"', False),
         ("asar", False),
         ("quasar nonsense", False),
-        ("b", False),  # a word so short is looked for whole
+        ("b", False),  # so short a word must match a whole word
         ("a", True),
         ("grosse", False),
         ("größe", True),
-        ("hidden", True),  # a tag's words, which PostgreSQL would pass over
-        ("bar", True),  # foo/bar is no path
+        ("hidden", True),  # the words of a tag, which PostgreSQL's parser would skip
+        ("bar", True),  # foo/bar is not parsed as a path
         ("alice", True),
         ("ALICE@example.org", True),
-        ("alic", False),  # a name is given whole
+        ("alic", False),  # only a complete user name is found
         ("bob", False),
     ],
 )
-async def test_the_search_finds_what_was_said_and_by_whom(
+async def test_search_finds_words_of_messages_and_names_of_owners(
     as_alice: Client, as_mona: Client, gemini: Gemini, bob: Any, text: str, is_found: bool
 ) -> None:
     gemini.on("What is it?", [Text("A quasar is a luminous, active galaxy's Größe. <hidden> foo/bar")])
@@ -161,7 +161,7 @@ async def test_the_search_finds_what_was_said_and_by_whom(
     assert await titles(as_mona, f"q={quote(text)}") == ({"What is it?"} if is_found else set())
 
 
-async def test_the_search_finds_titles_as_they_are_now_and_ids(as_alice: Client, as_mona: Client) -> None:
+async def test_search_finds_current_titles_and_ids(as_alice: Client, as_mona: Client) -> None:
     talk = Talk(as_alice)
     await talk.ask("What is a quasar?")
     await as_alice.request(
@@ -180,7 +180,9 @@ HOSTILE_SEARCHES = [
 
 @pytest.mark.parametrize("text", HOSTILE_SEARCHES)
 @pytest.mark.parametrize("path", [LIST, RUNS, "/admin/accounts/user/"])
-async def test_no_search_breaks_it(as_alice: Client, as_mona: Client, path: str, text: str) -> None:
+async def test_hostile_search_terms_do_not_break_a_list(
+    as_alice: Client, as_mona: Client, path: str, text: str
+) -> None:
     await Talk(as_alice).ask("hello")
     answer = await as_mona.get(f"{path}?q={quote(text, errors='surrogatepass')}")
     assert answer.status == 200
@@ -199,7 +201,9 @@ async def test_no_search_breaks_it(as_alice: Client, as_mona: Client, path: str,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", [LIST, RUNS])
-async def test_no_parameter_breaks_a_list(as_alice: Client, as_mona: Client, path: str, query: str) -> None:
+async def test_invalid_parameters_do_not_break_a_list(
+    as_alice: Client, as_mona: Client, path: str, query: str
+) -> None:
     await Talk(as_alice).ask("hello")
     assert (await as_mona.get(f"{path}?{query}")).status in {200, 302, 400}
 
@@ -214,12 +218,15 @@ async def test_no_parameter_breaks_a_list(as_alice: Client, as_mona: Client, pat
         f"{RUNS}?prompt__text__contains=h",
     ],
 )
-async def test_no_column_is_guessed_letter_by_letter(as_alice: Client, as_mona: Client, path: str) -> None:
+async def test_filters_on_columns_that_are_not_offered_are_refused(
+    as_alice: Client, as_mona: Client, path: str
+) -> None:
     await Talk(as_alice).ask("hello")
+    # They would let a moderator guess a value letter by letter.
     assert (await as_mona.get(path)).status == 400
 
 
-async def test_a_list_ends_at_its_bound_and_says_so(
+async def test_a_list_ends_at_its_limit_and_says_so(
     as_mona: Client, alice: Any, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat.admin.lists.LIST_BOUND", 3)
@@ -228,7 +235,7 @@ async def test_a_list_ends_at_its_bound_and_says_so(
     found = await page(as_mona, LIST)
     assert [row["headline"] for row in rows(found)] == ["number 4", "number 3", "number 2"]
     assert "The newest 3 conversations." in found.words
-    # sorted the other way they are the same three
+    # in reverse order the list has the same three
     found = await page(as_mona, f"{LIST}?o=3")
     assert [row["headline"] for row in rows(found)] == ["number 2", "number 3", "number 4"]
     assert LIST_BOUND > 1000
@@ -237,7 +244,7 @@ async def test_a_list_ends_at_its_bound_and_says_so(
 # --- one conversation -------------------------------------------------------------------------------
 
 
-async def test_a_transcript_shows_what_members_see_and_how_it_came_about(
+async def test_a_transcript_shows_the_reply_as_members_see_it_and_its_run(
     as_alice: Client, as_mona: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def look_up(place: str) -> str:
@@ -260,26 +267,26 @@ async def test_a_transcript_shows_what_members_see_and_how_it_came_about(
     assert question.one("time")["datetime"].startswith("20")
     assert reply.one("h2").words == "Chat assistant"
     stored = reply.one("div", class_="prose")
-    assert written(stored) == written(members.one("div", class_="prose"))
+    assert structure(stored) == structure(members.one("div", class_="prose"))
     assert stored.one("strong").words == "noon"
     thought, tool = reply.all("details")
     assert (thought.get("open"), tool.get("open")) == (None, None)
     assert "They want a clock." in thought.text
     assert "Lagos" in tool.one("pre", class_="tool-args").text
     assert "noon in Lagos" in tool.one("pre", class_="tool-outcome").text
-    told = reply.one("ul", class_="run-facts").words
-    assert "Completed" in told
+    facts = reply.one("ul", class_="run-facts").words
+    assert "Completed" in facts
     usage = said.data["usage"]
-    assert f"{usage['input']} tokens in, {usage['output']} out" in told
-    assert f"first text after {said.data['ttft_ms']} ms" in told
-    assert f"{said.data['duration_ms']} ms in all" in told
+    assert f"{usage['input']} tokens in, {usage['output']} out" in facts
+    assert f"first text after {said.data['ttft_ms']} ms" in facts
+    assert f"{said.data['duration_ms']} ms in all" in facts
 
 
-def written(element: Element) -> Any:
+def structure(element: Element) -> Any:
     return (
         element.tag,
         sorted(element.attrs.items()),
-        [child if isinstance(child, str) else written(child) for child in element.children],
+        [child if isinstance(child, str) else structure(child) for child in element.children],
     )
 
 
@@ -300,7 +307,7 @@ async def test_every_branch_can_be_read(as_alice: Client, as_mona: Client, gemin
     assert "version 1 of 2" in other.one("nav", class_="siblings").words
 
 
-async def test_an_attempt_that_left_nothing_is_told_of(
+async def test_a_failed_run_without_a_reply_is_shown_at_its_question(
     as_alice: Client, as_mona: Client, gemini: Gemini
 ) -> None:
     gemini.on("hello", [Status(400, "INVALID_ARGUMENT")], [Text("at last")])
@@ -312,7 +319,7 @@ async def test_an_attempt_that_left_nothing_is_told_of(
     assert "Completed" in reply.one("ul", class_="run-facts").words
 
 
-async def test_a_reply_that_is_being_written_is_shown_as_far_as_it_is_stored(
+async def test_an_unfinished_reply_is_shown_as_far_as_it_is_stored(
     as_alice: Client, as_mona: Client, gemini: Gemini
 ) -> None:
     gemini.on("hello", [Text("so far "), Hold(), Text("so good")])
@@ -348,7 +355,7 @@ async def test_a_long_conversation_is_read_page_by_page(
 
 
 @pytest.mark.parametrize("parameter", ["message", "before"])
-async def test_a_message_of_another_conversation_is_not_there(
+async def test_a_message_of_another_conversation_is_not_found(
     as_alice: Client, as_mona: Client, parameter: str
 ) -> None:
     mine, other = Talk(as_alice), Talk(as_alice)
@@ -361,7 +368,7 @@ async def test_a_message_of_another_conversation_is_not_there(
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}\u202e\"'"
 
 
-async def test_hostile_text_is_shown_as_it_is_written_everywhere(
+async def test_hostile_text_is_escaped_everywhere(
     as_alice: Client, as_mona: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("x", [Thought(HOSTILE), Text("fine")])
@@ -369,14 +376,14 @@ async def test_hostile_text_is_shown_as_it_is_written_everywhere(
     said = await talk.ask("x")
     tool = {"type": "tool", "agent": HOSTILE, "id": "1", "name": HOSTILE, "args": {HOSTILE: HOSTILE}}
 
-    def spoil() -> None:
+    def store_hostile_text() -> None:
         Conversation.objects.update(title=HOSTILE, agent=HOSTILE[:100])
         Message.objects.filter(role="user").update(text=HOSTILE)
         reply = Message.objects.get(role="assistant")
         reply.agent, reply.parts["items"] = HOSTILE[:100], [tool | {"error": HOSTILE}, *reply.parts["items"]]
         reply.save(update_fields=["agent", "parts"])
 
-    await in_thread(spoil)
+    await in_thread(store_hostile_text)
     paths = [
         LIST,
         f"{LIST}?q={quote(HOSTILE)}",
@@ -394,14 +401,16 @@ async def test_hostile_text_is_shown_as_it_is_written_everywhere(
 # --- nothing can be changed -------------------------------------------------------------------------
 
 
-def test_all_of_the_chat_in_the_admin_is_read_only() -> None:
-    ours = {model: desk for model, desk in site._registry.items() if model._meta.app_label == "chat"}
+def test_all_chat_models_in_the_admin_are_read_only() -> None:
+    ours = {
+        model: model_admin for model, model_admin in site._registry.items() if model._meta.app_label == "chat"
+    }
     assert set(ours) == {Conversation, Run, Process, Suggestion}
-    del ours[Suggestion]  # the owner's own words, which nobody said
-    assert all(isinstance(desk, ReadOnlyAdmin) for desk in ours.values())
+    del ours[Suggestion]  # written by the site's owner, not by members
+    assert all(isinstance(model_admin, ReadOnlyAdmin) for model_admin in ours.values())
 
 
-async def test_not_even_the_owner_changes_what_was_said(as_alice: Client, as_olga: Client) -> None:
+async def test_the_owner_cannot_change_conversations_or_runs(as_alice: Client, as_olga: Client) -> None:
     talk = Talk(as_alice)
     said = await talk.ask("hello")
     form = {"title": "mine", "text": "mine", "status": "failed", "post": "yes", "_save": "Save"}
@@ -414,7 +423,7 @@ async def test_not_even_the_owner_changes_what_was_said(as_alice: Client, as_olg
             (f"/admin/chat/{model}/add/", form),
         ):
             assert (await as_olga.post(path, form=sent)).status in {403, 404, 405}, path
-        # a list knows no actions: it is shown again
+        # a list has no actions, so that it is only shown again
         assert (await as_olga.post(f"/admin/chat/{model}/", form=action)).status == 200
     for path in ("history/", "delete/"):
         assert (await as_olga.get(f"{LIST}{talk.conversation}/{path}")).status == 404
@@ -423,19 +432,19 @@ async def test_not_even_the_owner_changes_what_was_said(as_alice: Client, as_olg
     assert stored["status"] == "completed"
 
 
-# --- nobody else ------------------------------------------------------------------------------------
+# --- everyone else ----------------------------------------------------------------------------------
 
 
 def shape(answer: Answer) -> tuple[int, str, bytes]:
-    """What an answer tells, without the address that was asked for."""
+    """Return what an answer reveals, without the ids and tokens that differ between two requests."""
     location = answer.headers.get("location", "").partition("?")[0]
     return answer.status, location, re.sub(rb'value="[^"]{64}"|[0-9a-f-]{36}', b"", answer.body)
 
 
-async def addresses(as_alice: Client) -> Iterator[tuple[str, str]]:
-    """Of each kind of page one that is there, and one that is not."""
+async def url_pairs(as_alice: Client) -> Iterator[tuple[str, str]]:
+    """Return for each kind of page a path that exists, and one that does not."""
     talk = Talk(as_alice)
-    said = await talk.ask("alice's canary 7f3a")
+    said = await talk.ask("alice's secret 7f3a")
     opened, missing = transcript(talk.conversation), "00000000-0000-7000-8000-000000000000"
     return iter(
         [
@@ -453,7 +462,7 @@ async def addresses(as_alice: Client) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("who", ["a member", "a visitor", "staff without the group"])
-async def test_others_get_nothing_and_learn_nothing(
+async def test_other_users_get_nothing_and_cannot_tell_what_exists(
     as_alice: Client, as_bob: Client, parley: Any, in_thread: Thread, who: str
 ) -> None:
     if who == "staff without the group":
@@ -461,7 +470,7 @@ async def test_others_get_nothing_and_learn_nothing(
         client = await Client(parley, steve).sign_in()
     else:
         client = as_bob if who == "a member" else Client(parley)
-    for there, not_there in await addresses(as_alice):
+    for there, not_there in await url_pairs(as_alice):
         one, other = await client.get(there), await client.get(not_there)
         assert one.status == (403 if who == "staff without the group" else 302), there
         assert shape(one) == shape(other), there
@@ -472,13 +481,13 @@ async def test_others_get_nothing_and_learn_nothing(
     assert b"conversation" not in index.body.lower()
 
 
-async def test_a_member_who_is_sent_to_the_admins_sign_in_is_refused_there(as_bob: Client) -> None:
+async def test_a_member_is_refused_at_the_admins_sign_in_page(as_bob: Client) -> None:
     sent = (await as_bob.get(LIST)).headers["location"]
     assert sent.startswith("/admin/login/")
     assert (await as_bob.get(sent)).status == 403
 
 
-async def test_a_moderator_who_is_no_longer_one_reads_no_more(
+async def test_a_former_moderator_reads_nothing(
     as_alice: Client, as_mona: Client, mona: Any, in_thread: Thread
 ) -> None:
     talk = Talk(as_alice)
@@ -489,11 +498,11 @@ async def test_a_moderator_who_is_no_longer_one_reads_no_more(
     assert (await as_mona.get(LIST)).status == 403
 
 
-async def test_what_was_deleted_is_gone_for_moderators_too(
+async def test_a_deleted_conversation_is_gone_for_moderators_too(
     as_alice: Client, as_mona: Client, as_olga: Client
 ) -> None:
     talk = Talk(as_alice)
-    said = await talk.ask("canary 7f3a")
+    said = await talk.ask("secret 7f3a")
     await as_alice.request("DELETE", f"/api/v1/conversations/{talk.conversation}")
     missing = transcript("00000000-0000-7000-8000-000000000000")
     for client in (as_mona, as_olga):
@@ -506,7 +515,7 @@ async def test_what_was_deleted_is_gone_for_moderators_too(
         assert gone.body == never.body
 
 
-async def test_a_policy_can_tighten_who_reads_what(
+async def test_a_transcript_policy_can_refuse_a_moderator(
     as_alice: Client, as_mona: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = Talk(as_alice), Talk(as_alice)
@@ -529,7 +538,7 @@ async def test_a_policy_can_tighten_who_reads_what(
 # --- runs and processes -----------------------------------------------------------------------------
 
 
-async def test_runs_are_listed_with_their_figures_and_sorted_by_them(
+async def test_the_list_of_runs_shows_figures_and_sorts_by_them(
     as_alice: Client, as_mona: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("Go wrong", [Status(400, "INVALID_ARGUMENT")])
@@ -537,12 +546,12 @@ async def test_runs_are_listed_with_their_figures_and_sorted_by_them(
     await Talk(as_alice).ask("slow")
     await Talk(as_alice).ask("Go wrong")
 
-    def time() -> None:
+    def set_times() -> None:
         for title, ms in (("quick", 10), ("slow", 2500)):
             runs = Run.objects.filter(conversation__title=title)
             runs.update(ttft_ms=ms, duration_ms=2 * ms, deltas=ms, bytes=ms, usage_total=ms)
 
-    await in_thread(time)
+    await in_thread(set_times)
     failed, slow, quick = rows(await page(as_mona, RUNS))
     assert (failed["status_told"], failed["code"], failed["first_token"]) == ("Failed", "model_error", "")
     assert (slow["first_token"], slow["duration"], slow["deltas"]) == ("2.50 s", "5.00 s", "2500")
@@ -562,8 +571,8 @@ async def test_runs_are_listed_with_their_figures_and_sorted_by_them(
     assert rows(await page(as_mona, f"{RUNS}?q=bob")) == []
 
 
-async def test_a_run_tells_everything_but_what_was_said(as_alice: Client, as_mona: Client) -> None:
-    said = await Talk(as_alice).ask("title only\ncanary 7f3a " + "x" * 100)
+async def test_a_run_page_shows_no_message_text(as_alice: Client, as_mona: Client) -> None:
+    said = await Talk(as_alice).ask("title only\nsecret 7f3a " + "x" * 100)
     assert rows(await page(as_mona, f"{RUNS}?q={said.run}"))[0]["status_told"] == "Completed"
     found = await page(as_mona, f"{RUNS}{said.run}/change/")
     assert "state_after" not in found.text
@@ -578,10 +587,10 @@ async def test_processes_are_listed(as_mona: Client) -> None:
     assert row["heartbeat_at"]
 
 
-# --- people -----------------------------------------------------------------------------------------
+# --- users ------------------------------------------------------------------------------------------
 
 
-async def test_a_moderator_sees_people_and_nothing_of_their_passwords(
+async def test_a_moderator_sees_users_but_not_their_passwords(
     as_alice: Client, alice: Any, as_mona: Client
 ) -> None:
     listed = rows(await page(as_mona, "/admin/accounts/user/?q=alice"))
@@ -596,7 +605,7 @@ async def test_a_moderator_sees_people_and_nothing_of_their_passwords(
     ).status == 403
 
 
-async def test_who_may_change_users_cannot_become_more_by_it(
+async def test_permission_to_change_users_does_not_grant_more_rights(
     parley: Any, as_olga: Client, alice: Any, mona: Any, in_thread: Thread
 ) -> None:
     steve = await in_thread(make_user, "steve", is_staff=True)
@@ -621,7 +630,7 @@ async def test_who_may_change_users_cannot_become_more_by_it(
     assert (alice.email, alice.is_staff, alice.is_superuser) == ("new@example.org", False, False)
 
 
-async def test_the_owner_makes_a_moderator(
+async def test_the_owner_can_make_a_user_a_moderator(
     as_olga: Client, as_alice: Client, bob: Any, in_thread: Thread
 ) -> None:
     talk = Talk(as_alice)
@@ -637,13 +646,13 @@ async def test_the_owner_makes_a_moderator(
     assert (await as_bob.get(transcript(talk.conversation))).status == 200
 
 
-async def test_nobody_deletes_a_user_with_all_that_was_said(as_olga: Client, alice: Any) -> None:
+async def test_users_cannot_be_deleted_in_the_admin(as_olga: Client, alice: Any) -> None:
     assert (
         await as_olga.post(f"/admin/accounts/user/{alice.pk}/delete/", form={"post": "yes"})
     ).status == 403
 
 
-def test_what_the_owner_takes_from_the_group_stays_away(db: None) -> None:
+def test_permissions_removed_from_the_group_are_not_restored(db: None) -> None:
     from django.core.management import call_command
 
     group = Group.objects.get(name="Moderators")

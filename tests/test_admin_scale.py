@@ -1,6 +1,6 @@
-"""The review desk with a million messages: what it asks of the database stays the same, and is in an index.
+"""The admin with many messages: query counts do not grow, and every query uses an index.
 
-How long it takes is measured by ``benchmarks/review_desk.py``; here a plan or a query too many fails.
+``benchmarks/review_desk.py`` measures the time of a page; these tests look at query counts and plans only.
 """
 
 import re
@@ -22,19 +22,19 @@ TABLES = ("chat_conversation", "chat_message", "chat_run", "chat_runevent", "cha
 
 
 @pytest.fixture
-def small(db: None) -> None:
+def small_database(db: None) -> None:
     fill(60, 600)
 
 
 @pytest.fixture
-def moderator(small: None) -> Client:
+def moderator(small_database: None) -> Client:
     client = Client()
     client.force_login(User.objects.get(username="moderator"))
     return client
 
 
 def pages() -> dict[str, str]:
-    """Each kind of page, with what makes it costly."""
+    """Return the path of each kind of page, with the parameters that make it expensive."""
     conversation = Conversation.objects.filter(deleted_at=None).order_by("-updated_at").first()
     run = Run.objects.filter(conversation=conversation).first()
     assert conversation is not None
@@ -44,99 +44,102 @@ def pages() -> dict[str, str]:
     return {
         "list": LIST,
         "list, last page": f"{LIST}?p=2",
-        "list, turned round": f"{LIST}?o=3",
-        "list, of a month": f"{LIST}?{when.format('updated_at')}",
-        "list, of an agent": f"{LIST}?agent=chat_assistant",
-        "list, of an answer": f"{LIST}?answer=failed",
-        "list, of an owner": f"{LIST}?owner__id__exact={conversation.owner_id}",
+        "list, reversed": f"{LIST}?o=3",
+        "list, one month": f"{LIST}?{when.format('updated_at')}",
+        "list, one agent": f"{LIST}?agent=chat_assistant",
+        "list, failed": f"{LIST}?answer=failed",
+        "list, one owner": f"{LIST}?owner__id__exact={conversation.owner_id}",
         "search": f"{LIST}?q={word}",
-        "search, an owner": f"{LIST}?q=member0001",
-        "search, an id": f"{LIST}?q={conversation.pk}",
+        "search, owner": f"{LIST}?q=member0001",
+        "search, id": f"{LIST}?q={conversation.pk}",
         "transcript": f"{LIST}{conversation.pk}/change/",
         "runs": RUNS,
-        "runs, by duration": f"{RUNS}?o=-6",
-        "runs, of a month": f"{RUNS}?{when.format('created_at')}",
+        "runs, sorted by duration": f"{RUNS}?o=-6",
+        "runs, one month": f"{RUNS}?{when.format('created_at')}",
         "runs, failed": f"{RUNS}?status=failed",
-        "runs, of a code": f"{RUNS}?code=unavailable",
-        "runs, of a conversation": f"{RUNS}?conversation__id__exact={conversation.pk}",
-        "runs, of an owner": f"{RUNS}?q=member0001",
+        "runs, one code": f"{RUNS}?code=unavailable",
+        "runs, one conversation": f"{RUNS}?conversation__id__exact={conversation.pk}",
+        "runs, one owner": f"{RUNS}?q=member0001",
         "run": f"{RUNS}{run.pk}/change/",
     }
 
 
-def asked(client: Client, path: str) -> list[str]:
-    """The SELECTs behind a page."""
+def selects_of(client: Client, path: str) -> list[str]:
+    """Return the SELECT statements of a page."""
     with CaptureQueriesContext(connection) as captured:
         answer = client.get(path)
     assert answer.status_code == 200, path
     return [query["sql"] for query in captured if query["sql"].lstrip().startswith(("SELECT", "WITH"))]
 
 
-def test_more_rows_are_no_more_queries(moderator: Client) -> None:
-    few = {kind: len(asked(moderator, path)) for kind, path in pages().items()}
+def test_query_counts_do_not_grow_with_the_tables(moderator: Client) -> None:
+    few = {kind: len(selects_of(moderator, path)) for kind, path in pages().items()}
     User.objects.all().delete()
     fill(200, 2400)
     moderator.force_login(User.objects.get(username="moderator"))
-    many = {kind: len(asked(moderator, path)) for kind, path in pages().items()}
+    many = {kind: len(selects_of(moderator, path)) for kind, path in pages().items()}
     assert few == many
     assert max(few.values()) <= 14
 
 
-def test_a_longer_page_is_no_more_queries(moderator: Client) -> None:
-    """A row brings neither its owner, nor its messages, nor its last run by a query of its own."""
+def test_query_counts_do_not_grow_with_the_rows_of_a_page(moderator: Client) -> None:
+    """Owners, messages and last runs are not loaded by one query for each row."""
     conversations = Conversation.objects.filter(deleted_at=None)
     some = list(conversations.values_list("pk", flat=True)[:5])
-    many = len(asked(moderator, LIST))
+    many = len(selects_of(moderator, LIST))
     conversations.exclude(pk__in=some).update(deleted_at="2026-01-01T00:00:00Z")
-    assert len(asked(moderator, LIST)) == many
+    assert len(selects_of(moderator, LIST)) == many
 
 
 def test_no_page_reads_a_whole_table(moderator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat.admin.lists.LIST_BOUND", 5)  # so that a page's rows are few of the table's
+    monkeypatch.setattr("chat.admin.lists.LIST_BOUND", 5)  # so that a page has only a few of a table's rows
     whole = {
-        (kind, sql) for kind, path in pages().items() for sql in asked(moderator, path) if whole_tables(sql)
+        (kind, sql)
+        for kind, path in pages().items()
+        for sql in selects_of(moderator, path)
+        if full_scans(sql)
     }
     assert not whole
 
 
 INDEXES = {
     "list": "chat_conversation_activity",
-    "list, of a month": "chat_conversation_activity",
-    "list, of an agent": "chat_conversation_agent",
-    "list, of an owner": "chat_conversation_sidebar",
+    "list, one month": "chat_conversation_activity",
+    "list, one agent": "chat_conversation_agent",
+    "list, one owner": "chat_conversation_sidebar",
     "runs": "chat_run_newest",
-    "runs, of a month": "chat_run_newest",
+    "runs, one month": "chat_run_newest",
     "runs, failed": "chat_run_of_status",
-    "runs, of a code": "chat_run_of_code",
-    "list, of an answer": "chat_run_of_status",
+    "runs, one code": "chat_run_of_code",
+    "list, failed": "chat_run_of_status",
 }
 
 
-def test_a_list_comes_out_of_its_index_in_order(moderator: Client) -> None:
+def test_lists_are_read_from_an_index_in_order(moderator: Client) -> None:
     found = pages()
     for kind, index in INDEXES.items():
-        listed = [sql for sql in asked(moderator, found[kind]) if "LIMIT" in sql and "ORDER BY" in sql]
+        listed = [sql for sql in selects_of(moderator, found[kind]) if "LIMIT" in sql and "ORDER BY" in sql]
         plans = [plan(sql) for sql in listed]
         if settings.ON_SQLITE:
             assert any(index in found for found in plans), (kind, plans)
-        else:  # of so few rows it takes whichever index is smaller; none is sorted afterwards
+        else:  # with so few rows it takes the smallest index; none is sorted afterwards
             assert not any("Sort" in found or "Seq Scan" in found for found in plans), (kind, plans)
 
 
-def test_the_search_is_in_the_index_of_words(moderator: Client) -> None:
-    (sql,) = [sql for sql in asked(moderator, pages()["search"]) if "chat_words_entry" in sql]
+def test_search_uses_the_full_text_index(moderator: Client) -> None:
+    (sql,) = [sql for sql in selects_of(moderator, pages()["search"]) if "chat_words_entry" in sql]
     index = "VIRTUAL TABLE INDEX" if settings.ON_SQLITE else "chat_words_words"
-    sql = sql.partition("ORDER BY")[0]  # of so few entries PostgreSQL would rather read the newest ones
+    sql = sql.partition("ORDER BY")[0]  # with so few entries PostgreSQL would read the newest ones instead
     assert index in plan(sql)
 
 
 def plan(sql: str) -> str:
-    """How the database would go about it, had it no other way than an index where there is one."""
+    """Return the database's plan for a query, with an index wherever one can be used."""
     with connection.cursor() as cursor:
         if settings.ON_SQLITE:
             cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
             return "\n".join(row[3] for row in cursor.fetchall())
-        # With so few rows PostgreSQL reads the table: forbidden, it does so only where nothing else helps.
+        # With so few rows PostgreSQL scans tables. Disabled, a scan is used only where no index can be.
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("SET LOCAL enable_sort = off")
         cursor.execute(f"EXPLAIN {sql}")
@@ -146,26 +149,24 @@ def plan(sql: str) -> str:
         return found
 
 
-def whole_tables(sql: str) -> list[str]:
-    """The tables of ours that a query reads from one end to the other."""
-    whole = (
-        r"^SCAN (\w+)\b(?! USING INDEX| USING COVERING INDEX| VIRTUAL TABLE)" if settings.ON_SQLITE else ""
-    )
-    found = re.findall(whole or r"Seq Scan on (\w+)", plan(sql), flags=re.MULTILINE)
+def full_scans(sql: str) -> list[str]:
+    """Return our tables that a query reads from end to end."""
+    scan = r"^SCAN (\w+)\b(?! USING INDEX| USING COVERING INDEX| VIRTUAL TABLE)" if settings.ON_SQLITE else ""
+    found = re.findall(scan or r"Seq Scan on (\w+)", plan(sql), flags=re.MULTILINE)
     aliases = {alias: table for table, alias in re.findall(r'"?(chat_\w+)"? (?:AS )?"?(\w+)"?', sql)}
     return [name for name in found if name in TABLES or aliases.get(name) in TABLES]
 
 
-def test_a_table_that_is_read_whole_would_be_noticed(small: None) -> None:
-    assert whole_tables(str(Run.objects.filter(deltas=3).query)) == ["chat_run"]
-    assert whole_tables('SELECT COUNT(*) FROM "chat_message" WHERE "text" LIKE \'%x%\'') == ["chat_message"]
+def test_full_table_scans_are_detected(small_database: None) -> None:
+    assert full_scans(str(Run.objects.filter(deltas=3).query)) == ["chat_run"]
+    assert full_scans('SELECT COUNT(*) FROM "chat_message" WHERE "text" LIKE \'%x%\'') == ["chat_message"]
 
 
-# --- the index of words -----------------------------------------------------------------------------
+# --- the full-text index ----------------------------------------------------------------------------
 
 
-def test_every_message_and_title_has_its_words_and_forgets_them_with_it(small: None) -> None:
-    """Fails after a migration that makes a table again on SQLite without _search_index.create_triggers."""
+def test_the_full_text_index_follows_messages_and_titles(small_database: None) -> None:
+    """On SQLite, a migration that recreates one of the tables must end with ``create_triggers``."""
     assert count("source") == Conversation.objects.count() + Message.objects.count()
     Message.objects.filter(text="").update(text="")
     changed = Conversation.objects.first()
@@ -191,19 +192,19 @@ def count(distinct: str) -> int:
         "x" * 1_000_000,
         "http://example.org/" + "/".join(map(str, range(150_000))),
     ],
-    ids=["wide letters", "tags", "one word", "an address"],
+    ids=["wide letters", "tags", "one word", "URL"],
 )
-def test_the_longest_message_is_stored_and_its_end_is_found(small: None, text: str) -> None:
+def test_the_longest_message_is_indexed_to_its_end(small_database: None, text: str) -> None:
     conversation = Conversation.objects.filter(deleted_at=None).first()
     assert conversation is not None
     Message.objects.create(conversation=conversation, role="user", text=f"{text} thefinalword")
     assert search.conversations_saying("thefinalword") == [conversation.pk]
 
 
-# --- the fixture ------------------------------------------------------------------------------------
+# --- the fixture_large command ----------------------------------------------------------------------
 
 
-def test_the_fixture_is_as_large_as_it_says_and_lifelike(small: None) -> None:
+def test_fixture_large_creates_the_requested_size_and_realistic_data(small_database: None) -> None:
     assert Conversation.objects.count() == 60
     assert 600 <= Message.objects.count() <= 602  # the last turn is a whole one
     statuses = set(Run.objects.values_list("status", flat=True))
@@ -215,7 +216,7 @@ def test_the_fixture_is_as_large_as_it_says_and_lifelike(small: None) -> None:
     assert not any(user.has_usable_password() for user in User.objects.all())
 
 
-def test_the_fixture_refuses_a_database_with_somebody_in_it(db: None) -> None:
+def test_fixture_large_refuses_a_database_with_users(db: None) -> None:
     User.objects.create(username="alice")
     with pytest.raises(ValueError, match="users in it"):
         fill(60, 600)

@@ -1,4 +1,4 @@
-"""An exception of an agent's own code: whom it is blamed on, and who reads what it says."""
+"""Exceptions in agent code: how their runs end, and which users and logs get the message."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from tests.terminal import chat_piped, peopled
 
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
 Thread = Callable[..., Any]
-CANARY = "kanarienvogel"
+SECRET = "secretword7f3a"
 
 HEAD = """
 import asyncio, json, threading
@@ -48,14 +48,14 @@ def agent_with(code: str) -> str:
 
 @pytest.fixture
 def lines() -> Iterator[list[dict[str, Any]]]:
-    """What is logged meanwhile, at DEBUG, as it stands in a log of JSON."""
+    """Return the lines logged during the test, from DEBUG up, as objects of the JSON log."""
     found: list[dict[str, Any]] = []
 
-    class Keep(logging.Handler):
+    class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             found.append(json.loads(self.format(record)))
 
-    handler, root = Keep(), logging.getLogger()
+    handler, root = Collector(), logging.getLogger()
     handler.setFormatter(logs.JsonFormatter())
     before = root.level
     root.addHandler(handler)
@@ -65,9 +65,9 @@ def lines() -> Iterator[list[dict[str, Any]]]:
     root.removeHandler(handler)
 
 
-# --- whom it is blamed on ---------------------------------------------------------------------------
+# --- the end of the run -----------------------------------------------------------------------------
 
-OWN = {
+AGENT_ERRORS = {
     "a state variable that is not there": ("KeyError", 'root_agent = agent(instruction="Greet {name}.")'),
     "a callback that raises KeyError": (
         "KeyError",
@@ -101,7 +101,7 @@ OWN = {
         root_agent = agent(before_model_callback=before)
         """,
     ),
-    "a callback that is late by its own clock": (
+    "a callback that times out by itself": (
         "TimeoutError",
         """
         async def before(callback_context):
@@ -127,7 +127,7 @@ OWN = {
         root_agent = agent(model=Model(model="own"))
         """,
     ),
-    "two agents at once": (
+    "two parallel agents": (
         "ValueError",
         """
         def before(callback_context):
@@ -148,8 +148,8 @@ OWN = {
 }
 
 
-@pytest.mark.parametrize("where", OWN)
-async def test_an_agents_own_exception_is_told_as_its_own(
+@pytest.mark.parametrize("where", AGENT_ERRORS)
+async def test_an_exception_in_agent_code_fails_the_run_with_code_agent(
     where: str,
     write_agents: WriteAsync,
     as_alice: Client,
@@ -157,7 +157,7 @@ async def test_an_agents_own_exception_is_told_as_its_own(
     in_thread: Thread,
     lines: list[dict[str, Any]],
 ) -> None:
-    kind, code = OWN[where]
+    kind, code = AGENT_ERRORS[where]
     await write_agents({"danger/agent.py": agent_with(code)})
     said = await Talk(as_alice).ask("Act!", agent="danger")
     assert (said.end, said.code, said.data["retryable"]) == ("run.failed", "agent", True)
@@ -174,18 +174,18 @@ async def test_an_agents_own_exception_is_told_as_its_own(
         assert "danger/agent.py" in line["exception"]
 
 
-MODELS = {
+MODEL_ERRORS = {
     "an account out of quota": ("rate_limited", Status(429, "RESOURCE_EXHAUSTED")),
     "a model that is overloaded": ("unavailable", Status(503)),
     "a request that is refused": ("model_error", Status(400, "INVALID_ARGUMENT")),
 }
 
 
-@pytest.mark.parametrize("what", MODELS)
-async def test_a_models_failure_stays_the_models(
-    what: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+@pytest.mark.parametrize("error", MODEL_ERRORS)
+async def test_a_model_failure_keeps_the_code_of_the_model(
+    error: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
-    code, answer = MODELS[what]
+    code, answer = MODEL_ERRORS[error]
     await write_agents({"danger/agent.py": agent_with("root_agent = agent()")})
     gemini.on("Act!", [answer])
     said = await Talk(as_alice).ask("Act!", agent="danger")
@@ -193,7 +193,7 @@ async def test_a_models_failure_stays_the_models(
     assert (await in_thread(Run.objects.get, pk=said.run)).failure is None
 
 
-async def test_an_error_of_parleys_own_stays_parleys(
+async def test_an_error_in_parley_fails_the_run_with_code_internal(
     write_agents: WriteAsync,
     as_alice: Client,
     monkeypatch: pytest.MonkeyPatch,
@@ -212,11 +212,11 @@ async def test_an_error_of_parleys_own_stays_parleys(
     assert "test_agent_faults.py" in line["exception"]
 
 
-# --- who reads what it says -------------------------------------------------------------------------
+# --- readers of the message -------------------------------------------------------------------------
 
-# Each raises the question, one way or another.
+# Each raises an exception whose message is the question.
 LEAKS = {
-    "as it is": """
+    "directly": """
         def before(callback_context):
             raise ValueError(asked(callback_context))
         root_agent = agent(before_agent_callback=before)
@@ -250,7 +250,7 @@ LEAKS = {
             raise ValueError(text)
         root_agent = agent(before_agent_callback=before)
     """,
-    "as it exits": """
+    "as SystemExit": """
         def before(callback_context):
             raise SystemExit(asked(callback_context))
         root_agent = agent(before_agent_callback=before)
@@ -260,7 +260,7 @@ LEAKS = {
             types.Part.model_validate({"text": {asked(callback_context): 1}})
         root_agent = agent(before_agent_callback=before)
     """,
-    "in a task that nobody awaits": """
+    "in a task that is not awaited": """
         async def before(callback_context):
             asyncio.create_task(fail(asked(callback_context)))
             await asyncio.sleep(0.01)
@@ -269,7 +269,7 @@ LEAKS = {
             raise ValueError(text)
         root_agent = agent(before_agent_callback=before)
     """,
-    "in a callback of the loop": """
+    "in a callback of the event loop": """
         async def before(callback_context):
             asyncio.get_running_loop().call_soon(fail, asked(callback_context))
             await asyncio.sleep(0.01)
@@ -294,7 +294,7 @@ LEAKS = {
             raise ValueError(text)
         root_agent = agent(before_agent_callback=before)
     """,
-    "as an object is thrown away": """
+    "in a destructor": """
         class Thrown:
             def __del__(self):
                 raise ValueError(self.text)
@@ -305,7 +305,7 @@ LEAKS = {
             raise ValueError("no")
         root_agent = agent(before_agent_callback=before)
     """,
-    "in a note of it": """
+    "in a note": """
         def before(callback_context):
             error = ValueError("no")
             error.add_note(asked(callback_context))
@@ -315,7 +315,7 @@ LEAKS = {
 }
 
 
-def test_at_debug_no_line_holds_what_an_agents_exception_says(tmp_path: Path, gemini: Gemini) -> None:
+def test_no_log_line_has_the_message_of_an_agents_exception(tmp_path: Path, gemini: Gemini) -> None:
     folder = tmp_path / "agents"
     folder.mkdir()
     for number, code in enumerate(LEAKS.values()):
@@ -331,7 +331,7 @@ def test_at_debug_no_line_holds_what_an_agents_exception_says(tmp_path: Path, ge
     try:
         with server.member("alice") as alice:
             for number, where in enumerate(LEAKS):
-                for query in (f"{CANARY} even", f"{CANARY} odd"):
+                for query in (f"{SECRET} even", f"{SECRET} odd"):
                     seen: list[Any] = []
                     with alice.ask(query, agent=f"leak_{number}") as response:
                         assert response.status_code == 200, where
@@ -342,61 +342,63 @@ def test_at_debug_no_line_holds_what_an_agents_exception_says(tmp_path: Path, ge
         if server.process:
             server.kill()
     written = server.output()
-    assert CANARY not in written
+    assert SECRET not in written
     assert written.count("the agent failed (") == 2 * len(LEAKS)
     assert "leak_0.py" in written
     assert "A thread ended by ValueError" in written
     assert "Python ignored ValueError" in written
 
 
-async def failed_with_the_question(write_agents: WriteAsync, client: Client) -> str:
-    await write_agents({"danger/agent.py": agent_with(LEAKS["as it is"])})
-    said = await Talk(client).ask(f"<script>{CANARY}</script> \x1b[2J", agent="danger")
+async def path_of_a_failed_run(write_agents: WriteAsync, client: Client) -> str:
+    await write_agents({"danger/agent.py": agent_with(LEAKS["directly"])})
+    said = await Talk(client).ask(f"<script>{SECRET}</script> \x1b[2J", agent="danger")
     return f"/admin/chat/run/{said.run}/change/"
 
 
-async def test_a_moderator_reads_it_on_the_runs_page(
+async def test_a_moderator_reads_the_exception_on_the_runs_page(
     write_agents: WriteAsync, as_alice: Client, parley: Any, mona: Any
 ) -> None:
-    address = await failed_with_the_question(write_agents, as_alice)
+    address = await path_of_a_failed_run(write_agents, as_alice)
     answer = await (await Client(parley, mona).sign_in()).get(address)
-    assert f"&lt;script&gt;{CANARY}&lt;/script&gt;" in answer.text
-    assert f"<script>{CANARY}" not in answer.text
+    assert f"&lt;script&gt;{SECRET}&lt;/script&gt;" in answer.text
+    assert f"<script>{SECRET}" not in answer.text
     assert "ValueError" in answer.text
     assert "danger/agent.py:" in answer.text
 
 
-async def test_staff_who_may_not_read_the_conversation_sees_only_where_it_failed(
+async def test_staff_without_access_to_the_conversation_see_only_the_place(
     write_agents: WriteAsync, as_alice: Client, parley: Any, in_thread: Thread
 ) -> None:
-    address = await failed_with_the_question(write_agents, as_alice)
+    address = await path_of_a_failed_run(write_agents, as_alice)
     steve = await in_thread(make_user, "steve", is_staff=True)
     await in_thread(lambda: steve.user_permissions.add(Permission.objects.get(codename="view_run")))
     answer = await (await Client(parley, steve).sign_in()).get(address)
     assert "danger/agent.py:" in answer.text
-    assert CANARY not in answer.text.partition('id="content"')[2].partition("Why the agent failed")[2]
+    assert SECRET not in answer.text.partition('id="content"')[2].partition("Why the agent failed")[2]
 
 
-async def test_nobody_reads_it_once_the_conversation_is_deleted(
+async def test_the_exception_is_gone_after_the_conversation_is_deleted(
     write_agents: WriteAsync, as_alice: Client, parley: Any, mona: Any, in_thread: Thread
 ) -> None:
-    address = await failed_with_the_question(write_agents, as_alice)
+    address = await path_of_a_failed_run(write_agents, as_alice)
     [conversation] = await in_thread(lambda: list(Conversation.objects.all()))
     assert (await as_alice.request("DELETE", f"/api/v1/conversations/{conversation.pk}")).status == 204
     answer = await (await Client(parley, mona).sign_in()).get(address)
     assert answer.status == 302
-    assert CANARY not in answer.text
+    assert SECRET not in answer.text
 
 
-async def test_its_own_member_reads_a_sentence(write_agents: WriteAsync, as_alice: Client) -> None:
-    await write_agents({"danger/agent.py": agent_with(LEAKS["as it exits"])})
-    said = await Talk(as_alice).ask(CANARY, agent="danger")
-    assert CANARY not in json.dumps(said.data)
+async def test_the_member_does_not_get_the_exception_message(
+    write_agents: WriteAsync, as_alice: Client
+) -> None:
+    await write_agents({"danger/agent.py": agent_with(LEAKS["as SystemExit"])})
+    said = await Talk(as_alice).ask(SECRET, agent="danger")
+    assert SECRET not in json.dumps(said.data)
     stored = (await as_alice.get(f"/api/v1/runs/{said.run}")).text
-    assert CANARY not in stored
+    assert SECRET not in stored
 
 
-async def test_what_is_kept_of_it_is_bounded(
+async def test_the_stored_exception_is_limited_in_size(
     write_agents: WriteAsync, as_alice: Client, in_thread: Thread
 ) -> None:
     code = """
@@ -417,7 +419,7 @@ async def test_what_is_kept_of_it_is_bounded(
     assert failure["message"].startswith("\ufffd\ufffdyyy")
 
 
-async def test_a_tools_exception_is_the_models_to_see_and_fails_no_run(
+async def test_a_tools_exception_goes_to_the_model_and_fails_no_run(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     code = """
@@ -434,14 +436,14 @@ async def test_a_tools_exception_is_the_models_to_see_and_fails_no_run(
 
 
 @pytest.mark.any_database
-def test_a_terminal_tells_the_sentence_and_no_words(tmp_path: Path, gemini: Gemini) -> None:
+def test_the_terminal_shows_the_sentence_and_not_the_exception(tmp_path: Path, gemini: Gemini) -> None:
     folder = tmp_path / "agents"
     folder.mkdir()
-    (folder / "danger.py").write_text(agent_with(LEAKS["as it exits"]))
+    (folder / "danger.py").write_text(agent_with(LEAKS["as SystemExit"]))
     data_dir = tmp_path / "data"
     data_dir.mkdir()
     here = peopled(data_dir, gemini, AGENTS_DIR=str(folder))
-    done = chat_piped(here, f"{CANARY}\n", "--agent", "danger")
+    done = chat_piped(here, f"{SECRET}\n", "--agent", "danger")
     assert done.returncode != 0
     assert "This agent failed." in done.stderr
-    assert CANARY not in done.stderr
+    assert SECRET not in done.stderr

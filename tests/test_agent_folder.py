@@ -1,4 +1,4 @@
-"""AGENTS_DIR: what is found there, what is broken, and what it can never touch."""
+"""AGENTS_DIR: how agents are found there, how broken ones are reported, and how agents are isolated."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
 
 
 def others() -> dict[str, Listed]:
-    """The agents beside the built-in one, by name."""
+    """Return the agents other than the built-in one, by name."""
     return {agent.name: agent for agent in catalog.listed()[1:]}
 
 
@@ -41,7 +41,7 @@ def reason(name: str) -> str | None:
     return others()[name].reason
 
 
-# --- broken ---------------------------------------------------------------------------------------
+# --- broken agents --------------------------------------------------------------------------------
 
 BROKEN = {
     "raises": (
@@ -82,11 +82,11 @@ def test_a_broken_agent_is_listed_with_its_reason(
     assert record.levelno == logging.WARNING
     if name not in ("empty", "wrong", "endless"):
         assert record.exc_info and record.exc_info[1], "the log has the traceback"
-    told = str(others())
-    assert "hunter2" not in told and str(folder) not in told
+    listed = str(others())
+    assert "hunter2" not in listed and str(folder) not in listed
 
 
-async def test_a_server_with_nothing_but_broken_agents_answers(
+async def test_a_server_with_only_broken_agents_answers(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({f"{name}.py": code for name, (code, _why) in BROKEN.items() if name != "endless"})
@@ -98,25 +98,25 @@ async def test_a_server_with_nothing_but_broken_agents_answers(
 
 
 @pytest.mark.parametrize("name", ["my-agent", "user", "1st", "é", "a b", "<script>x<", "a" * 129])
-def test_a_name_that_adk_would_refuse_is_broken(agent_files: Write, name: str) -> None:
+def test_an_agent_with_a_name_that_adk_refuses_is_broken(agent_files: Write, name: str) -> None:
     agent_files({f"{name}/agent.py": AGENT})
     (agent,) = others().values()
     assert not agent.available
     assert agent.reason and agent.reason.startswith("Its name must be")
 
 
-def test_the_built_in_agents_name_is_taken(agent_files: Write, settings: Any) -> None:
+def test_an_agent_with_the_built_in_agents_name_is_broken(agent_files: Write, settings: Any) -> None:
     agent_files({"chat_assistant/agent.py": AGENT})
     assert reason("chat_assistant") == "The built-in agent has the same name."
     assert catalog.names() == ["chat_assistant"]
 
 
-def test_two_agents_of_one_name_are_both_not_had(agent_files: Write) -> None:
+def test_two_agents_with_the_same_name_are_broken(agent_files: Write) -> None:
     agent_files({"twin.py": AGENT, "twin/agent.py": AGENT})
     assert reason("twin") == "A folder and a module have this name."
 
 
-def test_what_is_no_agent_is_not_listed(agent_files: Write) -> None:
+def test_files_and_folders_that_are_no_agents_are_not_listed(agent_files: Write) -> None:
     agent_files(
         {
             "_shared/__init__.py": "raise RuntimeError",
@@ -130,18 +130,18 @@ def test_what_is_no_agent_is_not_listed(agent_files: Write) -> None:
     assert others() == {}
 
 
-def test_yaml_that_is_none_and_yaml_that_reaches_for_python_are_broken(agent_files: Write) -> None:
+def test_invalid_yaml_and_yaml_that_calls_python_are_broken(agent_files: Write) -> None:
     agent_files(
         {
-            "torn/root_agent.yaml": "name: [",
-            "grasping/root_agent.yaml": "name: x\ninstruction: x\ntools: [{name: os.system}]\n",
+            "invalid/root_agent.yaml": "name: [",
+            "unsafe/root_agent.yaml": "name: x\ninstruction: x\ntools: [{name: os.system}]\n",
         }
     )
-    assert reason("torn") == "Its root_agent.yaml is no YAML."
-    assert reason("grasping") == "Its code does not load (ValueError)."
+    assert reason("invalid") == "Its root_agent.yaml is no YAML."
+    assert reason("unsafe") == "Its code does not load (ValueError)."
 
 
-def test_without_a_key_an_agent_on_gemini_says_that_it_needs_one(agent_files: Write, settings: Any) -> None:
+def test_a_gemini_agent_without_a_key_says_that_it_needs_one(agent_files: Write, settings: Any) -> None:
     settings.GOOGLE_API_KEY = ""
     agent_files(
         {
@@ -164,7 +164,7 @@ def test_without_a_key_an_agent_on_gemini_says_that_it_needs_one(agent_files: Wr
     assert others()["keyless"].description == "Answers."
 
 
-def test_a_key_in_an_agents_own_env_is_this_agents_alone(agent_files: Write, settings: Any) -> None:
+def test_a_key_in_an_agents_env_file_is_for_that_agent_only(agent_files: Write, settings: Any) -> None:
     settings.GOOGLE_API_KEY = ""
     agent_files(
         {
@@ -180,7 +180,7 @@ def test_a_key_in_an_agents_own_env_is_this_agents_alone(agent_files: Write, set
     assert os.environ.get("GOOGLE_API_KEY") != "its-own"
 
 
-# --- what it can never touch ----------------------------------------------------------------------
+# --- isolation ------------------------------------------------------------------------------------
 
 SHADOWS = ["chat", "config", "accounts", "tests", "django", "json", "asyncio", "allauth", "parley_agents"]
 
@@ -224,7 +224,7 @@ def test_no_agent_shadows_a_module(agent_files: Write) -> None:
     assert "helper" not in sys.modules and "chat.helper" not in sys.modules
 
 
-def test_an_agents_modules_are_found_by_its_own_name_and_by_nobody_elses(agent_files: Write) -> None:
+def test_an_agents_modules_can_be_imported_by_that_agent_only(agent_files: Write) -> None:
     agent_files(
         {
             "mine/__init__.py": "",
@@ -249,9 +249,7 @@ def test_an_agents_modules_are_found_by_its_own_name_and_by_nobody_elses(agent_f
         __import__("mine")
 
 
-def test_what_an_agent_prints_is_not_on_the_servers_stdout(
-    agent_files: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_agents_prints_go_to_stderr(agent_files: Write, capsys: pytest.CaptureFixture[str]) -> None:
     agent_files({"chatty.py": f'print("here I am")\n{textwrap.dedent(AGENT)}'})
     assert others()["chatty"].available
     printed = capsys.readouterr()
@@ -263,7 +261,7 @@ def needs(variable: str) -> str:
     return f'import os\nos.environ["{variable}"]\n{textwrap.dedent(AGENT)}'
 
 
-def test_an_agents_env_adds_and_never_overrides(
+def test_an_agents_env_file_adds_variables_and_overrides_none(
     agent_files: Write, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     monkeypatch.setenv("ALREADY_THERE", "the owner's")
@@ -298,17 +296,17 @@ def test_an_agents_env_adds_and_never_overrides(
     assert {name: os.environ.get(name) for name in kept} == before
     assert os.environ["WEATHER_KEY"] == "from one"
     agent: Any = catalog.runner_of("one").agent
-    assert agent.model.client_kwargs["api_key"] == settings.GOOGLE_API_KEY, "Parley's own wins"
+    assert agent.model.client_kwargs["api_key"] == settings.GOOGLE_API_KEY, "Parley's own key wins"
 
 
-def test_an_env_that_cannot_be_read_breaks_its_agent_alone(agent_files: Write) -> None:
+def test_an_unreadable_env_file_breaks_only_its_agent(agent_files: Write) -> None:
     folder = agent_files({"torn/agent.py": AGENT, "sound.py": AGENT})
     (folder / "torn" / ".env").write_bytes(b"\xff\xfe\x00")
     assert reason("torn") == "Its .env cannot be read."
     assert others()["sound"].available
 
 
-def test_agents_are_loaded_once_however_many_ask(agent_files: Write) -> None:
+def test_concurrent_calls_load_the_agents_once(agent_files: Write) -> None:
     counting = 'with open(__file__ + ".count", "a") as file: file.write("x")'
     folder = agent_files({"counted.py": f"{counting}\n{textwrap.dedent(AGENT)}"})
     threads = [threading.Thread(target=catalog.listed) for _ in range(5)]
@@ -319,7 +317,7 @@ def test_agents_are_loaded_once_however_many_ask(agent_files: Write) -> None:
     assert (folder / "counted.py.count").read_text() == "x"
 
 
-async def test_a_conversation_whose_agent_is_gone_can_be_read_and_says_so(
+async def test_a_conversation_with_an_unavailable_agent_can_be_read(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"fleeting.py": AGENT})
@@ -337,14 +335,14 @@ async def test_a_conversation_whose_agent_is_gone_can_be_read_and_says_so(
 # --- the server -----------------------------------------------------------------------------------
 
 
-def test_a_folder_that_is_not_there_ends_the_start_with_a_sentence(tmp_path: Path) -> None:
+def test_an_invalid_agents_dir_ends_the_start_with_a_sentence(tmp_path: Path) -> None:
     for value in (tmp_path / "nowhere", tmp_path / "\x07", __file__):
         done = LiveServer(tmp_path, AGENTS_DIR=str(value)).manage("check")
         assert done.returncode != 0
         assert "AGENTS_DIR must be a folder that can be read" in done.stderr.splitlines()[-1]
 
 
-def test_one_agents_own_folder_is_not_the_folder_of_agents(tmp_path: Path) -> None:
+def test_agents_dir_cannot_be_the_folder_of_one_agent(tmp_path: Path) -> None:
     (tmp_path / "agent.py").write_text("")
     done = LiveServer(tmp_path, AGENTS_DIR=str(tmp_path)).manage("check")
     assert "it must be the folder above it" in done.stderr

@@ -1,4 +1,4 @@
-"""What other people's agents bring along: apps, models, tools of every kind, and each other."""
+"""Agents of many kinds: apps with plugins, own models, parallel agents, agents as tools, workflows."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -42,7 +42,7 @@ APP = """
 """
 
 
-async def test_an_apps_plugins_and_callbacks_see_what_they_would_see_elsewhere(
+async def test_an_apps_plugins_and_error_callbacks_are_called(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"fragile/agent.py": APP})
@@ -56,7 +56,7 @@ async def test_an_apps_plugins_and_callbacks_see_what_they_would_see_elsewhere(
     assert (said.end, said.text) == ("run.completed", "Not forgiven.")
 
 
-async def test_a_model_of_its_own_is_used_as_it_is(
+async def test_an_agents_own_model_class_is_used(
     write_agents: WriteAsync, as_alice: Client, settings: Any
 ) -> None:
     settings.GOOGLE_API_KEY = ""
@@ -77,7 +77,7 @@ async def test_a_model_of_its_own_is_used_as_it_is(
     assert (await Talk(as_alice).ask("Polly", agent="parrot")).text == "Polly, Polly!"
 
 
-TOGETHER = """
+RACE = """
     from google.adk.agents import Agent, ParallelAgent, SequentialAgent
     from google.adk.tools import exit_loop
 
@@ -94,10 +94,10 @@ TOGETHER = """
 """
 
 
-async def test_who_escalates_out_of_a_parallel_agent_takes_the_floor_from_who_is_cut_off(
+async def test_agents_after_an_escalation_do_not_wait_for_a_cut_off_agent(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
-    await write_agents({"race.py": TOGETHER})
+    await write_agents({"race.py": RACE})
     gemini.on_agent("slow", [Thought("Hm."), Text("I begin"), Hold(), Text(" never")])
     gemini.on_agent("fast", [Pause(0.3), Text("Enough."), Call("exit_loop")])
     gemini.on_agent("judge", [Thought("Well."), Text("Fast "), Pause(0.3), Text("wins.")])
@@ -107,7 +107,7 @@ async def test_who_escalates_out_of_a_parallel_agent_takes_the_floor_from_who_is
     assert speeches(said) == [("slow", "I begin"), ("fast", "Enough."), ("judge", "Fast wins.")]
     assert said.text == "I begin\n\nEnough.\n\nFast wins."
     assert said.thought == "Hm.Well."
-    assert "Fast " in said.deltas(), "it streams: nobody waits any more for who was cut off"
+    assert "Fast " in said.deltas(), "it streams, and does not wait for the agent that was cut off"
     assert not said.named("replace")
     await in_thread(oracle.check, [said.events])
 
@@ -130,7 +130,7 @@ TOOLS = """
 """
 
 
-async def test_an_agent_as_a_tool_answers_the_agent_and_not_the_person(
+async def test_an_agent_tool_answers_the_calling_agent_and_not_the_user(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"office.py": TOOLS})
@@ -142,7 +142,7 @@ async def test_an_agent_as_a_tool_answers_the_agent_and_not_the_person(
     assert gemini.headers[-2]["accept-encoding"] == "identity", "through Parley's transport"
 
 
-async def test_an_agent_as_a_tool_has_a_tools_time(
+async def test_an_agent_tool_has_the_time_limit_of_a_tool(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, settings: Any
 ) -> None:
     settings.TOOL_SECONDS = 0.3
@@ -154,7 +154,7 @@ async def test_an_agent_as_a_tool_has_a_tools_time(
     assert said.named("tool.returned")[0].json()["error"] == "expert did not answer within 0.3 s."
 
 
-async def test_a_long_running_tool_that_answers_at_once_is_a_tool_like_any_other(
+async def test_a_long_running_tool_with_a_result_is_an_ordinary_tool(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"office.py": TOOLS})
@@ -163,7 +163,7 @@ async def test_a_long_running_tool_that_answers_at_once_is_a_tool_like_any_other
     assert (said.end, said.text) == ("run.completed", "It is pending.")
 
 
-async def test_a_long_running_tool_that_does_not_answer_ends_the_run_and_not_the_conversation(
+async def test_a_long_running_tool_without_a_result_ends_only_its_run(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     await write_agents({"office.py": TOOLS})
@@ -191,7 +191,7 @@ WORKFLOW = """
 """
 
 
-async def test_a_workflow_that_forks_is_read_in_order(
+async def test_texts_of_parallel_workflow_nodes_are_not_interleaved(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     await write_agents({"fork.py": WORKFLOW})
@@ -206,11 +206,10 @@ async def test_a_workflow_that_forks_is_read_in_order(
     await in_thread(oracle.check, [said.events])
 
 
-async def test_an_agents_name_may_be_as_long_as_python_lets_it(
+async def test_a_long_agent_name_is_stored_up_to_128_characters(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
-    """A database's column may not."""
-    code = TOGETHER.replace('one("judge")', f'one("{"j" * 300}")')
+    code = RACE.replace('one("judge")', f'one("{"j" * 300}")')
     await write_agents({"race.py": code})
     talk = Talk(as_alice)
     said = await talk.ask("Run!", agent="race")

@@ -1,4 +1,4 @@
-"""Other people's agents: five of the kind found in ADK's samples, driven as a member does."""
+"""Five agents of the kind found in ADK's samples, driven as a member does."""
 
 import asyncio
 import json
@@ -20,8 +20,8 @@ Thread = Callable[..., Any]
 
 
 @pytest.fixture
-async def alices(settings: Any, as_alice: Client) -> Callable[[str], Talk]:
-    """``alices("weather_time")``: a conversation that alice begins with that agent."""
+async def start_talk(settings: Any, as_alice: Client) -> Callable[[str], Talk]:
+    """Return a function that begins a conversation of alice: ``start_talk("weather_time")``."""
     settings.AGENTS_DIR = AGENTS
     await catalog.close()
     return lambda agent: AgentTalk(as_alice, agent)
@@ -37,11 +37,11 @@ class AgentTalk(Talk):
         return body if self.conversation else {"agent": self.agent, **body}
 
 
-Alices = Callable[[str], AgentTalk]
+StartTalk = Callable[[str], AgentTalk]
 
 
 def speeches(said: Said) -> list[tuple[str, str]]:
-    """Who said what, as a reader puts it together: the texts of one agent in a row are one."""
+    """Return agents and their texts as a reader shows them: consecutive texts of one agent are joined."""
     found: list[tuple[str, str]] = []
     speaker = said.events[0].json()["agent"]
     for event in said.events:
@@ -61,11 +61,11 @@ def stored_speeches(message: dict[str, Any]) -> list[tuple[str, str]]:
     return [(item["agent"], item["text"].strip()) for item in items if item["text"].strip()]
 
 
-# --- which there are ------------------------------------------------------------------------------
+# --- the list of agents ---------------------------------------------------------------------------
 
 
-async def test_each_agent_of_the_folder_is_offered_with_its_description(
-    alices: Alices, as_alice: Client
+async def test_each_agent_of_the_folder_is_listed_with_its_description(
+    start_talk: StartTalk, as_alice: Client
 ) -> None:
     items = (await as_alice.get("/api/v1/agents")).json()["items"]
     assert [(each["name"], each["available"], each["reason"]) for each in items] == [
@@ -79,13 +79,13 @@ async def test_each_agent_of_the_folder_is_offered_with_its_description(
     assert items[-1]["description"] == "Tells the weather in a city."
 
 
-async def test_a_stranger_to_the_site_learns_of_no_agent(alices: Alices, visitor: Client) -> None:
+async def test_a_visitor_cannot_list_agents(start_talk: StartTalk, visitor: Client) -> None:
     answer = await visitor.get("/api/v1/agents")
     assert answer.status == 401
     assert b"weather_time" not in answer.body
 
 
-async def test_an_agent_that_is_not_there_is_refused(alices: Alices, as_alice: Client) -> None:
+async def test_an_unknown_agent_is_refused(start_talk: StartTalk, as_alice: Client) -> None:
     answer = await as_alice.post("/chat/stream", {"query": "Hello", "agent": "weather_rhyme"})
     assert (answer.status, answer.json()["error"]["code"]) == (422, "unknown_agent")
 
@@ -93,34 +93,34 @@ async def test_an_agent_that_is_not_there_is_refused(alices: Alices, as_alice: C
 # --- an agent with tools: weather_time ------------------------------------------------------------
 
 
-async def test_an_agent_calls_its_synchronous_tool(alices: Alices, gemini: Gemini) -> None:
+async def test_an_agent_calls_its_synchronous_tool(start_talk: StartTalk, gemini: Gemini) -> None:
     gemini.on(
         "Weather in Lagos?",
         [Text("I look."), Call("get_weather", {"city": "Lagos"})],
         [Text("It is "), Text("warm.")],
     )
-    talk = alices("weather_time")
+    talk = start_talk("weather_time")
     said = await talk.ask("Weather in Lagos?")
     assert (said.end, said.text) == ("run.completed", "I look.\n\nIt is warm.")
     assert said.named("tool.returned")[0].json()["result"] == {"report": "warm and humid, 31 degrees"}
     assert said.events[0].json()["agent"] == "weather_time"
-    # ADK knows it as root_agent, as adk create has it; to people it is the agent that they picked.
+    # In ADK its name is root_agent, as adk create writes it; users see the name that they picked.
     assert not said.named("agent")
     assert (await talk.reply())["agent"] == "weather_time"
 
 
-async def test_a_tool_that_raises_is_an_error_that_the_model_sees(alices: Alices, gemini: Gemini) -> None:
+async def test_the_model_sees_the_error_of_a_tool_that_raises(start_talk: StartTalk, gemini: Gemini) -> None:
     gemini.on("Weather in Ys?", [Call("get_weather", {"city": "Ys"})], [Text("There is no such city.")])
-    said = await alices("weather_time").ask("Weather in Ys?")
+    said = await start_talk("weather_time").ask("Weather in Ys?")
     assert said.named("tool.returned")[0].json()["error"] == "LookupError: no report for Ys"
     assert (said.end, said.text) == ("run.completed", "There is no such city.")
 
 
-async def test_a_tool_that_blocks_its_thread_holds_up_nobody_else(
-    alices: Alices, as_bob: Client, gemini: Gemini
+async def test_a_tool_that_blocks_its_thread_does_not_block_the_event_loop(
+    start_talk: StartTalk, as_bob: Client, gemini: Gemini
 ) -> None:
     gemini.on("Wind?", [Call("measure", {"seconds": 1.0})], [Text("Calm.")])
-    talk = alices("weather_time")
+    talk = start_talk("weather_time")
     asking = asyncio.ensure_future(talk.ask("Wind?"))
     while not gemini.calls_for("Wind?"):
         await asyncio.sleep(0.01)
@@ -131,33 +131,35 @@ async def test_a_tool_that_blocks_its_thread_holds_up_nobody_else(
         longest = max(longest, clock() - before)
     said = await asking
     assert said.named("tool.returned")[0].json()["result"]["thread"].startswith("adk_tool_executor")
-    assert longest < 0.7  # the loop went on meanwhile
+    assert longest < 0.7  # the event loop kept running
 
 
-async def test_a_tool_of_another_agent_has_its_time_too(
-    alices: Alices, gemini: Gemini, settings: Any
+async def test_tools_of_agents_from_the_folder_have_a_time_limit(
+    start_talk: StartTalk, gemini: Gemini, settings: Any
 ) -> None:
     settings.TOOL_SECONDS = 0.2
     gemini.on("Wind?", [Call("measure", {"seconds": 1.0})], [Text("I could not measure.")])
-    said = await alices("weather_time").ask("Wind?")
+    said = await start_talk("weather_time").ask("Wind?")
     assert said.named("tool.returned")[0].json()["error"] == "measure did not answer within 0.2 s."
     assert (said.end, said.text) == ("run.completed", "I could not measure.")
 
 
-async def test_an_agent_that_does_not_come_to_an_end_is_ended(
-    alices: Alices, gemini: Gemini, settings: Any
+async def test_an_endless_agent_fails_at_the_limit_of_model_calls(
+    start_talk: StartTalk, gemini: Gemini, settings: Any
 ) -> None:
     settings.MODEL_CALLS = 4
     gemini.on("Weather?", [Call("get_weather", {"city": "Lagos"})])
-    said = await alices("weather_time").ask("Weather?")
+    said = await start_talk("weather_time").ask("Weather?")
     assert (said.end, said.code) == ("run.failed", "limit")
     assert gemini.calls_for("Weather?") == 4
 
 
-async def test_a_stopped_reply_is_the_agents_own_in_the_next_turn(alices: Alices, gemini: Gemini) -> None:
-    """Not another agent's: ADK would quote it to the model, instead of letting it be its own word."""
+async def test_a_stopped_reply_is_the_agents_own_in_the_next_turn(
+    start_talk: StartTalk, gemini: Gemini
+) -> None:
+    """ADK would quote another agent's reply to the model, instead of sending it as the model's own."""
     gemini.on("Weather?", [Text("It is"), Hold(), Text(" never")])
-    talk = alices("weather_time")
+    talk = start_talk("weather_time")
     events = []
     body = {"query": "Weather?", "agent": "weather_time"}
     async with talk.client.open("POST", "/chat/stream", json_body=body) as exchange:
@@ -171,16 +173,16 @@ async def test_a_stopped_reply_is_the_agents_own_in_the_next_turn(alices: Alices
     assert questions_of(gemini.requests[-1]) == [("user", "Weather?"), ("model", "It is"), ("user", "Go on")]
 
 
-# --- one after the other: story_pipeline ----------------------------------------------------------
+# --- a sequence: story_pipeline -------------------------------------------------------------------
 
 
-async def test_agents_in_a_sequence_are_named_and_hand_on_what_they_wrote(
-    alices: Alices, gemini: Gemini, in_thread: Thread
+async def test_agents_in_a_sequence_are_named_and_pass_on_their_output(
+    start_talk: StartTalk, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on_agent("outliner", [Text("A fox. "), Text("A hen.")])
     gemini.on_agent("writer", [Text("The fox "), Text("met the hen.")])
     gemini.on_agent("editor", [Text("They met.")])
-    talk = alices("story_pipeline")
+    talk = start_talk("story_pipeline")
     said = await talk.ask("A story!")
     told = [("outliner", "A fox. A hen."), ("writer", "The fox met the hen."), ("editor", "They met.")]
     assert speeches(said) == told
@@ -193,11 +195,11 @@ async def test_agents_in_a_sequence_are_named_and_hand_on_what_they_wrote(
     await in_thread(oracle.check, [said.events])
 
 
-async def test_the_same_without_streaming(alices: Alices, gemini: Gemini) -> None:
+async def test_a_sequence_can_answer_without_streaming(start_talk: StartTalk, gemini: Gemini) -> None:
     gemini.on_agent("outliner", [Text("A fox.")])
     gemini.on_agent("writer", [Text("The fox met the hen.")])
     gemini.on_agent("editor", [Text("They met.")])
-    talk = alices("story_pipeline")
+    talk = start_talk("story_pipeline")
     answer = await talk.ask_whole("A story!")
     assert answer["message"]["text"] == "A fox.\n\nThe fox met the hen.\n\nThey met."
     assert [speaker for speaker, _text in stored_speeches(await talk.reply())] == [
@@ -207,12 +209,12 @@ async def test_the_same_without_streaming(alices: Alices, gemini: Gemini) -> Non
     ]
 
 
-async def test_a_sequence_is_stopped_in_the_middle_of_a_word(
-    alices: Alices, gemini: Gemini, in_thread: Thread
+async def test_a_sequence_can_be_stopped_in_mid_reply(
+    start_talk: StartTalk, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on_agent("outliner", [Text("A fox.")])
     gemini.on_agent("writer", [Text("The fox"), Hold(), Text(" never")])
-    talk = alices("story_pipeline")
+    talk = start_talk("story_pipeline")
     events: list[SseEvent] = []
     body = {"query": "A story!", "agent": "story_pipeline"}
     async with talk.client.open("POST", "/chat/stream", json_body=body) as exchange:
@@ -226,19 +228,19 @@ async def test_a_sequence_is_stopped_in_the_middle_of_a_word(
     await in_thread(oracle.check, [events])
 
 
-# --- at once: research_parallel -------------------------------------------------------------------
+# --- in parallel: research_parallel ---------------------------------------------------------------
 
 
-async def test_agents_at_once_are_each_read_in_one_piece(
-    alices: Alices, gemini: Gemini, in_thread: Thread
+async def test_texts_of_parallel_agents_are_not_interleaved(
+    start_talk: StartTalk, gemini: Gemini, in_thread: Thread
 ) -> None:
-    """Their fragments arrive mixed."""
+    """Their fragments arrive interleaved."""
     wind = [step for n in range(5) for step in (Text(f"wind{n} "), Pause(0.15))]
     solar = [step for n in range(5) for step in (Text(f"sun{n} "), Pause(0.15))]
     gemini.on_agent("wind_researcher", [*wind, Text("blows.")])
     gemini.on_agent("solar_researcher", [*solar, Text("shines.")])
     gemini.on_agent("merger", [Text("Both "), Text("work.")])
-    talk = alices("research_parallel")
+    talk = start_talk("research_parallel")
     said = await talk.ask("Research!")
     told = dict(speeches(said))
     assert list(told)[-1] == "merger" and len(speeches(said)) == 3
@@ -258,11 +260,11 @@ async def test_agents_at_once_are_each_read_in_one_piece(
     await in_thread(oracle.check, [said.events])
 
 
-async def test_thoughts_of_agents_at_once_are_not_mixed_either(alices: Alices, gemini: Gemini) -> None:
+async def test_thoughts_of_parallel_agents_are_not_interleaved(start_talk: StartTalk, gemini: Gemini) -> None:
     gemini.on_agent("wind_researcher", [Thought("w1 "), Pause(0.1), Thought("w2 "), Text("Wind.")])
     gemini.on_agent("solar_researcher", [Thought("s1 "), Pause(0.1), Thought("s2 "), Text("Sun.")])
     gemini.on_agent("merger", [Text("Both.")])
-    talk = alices("research_parallel")
+    talk = start_talk("research_parallel")
     await talk.ask("Research!")
     items = (await talk.reply())["parts"]["items"]
     thoughts = {item["agent"]: item["text"] for item in items if item["type"] == "thought"}
@@ -270,14 +272,14 @@ async def test_thoughts_of_agents_at_once_are_not_mixed_either(alices: Alices, g
 
 
 @pytest.mark.parametrize("end", ["stop", "failure"])
-async def test_what_was_said_in_full_is_shown_also_where_another_ones_word_was_cut(
-    alices: Alices, gemini: Gemini, in_thread: Thread, end: str
+async def test_complete_text_is_shown_even_if_a_parallel_agent_is_cut_off(
+    start_talk: StartTalk, gemini: Gemini, in_thread: Thread, end: str
 ) -> None:
-    """The wind has the floor and hangs; the sun finished meanwhile, and the session holds it."""
+    """The wind agent streams and is cut off; the sun agent has finished, and the session has its text."""
     cut: list[Any] = [Hold(), Text("never")] if end == "stop" else [Pause(0.5), Failure(500, "INTERNAL")]
     gemini.on_agent("wind_researcher", [Text("Gale"), *cut])
     gemini.on_agent("solar_researcher", [Pause(0.1), Text("Sun "), Text("shines.")])
-    talk = alices("research_parallel")
+    talk = start_talk("research_parallel")
     events: list[SseEvent] = []
     body = {"query": "Research!", "agent": "research_parallel"}
     async with talk.client.open("POST", "/chat/stream", json_body=body) as exchange:
@@ -309,16 +311,16 @@ async def _until_stored(in_thread: Thread, run: str, text: str) -> None:
             await asyncio.sleep(0.02)
 
 
-# --- again and again: refine_loop -----------------------------------------------------------------
+# --- a loop: refine_loop --------------------------------------------------------------------------
 
 
 async def test_a_loop_ends_when_one_of_its_agents_escalates(
-    alices: Alices, gemini: Gemini, in_thread: Thread
+    start_talk: StartTalk, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on_agent("drafter", [Text("Draft one.")])
     gemini.on_agent("critic", [Text("Too short.")], [Call("exit_loop")])
     gemini.on_agent("refiner", [Text("Draft two.")])
-    talk = alices("refine_loop")
+    talk = start_talk("refine_loop")
     said = await talk.ask("A text!")
     assert said.end == "run.completed"
     assert speeches(said) == [
@@ -331,34 +333,36 @@ async def test_a_loop_ends_when_one_of_its_agents_escalates(
     await in_thread(oracle.check, [said.events])
 
 
-async def test_a_loop_that_nobody_ends_ends_by_its_own_limit(alices: Alices, gemini: Gemini) -> None:
+async def test_a_loop_without_escalation_ends_at_its_own_limit(start_talk: StartTalk, gemini: Gemini) -> None:
     gemini.on_agent("drafter", [Text("D.")])
     gemini.on_agent("critic", [Text("C.")])
     gemini.on_agent("refiner", [Text("R.")])
-    said = await alices("refine_loop").ask("A text!")
+    said = await start_talk("refine_loop").ask("A text!")
     assert [text for _speaker, text in speeches(said)] == ["D."] + ["C.", "R."] * 3
 
 
-async def test_a_loop_uses_up_the_runs_model_calls(alices: Alices, gemini: Gemini, settings: Any) -> None:
+async def test_a_loop_counts_against_the_runs_limit_of_model_calls(
+    start_talk: StartTalk, gemini: Gemini, settings: Any
+) -> None:
     settings.MODEL_CALLS = 3
     for agent in ("drafter", "critic", "refiner"):
         gemini.on_agent(agent, [Text("x")])
-    said = await alices("refine_loop").ask("A text!")
+    said = await start_talk("refine_loop").ask("A text!")
     assert (said.end, said.code) == ("run.failed", "limit")
     assert said.text == "x\n\nx\n\nx"
 
 
-# --- handing over: travel_desk --------------------------------------------------------------------
+# --- transfer: travel_desk ------------------------------------------------------------------------
 
 
-async def test_who_was_handed_over_stays_with_that_agent(
-    alices: Alices, gemini: Gemini, in_thread: Thread
+async def test_the_next_turn_continues_with_the_agent_transferred_to(
+    start_talk: StartTalk, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on_agent(
         "travel_desk", [Text("I hand you over."), Call("transfer_to_agent", {"agent_name": "flights"})]
     )
     gemini.on_agent("flights", [Call("book_flight", {"destination": "Oslo"})], [Text("Booked.")])
-    talk = alices("travel_desk")
+    talk = start_talk("travel_desk")
     said = await talk.ask("To Oslo!")
     assert speeches(said) == [("travel_desk", "I hand you over."), ("flights", "Booked.")]
     assert said.named("tool.returned")[-1].json()["result"] == {"ticket": "Oslo-1"}
@@ -371,10 +375,10 @@ async def test_who_was_handed_over_stays_with_that_agent(
     await in_thread(oracle.check, [said.events, again.events])
 
 
-async def test_an_agent_that_is_written_in_code_is_part_of_one_in_yaml(
-    alices: Alices, gemini: Gemini
+async def test_an_agent_written_in_python_can_be_part_of_one_in_yaml(
+    start_talk: StartTalk, gemini: Gemini
 ) -> None:
     gemini.on_agent("travel_desk", [Call("transfer_to_agent", {"agent_name": "hotels"})])
     gemini.on_agent("hotels", [Text("There is one.")])
-    said = await alices("travel_desk").ask("A bed!")
+    said = await start_talk("travel_desk").ask("A bed!")
     assert speeches(said) == [("hotels", "There is one.")]

@@ -1,4 +1,4 @@
-"""Agents whose answer is more than a model's text: workflows, pictures, code, tools that speak for it."""
+"""Agents whose reply is more than a model's text: workflows, images, code, tools without a summary."""
 
 import json
 import textwrap
@@ -137,7 +137,7 @@ async def test_a_workflows_output_is_the_reply(
     await in_thread(oracle.check, [said.events])
 
 
-async def test_a_workflows_output_follows_the_words_of_its_agents(
+async def test_a_workflows_output_follows_the_texts_of_its_agents(
     write_agents: WriteAsync, as_alice: Client
 ) -> None:
     code = """
@@ -170,7 +170,7 @@ async def test_the_output_of_a_join_is_shown(write_agents: WriteAsync, as_alice:
     }
 
 
-async def test_a_picture_is_named_in_words(
+async def test_an_image_is_replaced_by_a_note(
     write_agents: WriteAsync, as_alice: Client, in_thread: Thread
 ) -> None:
     talk = await talk_to(write_agents, as_alice, "root_agent = scripted([picture()])")
@@ -181,7 +181,7 @@ async def test_a_picture_is_named_in_words(
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_picture_between_texts_keeps_their_order(
+async def test_an_image_between_texts_keeps_its_place(
     write_agents: WriteAsync, as_alice: Client, in_thread: Thread, stream: bool
 ) -> None:
     code = "root_agent = scripted([Part(text='Here:'), picture(), Part(text='Well?')])"
@@ -195,7 +195,7 @@ async def test_a_picture_between_texts_keeps_their_order(
         assert (await talk.ask_whole("Draw.", agent="it"))["message"]["text"] == text
 
 
-async def test_code_that_a_model_ran_is_a_step(
+async def test_code_executed_by_the_model_is_a_step(
     write_agents: WriteAsync, as_alice: Client, in_thread: Thread
 ) -> None:
     code = """
@@ -216,7 +216,7 @@ async def test_code_that_a_model_ran_is_a_step(
     await in_thread(oracle.check, [said.events])
 
 
-SPEAKING_TOOL = """
+TOOL_WITHOUT_SUMMARY = """
     def pay(amount: int, tool_context: ToolContext) -> dict:
         \"\"\"Pays.\"\"\"
         tool_context.actions.skip_summarization = True
@@ -226,63 +226,63 @@ SPEAKING_TOOL = """
 """
 
 
-async def test_a_tool_that_speaks_for_the_model_completes_the_run(
+async def test_a_tool_that_skips_the_models_summary_completes_the_run(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("Pay 5.", [Call("pay", {"amount": 5})])
-    talk = await talk_to(write_agents, as_alice, SPEAKING_TOOL)
+    talk = await talk_to(write_agents, as_alice, TOOL_WITHOUT_SUMMARY)
     said = await talk.ask("Pay 5.")
     assert (said.end, said.data["finish"]) == ("run.completed", "stop")
     assert (await talk.reply())["parts"]["items"][0]["result"] == {"paid": 5}
     await in_thread(oracle.check, [said.events])
 
 
-async def test_a_model_that_says_nothing_after_its_tool_completes_the_run(
+async def test_an_empty_reply_after_a_tool_completes_the_run(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     gemini.on("Pay 5.", [Call("pay", {"amount": 5})], [Text("")])
-    code = SPEAKING_TOOL.replace("skip_summarization = True", "skip_summarization = None")
+    code = TOOL_WITHOUT_SUMMARY.replace("skip_summarization = True", "skip_summarization = None")
     assert (await (await talk_to(write_agents, as_alice, code)).ask("Pay 5.")).end == "run.completed"
 
 
-async def test_a_model_that_answers_with_nothing_is_empty(as_alice: Client, gemini: Gemini) -> None:
+async def test_an_empty_reply_without_a_tool_fails_with_code_empty(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("Hello", [Text("")])
     assert (await Talk(as_alice).ask("Hello")).code == "empty"
 
 
-# --- what was called ------------------------------------------------------------------------------
+# --- the tools that were called -------------------------------------------------------------------
 
 
-async def test_the_end_names_the_tools_that_were_called(
+async def test_the_terminal_event_names_the_called_tools(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     gemini.on("Pay 5.", [Call("pay", {"amount": 5}), Call("pay", {"amount": 6})])
-    said = await (await talk_to(write_agents, as_alice, SPEAKING_TOOL)).ask("Pay 5.")
+    said = await (await talk_to(write_agents, as_alice, TOOL_WITHOUT_SUMMARY)).ask("Pay 5.")
     assert said.data["called"] == ["pay"]
     assert (await as_alice.get(f"/api/v1/runs/{said.run}")).json()["called"] == ["pay"]
 
 
-async def test_a_failed_run_names_them_too(
+async def test_a_failed_run_names_the_called_tools(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     from tests.gemini import Block
 
     gemini.on("Pay 5.", [Call("pay", {"amount": 5})], [Block("SAFETY")])
-    code = SPEAKING_TOOL.replace("skip_summarization = True", "skip_summarization = None")
+    code = TOOL_WITHOUT_SUMMARY.replace("skip_summarization = True", "skip_summarization = None")
     said = await (await talk_to(write_agents, as_alice, code)).ask("Pay 5.")
     assert (said.code, said.data["called"]) == ("blocked", ["pay"])
 
 
-async def test_a_run_without_tools_has_no_such_field(as_alice: Client) -> None:
+async def test_a_run_without_tools_has_no_called_field(as_alice: Client) -> None:
     said = await Talk(as_alice).ask("Hello")
     assert "called" not in said.data
     assert "called" not in (await as_alice.get(f"/api/v1/runs/{said.run}")).json()
 
 
-# --- the last word ----------------------------------------------------------------------------------
+# --- failures and answers ---------------------------------------------------------------------------
 
-LAST_WORDS = {
-    "a_node_that_is_tried_again": """
+RECOVERIES = {
+    "a_node_that_is_retried": """
         tried = []
 
         @node(retry_config=RetryConfig(max_attempts=3, initial_delay=0.01, jitter=0.0))
@@ -322,15 +322,15 @@ LAST_WORDS = {
 }
 
 
-@pytest.mark.parametrize("kind", sorted(LAST_WORDS))
-async def test_an_answer_after_a_failure_is_the_answer(
+@pytest.mark.parametrize("kind", sorted(RECOVERIES))
+async def test_an_answer_after_a_failure_completes_the_run(
     write_agents: WriteAsync, as_alice: Client, kind: str
 ) -> None:
-    said = await (await talk_to(write_agents, as_alice, LAST_WORDS[kind])).ask("Do it.")
+    said = await (await talk_to(write_agents, as_alice, RECOVERIES[kind])).ask("Do it.")
     assert (said.end, said.text) == ("run.completed", "It is done."), said.data
 
 
-async def test_the_failure_of_one_of_two_parallel_agents_is_not_made_up_for_by_the_other(
+async def test_a_failure_of_one_parallel_agent_fails_the_run(
     write_agents: WriteAsync, as_alice: Client
 ) -> None:
     code = """
@@ -350,7 +350,7 @@ async def test_the_failure_of_one_of_two_parallel_agents_is_not_made_up_for_by_t
     assert (said.code, said.text) == ("blocked", "Mine.")
 
 
-UNNAMED = {
+ERRORS_WITHOUT_CODE = {
     "a_model": "root_agent = scripted(LlmResponse(error_message='It broke.'))",
     "an_agent": """
         class Broken(BaseAgent):
@@ -362,11 +362,11 @@ UNNAMED = {
 }
 
 
-@pytest.mark.parametrize("kind", sorted(UNNAMED))
-async def test_an_error_with_only_a_message_is_a_failure_of_the_model(
+@pytest.mark.parametrize("kind", sorted(ERRORS_WITHOUT_CODE))
+async def test_an_error_without_a_code_is_a_model_error(
     write_agents: WriteAsync, as_alice: Client, kind: str
 ) -> None:
-    said = await (await talk_to(write_agents, as_alice, UNNAMED[kind])).ask("Do it.")
+    said = await (await talk_to(write_agents, as_alice, ERRORS_WITHOUT_CODE[kind])).ask("Do it.")
     assert (said.end, said.code) == ("run.failed", "model_error")
 
 
@@ -379,7 +379,7 @@ PROVIDERS = {
 
 
 @pytest.mark.parametrize("kind", sorted(PROVIDERS))
-async def test_the_status_of_other_providers_is_understood(
+async def test_status_codes_of_other_providers_are_understood(
     write_agents: WriteAsync, as_alice: Client, kind: str
 ) -> None:
     attributes, code_ = PROVIDERS[kind]
@@ -405,14 +405,14 @@ async def test_the_status_of_other_providers_is_understood(
     [("RESOURCE_EXHAUSTED", "rate_limited"), ("429", "rate_limited"), ("UNAVAILABLE", "unavailable"),
      ("503", "unavailable"), ("SOMETHING_ELSE", "model_error")],
 )  # fmt: skip
-async def test_an_error_event_of_other_providers_is_understood(
+async def test_error_codes_of_other_providers_are_understood(
     write_agents: WriteAsync, as_alice: Client, error_code: str, code: str
 ) -> None:
     agent = f"root_agent = scripted(LlmResponse(error_code={error_code!r}, error_message='x'))"
     assert (await (await talk_to(write_agents, as_alice, agent)).ask("Hi")).code == code
 
 
-# --- a text that changes when it is whole -------------------------------------------------------------
+# --- text that changes when it is complete ------------------------------------------------------------
 
 CHANGING = """
     def look_up(word: str) -> dict:
@@ -429,7 +429,7 @@ CHANGING = """
 """
 
 
-async def test_a_correction_keeps_what_came_before_its_model_call(
+async def test_a_replace_event_keeps_text_from_before_its_model_call(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("Look.", [Text("First."), Call("look_up", {"word": "x"})], [Text("Sec"), Text("ond.")])
@@ -444,7 +444,7 @@ async def test_a_correction_keeps_what_came_before_its_model_call(
     await in_thread(oracle.check, [said.events])
 
 
-async def test_a_correction_keeps_a_tool_before_any_text(
+async def test_a_replace_event_keeps_a_tool_before_any_text(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     gemini.on("Look.", [Call("look_up", {"word": "x"})], [Text("Found.")])
@@ -455,7 +455,7 @@ async def test_a_correction_keeps_a_tool_before_any_text(
     assert [item["type"] for item in items] == ["tool", "text"]
 
 
-async def test_a_correction_keeps_the_thoughts_and_the_speakers(
+async def test_a_replace_event_keeps_thoughts_and_speakers(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     from tests.gemini import Thought
@@ -478,8 +478,8 @@ async def test_a_correction_keeps_the_thoughts_and_the_speakers(
 
 
 @pytest.mark.parametrize("keep", range(8))
-def test_a_fold_keeps_what_a_strict_client_keeps(keep: int) -> None:
-    """Everything up to the first ``keep`` code points stays, and nothing else."""
+def test_a_fold_applies_keep_as_a_strict_client_does(keep: int) -> None:
+    """Items up to the first ``keep`` code points of text stay, and nothing else."""
     log = [
         Event("tool.called", {"id": "0", "name": "t", "args": {}}),
         Event("text", {"text": "abc"}),

@@ -1,4 +1,4 @@
-"""Agents that end their turn with a call that waits for a person, and the plain question after it."""
+"""Agents that end their turn with a call that waits for a person, and the plain question that follows."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -77,10 +77,10 @@ WAITING: dict[str, tuple[str, Call | Text]] = {
 
 
 @pytest.fixture(params=sorted(WAITING))
-async def asked(
+async def waiting(
     request: pytest.FixtureRequest, write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> tuple[Talk, Said]:
-    """A conversation whose agent has just asked for a person."""
+    """Return a conversation whose agent has just made a call that waits, and that turn."""
     code, call = WAITING[request.param]
     await write_agents({"bank/agent.py": HEAD + f"\n    {code}\n"})
     gemini.on("Pay 5.", [call], [Text("I go on without you.")])
@@ -88,16 +88,16 @@ async def asked(
     return talk, await talk.ask("Pay 5.", agent="bank")
 
 
-async def test_a_run_whose_call_waits_is_completed(asked: tuple[Talk, Said], in_thread: Thread) -> None:
-    talk, said = asked
+async def test_a_run_with_a_waiting_call_is_completed(waiting: tuple[Talk, Said], in_thread: Thread) -> None:
+    talk, said = waiting
     assert (said.end, said.data["finish"]) == ("run.completed", "approval")
     assert said.message is not None
     assert [item["type"] for item in (await talk.reply())["parts"]["items"]].count("tool") >= 1
     await in_thread(oracle.check, [said.events])
 
 
-async def test_a_plain_question_closes_what_waits(asked: tuple[Talk, Said], gemini: Gemini) -> None:
-    talk, _said = asked
+async def test_a_plain_question_closes_the_waiting_call(waiting: tuple[Talk, Said], gemini: Gemini) -> None:
+    talk, _said = waiting
     later = await talk.ask("Never mind. How are you?")
     assert later.end == "run.completed", later.data
     request = gemini.requests[-1]
@@ -108,12 +108,12 @@ async def test_a_plain_question_closes_what_waits(asked: tuple[Talk, Said], gemi
         for part in content["parts"]
         if "functionResponse" in part
     ]
-    # A workflow's own request is in no agent's context; a model's call is, and learns what became of it.
+    # A workflow's own request is in no agent's context. A model's call is, with a result.
     assert results or "functionCall" not in str(request["contents"])
     assert "interrupted" not in str(results)
 
 
-async def test_an_unanswered_call_is_told_as_not_answered(
+async def test_the_model_sees_an_unanswered_call_as_not_answered(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     code, call = WAITING["long_running_tool"]
@@ -129,7 +129,7 @@ async def test_an_unanswered_call_is_told_as_not_answered(
     assert question["parts"][0]["text"] == "And now?"
 
 
-async def test_each_of_two_calls_at_once_is_closed(
+async def test_two_waiting_calls_are_both_closed(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     code = "root_agent = one('bank', LongRunningFunctionTool(wait_for_print), confirmed)"
@@ -142,10 +142,10 @@ async def test_each_of_two_calls_at_once_is_closed(
     assert (await talk.ask("Still there?")).end == "run.completed"
 
 
-async def test_what_is_stored_of_a_waiting_call_says_nothing_of_an_end(
+async def test_a_waiting_call_is_stored_without_a_result(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
-    """An answer may come next week: only the model's context is closed, not the record."""
+    """An answer may come next week: the call is closed in the model's context, not in the stored session."""
     from chat.models import SessionEvent
 
     code, call = WAITING["long_running_tool"]

@@ -1,6 +1,6 @@
-"""The stand-in for artifacts: ADK's own semantics, bounded, and no member's files in another's hands.
+"""The temporary artifact service: ADK's contract, the memory limit, and members' files kept apart.
 
-The contract runs on ADK's in-memory service and on ours; the rest is asked as a member asks.
+The tests of the contract run on ADK's in-memory service and on ours, the others through the application.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ async def test_versions_count_from_zero_and_the_newest_is_loaded(service: BaseAr
     assert await service.load_artifact(**MINE, filename="x", version=-1) is None
 
 
-async def test_what_is_not_there_is_none_or_empty(service: BaseArtifactService) -> None:
+async def test_a_missing_file_is_none_or_empty(service: BaseArtifactService) -> None:
     await service.delete_artifact(**MINE, filename="x")
     assert await service.load_artifact(**MINE, filename="x") is None
     assert await service.get_artifact_version(**MINE, filename="x") is None
@@ -63,14 +63,14 @@ async def test_what_is_not_there_is_none_or_empty(service: BaseArtifactService) 
     assert await service.list_artifact_keys(**MINE) == []
 
 
-async def test_names_are_listed_completely_and_sorted(service: BaseArtifactService) -> None:
+async def test_all_names_are_listed_and_sorted(service: BaseArtifactService) -> None:
     for name in ("z.txt", "user:b", "a/b.txt", "ä"):
         await service.save_artifact(**MINE, filename=name, artifact=text(name))
     assert await service.list_artifact_keys(**MINE) == ["a/b.txt", "user:b", "z.txt", "ä"]
     assert await service.list_artifact_keys(app_name="desk", user_id="1") == ["user:b"]
 
 
-async def test_a_users_file_is_in_each_conversation_and_a_conversations_in_one(
+async def test_user_files_are_shared_by_conversations_and_others_are_not(
     service: BaseArtifactService,
 ) -> None:
     await service.save_artifact(**MINE, filename="user:x", artifact=text("everywhere"))
@@ -83,7 +83,7 @@ async def test_a_users_file_is_in_each_conversation_and_a_conversations_in_one(
 
 
 @pytest.mark.parametrize("other", [{"user_id": "2"}, {"app_name": "other"}, {"session_id": "b"}])
-async def test_the_same_name_elsewhere_is_another_file(
+async def test_the_same_name_in_another_scope_is_another_file(
     service: BaseArtifactService, other: dict[str, str]
 ) -> None:
     await service.save_artifact(**MINE, filename="x", artifact=text("mine"))
@@ -95,7 +95,7 @@ async def test_the_same_name_elsewhere_is_another_file(
     assert await service.load_artifact(**MINE, filename="x") == text("mine")
 
 
-async def test_deleting_takes_every_version_and_can_be_repeated(service: BaseArtifactService) -> None:
+async def test_deletion_removes_every_version_and_is_idempotent(service: BaseArtifactService) -> None:
     for each in "ab":
         await service.save_artifact(**MINE, filename="x", artifact=text(each))
     await service.save_artifact(**MINE, filename="y", artifact=text("stays"))
@@ -125,7 +125,7 @@ async def test_a_plain_dictionary_is_a_part(service: BaseArtifactService) -> Non
     assert loaded and loaded.inline_data and loaded.inline_data.data == b"a,b"
 
 
-async def test_what_is_saved_and_loaded_is_a_copy(service: BaseArtifactService) -> None:
+async def test_saved_and_loaded_files_are_copies(service: BaseArtifactService) -> None:
     part, metadata = text("as saved"), {"list": [1]}
     await service.save_artifact(**MINE, filename="x", artifact=part, custom_metadata=metadata)
     part.text = "changed"
@@ -138,7 +138,9 @@ async def test_what_is_saved_and_loaded_is_a_copy(service: BaseArtifactService) 
     assert about and about.custom_metadata == {"list": [1]}
 
 
-async def test_what_a_rewind_took_away_is_absent_and_keeps_its_number(service: BaseArtifactService) -> None:
+async def test_a_version_removed_by_a_rewind_is_absent_and_keeps_its_number(
+    service: BaseArtifactService,
+) -> None:
     await service.save_artifact(**MINE, filename="x", artifact=text("before"))
     await service.save_artifact(**MINE, filename="x", artifact=artifact_util._new_rewind_tombstone())
     assert await service.load_artifact(**MINE, filename="x") is None
@@ -146,7 +148,7 @@ async def test_what_a_rewind_took_away_is_absent_and_keeps_its_number(service: B
     assert await service.save_artifact(**MINE, filename="x", artifact=text("after")) == 2
 
 
-async def test_a_reference_leads_to_its_target(service: BaseArtifactService) -> None:
+async def test_a_reference_loads_its_target(service: BaseArtifactService) -> None:
     await service.save_artifact(**MINE, filename="x", artifact=text("target"))
     await service.save_artifact(**MINE, filename="user:y", artifact=text("shared"))
     to_x = reference("desk/users/1/sessions/a/artifacts/x/versions/0")
@@ -175,7 +177,7 @@ async def test_a_reference_out_of_scope_is_refused(service: BaseArtifactService,
         await service.save_artifact(**MINE, filename="r", artifact=reference(uri))
 
 
-async def test_references_in_a_circle_are_refused(service: BaseArtifactService) -> None:
+async def test_circular_references_are_refused(service: BaseArtifactService) -> None:
     circle = reference("desk/users/1/sessions/a/artifacts/r/versions/0")
     await service.save_artifact(**MINE, filename="r", artifact=circle)
     with pytest.raises(InputValidationError):
@@ -183,25 +185,25 @@ async def test_references_in_a_circle_are_refused(service: BaseArtifactService) 
 
 
 @pytest.mark.parametrize("part", [types.Part(), types.Part(function_call=types.FunctionCall(name="x"))])
-async def test_content_of_no_kind_is_refused(service: BaseArtifactService, part: types.Part) -> None:
+async def test_unsupported_content_is_refused(service: BaseArtifactService, part: types.Part) -> None:
     with pytest.raises(InputValidationError):
         await service.save_artifact(**MINE, filename="x", artifact=part)
     assert await service.list_artifact_keys(**MINE) == []
 
 
-async def test_a_conversations_file_needs_its_conversation(service: BaseArtifactService) -> None:
+async def test_a_file_of_a_conversation_needs_a_session_id(service: BaseArtifactService) -> None:
     with pytest.raises(InputValidationError):
         await service.save_artifact(app_name="desk", user_id="1", filename="x", artifact=text("t"))
 
 
-# --- the bound ------------------------------------------------------------------------------------
+# --- the memory limit -----------------------------------------------------------------------------
 
 
 def blob(size: int) -> types.Part:
     return types.Part.from_bytes(data=b"x" * size, mime_type="application/x")
 
 
-async def test_the_oldest_version_goes_first_whosever_it_is() -> None:
+async def test_the_oldest_version_of_any_member_is_dropped_first() -> None:
     service = TemporaryArtifactService(3 * MIB)
     bobs = MINE | {"user_id": "2"}
     await service.save_artifact(**bobs, filename="x", artifact=blob(MIB))
@@ -223,9 +225,9 @@ async def test_the_oldest_version_goes_first_whosever_it_is() -> None:
         types.Part(text="t", thought_signature=b"s" * MIB),
         types.Part(file_data=types.FileData(file_uri="gs://" + "x" * MIB, mime_type="text/plain")),
     ],
-    ids=["bytes", "text", "signature", "address"],
+    ids=["bytes", "text", "signature", "URI"],
 )
-async def test_one_larger_than_the_bound_is_refused_and_costs_nothing(part: types.Part) -> None:
+async def test_a_file_over_the_limit_is_refused_and_drops_no_other(part: types.Part) -> None:
     service = TemporaryArtifactService(MIB)
     await service.save_artifact(**MINE, filename="small", artifact=text("stays"))
     with pytest.raises(InputValidationError, match=f"at most {MIB} are kept"):
@@ -233,7 +235,7 @@ async def test_one_larger_than_the_bound_is_refused_and_costs_nothing(part: type
     assert await service.list_artifact_keys(**MINE) == ["small"]
 
 
-async def test_names_and_metadata_and_empty_files_count_too() -> None:
+async def test_names_metadata_and_empty_files_count_against_the_limit() -> None:
     service = TemporaryArtifactService(MIB)
     for n in range(2000):
         await service.save_artifact(**MINE, filename=f"{n}", artifact=text(""))
@@ -245,7 +247,7 @@ async def test_names_and_metadata_and_empty_files_count_too() -> None:
             )
 
 
-def test_threads_with_loops_of_their_own_lose_nothing() -> None:
+def test_concurrent_saves_from_several_event_loops_lose_nothing() -> None:
     service = TemporaryArtifactService()
 
     def work(n: int) -> list[int]:
@@ -260,7 +262,7 @@ def test_threads_with_loops_of_their_own_lose_nothing() -> None:
     assert saved == list(range(400))
 
 
-# --- as a member asks -----------------------------------------------------------------------------
+# --- through the application ----------------------------------------------------------------------
 
 DESK = """
     from google.adk.agents import Agent
@@ -286,8 +288,8 @@ DESK = """
 
 
 @pytest.fixture
-def empty(monkeypatch: pytest.MonkeyPatch) -> TemporaryArtifactService:
-    """The server as it is after a restart: no artifact is kept."""
+def empty_service(monkeypatch: pytest.MonkeyPatch) -> TemporaryArtifactService:
+    """Return an empty service, as after a restart, that the application uses."""
     service = TemporaryArtifactService()
     monkeypatch.setattr(catalog, "artifact_service", service)
     return service
@@ -305,8 +307,8 @@ def files(said: Said) -> list[tuple[str, int, str]]:
     return [(data["name"], data["version"], data["note"]) for data in found]
 
 
-@pytest.mark.usefixtures("empty")
-async def test_what_a_tool_saves_is_read_in_a_later_turn(
+@pytest.mark.usefixtures("empty_service")
+async def test_a_file_that_a_tool_saves_can_be_read_in_a_later_turn(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     await write_agents({"desk/agent.py": DESK})
@@ -320,8 +322,8 @@ async def test_what_a_tool_saves_is_read_in_a_later_turn(
     await in_thread(oracle.check, [said.events])
 
 
-@pytest.mark.usefixtures("empty")
-async def test_the_step_names_the_file_and_says_how_long_it_is_kept(
+@pytest.mark.usefixtures("empty_service")
+async def test_a_file_step_shows_its_name_version_and_how_long_it_is_kept(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"desk/agent.py": DESK})
@@ -355,8 +357,8 @@ CALLBACKS = {
 
 @pytest.mark.parametrize("callback", CALLBACKS)
 @pytest.mark.parametrize("streams", [True, False])
-@pytest.mark.usefixtures("empty")
-async def test_what_a_callback_saves_is_a_step_too(
+@pytest.mark.usefixtures("empty_service")
+async def test_a_file_that_a_callback_saves_is_a_step(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, callback: str, streams: bool
 ) -> None:
     arguments = CALLBACKS[callback]
@@ -391,8 +393,8 @@ async def test_what_a_callback_saves_is_a_step_too(
     assert [item["name"] for item in items if item["type"] == "file"] == ["kept.txt"]
 
 
-@pytest.mark.usefixtures("empty")
-async def test_members_do_not_meet_in_a_name(
+@pytest.mark.usefixtures("empty_service")
+async def test_members_cannot_read_each_others_files(
     write_agents: WriteAsync, as_alice: Client, as_bob: Client, gemini: Gemini
 ) -> None:
     await write_agents({"desk/agent.py": DESK})
@@ -408,8 +410,8 @@ async def test_members_do_not_meet_in_a_name(
     assert results(said) == [{"text": "alice's", "all": ["user:plan.txt"]}]
 
 
-@pytest.mark.usefixtures("empty")
-async def test_one_that_is_too_large_is_an_error_that_the_model_sees(
+@pytest.mark.usefixtures("empty_service")
+async def test_the_model_sees_an_error_for_a_file_over_the_limit(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"desk/agent.py": DESK})
@@ -419,30 +421,30 @@ async def test_one_that_is_too_large_is_an_error_that_the_model_sees(
     assert "67108864 are kept" in results(said)[0]
 
 
-async def test_the_whole_process_keeps_64_mib(
-    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, empty: TemporaryArtifactService
+async def test_a_process_keeps_at_most_64_mib(
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, empty_service: TemporaryArtifactService
 ) -> None:
     await write_agents({"desk/agent.py": DESK})
-    for _ in range(5):  # each in a conversation of its own
+    for _ in range(5):  # each in its own conversation
         gemini.on("Fill", [Call("fill", {"megabytes": 20})], [Text("Full.")])
         said = await Talk(as_alice).ask("Fill", agent="desk")
         assert results(said) == [{"version": 0}]
-    assert sum(stored.size for stored in empty._stored.values()) <= 64 * MIB
-    assert len(empty._stored) == 3
+    assert sum(stored.size for stored in empty_service._stored.values()) <= 64 * MIB
+    assert len(empty_service._stored) == 3
 
 
-@pytest.mark.usefixtures("empty")
-async def test_an_agent_with_load_artifacts_answers_and_gets_the_file(
+@pytest.mark.usefixtures("empty_service")
+async def test_load_artifacts_sends_the_file_to_the_model(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"desk/agent.py": DESK})
-    gemini.on("Save", [Call("save", {"name": "a.txt", "text": "the canary"})], [Text("Saved.")])
+    gemini.on("Save", [Call("save", {"name": "a.txt", "text": "the secret"})], [Text("Saved.")])
     talk = Talk(as_alice)
     assert (await talk.ask("Hello", agent="desk")).end == "run.completed"
     await talk.ask("Save")
     gemini.on_agent("desk", [Call("load_artifacts", {"artifact_names": ["a.txt"]})], [Text("Loaded.")])
     assert (await talk.ask("Load")).text == "Loaded."
-    assert "the canary" in str(gemini.requests[-1]["contents"][-1])
+    assert "the secret" in str(gemini.requests[-1]["contents"][-1])
 
 
 INSTRUCTED = """
@@ -459,8 +461,8 @@ INSTRUCTED = """
 """
 
 
-@pytest.mark.usefixtures("empty")
-async def test_an_instruction_that_names_an_artifact_is_filled_in(
+@pytest.mark.usefixtures("empty_service")
+async def test_artifact_placeholders_of_an_instruction_are_filled_in(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"poet/agent.py": INSTRUCTED})
@@ -468,11 +470,11 @@ async def test_an_instruction_that_names_an_artifact_is_filled_in(
     assert "Speak in rhymes." in str(gemini.requests[-1]["systemInstruction"])
 
 
-async def test_after_a_restart_the_file_is_gone_and_the_tool_is_told(
+async def test_a_file_is_gone_after_a_restart_and_its_step_remains(
     write_agents: WriteAsync,
     as_alice: Client,
     gemini: Gemini,
-    empty: TemporaryArtifactService,
+    empty_service: TemporaryArtifactService,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await write_agents({"desk/agent.py": DESK})

@@ -1,4 +1,4 @@
-"""Bad input: a 4xx with a sentence, or stored exactly. Never a 5xx, never half a turn."""
+"""Invalid input: refused with a 4xx and a sentence, or stored exactly; never a 5xx or half a turn."""
 
 import json
 import uuid
@@ -22,7 +22,7 @@ ID = "0190a5d2-0000-7000-8000-000000000000"
 BODIES = {
     "nothing": b"",
     "not json": b"query=x",
-    "half": b'{"query": "x"',
+    "truncated": b'{"query": "x"',
     "an array": b'["x"]',
     "null": b"null",
     "a string": b'"x"',
@@ -30,7 +30,7 @@ BODIES = {
     "NUL": b'{"query": "a\\u0000b"}',
     "raw NUL": b'{"query": "a\x00b"}',
     "lone surrogate": b'{"query": "\\ud800"}',
-    "surrogates the wrong way round": b'{"query": "\\udc00\\ud800"}',
+    "surrogates in reverse order": b'{"query": "\\udc00\\ud800"}',
     "surrogate in a key": b'{"\\ud800": 1, "query": "x"}',
     "CESU-8": b'{"query": "\xed\xa0\x80"}',
     "overlong": b'{"query": "\xc0\xaf"}',
@@ -112,13 +112,15 @@ async def test_a_broken_multipart_form_is_refused(as_alice: Client, body: bytes)
 
 
 @pytest.mark.parametrize("key", ["", "x", "1" * 36, ID.replace("-", ""), f"{{{ID}}}", "a" * 10_000])
-async def test_an_idempotency_key_is_a_uuid(as_alice: Client, in_thread: Thread, key: str) -> None:
+async def test_an_idempotency_key_that_is_no_uuid_is_refused(
+    as_alice: Client, in_thread: Thread, key: str
+) -> None:
     answer = await as_alice.post("/chat/stream", {"query": "x"}, headers={"idempotency-key": key})
     assert answer.status == 400
     assert await in_thread(Run.objects.count) == 0
 
 
-async def test_two_different_keys_are_refused(as_alice: Client) -> None:
+async def test_two_different_idempotency_keys_are_refused(as_alice: Client) -> None:
     body = {"query": "x", "client_id": str(uuid.uuid4())}
     answer = await as_alice.post("/chat/stream", body, headers={"idempotency-key": str(uuid.uuid4())})
     assert answer.status == 400
@@ -140,7 +142,7 @@ async def test_a_malformed_query_string_is_refused(as_alice: Client, in_thread: 
     ["?limit=0", "?limit=-1", "?limit=101", "?limit=NaN", "?limit=1e1", "?limit=10000000000000000000",
      "?limit=٣", "?limit=", "?cursor=x", "?cursor=%00", "?cursor=" + "A" * 5000, "?cursor=AAAA"],
 )  # fmt: skip
-async def test_a_malformed_page_is_refused(as_alice: Client, path: str) -> None:
+async def test_a_malformed_limit_or_cursor_is_refused(as_alice: Client, path: str) -> None:
     from urllib.parse import quote
 
     answer = await as_alice.get("/api/v1/conversations" + quote(path, safe="?=&%"))
@@ -165,7 +167,9 @@ async def test_a_malformed_page_is_refused(as_alice: Client, path: str) -> None:
         ([], 400),
     ],
 )
-async def test_patch_takes_what_it_names(as_alice: Client, body: Any, status: int) -> None:
+async def test_patch_accepts_known_fields_with_valid_values_only(
+    as_alice: Client, body: Any, status: int
+) -> None:
     conversation = (await as_alice.ask("one"))[0].json()["conversation"]
     path = f"/api/v1/conversations/{conversation}"
     assert (await as_alice.request("PATCH", path, json_body=body)).status == status
@@ -180,7 +184,7 @@ JSON_VALUES = st.recursive(
 
 @hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=300) | JSON_VALUES.map(lambda value: json.dumps(value).encode()))
-def test_the_parser_knows_no_third_way(body: bytes) -> None:
+def test_the_parser_returns_an_object_or_refuses_with_400(body: bytes) -> None:
     try:
         parsed: Any = parsing.json_object(body)
     except Refusal as refusal:

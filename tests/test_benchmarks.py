@@ -1,4 +1,4 @@
-"""``make bench`` in small: its figures are there, its replies are checked, and nothing is left behind."""
+"""``make bench`` on a small scale: figures are printed, replies are checked, nothing is left behind."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from tests.waiting import until
 pytestmark = [
     pytest.mark.any_database,
     pytest.mark.skipif(
-        not sys.platform.startswith("linux"), reason="the clocks of other processes are Linux's"
+        not sys.platform.startswith("linux"), reason="CPU clocks of other processes need Linux"
     ),
 ]
 
@@ -38,14 +38,14 @@ def bench(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def rows(table: str, heading: str) -> dict[str, list[str]]:
-    """The rows of the table below a heading, by the name of the process."""
-    below = table.partition(f"{heading}\n")[2].partition("###")[0]
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in below.splitlines() if "|" in line]
+    """Return the rows of the table below a heading, by the name of the process."""
+    text = table.partition(f"{heading}\n")[2].partition("###")[0]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
     at = cells[0].index("process")
     return {row[at]: row for row in cells[2:]}
 
 
-def test_figures_of_every_process_and_every_reply_right(tmp_path: Path) -> None:
+def test_the_report_has_figures_of_every_process_and_no_wrong_reply(tmp_path: Path) -> None:
     with bench(tmp_path) as process:
         said, complaints = process.communicate(timeout=110)
     assert process.returncode == 0, complaints
@@ -53,19 +53,20 @@ def test_figures_of_every_process_and_every_reply_right(tmp_path: Path) -> None:
     assert set(each) == {"bare Runner", "Parley, SQLite"}
     for row in each.values():
         wrong, asked = re.fullmatch(r"(\d+) of (\d+)", row[-1]).groups()  # type: ignore[union-attr]
-        assert (int(wrong), int(asked)) == (
-            0,
-            2 + 10 + 2 + 1,
-        )  # held, alone, at once, the last of the history
+        replies = 2 + 10 + 2 + 1  # held, alone, concurrent, the last turn of the history
+        assert (int(wrong), int(asked)) == (0, replies)
         assert float(row[2]) > 0
     assert set(rows(said, "### CPU of one turn, by what went before it")) == set(each)
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_ends_its_processes_and_takes_its_files_along(tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_processes_and_deletes_their_files(tmp_path: Path) -> None:
     with bench(tmp_path, "--targets", "") as process:
         until(
-            lambda: process.poll() is not None or any("benchmarks.bare" in words for words in below(process))
+            lambda: (
+                process.poll() is not None
+                or any("benchmarks.bare" in words for words in commands_of_children(process))
+            )
         )
         children = children_of(process.pid)
         assert len(children) == 2  # the Runner, and the model
@@ -76,31 +77,31 @@ def test_ctrl_c_ends_its_processes_and_takes_its_files_along(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-def below(process: "subprocess.Popen[str]") -> list[list[str]]:
-    return [words_of(child) for child in children_of(process.pid)]
+def commands_of_children(process: "subprocess.Popen[str]") -> list[list[str]]:
+    return [command_of(child) for child in children_of(process.pid)]
 
 
 def children_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
-def words_of(pid: str) -> list[str]:
+def command_of(pid: str) -> list[str]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except (FileNotFoundError, ProcessLookupError):
         return []  # it has ended
 
 
-class Forgetful(BareRunner):
-    """Shows everything, and keeps all but the last character."""
+class LossyStore(BareRunner):
+    """A target that stores replies without their last character."""
 
     async def read_back(self, asks: Sequence[Ask], replies: Sequence[Reply]) -> list[str | None]:
         kept = await super().read_back(asks, replies)
         return [text and text[:-1] for text in kept]
 
 
-class Mumbling(BareRunner):
-    """Leaves out the first character of what it shows."""
+class LossyStream(BareRunner):
+    """A target that shows replies without their first character."""
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply]:
         return [replace(reply, text=reply.text[1:]) for reply in await super().ask_all(asks)]
@@ -118,17 +119,17 @@ async def figures_of(kind: type[BareRunner], folder: Path) -> Figures:
         await model.stop()
 
 
-async def test_a_reply_that_is_not_kept_as_it_was_sent_is_told(tmp_path: Path) -> None:
-    figures = await figures_of(Forgetful, tmp_path)
+async def test_a_wrongly_stored_reply_is_reported(tmp_path: Path) -> None:
+    figures = await figures_of(LossyStore, tmp_path)
     assert figures.wrong == ["1h0: 47 of 48 kept", "1s0: 71 of 72 kept"]
 
 
-async def test_a_reply_that_is_not_shown_as_it_was_sent_is_told(tmp_path: Path) -> None:
-    figures = await figures_of(Mumbling, tmp_path)
+async def test_a_wrongly_shown_reply_is_reported(tmp_path: Path) -> None:
+    figures = await figures_of(LossyStream, tmp_path)
     assert figures.wrong == ["1h0: 47 of 48 shown", "1s0: 71 of 72 shown"]
 
 
-def test_what_is_written_replaces_what_stood_between_the_marks(tmp_path: Path) -> None:
+def test_the_report_replaces_the_text_between_the_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     report.write("new\n", page)

@@ -1,4 +1,4 @@
-"""The address that sign-in limits count by, seen through TRUSTED_PROXIES and nothing else."""
+"""The client address that sign-in limits count by: only a peer in TRUSTED_PROXIES may name it."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from config import env
 from tests.client import Client
 from tests.conftest import PASSWORD
 
-PROXY, CLIENT, OTHER, STRANGER = "10.0.0.1", "203.0.113.5", "198.51.100.7", "192.0.2.9"
+PROXY, CLIENT, OTHER, UNLISTED = "10.0.0.1", "203.0.113.5", "198.51.100.7", "192.0.2.9"
 CLIENT_6 = "2001:db8:9::5"
 LISTED = "10.0.0.1, 10.0.0.2,10.1.0.0/16, 2001:db8:1::/48, ::ffff:10.3.0.0/112"
 
 
 @pytest.fixture(autouse=True)
 def one_failure_locks(settings: Any, fresh_limits: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A single wrong password locks its address, so that a case takes three requests and not twelve."""
+    """Lock an address after one wrong password, so that a case takes three requests and not twelve."""
     monkeypatch.setenv("TRUSTED_PROXIES", LISTED)
     settings.TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
     settings.ACCOUNT_RATE_LIMITS = {"login_failed": "1/m/ip"}
@@ -24,7 +24,7 @@ def one_failure_locks(settings: Any, fresh_limits: None, monkeypatch: pytest.Mon
 async def sign_in(
     visitor: Client, password: str, peer: str | None, *headers: tuple[str, str]
 ) -> tuple[int, str]:
-    """Sign in as alice from this peer, with these header lines. Returns status and page."""
+    """Sign in as alice from this peer, with these header lines; return the status and the page."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         lines = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
@@ -95,7 +95,7 @@ async def test_every_listed_peer_may_name_the_client(visitor: Client, alice: Any
     assert not await is_locked(visitor, peer)
 
 
-async def test_one_client_behind_the_proxy_locks_out_itself_only(visitor: Client, alice: Any) -> None:
+async def test_a_client_behind_the_proxy_locks_out_only_itself(visitor: Client, alice: Any) -> None:
     await fails(visitor, PROXY, *forwarded(CLIENT))
     assert await is_locked(visitor, PROXY, *forwarded(CLIENT))
     assert not await is_locked(visitor, PROXY, *forwarded(OTHER))
@@ -139,17 +139,17 @@ async def test_a_header_without_an_address_counts_the_peer(
     assert not await is_locked(visitor, OTHER)
 
 
-# --- everybody else's header is ignored ------------------------------------------------------------
+# --- the header of any other peer is ignored -------------------------------------------------------
 
 
-@pytest.mark.parametrize("peer", [STRANGER, "10.2.0.1", "10.0.0.3", "2001:db8:2::1", "::ffff:192.0.2.9"])
+@pytest.mark.parametrize("peer", [UNLISTED, "10.2.0.1", "10.0.0.3", "2001:db8:2::1", "::ffff:192.0.2.9"])
 async def test_an_unlisted_peer_cannot_name_another_client(visitor: Client, alice: Any, peer: str) -> None:
     await fails(visitor, peer, *forwarded(CLIENT))
     assert await is_locked(visitor, peer, *forwarded(OTHER))
     assert not await is_locked(visitor, CLIENT)
 
 
-async def test_nothing_is_believed_where_no_proxy_is_listed(
+async def test_the_header_is_ignored_if_no_proxy_is_listed(
     visitor: Client, alice: Any, settings: Any
 ) -> None:
     settings.TRUSTED_PROXIES = []
@@ -171,15 +171,15 @@ async def test_no_other_header_names_the_client(visitor: Client, alice: Any, nam
 # --- peers of other kinds -------------------------------------------------------------------------
 
 
-async def test_an_ipv4_client_is_one_client_over_both_kinds_of_socket(visitor: Client, alice: Any) -> None:
-    """Truncated to its /64 as IPv6, ``::ffff:…`` would be one address for all of IPv4."""
+async def test_an_ipv4_client_is_the_same_over_ipv4_and_ipv6_sockets(visitor: Client, alice: Any) -> None:
+    """Counted by its /64 as IPv6, ``::ffff:…`` would be one address for all of IPv4."""
     await fails(visitor, f"::ffff:{CLIENT}")
     assert await is_locked(visitor, CLIENT)
     assert not await is_locked(visitor, f"::ffff:{OTHER}")
 
 
-async def test_a_peer_without_an_address_can_sign_in_and_names_nobody(visitor: Client, alice: Any) -> None:
-    """A socket file has none."""
+async def test_a_peer_without_an_address_can_sign_in_and_names_no_client(visitor: Client, alice: Any) -> None:
+    """A Unix socket has no peer address."""
     assert not await is_locked(visitor, None)
     await fails(visitor, None, *forwarded(CLIENT))
     assert await is_locked(visitor, None)

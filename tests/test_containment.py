@@ -1,4 +1,4 @@
-"""An agent's code that ends the process: it ends its own run at most, wherever it stands."""
+"""Agent code that would end the process: at most its own run fails, wherever the code is."""
 
 import signal
 import textwrap
@@ -25,7 +25,7 @@ EXITS = {
 }
 each_exit = pytest.mark.parametrize("name", EXITS)
 
-# Everything that an agent of these tests may need; `boom` is its sin.
+# Everything that the agents of these tests need; `boom` runs the statement that raises.
 HEAD = '''
 import argparse, asyncio
 from google.adk.agents import Agent, BaseAgent, ParallelAgent
@@ -39,7 +39,7 @@ from google.adk.workflow import START, Workflow
 from google.genai import types
 
 def boom(*given, **named):
-    {sin}
+    {statement}
 
 async def later(*given, **named):
     await asyncio.sleep(0)
@@ -57,8 +57,8 @@ def said(text):
 '''
 
 
-def agent_with(code: str, sin: str) -> str:
-    return HEAD.format(sin=sin) + textwrap.dedent(code)
+def agent_with(code: str, statement: str) -> str:
+    return HEAD.format(statement=statement) + textwrap.dedent(code)
 
 
 TOOLS = {
@@ -74,7 +74,7 @@ TOOLS = {
             boom()
         root_agent = agent(tools=[act])
     """,
-    "a tool of a class of its own": """
+    "a tool of its own class": """
         class Act(BaseTool):
             def _get_declaration(self):
                 return types.FunctionDeclaration(name="act", description="Acts.")
@@ -136,7 +136,7 @@ TOOLS = {
 
 @each_exit
 @pytest.mark.parametrize("where", TOOLS)
-async def test_a_tool_that_ends_the_process_is_an_error_result(
+async def test_a_tool_that_exits_gives_an_error_result(
     where: str, name: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     await write_agents({"danger/agent.py": agent_with(TOOLS[where], EXITS[name])})
@@ -148,7 +148,7 @@ async def test_a_tool_that_ends_the_process_is_an_error_result(
     await in_thread(oracle.check, [said.events])
 
 
-OTHERS = {
+OTHER_CODE = {
     "before_agent_callback": "root_agent = agent(before_agent_callback=later)",
     "after_agent_callback": "root_agent = agent(after_agent_callback=boom)",
     "before_model_callback": "root_agent = agent(before_model_callback=boom)",
@@ -184,21 +184,21 @@ OTHERS = {
             after_run_callback = later
         app = App(name="danger", root_agent=agent(), plugins=[Plugin(name="plugin")])
     """,
-    "a model of its own": """
+    "a model of its own class": """
         class Model(BaseLlm):
             async def generate_content_async(self, llm_request, stream=False):
                 yield LlmResponse(content=said("I be"), partial=True)
                 await later()
         root_agent = agent(model=Model(model="own"))
     """,
-    "an agent of a class of its own": """
+    "an agent of its own class": """
         class Danger(BaseAgent):
             async def _run_async_impl(self, ctx):
                 yield Event(author=self.name, content=said("Well,"))
                 boom()
         root_agent = Danger(name="danger")
     """,
-    "one of several agents at once": """
+    "one of several parallel agents": """
         root_agent = ParallelAgent(name="both", sub_agents=[
             agent(name="calm"), agent(name="wild", before_model_callback=later),
         ])
@@ -232,8 +232,8 @@ OTHERS = {
 
 
 @each_exit
-@pytest.mark.parametrize("where", OTHERS)
-async def test_other_code_that_ends_the_process_fails_its_own_run(
+@pytest.mark.parametrize("where", OTHER_CODE)
+async def test_other_agent_code_that_exits_fails_only_its_run(
     where: str,
     name: str,
     write_agents: WriteAsync,
@@ -242,7 +242,7 @@ async def test_other_code_that_ends_the_process_fails_its_own_run(
     gemini: Gemini,
     in_thread: Thread,
 ) -> None:
-    await write_agents({"danger/agent.py": agent_with(OTHERS[where], EXITS[name])})
+    await write_agents({"danger/agent.py": agent_with(OTHER_CODE[where], EXITS[name])})
     tools = [Call("look")] if "tool" in where and "toolset" not in where else [Text("Well.")]
     gemini.on("Act!", tools, [Text("Seen.")])
     gemini.on("Hello", [Text("Hello, bob.")])
@@ -252,7 +252,7 @@ async def test_other_code_that_ends_the_process_fails_its_own_run(
     await in_thread(oracle.check, [said.events])
 
 
-OWN_KINDS = {
+BASE_EXCEPTIONS = {
     "Stop: now": """
         class Stop(BaseException):
             pass
@@ -270,9 +270,9 @@ OWN_KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", OWN_KINDS)
+@pytest.mark.parametrize("name", BASE_EXCEPTIONS)
 @pytest.mark.parametrize("where", ["before_model_callback", "on_event_callback", "after_agent_callback"])
-async def test_nothing_else_that_is_no_exception_leaves_a_run_hanging(
+async def test_any_other_base_exception_fails_its_run(
     name: str, where: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     build = f"root_agent = agent({where}=lambda *given, **named: act())"
@@ -283,29 +283,29 @@ async def test_nothing_else_that_is_no_exception_leaves_a_run_hanging(
                     act()
             app = App(name="danger", root_agent=agent(), plugins=[Plugin(name="plugin")])
         """
-    code = agent_with(OWN_KINDS[name], "pass") + textwrap.dedent(build)
+    code = agent_with(BASE_EXCEPTIONS[name], "pass") + textwrap.dedent(build)
     await write_agents({"danger/agent.py": code})
     said = await Talk(as_alice).ask("Act!", agent="danger")
     assert (said.end, said.code) == ("run.failed", "agent")
     await in_thread(oracle.check, [said.events])
 
 
-# --- what nobody awaits -----------------------------------------------------------------------------
+# --- work that is not awaited -----------------------------------------------------------------------
 
-UNSEEN = {
-    "a task that nobody awaits": "asyncio.create_task(later())",
-    "a callback of the loop": "asyncio.get_running_loop().call_soon(boom)",
+NOT_AWAITED = {
+    "a task that is not awaited": "asyncio.create_task(later())",
+    "a callback of the event loop": "asyncio.get_running_loop().call_soon(boom)",
     "a callback after a while": "asyncio.get_running_loop().call_later(0.01, boom)",
-    "a task that another one's end starts": "asyncio.create_task(asyncio.sleep(0)).add_done_callback(boom)",
-    "a coroutine that a thread gives to the loop": """
+    "a callback of a task that ends": "asyncio.create_task(asyncio.sleep(0)).add_done_callback(boom)",
+    "a coroutine that a thread gives to the event loop": """
         loop = asyncio.get_running_loop()
         threading.Thread(target=lambda: asyncio.run_coroutine_threadsafe(later(), loop)).start()
     """,
-    "a callback that a thread gives to the loop": """
+    "a callback that a thread gives to the event loop": """
         loop = asyncio.get_running_loop()
         threading.Thread(target=lambda: loop.call_soon_threadsafe(boom)).start()
     """,
-    "a generator that nobody closes": """
+    "a generator that is not closed": """
         async def numbers():
             try:
                 yield 1
@@ -317,11 +317,11 @@ UNSEEN = {
 
 
 @pytest.mark.parametrize("name", ["SystemExit: 2", "KeyboardInterrupt"])
-@pytest.mark.parametrize("where", UNSEEN)
-async def test_what_a_tool_leaves_behind_ends_nothing(
+@pytest.mark.parametrize("where", NOT_AWAITED)
+async def test_background_work_of_a_tool_that_exits_does_not_end_the_run(
     where: str, name: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
-    body = textwrap.indent(textwrap.dedent(UNSEEN[where]).strip(), "    ")
+    body = textwrap.indent(textwrap.dedent(NOT_AWAITED[where]).strip(), "    ")
     tail = "    await asyncio.sleep(0.2)\n    return 'done'\n\nroot_agent = agent(tools=[act])\n"
     code = f'import threading\n\nasync def act() -> str:\n    "Acts."\n{body}\n{tail}'
     await write_agents({"danger/agent.py": agent_with(code, EXITS[name])})
@@ -365,7 +365,7 @@ async def test_a_stop_still_cancels_a_tool_and_its_tasks(
     assert ended == ["cancelled"]
 
 
-async def test_a_time_out_of_the_agents_own_is_an_ordinary_one(
+async def test_a_tool_can_cancel_and_time_out_its_own_work(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     code = """
@@ -389,7 +389,7 @@ async def test_a_time_out_of_the_agents_own_is_an_ordinary_one(
     assert said.named("tool.returned")[0].json()["result"] == {"result": "late"}
 
 
-async def test_what_a_model_raises_as_it_is_stopped_changes_no_stop(
+async def test_a_model_that_exits_while_its_run_is_stopped_is_still_stopped(
     write_agents: WriteAsync, as_alice: Client, in_thread: Thread
 ) -> None:
     code = """
@@ -414,12 +414,12 @@ async def test_what_a_model_raises_as_it_is_stopped_changes_no_stop(
     await in_thread(oracle.check, [events])
 
 
-# --- a server of its own ----------------------------------------------------------------------------
+# --- a real server ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def server(tmp_path: Path, gemini: Gemini) -> Iterator[LiveServer]:
-    """A real server. Its agent exits in a tool, by argparse, and as its toolset and plugin are closed."""
+    """Start a server whose agent exits in a tool, by argparse, and as its toolset and plugin are closed."""
     code = """
         class Tools(BaseToolset):
             async def get_tools(self, readonly_context=None):
@@ -456,7 +456,7 @@ def ask(member: Member, query: str, **fields: str) -> list[SseEvent]:
 
 
 @pytest.mark.any_database
-def test_a_server_outlives_its_agents_exits_and_ends_in_order_at_ctrl_c(
+def test_a_server_survives_agent_exits_and_ends_in_order_at_ctrl_c(
     server: LiveServer, gemini: Gemini
 ) -> None:
     gemini.on("Act!", [Call("act")], [Text("It did not work.")])

@@ -1,4 +1,4 @@
-"""What a run starts from: the events and the state of its branch, and nothing else."""
+"""The context that a run starts with: the events and the state of its branch, and nothing else."""
 
 import asyncio
 import contextlib
@@ -26,18 +26,18 @@ from tests.talk import Said, Talk, use_tools
 
 
 def remember(key: str, value: str, tool_context: ToolContext) -> dict[str, Any]:
-    """Keeps a value in the state."""
+    """Keep a value in the state."""
     tool_context.state[key] = value
     return {"kept": key}
 
 
 def recall(tool_context: ToolContext) -> dict[str, Any]:
-    """Gives the state."""
+    """Return the state."""
     return dict(tool_context.state.to_dict())
 
 
 async def linger(key: str, tool_context: ToolContext) -> dict[str, Any]:
-    """Keeps something in the state, and does not come back."""
+    """Keep a value in the state, and do not return."""
     tool_context.state[key] = "never"
     await asyncio.sleep(3600)
     return {}
@@ -45,18 +45,18 @@ async def linger(key: str, tool_context: ToolContext) -> dict[str, Any]:
 
 @pytest.fixture
 async def talk(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> Talk:
-    """Alice's conversation with an agent whose tools remember and recall."""
+    """Return alice's conversation with an agent whose tools remember and recall."""
     await use_tools(monkeypatch, remember, recall, linger)
     return Talk(as_alice)
 
 
 def known(gemini: Gemini) -> list[str]:
-    """The texts of the newest request, in order: what the model knows of the conversation."""
+    """Return the texts of the newest request, in order: the conversation as the model sees it."""
     return [text for _role, text in questions_of(gemini.requests[-1])]
 
 
-async def tell(talk: Talk, gemini: Gemini, key: str, value: str = "kept") -> Said:
-    """A question upon which the agent keeps something in its state."""
+async def keep(talk: Talk, gemini: Gemini, key: str, value: str = "kept") -> Said:
+    """Ask a question that makes the agent keep a value in its state."""
     question = f"Keep {key}"
     gemini.on(question, [Call("remember", {"key": key, "value": value})], [Text(f"I keep {key}.")])
     said = await talk.ask(question)
@@ -65,14 +65,14 @@ async def tell(talk: Talk, gemini: Gemini, key: str, value: str = "kept") -> Sai
 
 
 async def state_of(talk: Talk, gemini: Gemini, **fields: Any) -> dict[str, Any]:
-    """The state as a tool of the next run finds it."""
+    """Return the state as a tool of the next run finds it."""
     gemini.on("What is kept?", [Call("recall")], [Text("That.")])
     said = await talk.ask("What is kept?", **fields)
     found: dict[str, Any] = said.named("tool.returned")[0].json()["result"]
     return found
 
 
-async def choose(talk: Talk, message: str | None) -> None:
+async def choose_branch(talk: Talk, message: str | None) -> None:
     answer = await talk.client.request(
         "PATCH", f"/api/v1/conversations/{talk.conversation}", json_body={"head": message}
     )
@@ -81,7 +81,7 @@ async def choose(talk: Talk, message: str | None) -> None:
 
 @contextlib.asynccontextmanager
 async def stopped_after(talk: Talk, query: str, text: str) -> AsyncIterator[list[SseEvent]]:
-    """Ask, read until ``text`` was shown or the tool of this name called, stop, read to the end."""
+    """Ask, read until ``text`` is shown or the tool of this name is called, stop, read to the end."""
     body = {"query": query} | ({"conversation": talk.conversation} if talk.conversation else {})
     events: list[SseEvent] = []
     stop = None
@@ -98,7 +98,7 @@ async def stopped_after(talk: Talk, query: str, text: str) -> AsyncIterator[list
 # --- branches -------------------------------------------------------------------------------------
 
 
-async def test_an_edit_does_not_know_what_a_later_branch_said(talk: Talk, gemini: Gemini) -> None:
+async def test_an_edit_does_not_see_the_texts_of_other_branches(talk: Talk, gemini: Gemini) -> None:
     first = await talk.ask("one")
     await talk.ask("two")
     await talk.ask("three")
@@ -108,34 +108,32 @@ async def test_an_edit_does_not_know_what_a_later_branch_said(talk: Talk, gemini
     assert known(gemini) == ["one", "You said: one", "TWO", "You said: TWO", "four"]
 
 
-async def test_an_edit_does_not_inherit_the_state_of_a_later_branch(talk: Talk, gemini: Gemini) -> None:
-    first = await tell(talk, gemini, "a")
-    later = await tell(talk, gemini, "b")
+async def test_an_edit_does_not_inherit_the_state_of_other_branches(talk: Talk, gemini: Gemini) -> None:
+    first = await keep(talk, gemini, "a")
+    later = await keep(talk, gemini, "b")
     assert await state_of(talk, gemini, parent=first.message) == {"a": "kept"}
-    await tell(talk, gemini, "c")
+    await keep(talk, gemini, "c")
     assert await state_of(talk, gemini) == {"a": "kept", "c": "kept"}
-    await choose(talk, later.message)
+    await choose_branch(talk, later.message)
     assert await state_of(talk, gemini, parent=later.message) == {"a": "kept", "b": "kept"}
 
 
-async def test_an_edit_of_the_first_message_begins_with_nothing(talk: Talk, gemini: Gemini) -> None:
-    await tell(talk, gemini, "a")
+async def test_an_edit_of_the_first_message_starts_with_an_empty_context(talk: Talk, gemini: Gemini) -> None:
+    await keep(talk, gemini, "a")
     assert await state_of(talk, gemini, parent=None) == {}
     assert known(gemini) == ["What is kept?"]
 
 
-async def test_who_goes_back_to_a_branch_finds_it_as_it_was(talk: Talk, gemini: Gemini) -> None:
+async def test_an_earlier_branch_is_unchanged_when_chosen_again(talk: Talk, gemini: Gemini) -> None:
     first = await talk.ask("one")
     old = await talk.ask("two")
     await talk.ask("TWO", parent=first.message)
-    await choose(talk, old.message)
+    await choose_branch(talk, old.message)
     await talk.ask("three")
     assert known(gemini) == ["one", "You said: one", "two", "You said: two", "three"]
 
 
-async def test_a_second_answer_sees_the_history_before_its_question_and_not_the_old_reply(
-    talk: Talk, gemini: Gemini
-) -> None:
+async def test_a_second_answer_does_not_see_the_old_reply(talk: Talk, gemini: Gemini) -> None:
     await talk.ask("one")
     gemini.on("two", [Text("Old.")], [Text("New.")])
     old = await talk.ask("two")
@@ -144,13 +142,13 @@ async def test_a_second_answer_sees_the_history_before_its_question_and_not_the_
     assert known(gemini) == ["one", "You said: one", "two"]
     await talk.ask("three")
     assert known(gemini) == ["one", "You said: one", "two", "New.", "three"]
-    await choose(talk, old.message)
+    await choose_branch(talk, old.message)
     await talk.ask("four")
     assert known(gemini) == ["one", "You said: one", "two", "Old.", "four"]
 
 
 async def test_a_second_answer_does_not_inherit_the_state_of_the_first(talk: Talk, gemini: Gemini) -> None:
-    await tell(talk, gemini, "a")
+    await keep(talk, gemini, "a")
     gemini.on(
         "Keep one of them",
         [Call("remember", {"key": "old", "value": "kept"})],
@@ -161,7 +159,7 @@ async def test_a_second_answer_does_not_inherit_the_state_of_the_first(talk: Tal
     old = await talk.ask("Keep one of them")
     await talk.ask(prompt=old.prompt)
     assert await state_of(talk, gemini) == {"a": "kept", "new": "kept"}
-    await choose(talk, old.message)
+    await choose_branch(talk, old.message)
     assert await state_of(talk, gemini) == {"a": "kept", "old": "kept"}
 
 
@@ -180,7 +178,7 @@ async def test_a_retry_after_a_failure_asks_the_question_once(talk: Talk, gemini
 # --- runs that did not complete -------------------------------------------------------------------
 
 
-async def test_the_text_that_a_stopped_run_showed_is_what_the_model_sees(talk: Talk, gemini: Gemini) -> None:
+async def test_the_model_sees_the_text_that_a_stopped_run_showed(talk: Talk, gemini: Gemini) -> None:
     gemini.on("slow", [Text("Shown, "), Text("all of it."), Hold(), Text(" Never.")])
     async with stopped_after(talk, "slow", "all of it.") as events:
         assert Said(events).text == "Shown, all of it."
@@ -192,8 +190,8 @@ async def test_the_text_that_a_stopped_run_showed_is_what_the_model_sees(talk: T
     ]
 
 
-async def test_what_was_stored_whole_is_not_said_again(talk: Talk, gemini: Gemini) -> None:
-    """The first model call was whole, the second one was stopped: only its text is the tail."""
+async def test_complete_model_calls_of_a_stopped_run_are_not_repeated(talk: Talk, gemini: Gemini) -> None:
+    """The first model call was complete and the second one stopped: only the text of the second is added."""
     gemini.on("slow", [Text("Wait."), Call("recall")], [Text("Half"), Hold(), Text(" never.")])
     async with stopped_after(talk, "slow", "Half") as events:
         assert Said(events).text == "Wait.\n\nHalf"
@@ -204,8 +202,8 @@ async def test_what_was_stored_whole_is_not_said_again(talk: Talk, gemini: Gemin
     assert "functionCall" in contents[1]["parts"][1] and "functionResponse" in contents[2]["parts"][0]
 
 
-async def test_a_call_that_was_stopped_has_an_answer(talk: Talk, gemini: Gemini, in_thread: Any) -> None:
-    """A call without one would be left out of what the model sees, or refused by it."""
+async def test_a_stopped_tool_call_has_a_result(talk: Talk, gemini: Gemini, in_thread: Any) -> None:
+    """A call without a result would be left out of the context, or refused by the model."""
     gemini.on("slow", [Text("Wait."), Call("linger", {"key": "a"})], [Text("Never.")])
     async with stopped_after(talk, "slow", "linger") as events:
         assert Said(events).text == "Wait."
@@ -219,7 +217,7 @@ async def test_a_call_that_was_stopped_has_an_answer(talk: Talk, gemini: Gemini,
     await in_thread(oracle.check, [events])
 
 
-async def test_the_state_that_a_stopped_or_failed_run_kept_counts(talk: Talk, gemini: Gemini) -> None:
+async def test_state_kept_by_a_stopped_or_failed_run_counts(talk: Talk, gemini: Gemini) -> None:
     gemini.on(
         "slow",
         [Call("remember", {"key": "stopped", "value": "kept"})],
@@ -234,17 +232,17 @@ async def test_the_state_that_a_stopped_or_failed_run_kept_counts(talk: Talk, ge
     assert await state_of(talk, gemini) == {"stopped": "kept", "failed": "kept"}
 
 
-async def test_the_question_of_a_failed_run_is_known(talk: Talk, gemini: Gemini) -> None:
+async def test_the_model_sees_the_question_of_a_failed_run(talk: Talk, gemini: Gemini) -> None:
     gemini.on("broken", [Status(400, "INVALID_ARGUMENT")])
     await talk.ask("broken")
     await talk.ask("next")
     assert questions_of(gemini.requests[-1]) == [("user", "broken"), ("user", "next")]
 
 
-async def test_a_run_that_was_stopped_in_the_queue_keeps_its_question_and_the_state(
+async def test_a_run_stopped_in_the_queue_keeps_its_question_and_the_state(
     talk: Talk, gemini: Gemini, alice: Any, in_thread: Any
 ) -> None:
-    await tell(talk, gemini, "a")
+    await keep(talk, gemini, "a")
 
     @transaction.atomic
     def ask_and_stop() -> str:
@@ -264,7 +262,7 @@ async def test_a_run_that_was_stopped_in_the_queue_keeps_its_question_and_the_st
     ]
 
 
-async def test_a_reply_over_the_limit_is_known_as_far_as_it_was_shown(
+async def test_the_model_sees_a_reply_over_the_limit_as_far_as_it_was_shown(
     talk: Talk, gemini: Gemini, settings: Any
 ) -> None:
     settings.REPLY_MAX_BYTES = 10
@@ -275,10 +273,10 @@ async def test_a_reply_over_the_limit_is_known_as_far_as_it_was_shown(
     assert known(gemini) == ["Say a lot", "1234567890", "next"]
 
 
-async def test_what_was_being_stored_when_the_time_was_up_is_not_said_twice(
+async def test_an_event_stored_during_a_time_out_is_not_repeated(
     talk: Talk, gemini: Gemini, settings: Any, in_thread: Any
 ) -> None:
-    """The model's last event waits for the database while the run's time ends."""
+    """The model's last event waits for the database while the run times out."""
     settings.RUN_SECONDS = 1.0
     gemini.on("slow", [Text("Whole answer."), Pause(0.5), Text("")])
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
@@ -297,7 +295,7 @@ async def test_what_was_being_stored_when_the_time_was_up_is_not_said_twice(
 
 @contextlib.asynccontextmanager
 async def database_locked(run_id: str) -> AsyncIterator[None]:
-    """Nobody else can write to this run meanwhile."""
+    """Lock the row of a run, so that no one else can write to it."""
     locked, release = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -316,11 +314,11 @@ async def database_locked(run_id: str) -> AsyncIterator[None]:
         await holding
 
 
-# --- what is left out -----------------------------------------------------------------------------
+# --- omissions ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hidden", ["user", "assistant"])
-async def test_what_a_moderator_has_hidden_is_left_out(
+async def test_turns_with_a_hidden_message_are_left_out(
     talk: Talk, gemini: Gemini, in_thread: Any, hidden: str
 ) -> None:
     await talk.ask("one")
@@ -335,13 +333,13 @@ async def test_what_a_moderator_has_hidden_is_left_out(
     assert known(gemini) == ["one", "You said: one", "three", "You said: three", "four"]
 
 
-async def test_the_window_holds_as_many_of_the_newest_runs_as_its_events(
+async def test_the_context_holds_the_newest_runs_up_to_the_limit_of_events(
     talk: Talk, gemini: Gemini, settings: Any
 ) -> None:
     settings.CONTEXT_EVENTS = 9
     for n in range(4):
         await talk.ask(f"question {n}")  # two events each
-    await tell(talk, gemini, "a")  # four events
+    await keep(talk, gemini, "a")  # four events
     await talk.ask("next")
     assert known(gemini) == [
         "question 2",
@@ -355,7 +353,7 @@ async def test_the_window_holds_as_many_of_the_newest_runs_as_its_events(
     assert gemini.requests[-1]["contents"][0]["role"] == "user"
 
 
-async def test_the_window_holds_as_many_of_the_newest_runs_as_its_tokens(
+async def test_the_context_holds_the_newest_runs_up_to_the_limit_of_tokens(
     talk: Talk, gemini: Gemini, settings: Any
 ) -> None:
     settings.CONTEXT_TOKENS = 1500
@@ -363,15 +361,15 @@ async def test_the_window_holds_as_many_of_the_newest_runs_as_its_tokens(
     gemini.on("long", [Text("x" * 5000)])
     await talk.ask("long")
     await talk.ask("short")
-    assert len(known(gemini)) == 3  # the newest run is there, however long it is
+    assert len(known(gemini)) == 3  # the newest run is included, however long it is
     await talk.ask("next")
     assert known(gemini) == ["short", "You said: short", "next"]
 
 
-async def test_the_state_is_not_cut_with_the_events(talk: Talk, gemini: Gemini, settings: Any) -> None:
+async def test_the_state_is_kept_when_events_are_left_out(talk: Talk, gemini: Gemini, settings: Any) -> None:
     settings.CONTEXT_EVENTS = 3
-    await tell(talk, gemini, "a")
-    await tell(talk, gemini, "b")
+    await keep(talk, gemini, "a")
+    await keep(talk, gemini, "b")
     assert await state_of(talk, gemini) == {"a": "kept", "b": "kept"}
     assert known(gemini)[0] == "Keep b"
 
@@ -379,19 +377,19 @@ async def test_the_state_is_not_cut_with_the_events(talk: Talk, gemini: Gemini, 
 # --- shared state ---------------------------------------------------------------------------------
 
 
-async def test_user_state_is_the_members_and_app_state_is_everybodys(
+async def test_user_state_is_per_member_and_app_state_is_shared(
     talk: Talk, as_bob: Client, gemini: Gemini
 ) -> None:
-    await tell(talk, gemini, "user:color", "blue")
-    await tell(talk, gemini, "app:motto", "onwards")
-    await tell(talk, gemini, "own", "mine")
+    await keep(talk, gemini, "user:color", "blue")
+    await keep(talk, gemini, "app:motto", "onwards")
+    await keep(talk, gemini, "own", "mine")
     assert await state_of(Talk(talk.client), gemini) == {"user:color": "blue", "app:motto": "onwards"}
     assert await state_of(Talk(as_bob), gemini) == {"app:motto": "onwards"}
-    await tell(Talk(as_bob), gemini, "user:color", "red")
+    await keep(Talk(as_bob), gemini, "user:color", "red")
     assert (await state_of(talk, gemini))["user:color"] == "blue"
 
 
-async def test_two_conversations_at_once_do_not_lose_each_others_keys(talk: Talk, gemini: Gemini) -> None:
+async def test_concurrent_conversations_keep_each_others_state_keys(talk: Talk, gemini: Gemini) -> None:
     gemini.on(
         "slow",
         [Text("Wait."), Hold(), Call("remember", {"key": "user:slow", "value": "kept"})],
@@ -400,42 +398,42 @@ async def test_two_conversations_at_once_do_not_lose_each_others_keys(talk: Talk
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
         async for event in exchange.events():
             if "Wait." in event.data:
-                await tell(Talk(talk.client), gemini, "user:quick")
+                await keep(Talk(talk.client), gemini, "user:quick")
                 gemini.release()
     assert await state_of(talk, gemini) == {"user:slow": "kept", "user:quick": "kept"}
 
 
-async def test_user_state_does_not_go_back_with_a_branch(talk: Talk, gemini: Gemini) -> None:
-    """It is the member's, not the conversation's."""
-    first = await tell(talk, gemini, "a")
-    await tell(talk, gemini, "user:b")
+async def test_user_state_does_not_depend_on_the_branch(talk: Talk, gemini: Gemini) -> None:
+    """It belongs to the member, not to the conversation."""
+    first = await keep(talk, gemini, "a")
+    await keep(talk, gemini, "user:b")
     assert await state_of(talk, gemini, parent=first.message) == {"a": "kept", "user:b": "kept"}
 
 
-# --- what it costs --------------------------------------------------------------------------------
+# --- costs ----------------------------------------------------------------------------------------
 
 
-def queries_of_loading(run_id: str) -> list[str]:
+def queries_of_load_turn(run_id: str) -> list[str]:
     run = lifecycle._load(Run.objects.get(pk=run_id).pk)
     with CaptureQueriesContext(connection) as captured:
         load_turn(run)
     return [query["sql"] for query in captured]
 
 
-async def test_a_long_conversation_costs_no_more_queries_than_a_short_one(
+async def test_query_counts_do_not_grow_with_the_conversation(
     talk: Talk, gemini: Gemini, in_thread: Any
 ) -> None:
     await talk.ask("one")
     second = await talk.ask("two")
-    short = await in_thread(queries_of_loading, second.run)
+    short = await in_thread(queries_of_load_turn, second.run)
     for n in range(6):
         last = await talk.ask(f"question {n}")
-    long = await in_thread(queries_of_loading, last.run)
+    long = await in_thread(queries_of_load_turn, last.run)
     assert len(long) == len(short) <= 9
     assert not any('"html"' in sql or '"parts"' in sql for sql in long)
 
 
-async def test_the_past_is_read_once_a_run_however_often_the_model_is_called(
+async def test_the_history_is_read_once_a_run(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await talk.ask("one")

@@ -1,4 +1,4 @@
-"""Without a key: the demo model, through the real ADK Runner and the agent's own tools."""
+"""The demo model, used without a key, through the real ADK Runner and the agent's own tools."""
 
 import asyncio
 import re
@@ -21,14 +21,14 @@ from tests.talk import Talk
 
 @pytest.fixture
 async def talk(settings: Any, as_alice: Client) -> Talk:
-    """Alice's conversation on an installation that has no key."""
+    """Return alice's conversation on an installation without a key."""
     settings.GOOGLE_API_KEY = ""
     settings.DEMO_DELAY_SECONDS = 0
     await catalog.close()
     return Talk(as_alice)
 
 
-async def test_it_says_that_it_is_a_demo_and_how_to_get_a_model(talk: Talk, gemini: Gemini) -> None:
+async def test_the_demo_says_what_it_is_and_how_to_get_a_model(talk: Talk, gemini: Gemini) -> None:
     said = await talk.ask("Hello there")
     assert said.end == "run.completed"
     assert "demo model" in said.text and "GOOGLE_API_KEY" in said.text
@@ -36,7 +36,7 @@ async def test_it_says_that_it_is_a_demo_and_how_to_get_a_model(talk: Talk, gemi
     assert gemini.requests == []
 
 
-async def test_it_streams_and_thinks(talk: Talk, settings: Any) -> None:
+async def test_the_demo_streams_thoughts_and_text(talk: Talk, settings: Any) -> None:
     settings.DEMO_DELAY_SECONDS = 0.03
     said = await talk.ask("Hello there")
     assert len(said.deltas()) >= 10
@@ -46,13 +46,13 @@ async def test_it_streams_and_thinks(talk: Talk, settings: Any) -> None:
     assert usage["calls"] == 1 and usage["input"] == 2 and usage["output"] > 50 and usage["thought"] == 10
 
 
-async def test_without_streaming_it_gives_the_same_answer(talk: Talk) -> None:
+async def test_the_demo_gives_the_same_answer_without_streaming(talk: Talk) -> None:
     streamed = await talk.ask("Hello there")
     other = Talk(talk.client)
     assert (await other.ask_whole("Hello there"))["message"]["text"] == streamed.text
 
 
-async def test_it_writes_markdown_with_highlighted_code(talk: Talk, in_thread: Any) -> None:
+async def test_the_demo_writes_markdown_with_highlighted_code(talk: Talk, in_thread: Any) -> None:
     said = await talk.ask("Write some Python, please")
     assert "```python\ndef fibonacci(n: int) -> int:" in said.text
     reply = await in_thread(lambda: Message.objects.get(role="assistant"))
@@ -60,7 +60,7 @@ async def test_it_writes_markdown_with_highlighted_code(talk: Talk, in_thread: A
     assert reply.html == render(said.text)
 
 
-async def test_its_program_runs(talk: Talk, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_program_that_the_demo_writes_runs(talk: Talk, capsys: pytest.CaptureFixture[str]) -> None:
     said = await talk.ask("Write some Python, please")
     (program,) = re.findall(r"```python\n(.*?)```", said.text, re.DOTALL)
     exec(program, {})
@@ -76,7 +76,7 @@ async def test_its_program_runs(talk: Talk, capsys: pytest.CaptureFixture[str]) 
         "What is the current time in  Lagos today?",
     ],
 )
-async def test_it_calls_the_tool_for_the_time_and_quotes_its_answer(talk: Talk, question: str) -> None:
+async def test_the_demo_calls_the_time_tool_and_quotes_its_result(talk: Talk, question: str) -> None:
     said = await talk.ask(question)
     (called,), (returned,) = said.named("tool.called"), said.named("tool.returned")
     assert called.json()["name"] == "current_time"
@@ -95,10 +95,10 @@ async def test_it_calls_the_tool_for_the_time_and_quotes_its_answer(talk: Talk, 
     ]
 
 
-async def test_without_the_tool_it_does_not_know_the_time(
+async def test_the_demo_does_not_know_the_time_without_the_tool(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer is the tool's, not the model's own."""
+    """The answer comes from the tool, not from the model."""
     others = [tool for tool in built_in() if tool.name != "current_time"]
     monkeypatch.setattr(assistant, "built_in", lambda: others)
     await catalog.close()
@@ -107,7 +107,7 @@ async def test_without_the_tool_it_does_not_know_the_time(
     assert "Africa/Lagos" not in said.text and not re.search(r"\d\d:\d\d", said.text)
 
 
-async def test_a_place_that_the_tool_does_not_know_is_said(talk: Talk) -> None:
+async def test_the_demo_reports_a_place_that_the_tool_does_not_know(talk: Talk) -> None:
     said = await talk.ask("What time is it in Atlantis?")
     (returned,) = said.named("tool.returned")
     assert returned.json()["error"] == "No time zone is known for 'Atlantis'."
@@ -118,7 +118,7 @@ async def test_a_place_that_the_tool_does_not_know_is_said(talk: Talk) -> None:
     ("question", "result"),
     [("What is 12 * 34?", "408"), ("Calculate (3 + 4) * 2", "14"), ("what's 1/4", "0.25")],
 )
-async def test_it_calls_the_tool_that_calculates(talk: Talk, question: str, result: str) -> None:
+async def test_the_demo_calls_the_tool_that_calculates(talk: Talk, question: str, result: str) -> None:
     said = await talk.ask(question)
     (returned,) = said.named("tool.returned")
     assert str(returned.json()["result"]["result"]) == result and result in said.text
@@ -137,7 +137,7 @@ async def test_it_calls_the_tool_that_calculates(talk: Talk, question: str, resu
         "which question did I just ask?",
     ],
 )
-async def test_it_knows_what_was_asked_before(talk: Talk, question: str) -> None:
+async def test_the_demo_lists_earlier_questions(talk: Talk, question: str) -> None:
     first = await talk.ask(question)
     assert "first thing that you ask" in first.text
     await talk.ask("Is the moon made of cheese?")
@@ -146,13 +146,13 @@ async def test_it_knows_what_was_asked_before(talk: Talk, question: str) -> None
     assert "2. Is the moon made of cheese?\n3. What is 12 * 34?" in said.text
 
 
-async def test_it_does_not_know_another_members_questions(talk: Talk, as_bob: Client) -> None:
+async def test_the_demo_does_not_know_another_members_questions(talk: Talk, as_bob: Client) -> None:
     await talk.ask("My secret is 42.")
     said = await Talk(as_bob).ask("What did I ask before?")
     assert "first thing that you ask" in said.text and "42" not in said.text
 
 
-async def test_it_can_be_stopped_in_the_middle(talk: Talk, settings: Any, in_thread: Any) -> None:
+async def test_the_demo_can_be_stopped_in_mid_reply(talk: Talk, settings: Any, in_thread: Any) -> None:
     settings.DEMO_DELAY_SECONDS = 0.05
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "Hello there"}) as exchange:
         events, stopped = [], None
@@ -179,17 +179,17 @@ async def test_it_can_be_stopped_in_the_middle(talk: Talk, settings: Any, in_thr
         "calculate" + " " * 120_000 + "x",
         "time " + "in " * 40_000,
     ],
-    ids=["many words", "blanks behind a place", "blanks in place of a sum", "many places"],
+    ids=["many words", "spaces after a place", "spaces instead of a sum", "many places"],
 )
-async def test_a_very_long_question_is_answered_at_once(talk: Talk, question: str) -> None:
-    """Part of it is looked at and said back: each word takes its time, and patterns take more."""
+async def test_a_very_long_question_is_answered_within_10_seconds(talk: Talk, question: str) -> None:
+    """Only part of it is matched and quoted: each word takes time, and patterns take more."""
     began = time.monotonic()
     said = await talk.ask(question)
     assert said.end == "run.completed" and len(said.text) < 2000
     assert time.monotonic() - began < 10
 
 
-async def test_one_demo_model_serves_conversations_at_once(talk: Talk, settings: Any) -> None:
+async def test_one_demo_model_serves_concurrent_conversations(talk: Talk, settings: Any) -> None:
     settings.DEMO_DELAY_SECONDS = 0.01
     talks = [Talk(talk.client) for _ in range(5)]
     said = await asyncio.gather(*(each.ask(f"Question number {n}") for n, each in enumerate(talks)))

@@ -1,4 +1,4 @@
-"""docs/agents.md, followed step by step: from nothing to a streamed reply."""
+"""The steps of docs/agents.md, followed from nothing to a streamed reply."""
 
 import re
 import subprocess
@@ -17,8 +17,8 @@ from tests.live import LiveServer, Member
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Path:
-    """Where somebody has typed what step 1 says."""
+def after_step_1(tmp_path: Path) -> Path:
+    """Return a folder with the files of step 1."""
     subprocess.run(["sh", "-ec", blocks(AGENTS, "sh")[0]], cwd=tmp_path, check=True)
     (code,) = blocks(AGENTS, "python")
     name = re.match(r"# (\S+)\n", code)
@@ -28,19 +28,19 @@ def written(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(written: Path, gemini: Gemini) -> Iterator[LiveServer]:
-    """Steps 2 and 3: the folder is named in the file of settings, and Parley started."""
+def server(after_step_1: Path, gemini: Gemini) -> Iterator[LiveServer]:
+    """Do steps 2 and 3: name the folder in the settings file, and start Parley."""
     (setting,) = blocks(AGENTS, "sh")[1:]
     assert setting.strip() == "AGENTS_DIR=my_agents"
-    data_dir = written / "var"
+    data_dir = after_step_1 / "var"
     data_dir.mkdir()
     live = LiveServer(
         data_dir,
-        ENV_FILE=str(written / "settings.env"),
+        ENV_FILE=str(after_step_1 / "settings.env"),
         GOOGLE_API_KEY="not-a-key",
         GOOGLE_GEMINI_BASE_URL=gemini.url,
     )
-    (written / "settings.env").write_text(setting.replace("my_agents", str(written / "my_agents")))
+    (after_step_1 / "settings.env").write_text(setting.replace("my_agents", str(after_step_1 / "my_agents")))
     yield live.prepare().start()
     live.kill()
 
@@ -71,7 +71,7 @@ def ask(member: Member, query: str, agent: str) -> str:
 
 
 @pytest.mark.any_database
-def test_what_adk_create_writes_is_found(tmp_path: Path) -> None:
+def test_an_agent_written_by_adk_create_is_found(tmp_path: Path) -> None:
     adk = Path(sys.executable).with_name("adk")
     words = [str(adk), "create", "made", "--model", "gemini-2.5-flash", "--api_key", "its-own"]
     folder = tmp_path / "my_agents"

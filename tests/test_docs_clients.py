@@ -1,4 +1,4 @@
-"""What the docs tell to type, typed: the README's curl and both clients, against a real server."""
+"""Code of the docs, run against a real server: the README's curl and the clients of docs/streaming.md."""
 
 import json
 import os
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.any_database
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Parley as the README starts it, without a key; alice has signed up."""
+    """Start Parley as the README does, without a key, and sign up alice."""
     live = LiveServer(tmp_path_factory.mktemp("docs"), DEMO_DELAY_SECONDS="0.02").prepare()
     live.start()
     live.member("alice")
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The Python client, as a module. Its connections, which end with a script, end with this file."""
+    """Return the Python client as a module, and close its connections after the tests of this file."""
     path = tmp_path_factory.mktemp("client") / "parley_client.py"
     path.write_text(blocks(STREAMING, "python")[0])
     spec = spec_from_file_location("parley_client", path)
@@ -44,12 +44,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     with ExitStack() as opened, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "httpx", RememberingHttpx(opened))
+        patch.setattr(module, "httpx", TrackedHttpx(opened))
         yield module
 
 
-class RememberingHttpx:
-    """httpx, whose clients are closed in the end."""
+class TrackedHttpx:
+    """The httpx module, with clients that ``opened`` closes."""
 
     def __init__(self, opened: ExitStack) -> None:
         self._opened = opened
@@ -61,14 +61,14 @@ class RememberingHttpx:
         return self._opened.enter_context(httpx.Client(*args, **options))
 
 
-def test_the_python_client_asks(server: LiveServer, client: Any) -> None:
+def test_the_python_client_gets_a_reply(server: LiveServer, client: Any) -> None:
     alice = client.Parley(server.url, "alice", PASSWORD)
     answer = client.reply(alice.ask(query="What time is it in Lagos?"))
     assert answer.startswith("In Lagos it is **")
 
 
-def test_the_python_client_ends_a_line_where_it_ends(client: Any) -> None:
-    """Other readers end it at more characters, and any chunk may end within one."""
+def test_the_python_client_splits_lines_at_line_feeds_only(client: Any) -> None:
+    """Other readers split at more characters. A chunk may end within a character."""
     text = "one\u2028two\u2029three\u0085four\u2027é😀"
     sent = sse.frame(uuid.uuid4(), Row(2, events.TEXT, events.encode_json({"text": text})))
     for cut in range(len(sent)):
@@ -76,7 +76,7 @@ def test_the_python_client_ends_a_line_where_it_ends(client: Any) -> None:
         assert (name, json.loads(data)) == ("text", {"text": text})
 
 
-def test_the_python_client_goes_on_where_the_server_was_killed(server: LiveServer, client: Any) -> None:
+def test_the_python_client_resumes_after_the_server_was_killed(server: LiveServer, client: Any) -> None:
     alice = client.Parley(server.url, "alice", PASSWORD)
     heard = alice.ask(query="Hello")
     seen = [next(heard) for _ in range(5)]
@@ -89,7 +89,7 @@ def test_the_python_client_goes_on_where_the_server_was_killed(server: LiveServe
     assert answer.count("You said") == 1
 
 
-def test_the_python_client_tells_of_a_refusal(server: LiveServer, client: Any) -> None:
+def test_the_python_client_raises_on_a_refusal(server: LiveServer, client: Any) -> None:
     alice = client.Parley(server.url, "alice", PASSWORD)
     with pytest.raises(RuntimeError, match="The message is empty"):
         client.reply(alice.ask(query=" "))
@@ -97,7 +97,7 @@ def test_the_python_client_tells_of_a_refusal(server: LiveServer, client: Any) -
         client.Parley(server.url, "alice", "not her password")
 
 
-# A browser's part: where the page is, and its cookies.
+# Stands in for a browser: the page's address and its cookies.
 BROWSER = """
 const cookies = %(cookies)s, address = %(address)s, send = globalThis.fetch;
 globalThis.document = { cookie: `csrftoken=${cookies.csrftoken}` };
@@ -107,7 +107,7 @@ globalThis.fetch = (path, init = {}) =>
 """
 
 
-def test_the_javascript_client_asks(server: LiveServer, client: Any, tmp_path: Path) -> None:
+def test_the_javascript_client_gets_a_reply(server: LiveServer, client: Any, tmp_path: Path) -> None:
     asking, use = blocks(STREAMING, "javascript")
     alice = client.Parley(server.url, "alice", PASSWORD)
     browser = BROWSER % {"cookies": json.dumps(dict(alice.http.cookies)), "address": json.dumps(server.url)}
@@ -119,14 +119,14 @@ def test_the_javascript_client_asks(server: LiveServer, client: Any, tmp_path: P
 
 
 def node() -> str:
-    """Playwright brings one along."""
+    """Return the path of the Node.js that comes with Playwright."""
     spec = find_spec("playwright")
     assert spec and spec.origin
     return str(Path(spec.origin).parent / "driver" / "node")
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl on this machine")
-def test_the_readmes_curl_asks(server: LiveServer, tmp_path: Path) -> None:
+def test_the_readmes_curl_script_gets_a_reply(server: LiveServer, tmp_path: Path) -> None:
     script = next(block for block in blocks(ROOT / "README.md", "sh") if "curl" in block)
     assert "PARLEY=http://127.0.0.1:8000" in script
     script = script.replace("http://127.0.0.1:8000", server.url)

@@ -1,4 +1,4 @@
-"""GET /chat/runs/<run>/events: from any place, during the run and after it."""
+"""GET /chat/runs/<run>/events from any event on, during the run and after it; and resumed questions."""
 
 import asyncio
 import uuid
@@ -20,7 +20,7 @@ def events_path(run: str, after: str = "") -> str:
     return f"/chat/runs/{run}/events{after}"
 
 
-async def test_every_cut_of_twenty_replies_resumes_exactly(
+async def test_a_stream_resumes_exactly_after_any_event_of_twenty_replies(
     as_alice: Client, gemini: Gemini, settings: Any, in_thread: Thread
 ) -> None:
     settings.LIMITS = False
@@ -42,7 +42,9 @@ async def test_following_from_the_start_repeats_every_byte(as_alice: Client) -> 
     assert (await as_alice.get(events_path(whole[0].run))).body == live
 
 
-async def test_many_readers_see_the_same(as_alice: Client, gemini: Gemini, settings: Any) -> None:
+async def test_concurrent_readers_see_the_same_events(
+    as_alice: Client, gemini: Gemini, settings: Any
+) -> None:
     settings.STREAMS_PER_MEMBER = 50
     gemini.on("slow", [Text("a"), Hold(), *[Text(f" {n}") for n in range(50)]])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
@@ -65,7 +67,7 @@ async def test_many_readers_see_the_same(as_alice: Client, gemini: Gemini, setti
     ["garbage", "-1", "7", "{run}:-1", "{run}:1e3", "{run}:1_0", "{run}:٣", "{run}: 2", "{run}:2;DROP",
      "{other}:2", "{run}:99", "{run}:" + "9" * 30, "x" * 8000, "{upper}:2", "{run}:"],
 )  # fmt: skip
-async def test_a_malformed_id_and_one_ahead_of_the_log_begin_anew(
+async def test_a_malformed_id_or_one_ahead_of_the_log_starts_from_the_beginning(
     as_alice: Client, gemini: Gemini, last_event_id: str
 ) -> None:
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
@@ -87,32 +89,32 @@ async def test_a_malformed_id_and_one_ahead_of_the_log_begin_anew(
         await exchange.all_events()
 
 
-async def test_after_is_for_clients_that_cannot_send_the_header(as_alice: Client) -> None:
+async def test_the_after_parameter_can_replace_the_header(as_alice: Client) -> None:
     whole = await as_alice.ask("hello")
     assert (await as_alice.get(events_path(whole[0].run, "?after=2"))).events == whole[2:]
 
 
-async def test_the_header_wins_over_after(as_alice: Client) -> None:
+async def test_the_header_wins_over_the_after_parameter(as_alice: Client) -> None:
     whole = await as_alice.ask("hello")
     path = events_path(whole[0].run, "?after=1")
     assert (await as_alice.get(path, headers={"last-event-id": whole[2].id})).events == whole[3:]
 
 
-async def test_the_terminal_event_seen_done_is_still_sent(as_alice: Client) -> None:
+async def test_done_is_still_sent_after_the_terminal_event(as_alice: Client) -> None:
     whole = await as_alice.ask("hello")
     resumed = await as_alice.get(events_path(whole[0].run), headers={"last-event-id": whole[-2].id})
     assert resumed.events == whole[-1:]
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 1000])
-async def test_from_done_on_there_is_nothing(as_alice: Client, ahead: int) -> None:
+async def test_following_from_done_on_answers_204(as_alice: Client, ahead: int) -> None:
     done = (await as_alice.ask("hello"))[-1]
     header = {"last-event-id": f"{done.run}:{done.seq + ahead}"}
     answer = await as_alice.get(events_path(done.run), headers=header)
     assert (answer.status, answer.body) == (204, b"")
 
 
-async def test_a_pruned_run_is_its_start_its_text_and_its_end(
+async def test_a_pruned_run_consists_of_its_start_text_and_end(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("count", [Text(f"{n} ") for n in range(9)])
@@ -131,7 +133,7 @@ async def test_a_pruned_run_is_its_start_its_text_and_its_end(
     assert early.events == left
 
 
-async def test_a_streams_per_member_limit(as_alice: Client, gemini: Gemini, settings: Any) -> None:
+async def test_the_streams_of_a_member_are_limited(as_alice: Client, gemini: Gemini, settings: Any) -> None:
     settings.STREAMS_PER_MEMBER = 2
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
@@ -152,16 +154,16 @@ async def test_a_streams_per_member_limit(as_alice: Client, gemini: Gemini, sett
         await exchange.all_events()
 
 
-async def test_who_missed_the_bell_looks_by_itself(
+async def test_a_reader_that_gets_no_doorbell_polls_the_log(
     as_alice: Client, in_thread: Thread, alice: Any, settings: Any
 ) -> None:
-    """A run of another process: nothing rings here, and the log is read all the same."""
+    """Another process executes the run: no doorbell rings here, and the log is read all the same."""
     from chat import lifecycle
     from chat.actions import Ask, send_message
     from chat.events import COMPLETED, Fold, text
     from chat.runs.supervisor import supervisor
 
-    supervisor.draining = True  # this process takes nothing up by itself
+    supervisor.draining = True  # this process claims no run by itself
     asked = await in_thread(send_message, alice, Ask(query="elsewhere"), agents=["chat_assistant"])
     async with as_alice.open("GET", events_path(str(asked.run.pk))) as exchange:
         reading = asyncio.ensure_future(exchange.all_events())
@@ -176,20 +178,20 @@ async def test_who_missed_the_bell_looks_by_itself(
     assert await in_thread(Run.objects.filter(status="completed").count) == 1
 
 
-# --- resuming an ask ----------------------------------------------------------------------------
+# --- resuming a question ------------------------------------------------------------------------
 
 ACCEPT = {"accept": "text/event-stream"}
 
 
 async def resume(client: Client, method: str, last_id: str, **fields: Any) -> Any:
-    """The request that a client repeats after a cut, question included."""
+    """Repeat the request after a cut as a client does, question included."""
     headers = {**ACCEPT, "last-event-id": last_id}
     if method == "GET":
         return await client.get("/chat/stream?query=hello", headers=headers)
     return await client.post("/chat/stream", {"query": "hello", **fields}, headers=headers)
 
 
-async def test_a_repeated_post_resumes_and_asks_nothing(
+async def test_a_repeated_post_resumes_and_starts_no_run(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     whole = await as_alice.ask("hello")
@@ -199,7 +201,7 @@ async def test_a_repeated_post_resumes_and_asks_nothing(
     assert gemini.calls_for("hello") == 1
 
 
-async def test_a_post_resumes_a_run_that_goes_on(as_alice: Client, gemini: Gemini) -> None:
+async def test_a_post_resumes_an_active_run(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
         async for event in exchange.events():
@@ -212,7 +214,7 @@ async def test_a_post_resumes_a_run_that_goes_on(as_alice: Client, gemini: Gemin
 
 
 @pytest.mark.parametrize("fields", [{"stream": False}, {"nonsense": 1}, {"query": ""}])
-async def test_the_body_of_a_resumed_post_is_not_looked_at(
+async def test_the_body_of_a_resuming_post_is_ignored(
     as_alice: Client, in_thread: Thread, fields: dict[str, Any]
 ) -> None:
     whole = await as_alice.ask("hello")
@@ -243,7 +245,7 @@ async def test_a_resume_from_a_malformed_id_is_refused(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_resume_of_somebody_elses_run_is_refused(
+async def test_a_resume_of_another_members_run_is_refused(
     as_alice: Client, as_bob: Client, in_thread: Thread, method: str
 ) -> None:
     run = (await as_alice.ask("hello"))[0].run
@@ -255,7 +257,7 @@ async def test_a_resume_of_somebody_elses_run_is_refused(
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("ahead", [0, 1, 1000, 9_999_990_000])
-async def test_a_resume_from_done_on_finds_nothing(
+async def test_a_resume_from_done_on_answers_204(
     as_alice: Client, in_thread: Thread, method: str, ahead: int
 ) -> None:
     done = (await as_alice.ask("hello"))[-1]
@@ -265,7 +267,7 @@ async def test_a_resume_from_done_on_finds_nothing(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_an_empty_last_event_id_asks(as_alice: Client, in_thread: Thread, method: str) -> None:
+async def test_an_empty_last_event_id_starts_a_run(as_alice: Client, in_thread: Thread, method: str) -> None:
     assert (await resume(as_alice, method, " ")).status == 200
     assert await in_thread(Run.objects.count) == 1
 
@@ -277,7 +279,7 @@ async def test_a_post_without_csrf_token_does_not_resume(as_alice: Client) -> No
 
 
 @pytest.mark.parametrize("char", ["\x85", "\u2028", "\u2029"])
-async def test_line_ends_of_unicode_are_escaped_in_data(
+async def test_unicode_line_ends_are_escaped_in_data(
     as_alice: Client, gemini: Gemini, in_thread: Thread, char: str
 ) -> None:
     said = f"é{char}😀{char}"

@@ -1,6 +1,6 @@
 """The real ADK Gemini model and google-genai client, from the wire to the stored message.
 
-Only the server that speaks Gemini is not Google's (tests/gemini.py).
+Only the server is a fake (tests/gemini.py).
 """
 
 import asyncio
@@ -38,7 +38,7 @@ STREAMED = pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many tries as always, without the waits between them."""
+    """Retry as often as usual, with waits of 10 ms at most."""
     assert account.RETRIES.attempts == 3
     quick = account.RETRIES.model_copy(update={"initial_delay": 0.01, "max_delay": 0.01, "jitter": 0})
     monkeypatch.setattr(account, "RETRIES", quick)
@@ -50,7 +50,7 @@ def talk(as_alice: Client) -> Talk:
 
 
 async def outcome(talk: Talk, query: str, streamed: bool) -> tuple[str, str | None, str | None]:
-    """Status, code and text of an answer, as the person got it."""
+    """Return the status, code and text of an answer as the client got it."""
     if streamed:
         said = await talk.ask(query)
         return said.end.removeprefix("run."), said.code, said.text if said.message else None
@@ -59,7 +59,7 @@ async def outcome(talk: Talk, query: str, streamed: bool) -> tuple[str, str | No
 
 
 def parts_sent(gemini: Gemini) -> list[dict[str, Any]]:
-    """All parts of the newest request."""
+    """Return all parts of the newest request."""
     return [part for content in gemini.requests[-1]["contents"] for part in content["parts"]]
 
 
@@ -70,12 +70,12 @@ ODD_TEXTS = {
     "no spaces": ["量子", "力学は", "面白い。"],
     "right to left": ["مرح", "با \u200f", "\u202eabc"],
     "carriage returns": ["one\r\n", "\r", "\n two\t", " \n\n"],
-    "line ends that only Python knows": ["a\u2028b", "\u2029c", "\u0085", "d\u2028"],
+    "line ends of Unicode": ["a\u2028b", "\u2029c", "\u0085", "d\u2028"],
     "frames of our own stream": ["data: [DONE]\n\n", "id: 7\nevent: run.completed\n\n", ": comment\n"],
     "JSON and HTML": ['{"text": "\\u0000\\"}', "<script>alert(1)</script>", "&amp;"],
-    "white space alone in a chunk": ["a", " ", "\n", "b"],
+    "chunks of white space": ["a", " ", "\n", "b"],
     "an empty chunk": ["a", "", "b"],
-    "characters outside the first plane": ["𝔘𝔫𝔦", "\U0010fffd", "\ufeff"],
+    "characters outside the BMP": ["𝔘𝔫𝔦", "\U0010fffd", "\ufeff"],
     "a separator of our own": ["\n\n", "a\n\n", "\n\nb"],
 }
 
@@ -96,7 +96,7 @@ async def test_text_is_shown_and_stored_byte_for_byte(
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-async def test_a_chunk_may_arrive_in_pieces_cut_anywhere(talk: Talk, gemini: Gemini, size: int) -> None:
+async def test_a_chunk_may_arrive_in_pieces_of_any_size(talk: Talk, gemini: Gemini, size: int) -> None:
     text = "👩‍👩‍👧 – “量子”\u2028…\u0085é"
     gemini.on("Say it", [InPieces(Text(text), size), InPieces(Text(text), size)])
     said = await talk.ask("Say it")
@@ -106,12 +106,12 @@ async def test_a_chunk_may_arrive_in_pieces_cut_anywhere(talk: Talk, gemini: Gem
 
 @STREAMED
 async def test_a_nul_becomes_a_replacement_character(talk: Talk, gemini: Gemini, streamed: bool) -> None:
-    """PostgreSQL stores no NUL, and what is shown is what is stored."""
+    """PostgreSQL cannot store NUL, and the shown text must equal the stored one."""
     gemini.on("Say it", [Text("a\x00"), Text("\x00b")])
     assert await outcome(talk, "Say it", streamed) == ("completed", None, "a\ufffd\ufffdb")
 
 
-async def test_half_a_surrogate_becomes_a_replacement_character(talk: Talk, gemini: Gemini) -> None:
+async def test_a_lone_surrogate_becomes_a_replacement_character(talk: Talk, gemini: Gemini) -> None:
     part = rb'data: {"candidates":[{"content":{"role":"model","parts":[{"text":"a\ud83d"}]},"index":0}]}'
     gemini.on("Say it", [Raw(part + b"\r\n\r\n"), Text("b")])
     said = await talk.ask("Say it")
@@ -119,7 +119,7 @@ async def test_half_a_surrogate_becomes_a_replacement_character(talk: Talk, gemi
     assert (await talk.reply())["text"] == "a\ufffdb"
 
 
-async def test_a_chunk_of_5_mb_is_one_answer(talk: Talk, gemini: Gemini, settings: Any) -> None:
+async def test_a_chunk_of_5_mb_is_received_completely(talk: Talk, gemini: Gemini, settings: Any) -> None:
     settings.REPLY_MAX_BYTES = 8 * 1024 * 1024
     text = "é" * 2_500_000
     gemini.on("Say a lot", [Text(text), Text("!")])
@@ -143,7 +143,7 @@ async def test_a_reply_over_the_limit_is_cut_at_a_character(
 # --- thoughts, tools, several model calls ---------------------------------------------------------
 
 
-async def test_a_thought_is_shown_apart_from_the_text_and_never_sent_as_text(
+async def test_thoughts_are_shown_apart_from_the_text_and_never_sent_as_text(
     talk: Talk, gemini: Gemini
 ) -> None:
     gemini.on("Think", [Thought("Let me "), Thought("see."), Text("I "), Text("see.")])
@@ -155,7 +155,7 @@ async def test_a_thought_is_shown_apart_from_the_text_and_never_sent_as_text(
     assert [part["text"] for part in sent if not part.get("thought")] == ["I see."]
 
 
-async def test_a_tool_is_called_and_its_answer_reaches_the_model(
+async def test_a_tool_is_called_and_its_result_reaches_the_model(
     talk: Talk, gemini: Gemini, in_thread: Any
 ) -> None:
     gemini.on(
@@ -186,9 +186,7 @@ async def test_a_tool_is_called_and_its_answer_reaches_the_model(
     await in_thread(oracle.check, [said.events])
 
 
-async def test_the_texts_of_two_model_calls_are_separated_by_an_event_of_its_own(
-    talk: Talk, gemini: Gemini
-) -> None:
+async def test_an_event_of_its_own_separates_the_texts_of_two_model_calls(talk: Talk, gemini: Gemini) -> None:
     gemini.on(
         "What is 2 + 3?",
         [Text("Let me count."), Call("calculate", {"expression": "2 + 3"})],
@@ -215,7 +213,7 @@ async def test_no_separator_comes_before_the_first_text(talk: Talk, gemini: Gemi
 
 
 @STREAMED
-async def test_a_signature_goes_back_to_the_model_as_it_came(
+async def test_the_signature_of_a_call_is_sent_back_to_the_model(
     talk: Talk, gemini: Gemini, streamed: bool
 ) -> None:
     """Newer models refuse a conversation in which the signature of a call is missing."""
@@ -229,7 +227,7 @@ async def test_a_signature_goes_back_to_the_model_as_it_came(
 
 
 @STREAMED
-async def test_text_tool_and_thought_are_stored_as_parts_in_their_order(
+async def test_text_tools_and_thoughts_are_stored_as_parts_in_order(
     talk: Talk, gemini: Gemini, streamed: bool
 ) -> None:
     gemini.on(
@@ -248,7 +246,7 @@ async def test_text_tool_and_thought_are_stored_as_parts_in_their_order(
     assert "".join(item["text"] for item in items if item["type"] == "text") == reply["text"]
 
 
-async def test_tools_called_at_once_each_get_their_answer(talk: Talk, gemini: Gemini) -> None:
+async def test_parallel_tool_calls_each_get_their_result(talk: Talk, gemini: Gemini) -> None:
     calls = [Call("calculate", {"expression": f"{n} * 10"}) for n in (1, 2, 3)]
     gemini.on("Three at once", calls, [Text("Done.")])
     said = await talk.ask("Three at once")
@@ -262,7 +260,7 @@ async def test_tools_called_at_once_each_get_their_answer(talk: Talk, gemini: Ge
     }
 
 
-async def test_a_tool_that_does_not_exist_is_an_error_that_the_model_sees(talk: Talk, gemini: Gemini) -> None:
+async def test_the_model_sees_an_error_for_an_unknown_tool(talk: Talk, gemini: Gemini) -> None:
     gemini.on("Do magic", [Call("magic", {})], [Text("I cannot.")])
     said = await talk.ask("Do magic")
     assert (said.end, said.text) == ("run.completed", "I cannot.")
@@ -272,7 +270,7 @@ async def test_a_tool_that_does_not_exist_is_an_error_that_the_model_sees(talk: 
     assert answer["response"]["error"] == returned.json()["error"]
 
 
-# --- context, as the wire shows it ----------------------------------------------------------------
+# --- context on the wire --------------------------------------------------------------------------
 
 
 async def test_the_second_question_is_sent_with_the_whole_conversation(talk: Talk, gemini: Gemini) -> None:
@@ -294,7 +292,7 @@ async def test_the_second_question_is_sent_with_the_whole_conversation(talk: Tal
     ]
 
 
-async def test_another_conversation_is_not_sent(as_alice: Client, as_bob: Client, gemini: Gemini) -> None:
+async def test_other_conversations_are_not_sent(as_alice: Client, as_bob: Client, gemini: Gemini) -> None:
     await Talk(as_alice).ask("My secret is 42.")
     await Talk(as_bob).ask("What is the secret?")
     assert questions_of(gemini.requests[-1]) == [("user", "What is the secret?")]
@@ -302,7 +300,9 @@ async def test_another_conversation_is_not_sent(as_alice: Client, as_bob: Client
     assert questions_of(gemini.requests[-1]) == [("user", "A new conversation")]
 
 
-async def test_without_streaming_the_model_is_asked_for_the_whole_answer(talk: Talk, gemini: Gemini) -> None:
+async def test_an_answer_without_streaming_is_requested_from_the_model_whole(
+    talk: Talk, gemini: Gemini
+) -> None:
     answer = await talk.ask_whole("Hello there")
     assert answer["message"]["text"] == "You said: Hello there"
     assert answer["usage"] == {"input": 12, "output": 4, "thought": 0, "cached": 0, "total": 16, "calls": 1}
@@ -317,7 +317,7 @@ async def test_without_streaming_the_model_is_asked_for_the_whole_answer(talk: T
 HALF = Text("Half ")
 BROKEN = Raw(b"data: {oops\r\n\r\n")
 
-# the answer, the code, and the text that the person saw
+# the model's answer, the run's code, and the text that the user saw
 FAULTS: dict[str, tuple[list[Step], str, str | None]] = {
     "429": ([Status(429, "RESOURCE_EXHAUSTED")], "rate_limited", None),
     "500": ([Status(500, "INTERNAL")], "unavailable", None),
@@ -327,29 +327,29 @@ FAULTS: dict[str, tuple[list[Step], str, str | None]] = {
     "cut before the first text": ([Cut()], "model_error", None),
     "empty": ([Finish("STOP")], "empty", None),
     "empty text": ([Text("")], "empty", None),
-    "white space alone": ([Text(" \n")], "empty", " \n"),
-    "thought alone": ([Thought("Hm.")], "empty", ""),
+    "only white space": ([Text(" \n")], "empty", " \n"),
+    "only a thought": ([Thought("Hm.")], "empty", ""),
     "safety before any text": ([Finish("SAFETY")], "blocked", None),
     "safety after some text": ([HALF, Finish("SAFETY")], "blocked", "Half "),
     "prohibited": ([HALF, Finish("PROHIBITED_CONTENT")], "blocked", "Half "),
     "prompt blocked": ([Block("PROHIBITED_CONTENT")], "blocked", None),
     "malformed call": ([Finish("MALFORMED_FUNCTION_CALL")], "bad_output", None),
-    "a reason never heard of": ([HALF, Finish("BORED")], "model_error", "Half "),
+    "an unknown reason": ([HALF, Finish("BORED")], "model_error", "Half "),
     "max tokens before any text": ([Finish("MAX_TOKENS")], "empty", None),
 }
 STREAM_FAULTS: dict[str, tuple[list[Step], str, str | None]] = {
     "cut mid-reply": ([HALF, Cut()], "model_error", "Half "),
     "malformed chunk": ([HALF, BROKEN], "bad_output", "Half "),
     "malformed first chunk": ([BROKEN], "bad_output", None),
-    "a page in place of a stream": ([Raw(b"<html>502</html>\r\n\r\n")], "bad_output", None),
+    "a web page instead of a stream": ([Raw(b"<html>502</html>\r\n\r\n")], "bad_output", None),
     "an error mid-reply": ([HALF, Failure(503, "UNAVAILABLE")], "unavailable", "Half "),
     "too many requests mid-reply": ([HALF, Failure(429, "RESOURCE_EXHAUSTED")], "rate_limited", "Half "),
 }
 WHOLE_FAULTS: dict[str, tuple[list[Step], str, str | None]] = {
     "cut": ([HALF, Cut()], "model_error", None),
     "malformed body": ([Raw(b'{"candidates": oops')], "bad_output", None),
-    "a page in place of JSON": ([Raw(b"<html>502</html>")], "bad_output", None),
-    "a list in place of an object": ([Raw(b"[1, 2]")], "empty", None),
+    "a web page instead of JSON": ([Raw(b"<html>502</html>")], "bad_output", None),
+    "a list instead of an object": ([Raw(b"[1, 2]")], "empty", None),
     "wrong types": ([Raw(b'{"candidates": [{"content": 7}]}')], "bad_output", None),
 }
 
@@ -368,7 +368,7 @@ async def check_fault(
     run = await in_thread(lambda: Run.objects.select_related("reply").get())
     assert (run.status, run.code) == ("failed", code)
     assert (run.reply.text if run.reply else None) == shown
-    # the conversation works on, and the model knows what the person saw
+    # the conversation continues, and the model sees the text that the user saw
     said = await talk.ask("Go on")
     assert (said.end, said.text) == ("run.completed", "You said: Go on")
     seen = [("model", shown)] if shown else []
@@ -400,7 +400,7 @@ async def test_a_fault_in_the_whole_answer_ends_the_run_with_its_code(
 
 
 @STREAMED
-async def test_a_refused_connection_is_unavailable(
+async def test_a_refused_connection_fails_the_run_with_code_unavailable(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, streamed: bool
 ) -> None:
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", f"http://127.0.0.1:{closed_port()}")
@@ -421,9 +421,7 @@ async def test_the_models_token_limit_completes_the_run(
     assert await in_thread(lambda: Run.objects.get().finish) == "max_tokens"
 
 
-async def test_what_a_failed_run_says_is_a_sentence_and_not_the_models_message(
-    talk: Talk, gemini: Gemini
-) -> None:
+async def test_a_failed_run_shows_a_sentence_and_not_the_models_message(talk: Talk, gemini: Gemini) -> None:
     gemini.on("Fail", [Status(429, "RESOURCE_EXHAUSTED")])
     said = await talk.ask("Fail")
     assert said.data["detail"] == "The model is asked too often at the moment. Try again in a little while."
@@ -450,7 +448,7 @@ async def test_an_endless_tool_loop_ends_at_25_model_calls(
 
 @STREAMED
 @pytest.mark.parametrize("fault", [Status(429, "RESOURCE_EXHAUSTED"), Status(503, "UNAVAILABLE")])
-async def test_before_the_first_token_a_busy_model_is_asked_again(
+async def test_a_busy_model_is_asked_again_before_the_first_token(
     talk: Talk, gemini: Gemini, fault: Status, streamed: bool
 ) -> None:
     gemini.on("Are you there?", [fault], [fault], [Text("Yes.")])
@@ -459,22 +457,22 @@ async def test_before_the_first_token_a_busy_model_is_asked_again(
 
 
 @pytest.mark.parametrize("fault", [Cut(), BROKEN, Failure(503, "UNAVAILABLE"), Failure(429, "X")])
-async def test_after_the_first_token_nothing_is_asked_again(talk: Talk, gemini: Gemini, fault: Step) -> None:
+async def test_a_model_is_not_asked_again_after_the_first_token(
+    talk: Talk, gemini: Gemini, fault: Step
+) -> None:
     gemini.on("Are you there?", [HALF, fault], [Text("Never shown.")])
     said = await talk.ask("Are you there?")
     assert (said.end, said.text) == ("run.failed", "Half ")
     assert gemini.calls_for("Are you there?") == 1
 
 
-async def test_what_the_model_refuses_is_not_asked_again(talk: Talk, gemini: Gemini) -> None:
+async def test_a_request_that_the_model_refuses_is_not_repeated(talk: Talk, gemini: Gemini) -> None:
     gemini.on("Nonsense", [Status(400, "INVALID_ARGUMENT")], [Text("Never shown.")])
     assert (await talk.ask("Nonsense")).code == "model_error"
     assert gemini.calls_for("Nonsense") == 1
 
 
-async def test_in_the_second_model_call_a_busy_model_is_asked_again_and_the_tool_is_not(
-    talk: Talk, gemini: Gemini
-) -> None:
+async def test_a_retry_of_the_second_model_call_does_not_repeat_the_tool(talk: Talk, gemini: Gemini) -> None:
     gemini.on(
         "What is 2 + 3?",
         [Call("calculate", {"expression": "2 + 3"})],
@@ -490,23 +488,23 @@ async def test_in_the_second_model_call_a_busy_model_is_asked_again_and_the_tool
 
 
 def raises(place: str) -> dict[str, Any]:
-    """Raises."""
+    """Raise an error."""
     raise OSError(f"no route to {place}")
 
 
 async def hangs(place: str) -> dict[str, Any]:
-    """Does not come back."""
+    """Never return."""
     await asyncio.sleep(3600)
     return {}
 
 
 def gives_an_object(place: str) -> Any:
-    """Gives something that is no JSON."""
+    """Return values that are not JSON."""
     return {"place": place, "infinite": float("inf"), "object": types, "half": "\ud83d"}
 
 
 @STREAMED
-async def test_a_tool_that_raises_is_an_error_result_and_the_run_completes(
+async def test_a_tool_that_raises_gives_an_error_and_the_run_completes(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, streamed: bool
 ) -> None:
     await use_tools(monkeypatch, raises)
@@ -519,7 +517,7 @@ async def test_a_tool_that_raises_is_an_error_result_and_the_run_completes(
     assert item["error"] == error and "result" not in item
 
 
-async def test_a_tool_that_hangs_is_an_error_result_after_its_time(
+async def test_a_tool_that_hangs_gives_an_error_after_its_time_limit(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.TOOL_SECONDS = 0.2
@@ -532,7 +530,7 @@ async def test_a_tool_that_hangs_is_an_error_result_after_its_time(
     assert 200 <= returned.json()["elapsed_ms"] < 2000
 
 
-async def test_a_result_that_is_no_json_is_made_json(
+async def test_a_result_that_is_not_json_is_converted_to_json(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, in_thread: Any
 ) -> None:
     await use_tools(monkeypatch, gives_an_object)
@@ -547,10 +545,10 @@ async def test_a_result_that_is_no_json_is_made_json(
     await in_thread(oracle.check, [said.events])
 
 
-# --- what the settings say reaches the wire -------------------------------------------------------
+# --- settings on the wire -------------------------------------------------------------------------
 
 
-async def test_the_seeds_agent_is_what_the_model_is_asked_as(talk: Talk, gemini: Gemini) -> None:
+async def test_the_default_settings_reach_the_model(talk: Talk, gemini: Gemini) -> None:
     await talk.ask("Hello")
     assert gemini.paths[-1] == "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
     assert gemini.headers[-1]["x-goog-api-key"] == "not-a-key"
@@ -565,7 +563,7 @@ async def test_the_seeds_agent_is_what_the_model_is_asked_as(talk: Talk, gemini:
     assert declared == ["current_time", "calculate", "days_between"]
 
 
-async def test_settings_change_what_the_model_is_asked(talk: Talk, gemini: Gemini, settings: Any) -> None:
+async def test_changed_settings_reach_the_model(talk: Talk, gemini: Gemini, settings: Any) -> None:
     settings.CHAT_MODEL = "gemini-9-mini"
     settings.AGENT_TEMPERATURE = 0.1
     settings.AGENT_MAX_OUTPUT_TOKENS = 99
@@ -597,7 +595,7 @@ async def test_the_agents_name_is_a_setting(as_alice: Client, gemini: Gemini, se
     assert 'Your internal name is "librarian"' in gemini.requests[-1]["systemInstruction"]["parts"][0]["text"]
 
 
-async def test_a_conversation_with_an_agent_that_is_gone_says_so(
+async def test_a_question_to_an_agent_that_is_gone_fails_as_unavailable(
     talk: Talk, gemini: Gemini, settings: Any
 ) -> None:
     await talk.ask("Hello")
@@ -616,10 +614,10 @@ async def test_a_conversation_with_an_agent_that_is_gone_says_so(
     ]
 
 
-async def test_the_transport_is_httpx_also_where_aiohttp_could_be_imported(
+async def test_the_transport_is_httpx_even_if_aiohttp_is_installed(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """aiohttp would count the whole stream against its time-out, and repeat by rules of its own."""
+    """aiohttp would count the whole stream against its time-out, and retry by its own rules."""
     from google.genai import _api_client
 
     monkeypatch.setattr(_api_client, "has_aiohttp", True)
@@ -629,16 +627,16 @@ async def test_the_transport_is_httpx_also_where_aiohttp_could_be_imported(
     client = agent.model.api_client._api_client
     assert not client._use_aiohttp()
     timeout = client._async_httpx_client.timeout
-    assert (timeout.connect, timeout.read) == (10, None)  # deadlines are execution's
+    assert (timeout.connect, timeout.read) == (10, None)  # deadlines are set in the run's execution
 
 
 async def test_answers_are_not_compressed(talk: Talk, gemini: Gemini) -> None:
-    """Else the line ends in them could not be mended."""
+    """Line ends could not be escaped in compressed bytes."""
     await talk.ask("Hello")
     assert gemini.headers[-1]["accept-encoding"] == "identity"
 
 
-async def test_vertex_is_asked_where_the_settings_say_so(
+async def test_vertex_is_used_if_the_settings_say_so(
     talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", gemini.url)

@@ -1,4 +1,4 @@
-"""``?view=html``: the page's own stream, whose text comes as HTML that a reload would give as well."""
+"""``?view=html``: the page's own stream, whose text comes as the HTML that a reload would give."""
 
 import asyncio
 import uuid
@@ -21,11 +21,11 @@ from tests.sse_client import SseEvent, terminal_of, text_of
 Thread = Callable[..., Any]
 EVENT_STREAM = {"accept": "text/event-stream", "sec-fetch-site": "same-origin"}
 VIEW = "/chat/stream?view=html"
-WAYS = {
+REPLIES = {
     "plain": "One **bold** word.",
     "code": "Look:\n\n```python\nprint('ü')\n```\n\nThat is all.",
     "a later definition": "See [later].\n\nMiddle.\n\n[later]: https://a.example/\n",
-    "beyond the plane": "😀 one\n\n- 😀 two\n- 😀😀 three",
+    "outside the BMP": "😀 one\n\n- 😀 two\n- 😀😀 three",
     "a formula": "$$\nx^2\n$$\n\nand $a_1$",
 }
 
@@ -44,13 +44,13 @@ def seqs(events: list[SseEvent]) -> list[int]:
     return [event.seq for event in events]
 
 
-@pytest.mark.parametrize("name", WAYS)
-async def test_what_the_stream_leaves_is_what_is_stored(
+@pytest.mark.parametrize("name", REPLIES)
+async def test_the_html_after_the_stream_equals_the_stored_html(
     as_alice: Client, gemini: Gemini, in_thread: Thread, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "FRAME_SECONDS", 0)  # each delta is shown
-    monkeypatch.setattr(html_view, "IDLE_PER_RENDER", 0)
-    text = WAYS[name]
+    monkeypatch.setattr(html_view, "TICK_SECONDS", 0)  # each delta is shown
+    monkeypatch.setattr(html_view, "REST", 0)
+    text = REPLIES[name]
     gemini.on(name, [step for piece in in_pieces(text) for step in (piece, Pause(0.01))])
     body = body_of(await ask(as_alice, name))
     message = await in_thread(Message.objects.get, role="assistant")
@@ -66,8 +66,8 @@ async def test_reading_an_ended_run_gives_the_same_html(as_alice: Client, gemini
     assert body_of(read).html == render(DOCUMENTS[name])
 
 
-async def slowly(client: Client, gemini: Gemini) -> list[dict[str, Any]]:
-    """What a reader is shown of an answer whose first word comes alone, and 40 others 10 ms apart."""
+async def html_events_of_a_slow_reply(client: Client, gemini: Gemini) -> list[dict[str, Any]]:
+    """Return the html events of a reply whose first word comes alone, and 40 others 10 ms apart."""
     rest = [step for n in range(40) for step in (Pause(0.01), Text(f"w{n} "))]
     gemini.on("slow", [Text("first "), Hold(), *rest])
     shown = []
@@ -80,24 +80,23 @@ async def slowly(client: Client, gemini: Gemini) -> list[dict[str, Any]]:
     return shown
 
 
-async def test_the_first_text_comes_at_once_and_the_rest_at_the_pace_of_an_eye(
+async def test_the_first_text_is_sent_immediately_and_the_rest_is_throttled(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "FRAME_SECONDS", 60)
-    assert len(await slowly(as_alice, gemini)) == 2  # and the whole at the end
+    monkeypatch.setattr(html_view, "TICK_SECONDS", 60)
+    shown = await html_events_of_a_slow_reply(as_alice, gemini)
+    assert len(shown) == 2  # the first word, and the whole reply at the end
 
 
-async def test_what_is_dear_to_render_is_shown_less_often(
+async def test_expensive_replies_are_rendered_less_often(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "FRAME_SECONDS", 0)
-    monkeypatch.setattr(
-        html_view, "IDLE_PER_RENDER", 1_000_000
-    )  # a picture of a tenth of a millisecond is dear
-    assert len(await slowly(as_alice, gemini)) == 2
+    monkeypatch.setattr(html_view, "TICK_SECONDS", 0)
+    monkeypatch.setattr(html_view, "REST", 1_000_000)  # a render of 0.1 ms is expensive
+    assert len(await html_events_of_a_slow_reply(as_alice, gemini)) == 2
 
 
-async def test_every_other_frame_is_as_ever(as_alice: Client, gemini: Gemini) -> None:
+async def test_all_other_frames_are_unchanged(as_alice: Client, gemini: Gemini) -> None:
     gemini.on(
         "use", [Thought("hm"), Text("Let me see."), Call("calculate", {"expression": "1+1"})], [Text("2")]
     )
@@ -106,12 +105,12 @@ async def test_every_other_frame_is_as_ever(as_alice: Client, gemini: Gemini) ->
     assert [e for e in events if e.name != "html"] == [e for e in whole if e.name or e.is_done]
 
 
-async def test_held_text_comes_before_any_other_frame(
+async def test_held_text_is_sent_before_any_other_frame(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "FRAME_SECONDS", 60)
-    called_for: list[Any] = [Text("One. "), Hold(), Text("Two."), Call("calculate", {"expression": "1+1"})]
-    gemini.on("use", called_for, [Text("Three.")])
+    monkeypatch.setattr(html_view, "TICK_SECONDS", 60)
+    first_call: list[Any] = [Text("One. "), Hold(), Text("Two."), Call("calculate", {"expression": "1+1"})]
+    gemini.on("use", first_call, [Text("Three.")])
     events = []
     async with as_alice.open("POST", VIEW, json_body={"query": "use"}) as exchange:
         async for event in exchange.events():
@@ -124,7 +123,7 @@ async def test_held_text_comes_before_any_other_frame(
     assert body_of(events[:ended]).html == '<p dir="auto">One. Two.</p><p dir="auto">Three.</p>'
 
 
-async def test_ids_never_fall_and_an_html_event_has_the_id_of_its_last_text(
+async def test_ids_never_decrease_and_an_html_event_has_the_id_of_its_last_text(
     as_alice: Client, gemini: Gemini
 ) -> None:
     gemini.on("use", [*in_pieces("```\ncode"), Call("calculate", {"expression": "1+1"})], in_pieces("```\nx"))
@@ -134,7 +133,7 @@ async def test_ids_never_fall_and_an_html_event_has_the_id_of_its_last_text(
     assert {e.seq for e in events if e.name == "html"} <= set(texts)
 
 
-async def test_a_reader_who_comes_back_gets_the_whole_text_first(as_alice: Client, gemini: Gemini) -> None:
+async def test_a_reader_that_reconnects_gets_the_whole_text_first(as_alice: Client, gemini: Gemini) -> None:
     text = "# One\n\nTwo\n\n```python\nprint(3)\n```\n\n- four\n- five"
     gemini.on("write", [Thought("hm"), *in_pieces(text)])
     whole = await as_alice.ask("write")
@@ -151,7 +150,7 @@ async def test_a_reader_who_comes_back_gets_the_whole_text_first(as_alice: Clien
         ]
 
 
-async def test_a_reader_who_comes_back_during_the_run_goes_on(as_alice: Client, gemini: Gemini) -> None:
+async def test_a_reader_can_reconnect_during_the_run(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [*in_pieces("One *two* three"), Hold(), *in_pieces("\n\nfour"), Hold(), Text("teen")])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as first:
         body, seen = Body(), []
@@ -179,8 +178,8 @@ async def test_a_reader_who_comes_back_during_the_run_goes_on(as_alice: Client, 
     assert body.html == again.html == render("One *two* three\n\nfourteen")
 
 
-async def test_text_behind_a_tool_s_call_is_not_shown_before_it(as_alice: Client, gemini: Gemini) -> None:
-    """Not to a reader who comes later, either, while the others are further on."""
+async def test_text_after_a_tool_call_is_not_shown_before_it(as_alice: Client, gemini: Gemini) -> None:
+    """A reader that joins later does not see it early either, while other readers are ahead."""
     first: list[Any] = [Text("Let me see."), Call("calculate", {"expression": "1+1"})]
     gemini.on("use", first, [Text("It is two."), Hold(), Text(" Surely.")])
     async with as_alice.open("POST", VIEW, json_body={"query": "use"}) as ahead:
@@ -208,7 +207,7 @@ async def _until_html(exchange: Any, body: Body, word: str) -> list[SseEvent]:
     return seen
 
 
-async def test_many_readers_come_at_different_times_and_see_the_same(
+async def test_readers_that_join_at_different_times_see_the_same_html(
     as_alice: Client, gemini: Gemini, settings: Any
 ) -> None:
     settings.STREAMS_PER_MEMBER = 50
@@ -231,8 +230,8 @@ async def test_many_readers_come_at_different_times_and_see_the_same(
             assert body_of(read).html == render(text)
 
 
-async def test_a_replaced_text_is_replaced(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
-    run = await _with_log(
+async def test_a_replace_event_replaces_the_html(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
+    run = await _run_with_log(
         as_alice,
         in_thread,
         [("text", {"text": "# Old"}), ("thought", {"text": "hm"}), ("replace", {"text": "", "attempt": 2}),
@@ -244,15 +243,15 @@ async def test_a_replaced_text_is_replaced(as_alice: Client, gemini: Gemini, in_
         "run.started", "html", "thought", "replace", "html", "thought", "replace", "html", "html",
         "run.completed", "",
     ]  # fmt: skip
-    anew = [events[4].json(), events[7].json()]
-    assert anew[0] == {"from": 0, "closed": [], "keep": 0, "open": ""}
-    assert anew[1] == {"from": 0, "closed": [], "keep": 0, "open": '<p dir="auto">Newest</p>'}
+    replaced = [events[4].json(), events[7].json()]
+    assert replaced[0] == {"from": 0, "closed": [], "keep": 0, "open": ""}
+    assert replaced[1] == {"from": 0, "closed": [], "keep": 0, "open": '<p dir="auto">Newest</p>'}
     assert events[8].json() == {"from": 0, "closed": ['<p dir="auto">Newest</p>'], "keep": 0, "open": ""}
     assert body_of(events).html == render("Newest")
 
 
-async def _with_log(client: Client, in_thread: Thread, rows: list[tuple[str, dict[str, Any]]]) -> str:
-    """An ended run whose log between its first and its last event is ``rows``."""
+async def _run_with_log(client: Client, in_thread: Thread, rows: list[tuple[str, dict[str, Any]]]) -> str:
+    """Return an ended run with ``rows`` in its log, between its first and its last event."""
     run = (await client.ask("hello"))[0].run
 
     def store() -> None:
@@ -271,7 +270,7 @@ async def _with_log(client: Client, in_thread: Thread, rows: list[tuple[str, dic
     return run
 
 
-async def test_a_pruned_run_is_read_as_html_too(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
+async def test_a_pruned_run_can_be_read_as_html(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
     gemini.on("write", in_pieces("One **two**"))
     whole = await as_alice.ask("write")
     await in_thread(lambda: RunEvent.objects.all().delete())
@@ -288,7 +287,7 @@ async def test_a_pruned_run_is_read_as_html_too(as_alice: Client, gemini: Gemini
     assert (await as_alice.get(path, headers={"last-event-id": end[0].id})).status == 204
 
 
-async def test_a_stopped_reply_is_complete(as_alice: Client, gemini: Gemini) -> None:
+async def test_a_stopped_reply_is_rendered_completely(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("```python\nprint("), Hold(), Text("1)")])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
         body = Body()
@@ -302,7 +301,7 @@ async def test_a_stopped_reply_is_complete(as_alice: Client, gemini: Gemini) -> 
     assert 'class="copy"' in body.html
 
 
-async def test_an_event_source_asks_for_html_by_get(as_alice: Client, gemini: Gemini) -> None:
+async def test_an_event_source_can_ask_for_html_by_get(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("hello", [Text("*hi*")])
     answer = await as_alice.get("/chat/stream?view=html&query=hello", headers=EVENT_STREAM)
     assert body_of(answer.events).html == '<p dir="auto"><em>hi</em></p>'
@@ -313,7 +312,7 @@ async def test_an_event_source_asks_for_html_by_get(as_alice: Client, gemini: Ge
 
 
 @pytest.mark.parametrize("view", ["text", "", "HTML", "html&view=html", "html%00"])
-async def test_another_view_is_refused_before_anything_is_stored(
+async def test_an_unknown_view_is_refused_and_stores_nothing(
     as_alice: Client, in_thread: Thread, view: str
 ) -> None:
     run = (await as_alice.ask("hello"))[0].run
@@ -326,7 +325,7 @@ async def test_another_view_is_refused_before_anything_is_stored(
     assert await in_thread(Run.objects.count) == 1
 
 
-async def test_the_view_is_no_part_of_what_is_asked(as_alice: Client) -> None:
+async def test_the_view_is_not_part_of_an_idempotent_question(as_alice: Client) -> None:
     key = {"client_id": str(uuid.uuid4())}
     as_text = await as_alice.ask("hello", **key)
     as_html = await ask(as_alice, "hello", **key)
@@ -334,14 +333,16 @@ async def test_the_view_is_no_part_of_what_is_asked(as_alice: Client) -> None:
     assert body_of(as_html).html == render(text_of(as_text))
 
 
-async def test_nobody_else_reads_it(as_alice: Client, as_bob: Client) -> None:
+async def test_another_member_cannot_read_the_stream(as_alice: Client, as_bob: Client) -> None:
     run = (await as_alice.ask("hello"))[0].run
     answer = await as_bob.get(f"/chat/runs/{run}/events?view=html")
     assert answer.status == 404
 
 
-async def test_what_a_reader_leaves_behind(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
-    """A reader who hangs up in the middle leaves nothing in memory, and the run goes on."""
+async def test_a_reader_that_hangs_up_leaves_nothing_in_memory(
+    as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    """The run itself goes on to its end."""
     gemini.on("slow", [*in_pieces("one two"), Hold(), Text(" three")])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
         await _until_html(exchange, Body(), "two")
@@ -354,7 +355,7 @@ async def test_what_a_reader_leaves_behind(as_alice: Client, gemini: Gemini, in_
     await in_thread(oracle.check)
 
 
-async def test_a_silent_run_has_its_heartbeat(as_alice: Client, gemini: Gemini, settings: Any) -> None:
+async def test_a_silent_run_sends_heartbeats(as_alice: Client, gemini: Gemini, settings: Any) -> None:
     settings.STREAM_HEARTBEAT_SECONDS = 0.1
     gemini.on("slow", [Text("a"), Pause(0.35), Text("b")])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:

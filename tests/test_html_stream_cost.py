@@ -1,4 +1,4 @@
-"""What ``?view=html`` costs the server and its renderers: a 5 KB answer at 320 characters a second."""
+"""CPU time of ``?view=html`` in the server and its renderers: a 5 KB reply at 320 characters a second."""
 
 import asyncio
 import os
@@ -17,21 +17,21 @@ from tests.workers import seconds, workers
 pytestmark = pytest.mark.any_database
 
 CHARACTERS_A_SECOND = 320
-DELTA = 8  # characters: what gathers in 25 ms
+DELTA = 8  # characters, which come in 25 ms
 STREAMS = 20
-SETTLED = 0.5  # seconds after which what lies behind has been rendered
+SETTLED = 0.5  # seconds until the text from before the start has been rendered
 TEXT = (ANSWER * 8)[:5000]
 
 
 async def deltas(seconds: float) -> AsyncGenerator[list[Row], None]:
-    """The rows of an answer as the journal delivers them, its second half: blocks lie behind and before."""
+    """Yield a reply as the journal delivers it: its first half in one row, then the second half in deltas."""
     began, start = time.monotonic(), len(TEXT) // 2
     yield [Row(1, events.STARTED, "{}"), Row(2, events.TEXT, events.encode_json({"text": TEXT[:start]}))]
     n, last = 0, int(seconds * CHARACTERS_A_SECOND / DELTA)
     while n < last:
         await asyncio.sleep(max(0, began + n * DELTA / CHARACTERS_A_SECOND - time.monotonic()))
         due = min(last, int((time.monotonic() - began) * CHARACTERS_A_SECOND / DELTA) + 1)
-        yield [_delta(each, start) for each in range(n, due)]  # as follow gives what came since it was asked
+        yield [_delta(each, start) for each in range(n, due)]  # like follow: all rows since the last batch
         n = due
 
 
@@ -40,12 +40,12 @@ def _delta(n: int, start: int) -> Row:
     return Row(3 + n, events.TEXT, events.encode_json({"text": TEXT[at : at + DELTA]}))
 
 
-def used() -> float:
+def cpu_seconds() -> float:
     return time.process_time() + seconds(workers(os.getpid()))
 
 
 async def cpu_of(duration: float, *, html: bool) -> float:
-    """Seconds of CPU a stream and second, of all threads and workers, while the text goes on."""
+    """Return the CPU seconds a stream and second, of all threads and workers, while text is streamed."""
 
     async def read() -> None:
         run = uuid.uuid4()
@@ -57,13 +57,13 @@ async def cpu_of(duration: float, *, html: bool) -> float:
         for _ in range(STREAMS):
             group.create_task(read())
         await asyncio.sleep(SETTLED)
-        began = used()
-    return (used() - began) / STREAMS / (duration - SETTLED)
+        began = cpu_seconds()
+    return (cpu_seconds() - began) / STREAMS / (duration - SETTLED)
 
 
-async def test_an_answer_as_html_costs_half_a_percent_of_a_core() -> None:
+async def test_html_costs_half_a_percent_of_a_core_for_each_stream() -> None:
     as_text, as_html = await cpu_of(4, html=False), await cpu_of(4, html=True)
     cost = as_html - as_text
     print(f"\n?view=html: {cost:.3%} of a core a stream (text: {as_text:.3%})")  # noqa: T201
-    # On an idle machine a third of the first; one that is slow is slow at sending text, too.
+    # An idle machine takes a third of the first bound. A slow one sends text slowly, too: the second bound.
     assert cost < max(3 * 0.005, 8 * as_text)
