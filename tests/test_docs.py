@@ -230,7 +230,7 @@ def variables() -> dict[str, ast.expr | None]:
 
 def documented_variables() -> dict[str, str]:
     """Each variable in docs/settings.md, with its default's cell."""
-    headings = ["Where it lives", "Database and Redis", "Letters", "The agent", "Limits", "Clocks"]
+    headings = ["Server", "Database and Redis", "E-mail", "The agent", "Limits", "Timers"]
     rows = [row for heading in headings for row in table(SETTINGS, f"## {heading}")]
     assert all(len(row) == 3 and row[2] for row in rows)
     return {first_code(name): default for name, default, _meaning in rows}
@@ -273,7 +273,7 @@ def constant(node: ast.expr) -> Any:
 
 
 def test_what_libraries_read_is_read_by_them() -> None:
-    rows = table(SETTINGS, "## Read by what Parley uses")
+    rows = table(SETTINGS, "## Read by libraries")
     assert rows
     for name, package, _meaning in rows:
         spec = find_spec(first_code(package))
