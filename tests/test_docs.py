@@ -404,7 +404,7 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
 def test_every_metric_in_an_alert_is_one_that_prometheus_sees() -> None:
     ends = ("", "_total", "_bucket", "_sum", "_count")
     seen = {metric.name + end for metric in metrics.registry.collect() for end in ends}
-    named = re.findall(r"parley_\w+", section(OPERATIONS, "## Alerts worth having"))
+    named = re.findall(r"parley_\w+", section(OPERATIONS, "## Suggested alerts"))
     assert named
     assert set(named) <= seen
 
