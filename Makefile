@@ -26,7 +26,7 @@ run: set-up
 
 fixture-large: set-up
 	@$(VENV_PYTHON) manage.py prepare
-	@exec $(VENV_PYTHON) manage.py fixture_large
+	@exec $(VENV_PYTHON) -m benchmarks.fixture_large
 
 test: set-up-dev
 	@exec $(VENV_PYTHON) -m tests.legs

@@ -13,8 +13,8 @@ from django.http import HttpRequest
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
+from accounts.client_address import client_address
 from accounts.models import User
-from config.client_address import client_address
 
 
 class AccountAdapter(DefaultAccountAdapter):

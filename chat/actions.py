@@ -11,11 +11,10 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from chat import changes, events, refusals
+from chat import changes, events, lifecycle, refusals
 from chat.access import access_conversation, access_message, access_prompt
 from chat.models import Conversation, Message, Run, RunEvent
-from chat.parsing import message_text
-from chat.runs import lifecycle
+from chat.text import message_text
 
 TITLE_LENGTH = 60
 

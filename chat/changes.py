@@ -14,8 +14,8 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F
 
+from chat import doorbell
 from chat.models import Conversation, Ledger, Run
-from chat.runs import doorbell
 
 CONVERSATION = "conversation"  # made, renamed, pinned, deleted, or another branch chosen
 RUN = "run"  # began

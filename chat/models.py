@@ -423,7 +423,7 @@ class Process(models.Model):
 
 
 class Sample(models.Model):
-    """What one process counted in about a minute; kept for two days (chat/instruments/samples.py)."""
+    """What one process counted in about a minute; kept for two days (chat/samples.py)."""
 
     # not a foreign key: what was counted outlives the process
     process = models.UUIDField()

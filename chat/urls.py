@@ -1,7 +1,9 @@
 from django.urls import path
 
-from chat import pages, preferences, views
-from chat.instruments import exposition
+from chat.http import probes
+from chat.pages import preferences
+from chat.pages import views as pages
+from chat.stream import views as stream
 
 app_name = "chat"
 
@@ -9,15 +11,15 @@ app_name = "chat"
 urlpatterns = [
     path("", pages.home, name="home"),
     path("chat/", pages.home, name="ask"),
-    path("chat/stream", views.stream, name="stream"),
-    path("chat/runs/<str:run>/events", views.run_events, name="run_events"),
-    path("chat/runs/<str:run>/stop", views.stop_run, name="stop_run"),
+    path("chat/stream", stream.stream, name="stream"),
+    path("chat/runs/<str:run>/events", stream.run_events, name="run_events"),
+    path("chat/runs/<str:run>/stop", stream.stop_run, name="stop_run"),
     path("chat/<str:conversation>/", pages.conversation, name="conversation"),
     path("chat/<str:conversation>/stop/", pages.stop, name="stop"),
     path("chat/<str:conversation>/delete/", pages.delete, name="delete"),
     path("chat/<str:conversation>/<str:message>/text/", pages.text, name="text"),
     path("preferences/", preferences.save, name="preferences"),
-    path("healthz", pages.healthz, name="healthz"),
-    path("readyz", pages.readyz, name="readyz"),
-    path("metrics", exposition.exposed, name="metrics"),
+    path("healthz", probes.healthz, name="healthz"),
+    path("readyz", probes.readyz, name="readyz"),
+    path("metrics", probes.metrics_page, name="metrics"),
 ]

@@ -19,10 +19,10 @@ django.setup(set_prefix=False)
 
 from django.db import InterfaceError, OperationalError, connections  # noqa: E402  (needs the set-up)
 
+from chat.http.exchanges import Exchanges  # noqa: E402
 from chat.instruments import logs  # noqa: E402
-from chat.instruments.exchanges import Exchanges  # noqa: E402
-from chat.routing import websocket_urlpatterns  # noqa: E402
 from chat.runs.supervisor import supervisor  # noqa: E402
+from chat.socket.routing import websocket_urlpatterns  # noqa: E402
 
 log = logging.getLogger(__name__)
 

@@ -2,24 +2,17 @@
 
 import os
 import secrets
-from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
-from dotenv import dotenv_values, load_dotenv
+from dotenv import load_dotenv
 from dotenv.parser import parse_stream
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
 
-# What nobody but the site's owner sets: beside Parley's own variables those of the libraries that
-# it stands on, of Python, and of the ways out of this machine.
-KEPT = (
-    "ADK_", "CURL_", "DJANGO_", "DYLD_", "GEMINI_", "GOOGLE_", "LD_", "OTEL_", "PG", "PYTHON", "REQUESTS_",
-    "SSL_",
-)  # fmt: skip
 OF_PYTHON = ("PYTHON", "LD_", "DYLD_")
 _read: set[str] = set()  # the variables that were asked for: Parley's own
 
@@ -41,34 +34,14 @@ def load(path: Path) -> None:
     load_dotenv(path, override=False, encoding="utf-8")
 
 
-def lines_of(path: Path) -> dict[str, str]:
-    """The variables in ``path``, none where it does not exist; the environment stays as it is.
-
-    Raises OSError or UnicodeDecodeError for a file that cannot be read.
-    """
-    if not path.exists():
-        return {}
-    found = dotenv_values(path, interpolate=False, encoding="utf-8")
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def lend(variables: Mapping[str, str]) -> list[str]:
-    """Add ``variables`` of somebody else's to the environment: never one that is set already, nor
-    one that is Parley's to read, nor one of KEPT. Returns the names that were left out.
-    """
-    left_out = []
-    for name, value in variables.items():
-        upper = name.upper()
-        if name in os.environ or upper in _read or upper.startswith(KEPT) or upper.endswith("_PROXY"):
-            left_out.append(name)
-        else:
-            os.environ[name] = value
-    return left_out
-
-
 def of_python() -> dict[str, str]:
     """Return what a Python process needs to start as this one did, and nothing else: no key, no password."""
     return {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith(OF_PYTHON)}
+
+
+def own_variables() -> frozenset[str]:
+    """Return the names of the variables that were read so far: Parley's own."""
+    return frozenset(_read)
 
 
 def text(name: str, default: str = "") -> str:

@@ -25,10 +25,10 @@ TIMER_BYTES = (
 )  # the idle timer restarts with so many bytes, not with each one: a head gets one minute
 LINGER_SECONDS = 2.0  # after a refusal: closing while the client still sends would destroy the answer
 LINGER_BYTES = 1024 * 1024
-# Parsing one frame costs 40 µs, and nothing is asked of a client (chat/consumers.py takes 60 messages a
+# Parsing one frame costs 40 µs, and nothing is asked of a client (chat/socket/consumer.py takes 60 messages a
 # minute): five floods kept everybody else waiting for 1.7 s, signed in or not.
 FRAMES_A_MINUTE = 120
-FLOODED = 4400  # as chat/consumers.py closes a socket that says too much
+FLOODED = 4400  # as chat/socket/consumer.py closes a socket that says too much
 
 
 class Overrun(Exception):

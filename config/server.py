@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # What streams get to send their last frames, and other requests to be answered, once no run goes on.
 LAST_ANSWERS_SECONDS = 2.0
-# Of what a client says over a socket, where nothing is asked of it (chat/consumers.py takes still less).
+# What a client may say over a socket, where nothing is asked of it (chat/socket/consumer.py takes less).
 SOCKET_MESSAGE_MAX = 4096
 
 

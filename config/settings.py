@@ -44,7 +44,7 @@ SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from beside th
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# The proxies whose X-Forwarded-For is believed (config/client_address.py).
+# The proxies whose X-Forwarded-For is believed (accounts/client_address.py).
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 if any(network.prefixlen == 0 for network in TRUSTED_PROXIES):
     raise ImproperlyConfigured(
@@ -53,7 +53,7 @@ if any(network.prefixlen == 0 for network in TRUSTED_PROXIES):
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [
-    "security.W003",  # it does not know chat.middleware.CheckCsrf, which is Django's own and more
+    "security.W003",  # it does not know chat.http.middleware.CheckCsrf, which is Django's own and more
     "security.W005",  # other names below this one, and a browser's
     "security.W021",  # preload list, are for the domain's owner to decide, at the proxy
 ]
@@ -89,13 +89,13 @@ MIDDLEWARE = [
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "chat.middleware.RequireSignIn",
+    "chat.http.middleware.RequireSignIn",
     # behind it: who is not signed in is sent to the sign-in, also without a token
-    "chat.middleware.CheckCsrf",
+    "chat.http.middleware.CheckCsrf",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "chat.middleware.AnswerRefusals",
+    "chat.http.middleware.AnswerRefusals",
 ]
 
 TEMPLATES = [
@@ -109,7 +109,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context.sign_up",
-                "chat.preferences.context",
+                "chat.pages.preferences.context",
             ]
         },
     }
@@ -313,7 +313,7 @@ QUEUED_MAX_SECONDS = env.number("QUEUED_MAX_SECONDS", 5)
 STREAM_HEARTBEAT_SECONDS = env.number("STREAM_HEARTBEAT_SECONDS", 15, least=0.05)
 JOURNAL_SECONDS = env.number("JOURNAL_SECONDS", 0.025)
 
-# The strict parser in chat/parsing.py has its own limits; these let a body reach it.
+# The strict parser in chat/http/parsing.py has its own limits; these let a body reach it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 
@@ -357,3 +357,5 @@ LOGGING = {
         "django.security": {"level": "ERROR"},
     },
 }
+
+OWN_VARIABLES = env.own_variables()  # an agent's .env can't set them; the last line, after all were read

@@ -2,19 +2,19 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
-from chat import api
-from chat.instruments import page
+from chat.admin import instruments
+from chat.api import views as api
 
 # Signing in is allauth's, with its limits: Django's own admin form has none.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
-    path("admin/instruments/", admin.site.admin_view(page.instruments), name="instruments"),
+    path("admin/instruments/", admin.site.admin_view(instruments.instruments), name="instruments"),
     path("admin/", admin.site.urls),
     path("accounts/", include("accounts.urls")),
     path("api/v1/", api.urls()),
     path("", include("chat.urls")),
 ]
 
-handler404 = "chat.middleware.page_not_found"
-handler500 = "chat.middleware.server_error"
+handler404 = "chat.http.middleware.page_not_found"
+handler500 = "chat.http.middleware.server_error"

@@ -123,7 +123,7 @@ def mona(transactional_db: None) -> Any:
 @pytest.fixture
 async def parley(transactional_db: None, gemini: Gemini) -> AsyncIterator[Any]:
     """The application, with its supervisor running in this test's loop."""
-    from chat.agent import catalog
+    from chat.agent.agents import catalog
     from chat.runs.supervisor import supervisor
     from config.asgi import application
 
@@ -169,7 +169,7 @@ def in_thread() -> Callable[..., Any]:
 @pytest.fixture
 def agent_files(tmp_path: Path, settings: Any) -> Iterator[Callable[[dict[str, str]], Path]]:
     """``agent_files({"name/agent.py": text})``: an AGENTS_DIR with these files, not yet loaded."""
-    from chat.agent import catalog
+    from chat.agent.agents import catalog
 
     folder = tmp_path / "agents"
     folder.mkdir()
@@ -196,7 +196,7 @@ async def write_agents(
     agent_files: Callable[[dict[str, str]], Path], parley: Any
 ) -> Callable[[dict[str, str]], Awaitable[None]]:
     """The same while the application runs."""
-    from chat.agent import catalog
+    from chat.agent.agents import catalog
 
     async def write(files: dict[str, str]) -> None:
         await catalog.close()

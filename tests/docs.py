@@ -1,8 +1,6 @@
 """The docs as tests read them: their prose, code, tables and blocks; and the modules they talk of."""
 
-import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.commands import ROOT
@@ -61,14 +59,3 @@ def modules() -> dict[str, Path]:
 
 
 MODULES = modules()
-
-
-def imports(path: Path) -> Iterator[str]:
-    """The modules that a file imports, deferred imports included."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            for name in node.names:
-                full = f"{node.module}.{name.name}"
-                yield full if full in MODULES else node.module

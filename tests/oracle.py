@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 from chat import events
+from chat.endings import STATUS_OF
 from chat.events import Fold, Row
 from chat.models import Message, Run, RunEvent
-from chat.runs.lifecycle import STATUS_OF
 from tests.sse_client import SseEvent, text_of
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from google.adk.tools import FunctionTool
 
-from chat.agent import assistant, catalog
+from chat.agent.agents import assistant, catalog
 from tests.client import Client
 from tests.sse_client import SseEvent, terminal_of, text_of
 

@@ -199,7 +199,7 @@ async def test_an_error_of_parleys_own_stays_parleys(
     monkeypatch: pytest.MonkeyPatch,
     lines: list[dict[str, Any]],
 ) -> None:
-    from chat.agent.session_service import ConversationSessionService
+    from chat.agent.memory.session_service import ConversationSessionService
 
     async def broken(*_args: Any, **_kwargs: Any) -> None:
         raise RuntimeError("an error of ours")

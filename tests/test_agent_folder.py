@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from chat.agent import catalog
-from chat.agent.catalog import Listed
+from chat.agent.agents import catalog
+from chat.agent.agents.catalog import Listed
 from tests.client import Client
 from tests.commands import ROOT
 from tests.gemini import Gemini

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chat.agent import catalog
+from chat.agent.agents import catalog
 from tests import oracle
 from tests.client import Client
 from tests.gemini import Call, Failure, Gemini, Hold, Pause, Text, Thought, questions_of

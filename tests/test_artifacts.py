@@ -13,8 +13,8 @@ from google.adk.artifacts import BaseArtifactService, InMemoryArtifactService, a
 from google.adk.errors.input_validation_error import InputValidationError
 from google.genai import types
 
-from chat.agent import catalog
-from chat.agent.artifacts import OVERHEAD_BYTES, TemporaryArtifactService
+from chat.agent.agents import catalog
+from chat.agent.memory.artifact_service import OVERHEAD_BYTES, TemporaryArtifactService
 from tests import oracle
 from tests.client import Client
 from tests.gemini import Call, Gemini, Text

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from chat import parsing
+from chat.http import parsing
 from chat.models import Conversation, Message, Run
 from chat.refusals import Refusal
 from tests.client import Client

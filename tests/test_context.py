@@ -12,12 +12,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from google.adk.tools import ToolContext
 
-from chat import actions
+from chat import actions, lifecycle
 from chat.actions import Ask
-from chat.agent import catalog, session_service
-from chat.agent.context import load_turn
+from chat.agent.agents import catalog
+from chat.agent.memory import session_service
+from chat.agent.memory.context import load_turn
 from chat.models import Conversation, Message, Run
-from chat.runs import lifecycle
 from tests import oracle
 from tests.client import Client
 from tests.gemini import Call, Gemini, Hold, Pause, Status, Text, questions_of

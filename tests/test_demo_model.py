@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from chat.agent import assistant, catalog
-from chat.agent.tools import built_in
+from chat.agent.agents import assistant, catalog
+from chat.agent.agents.tools import built_in
 from chat.models import Message, Run
 from chat.rendering import render
 from tests import oracle

@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from chat import events, sse
+from chat import events
 from chat.events import Row
+from chat.stream import sse
 from tests.commands import ROOT
 from tests.docs import STREAMING, blocks
 from tests.live import PASSWORD, LiveServer

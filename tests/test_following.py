@@ -156,9 +156,9 @@ async def test_who_missed_the_bell_looks_by_itself(
     as_alice: Client, in_thread: Thread, alice: Any, settings: Any
 ) -> None:
     """A run of another process: nothing rings here, and the log is read all the same."""
+    from chat import lifecycle
     from chat.actions import Ask, send_message
     from chat.events import COMPLETED, Fold, text
-    from chat.runs import lifecycle
     from chat.runs.supervisor import supervisor
 
     supervisor.draining = True  # this process takes nothing up by itself

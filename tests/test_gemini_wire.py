@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from google.genai import types
 
-from chat.agent import catalog
-from chat.agent import gemini as account
+from chat.agent.agents import catalog
+from chat.agent.agents import gemini as account
 from chat.models import Message, Run
 from tests import oracle
 from tests.client import Client

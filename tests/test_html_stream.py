@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from chat import html_view
 from chat.events import Event, Fold, encode
 from chat.models import Message, Run, RunEvent
 from chat.rendering import render
+from chat.stream import html_view
 from tests import oracle
 from tests.client import Client
 from tests.gemini import Call, Gemini, Hold, Pause, Text, Thought

@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from chat import events, html_view, sse
+from chat import events
 from chat.events import Row
+from chat.stream import html_view, sse
 from tests.markdown import ANSWER
 from tests.workers import seconds, workers
 

@@ -14,11 +14,11 @@ from django.test import Client as DjangoClient
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from chat.instruments import samples
-from chat.instruments.charts import Chart, Series, round_up, short
-from chat.instruments.samples import Sum
+from chat import samples
+from chat.admin.charts import Chart, Series, round_up, short
 from chat.models import Run, Sample
 from chat.runs.supervisor import supervisor
+from chat.samples import Sum
 from tests.client import Client
 from tests.conftest import make_user
 from tests.gemini import Gemini, Status, Text

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from chat import events
+from chat import events, lifecycle
 from chat.actions import Ask, delete_conversation, send_message
 from chat.events import Event, Fold
+from chat.lifecycle import Claim, Outcome
 from chat.models import Conversation, Message, Process, Run, RunEvent, SessionEvent
-from chat.runs import lifecycle
 from chat.runs.journal import Page, write
-from chat.runs.lifecycle import Claim, Outcome
 from tests import oracle
 
 pytestmark = pytest.mark.django_db(transaction=True)

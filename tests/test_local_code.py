@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from chat.agent import catalog, confinement, local_code
-from chat.agent.confinement import Finished
+from chat.agent.agents import catalog
+from chat.agent.turn import confinement, local_code
+from chat.agent.turn.confinement import Finished
 from tests.client import Client
 from tests.gemini import Call, Gemini, Text
 from tests.talk import Talk

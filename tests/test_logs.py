@@ -11,9 +11,9 @@ import httpx
 import pytest
 from django.db import DataError
 
-from chat.agent import reply
+from chat.agent.turn import reply
+from chat.http.exchanges import Exchanges
 from chat.instruments import logs
-from chat.instruments.exchanges import Exchanges
 from tests.client import Client
 from tests.gemini import Call, Gemini, Hold, Raw, Status, Text
 from tests.live import LiveServer, read

@@ -16,8 +16,10 @@ from django.test import Client as DjangoClient
 from django.urls import reverse
 from django.utils import timezone
 
-from chat import icons, pages, refusals
+from chat import refusals
 from chat.models import Conversation, Message, Run, Suggestion
+from chat.pages import icons
+from chat.pages import views as pages
 from config.static import StaticStorage, minified
 from tests.client import Answer, Client
 from tests.conftest import PASSWORD
@@ -197,7 +199,7 @@ async def test_an_old_page_that_is_sent_again_with_other_words_says_so(as_alice:
 async def test_the_agent_is_picked_where_there_are_several(
     as_alice: Client, monkeypatch: pytest.MonkeyPatch, in_thread: Thread
 ) -> None:
-    from chat.agent import catalog
+    from chat.agent.agents import catalog
 
     assert not (await see(as_alice, "/")).all("select")
     default = catalog.listed()[0]

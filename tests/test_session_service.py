@@ -47,18 +47,17 @@ from google.adk.sessions.base_session_service import GetSessionConfig
 from google.adk.tools.tool_confirmation import ToolConfirmation
 from google.genai import types
 
-from chat import events
+from chat import events, lifecycle
 from chat.actions import Ask, send_message
-from chat.agent import session_service
-from chat.agent.context import load_turn
-from chat.agent.session_service import ConversationSessionService
-from chat.agent.turn import Turn
+from chat.agent.memory import session_service
+from chat.agent.memory.context import load_turn
+from chat.agent.memory.session_data import Turn
+from chat.agent.memory.session_service import ConversationSessionService
 from chat.database import run_db
 from chat.events import Fold
+from chat.lifecycle import Outcome
 from chat.models import AppState, Process, SessionEvent, UserState
-from chat.runs import lifecycle
 from chat.runs.journal import Journal, Pen
-from chat.runs.lifecycle import Outcome
 
 APP = "conformance"
 OURS, IN_MEMORY = "conversations", "in memory"

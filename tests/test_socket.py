@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from chat import changes, consumers, watching
+from chat import changes, doorbell
 from chat.models import Conversation, Ledger, Run
-from chat.runs import doorbell
 from chat.runs.supervisor import supervisor
+from chat.socket import consumer, watching
 from tests.client import Client, Socket
 from tests.gemini import Gemini, Hold, Text
 
@@ -293,8 +293,8 @@ def expire_sessions(alice: Any) -> None:
 async def test_a_session_that_ends_in_silence_is_noticed(
     as_alice: Client, alice: Any, in_thread: Thread, monkeypatch: pytest.MonkeyPatch, end: Any
 ) -> None:
-    assert consumers.CHECK_SECONDS * 2 <= 60
-    monkeypatch.setattr(consumers, "CHECK_SECONDS", 0.2)
+    assert consumer.CHECK_SECONDS * 2 <= 60
+    monkeypatch.setattr(consumer, "CHECK_SECONDS", 0.2)
     async with as_alice.socket() as socket:
         await socket.opened()
         assert await socket.silent(0.8)  # checked, and found to be right
@@ -330,18 +330,18 @@ async def test_without_limits_there_are_more(as_alice: Client, settings: Any) ->
 async def test_a_little_that_a_client_says_is_passed_over(as_alice: Client) -> None:
     async with as_alice.socket() as socket:
         await socket.opened()
-        for _ in range(consumers.MESSAGES_A_MINUTE):
+        for _ in range(consumer.MESSAGES_A_MINUTE):
             socket.say('{"type": "ping"}')
         await as_alice.ask("Hello")
         assert types(await socket.frames(3)) == TURN
 
 
 async def say_much(socket: Socket) -> None:
-    socket.say("x" * (consumers.MESSAGE_MAX + 1))
+    socket.say("x" * (consumer.MESSAGE_MAX + 1))
 
 
 async def say_often(socket: Socket) -> None:
-    for _ in range(consumers.MESSAGES_A_MINUTE + 1):
+    for _ in range(consumer.MESSAGES_A_MINUTE + 1):
         socket.say("x")
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from chat.models import Conversation, Message, Run
-from chat.routing import websocket_urlpatterns
+from chat.socket.routing import websocket_urlpatterns
 from tests.client import Answer, Client
 from tests.gemini import Gemini, Text
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from chat import lifecycle
 from chat.actions import Ask, send_message
 from chat.models import Process, Run, RunEvent
-from chat.runs import lifecycle
 from chat.runs.supervisor import supervisor
 from tests import oracle
 from tests.client import Client
@@ -131,7 +131,7 @@ async def test_a_duty_that_loses_its_cancellation_holds_nothing_up(
             await asyncio.sleep(60)
 
     await supervisor.stop()
-    monkeypatch.setattr("chat.runs.doorbell.relay", hard_of_hearing)
+    monkeypatch.setattr("chat.doorbell.relay", hard_of_hearing)
     await supervisor.start()
     await asyncio.sleep(0.1)
     async with asyncio.timeout(10):

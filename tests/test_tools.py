@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from chat.agent.tools import built_in, calculate, current_time, days_between
+from chat.agent.agents.tools import built_in, calculate, current_time, days_between
 from tests.client import Client
 from tests.gemini import Call, Gemini, Text
 from tests.talk import Said, Talk, use_tools

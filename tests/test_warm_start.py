@@ -138,7 +138,7 @@ def cpu_seconds(pid: int) -> float:
 async def test_readyz_says_that_the_server_starts(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chat.agent import warming
+    from chat.agent.agents import warming
     from chat.runs.supervisor import supervisor
     from config.asgi import application
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from chat.agent import floor
-from chat.agent.parts import pieces_of
+from chat.agent.turn import turn_taking
+from chat.agent.turn.parts import pieces_of
 from chat.instruments import logs, metrics, watchdog
 from tests.client import Client
 from tests.conftest import make_user
@@ -152,7 +152,7 @@ async def test_a_run_whose_agent_has_no_code_on_the_stack_is_named_all_the_same(
         return real(content)
 
     await write_agents({"slow/agent.py": f"{HEAD}\nroot_agent = agent()\n"})
-    monkeypatch.setattr(floor, "pieces_of", slow)
+    monkeypatch.setattr(turn_taking, "pieces_of", slow)
     gemini.on("Act!", [Text("Done.")])
     said = await Talk(as_alice).ask("Act!", agent="slow")
     [line] = lines

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from chat import words
+from chat import search
 from chat.access import open_transcript, parse_id
 from chat.admin.lists import LIST_BOUND, SEARCH_LENGTH, ReadOnlyAdmin
 from chat.admin.transcripts import transcript_of
@@ -24,7 +24,7 @@ class AgentFilter(admin.SimpleListFilter):
     parameter_name = "agent"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        from chat.agent import catalog  # takes a second, and every command reads this module
+        from chat.agent.agents import catalog  # takes a second, and every command reads this module
 
         return [(agent.name, agent.name) for agent in catalog.listed()]
 
@@ -67,7 +67,7 @@ def matching(queryset: ConversationQuerySet, text: str) -> ConversationQuerySet:
     named = parse_id(text.strip())
     if named:
         return queryset.filter(pk=named)
-    found = Q(pk__in=words.conversations_saying(text))
+    found = Q(pk__in=search.conversations_saying(text))
     owners = owners_called(text)
     return queryset.filter(found | Q(owner__in=owners) if owners else found)
 

@@ -15,9 +15,9 @@ from django.utils.translation import gettext_lazy as _
 from chat.access import open_transcript, parse_id
 from chat.admin.conversations import owners_called, status_shown
 from chat.admin.lists import SEARCH_LENGTH, ReadOnlyAdmin
+from chat.endings import SENTENCES
 from chat.models import Process, Run
 from chat.refusals import Refusal
-from chat.runs.lifecycle import SENTENCES
 
 
 class StatusFilter(admin.SimpleListFilter):

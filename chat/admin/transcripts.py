@@ -4,10 +4,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chat import transcript
 from chat.access import access_message
 from chat.models import Conversation, Message, Run
-from chat.transcript import Live, Turn
+from chat.pages import transcript
+from chat.pages.transcript import Live, Turn
 
 PAGE_LENGTH = 100
 

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.db import migrations, models
 
-from chat import words
+from chat.migrations import _search_index
 
 
 class Migration(migrations.Migration):
@@ -38,5 +38,5 @@ class Migration(migrations.Migration):
             model_name='run',
             index=models.Index(fields=['conversation', '-created_at', '-id'], name='chat_run_of_conversation'),
         ),
-        migrations.RunPython(words.create, words.drop),
+        migrations.RunPython(_search_index.create, _search_index.drop),
     ]

@@ -10,23 +10,25 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from django.utils import timezone
 
-from chat import events
-from chat.agent import containment
-from chat.agent.context import load_turn
-from chat.agent.failures import AgentFailure
-from chat.agent.faults import Fault
-from chat.agent.interruption import seal
-from chat.agent.payload import invocation_of
-from chat.agent.reply import Reply
-from chat.agent.turn import Turn
+from chat import endings, events, lifecycle
+from chat.agent.agents import catalog
+from chat.agent.memory.context import load_turn
+from chat.agent.memory.payload import invocation_of
+from chat.agent.memory.session_data import Turn
+from chat.agent.turn import containment
+from chat.agent.turn.failures import AgentFailure
+from chat.agent.turn.faults import Fault
+from chat.agent.turn.interruption import close_history
+from chat.agent.turn.reply import Reply
 from chat.database import run_db_patiently
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
+from chat.lifecycle import Claim, Outcome
+from chat.log import read_log
 from chat.models import Run
 from chat.rendering.process import render_in_time_async
-from chat.runs import audience, lifecycle
+from chat.runs import subscribers
 from chat.runs.journal import Journal, Pen
-from chat.runs.lifecycle import Claim, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +87,7 @@ async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) ->
         rows = await _execute(claim, run, pen, abort)
     finally:
         await pen.put_down()
-        audience.closed_here(claim.run)
+        subscribers.closed_here(claim.run)
     show(claim, rows)
 
 
@@ -97,7 +99,7 @@ async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] 
     try:
         turn = await run_db_patiently(load_turn, run)
         turn.record = pen.record
-        reply = Reply(turn, streams=run.mode == Run.Mode.SSE)
+        reply = Reply(turn, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
         code, finish = await _answer(reply, progress, pen, abort)
         if code and not progress.full:
             for event in reply.unsaid():
@@ -115,7 +117,9 @@ async def _execute(claim: Claim, run: Run, pen: Pen, abort: Abort) -> list[Row] 
             return await run_db_patiently(lifecycle.hand_over, claim)
         code = "lost"  # a tool may have acted: not twice
     if turn is not None and (code or finish == "length"):
-        payloads = payloads + seal(turn.own_payloads, progress.fold, run)
+        payloads = payloads + close_history(
+            turn.own_payloads, progress.fold, run, catalog.root_name(run.conversation.agent)
+        )
     outcome = _outcome(code, finish, progress, turn, reply.usage if reply else Usage(), payloads)
     return await _end(claim, outcome, progress.fold, rest)
 
@@ -127,13 +131,13 @@ async def _end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event]
 
 
 def _last_seq(claim: Claim) -> int:
-    rows = lifecycle.log_of(claim.run)
+    rows = read_log(claim.run)
     return rows[-1].seq if rows else 0
 
 
 def show(claim: Claim, rows: list[Row] | None) -> None:
     if rows:
-        audience.deliver(claim.run, rows)
+        subscribers.deliver(claim.run, rows)
 
 
 async def _answer(reply: Reply, progress: _Progress, pen: Pen, abort: Abort) -> tuple[str, str]:
@@ -189,7 +193,7 @@ def _came_to(reply: Reply, progress: _Progress) -> tuple[str, str]:
     if progress.full:
         return "", "length"
     if reply.waiting:
-        return "", lifecycle.APPROVAL
+        return "", endings.APPROVAL
     if not (progress.fold.says_something or reply.acted):
         return "empty", ""
     return "", reply.finish
@@ -259,7 +263,7 @@ async def expire(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
 
 
 def _what_is_stored(run: Run, code: str) -> tuple[Outcome, Fold]:
-    log_rows = lifecycle.log_of(run.pk)
+    log_rows = read_log(run.pk)
     fold = Fold(row.event() for row in log_rows)
     payloads = list(run.session_events.order_by("position").values_list("payload", flat=True))
     kind = ENDS.get(code, events.FAILED)
@@ -269,7 +273,7 @@ def _what_is_stored(run: Run, code: str) -> tuple[Outcome, Fold]:
         code="" if code == STOP else code,
         duration_ms=round(waited.total_seconds() * 1000),
         invocation_id=invocation_of(payloads),
-        session_events=seal(payloads, fold, run),
+        session_events=close_history(payloads, fold, run, catalog.root_name(run.conversation.agent)),
         state=load_turn(run, own_payloads=payloads).state,
     )
     return outcome, fold

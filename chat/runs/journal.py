@@ -16,13 +16,13 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
-from chat import events
+from chat import doorbell, events
 from chat.database import run_db_patiently
 from chat.events import Event, Row
 from chat.instruments import metrics
+from chat.lifecycle import Claim
 from chat.models import Run
-from chat.runs import audience, doorbell
-from chat.runs.lifecycle import Claim
+from chat.runs import subscribers
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Journal:
         """The pen for a claimed run whose log ends at ``seq``."""
         pen = Pen(claim, self, seq)
         self._pens[claim.run] = pen
-        audience.opened_here(claim.run)
+        subscribers.opened_here(claim.run)
         return pen
 
     def look(self, pen: Pen, *, urgent: bool) -> None:
@@ -195,7 +195,7 @@ class Journal:
     def _finish(self, page: Page, held: bool) -> None:
         pen = self._pens.get(page.claim.run)
         if held:
-            audience.deliver(page.claim.run, page.rows)
+            subscribers.deliver(page.claim.run, page.rows)
         elif pen is not None:
             pen.lost.set()
         if pen is not None and pen.in_flight is page.written:

@@ -5,26 +5,24 @@ import contextvars
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Iterable
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
-from django.db.models import Q
-from django.db.models.functions import Now
 
-from chat import watching
-from chat.agent import catalog, containment, warming
+from chat import doorbell, lifecycle
+from chat.agent.agents import catalog, warming
+from chat.agent.turn import containment
 from chat.database import mark, run_db
 from chat.instruments import logs, metrics
-from chat.instruments.samples import Sampler
 from chat.instruments.watchdog import Watchdog
+from chat.lifecycle import Claim
 from chat.models import Run
 from chat.rendering import process
-from chat.runs import doorbell, lifecycle, processes
+from chat.runs import duties, processes, sweep
 from chat.runs.execution import HAND_OVER, STOP, Abort, execute_run, expire, show
 from chat.runs.journal import Journal
-from chat.runs.lifecycle import Claim
+from chat.samples import Sampler
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +81,7 @@ class Supervisor:
             _spawn(self._beat()),
             _spawn(self._look_for_wishes()),
             _spawn(doorbell.relay()),
-            _spawn(watching.look_for_lost_bells()),
+            *(_spawn(duty()) for duty in duties.while_serving),
         ]
 
     async def drain(self) -> None:
@@ -97,7 +95,8 @@ class Supervisor:
         self.hand_over()
         if self._runs:
             await asyncio.wait([task for task, _ in self._runs.values()], timeout=10)
-        watching.close_all()
+        for close in duties.when_drained:
+            close()
 
     def hand_over(self) -> None:
         """Let another process, or this one after its restart, begin the runs anew."""
@@ -201,9 +200,9 @@ class Supervisor:
 
     async def sweep(self) -> None:
         """Take up what nobody executes: runs queued for too long, and runs of dead processes."""
-        for run_id in await run_db(_left_in_queue, everything=settings.ON_SQLITE):
+        for run_id in await run_db(sweep.left_in_queue, everything=settings.ON_SQLITE):
             self.launch(run_id)
-        for run_id, epoch in await run_db(_orphans, self.id):
+        for run_id, epoch in await run_db(sweep.orphans, self.id):
             if run_id not in self._runs:
                 await self._adopt(run_id, epoch)
 
@@ -213,7 +212,7 @@ class Supervisor:
         if taken is None:
             return
         claim, run = taken
-        end_code = await run_db(_verdict, run)
+        end_code = await run_db(sweep.end_code, run)
         if end_code is None:
             log.warning("Run %s is begun again: its process died", run_id)
             self._keep(run_id, lambda abort: self._restart(claim, run, abort))
@@ -280,39 +279,3 @@ async def _end(duties: "Iterable[asyncio.Task[None]]") -> None:
                 log.error("A duty had failed.", exc_info=error)
         for duty in left:
             log.warning("%s was told to end and goes on; it is told again.", duty.get_coro())
-
-
-def _left_in_queue(*, everything: bool) -> list[uuid.UUID]:
-    """Queued runs that nobody claimed. On SQLite there is nobody else to wait for."""
-    queued = Run.objects.filter(status=Run.Status.QUEUED)
-    if not everything:
-        queued = queued.filter(created_at__lt=Now() - timedelta(seconds=settings.QUEUED_MAX_SECONDS))
-    return list(queued.values_list("pk", flat=True))
-
-
-def _orphans(process_id: uuid.UUID | None) -> list[tuple[uuid.UUID, int]]:
-    """Running runs whose process is dead; and this process's own: those that it does not execute
-    were given up by an error.
-    """
-    dead = (
-        Q(process=None)
-        | Q(process=process_id)
-        | Q(process__heartbeat_at__lt=Now() - timedelta(seconds=settings.DEAD_AFTER_SECONDS))
-    )
-    return list(Run.objects.filter(dead, status=Run.Status.RUNNING).values_list("pk", "epoch"))
-
-
-def _verdict(run: Run) -> str | None:
-    """What becomes of a dead process's run: the code it ends with, or None: it begins again."""
-    if run.stop_requested_at:
-        return STOP
-    if run.attempt > 1:
-        return "crashed"
-    if run.events.filter(type="tool.called").exists() or _has_calls(run):
-        return "lost"
-    return None
-
-
-def _has_calls(run: Run) -> bool:
-    """A call is stored as an ADK event before its tool starts, and before it is shown."""
-    return any('"functionCall"' in p for p in run.session_events.values_list("payload", flat=True))

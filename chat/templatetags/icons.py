@@ -4,7 +4,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from chat import icons
+from chat.pages import icons
 
 register = template.Library()
 

@@ -6,8 +6,9 @@ from typing import IO
 
 from django.conf import settings
 
+from chat import doorbell
 from chat.database import run_db
-from chat.runs import doorbell, exclusive, processes
+from chat.runs import exclusive, processes
 from chat.runs.supervisor import WISHES, supervisor
 
 

@@ -13,7 +13,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.utils.translation import gettext as _
 
 from chat import access
-from chat.agent import catalog
+from chat.agent.agents import catalog
 from chat.models import Conversation
 from chat.refusals import Refusal
 from chat.terminal import questions

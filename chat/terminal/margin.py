@@ -7,9 +7,8 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from chat import events
+from chat import endings, events
 from chat.events import Event
-from chat.runs import lifecycle
 from chat.terminal.outputs import Stream
 from chat.terminal.text import on_one_line, printable
 
@@ -146,7 +145,7 @@ def whole_or_not(kind: str, data: dict[str, Any]) -> str:
     """The sentence for a reply that is not whole, with a hint where asking again may help; else empty."""
     if kind == events.COMPLETED:
         finish = data.get("finish")
-        if finish == lifecycle.APPROVAL:
+        if finish == endings.APPROVAL:
             return _(
                 "A step waits for a person. It cannot be answered here yet: ask something else to go on."
             )

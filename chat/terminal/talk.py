@@ -7,9 +7,9 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from chat import access, actions, events, parsing, refusals
+from chat import access, actions, events, refusals
 from chat.actions import Ask
-from chat.agent import catalog
+from chat.agent.agents import catalog
 from chat.database import AWAY, run_db, run_db_patiently
 from chat.events import Event, Row
 from chat.models import Conversation, Run
@@ -20,6 +20,7 @@ from chat.terminal.host import Host
 from chat.terminal.margin import Margin, whole_or_not
 from chat.terminal.outputs import File, Output
 from chat.terminal.signals import interrupts
+from chat.text import check_text
 
 LOOK_SECONDS = 1.0  # of silence after which it is seen to that somebody executes the run
 AWAY_SECONDS = 60.0  # how long a reader waits for a database that is away
@@ -173,7 +174,7 @@ def _check(question: str) -> None:
         question.encode()
     except UnicodeEncodeError as error:
         raise refusals.malformed(_("That is not UTF-8.")) from error
-    parsing.check_text(question)
+    check_text(question)
 
 
 def _sentence(refusal: Refusal) -> str:

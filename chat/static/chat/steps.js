@@ -2,7 +2,7 @@
 
 import { build, word } from "./words.js";
 
-const SHOWN_OUTCOME = 2000; // characters, as in chat/transcript.py
+const SHOWN_OUTCOME = 2000; // characters, as in chat/pages/transcript.py
 
 // Steps that the person has folded or unfolded are left so.
 const touched = new WeakSet();

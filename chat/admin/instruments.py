@@ -1,0 +1,238 @@
+"""The page of instruments in the admin: the last hours, of all processes, as charts and tables."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from statistics import quantiles
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from chat.admin.charts import Chart, Series
+from chat.models import Process, Run, Sample
+from chat.samples import Sum
+
+# Hours that can be looked at, and the minutes of one stretch: some sixty stretches each.
+WINDOWS = {1: 1, 6: 5, 24: 20, 48: 40}
+DEFAULT_HOURS = 6
+RUNS_READ = 5000  # of the newest: 40 ms on SQLite
+SAMPLES_READ = 12_000  # four processes for 48 hours: 120 ms
+ENDS = (Run.Status.COMPLETED, Run.Status.STOPPED, Run.Status.FAILED, Run.Status.EXPIRED)
+
+
+@dataclass(slots=True)
+class Ended:
+    """The runs that ended in one stretch of time."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    first_tokens: list[float] = field(default_factory=list)  # seconds
+    durations: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Stretches:
+    """The time that is shown, cut into equal parts, the oldest first."""
+
+    since: datetime
+    step: timedelta
+    ended: list[Ended]
+    sums: list[Sum]
+
+    @classmethod
+    def of(cls, hours: int, now: datetime) -> "Stretches":
+        step = timedelta(minutes=WINDOWS[hours])
+        number = int(timedelta(hours=hours) / step)
+        parts = range(number)
+        return cls(now - number * step, step, [Ended() for _n in parts], [Sum() for _n in parts])
+
+    def index(self, at: datetime) -> int:
+        return min(len(self.sums) - 1, max(0, int((at - self.since) / self.step)))
+
+    @property
+    def times(self) -> list[str]:
+        begins = (timezone.localtime(self.since + n * self.step) for n in range(len(self.sums)))
+        return [f"{begin:%H:%M}" for begin in begins]
+
+
+@never_cache
+@require_safe
+def instruments(request: HttpRequest) -> HttpResponse:
+    """``?hours=`` is one of WINDOWS. For staff who may view samples; the site's owner may."""
+    if not request.user.has_perm("chat.view_sample"):
+        raise PermissionDenied
+    asked = request.GET.get("hours", "")
+    hours = int(asked) if asked in {str(each) for each in WINDOWS} else DEFAULT_HOURS
+    stretches = Stretches.of(hours, timezone.now())
+    runs, whole = _read_runs(stretches), Sum()
+    _read_samples(stretches, whole)
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Instruments"),
+        "hours": hours,
+        "windows": list(WINDOWS),
+        "figures": _figures(stretches, whole),
+        "charts": [*_run_charts(stretches), *_sample_charts(stretches)],
+        "codes": _codes(runs),
+        "refusals": sorted(whole.refusals.items(), key=lambda item: (-item[1], item[0])),
+        "stalls": sorted(whole.stalls.items(), key=lambda item: (-item[1], item[0])),
+        "processes": Process.objects.order_by("started_at")[:100],
+        "limit": RUNS_READ if len(runs) == RUNS_READ else None,
+    }
+    return render(request, "admin/instruments/page.html", context)
+
+
+def _read_runs(stretches: Stretches) -> list[tuple[Any, ...]]:
+    ended = Run.objects.filter(ended_at__gte=stretches.since).order_by("-ended_at")
+    runs = list(ended.values_list("ended_at", "status", "code", "ttft_ms", "duration_ms")[:RUNS_READ])
+    for at, status, _code, ttft_ms, duration_ms in runs:
+        assert at is not None  # the filter says so
+        stretch = stretches.ended[stretches.index(at)]
+        stretch.statuses[status] += 1
+        if ttft_ms is not None:
+            stretch.first_tokens.append(ttft_ms / 1000)
+        if duration_ms is not None:
+            stretch.durations.append(duration_ms / 1000)
+    return runs
+
+
+def _read_samples(stretches: Stretches, whole: Sum) -> None:
+    found = Sample.objects.filter(at__gte=stretches.since).order_by("-at")
+    for process, at, figures in found.values_list("process", "at", "figures")[:SAMPLES_READ]:
+        stretches.sums[stretches.index(at)].add(process, figures)
+        whole.add(process, figures)
+
+
+def _codes(runs: list[tuple[Any, ...]]) -> list[tuple[str, str, int]]:
+    """How runs ended: status, code, number; the most frequent first."""
+    counted = Counter((status, code) for _at, status, code, *_rest in runs)
+    return [(Run.Status(status).label, code, number) for (status, code), number in counted.most_common()]
+
+
+def quantile(values: list[float], share: float) -> float | None:
+    if len(values) < 2:
+        return values[0] if values else None
+    return quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
+
+
+def _figures(stretches: Stretches, whole: Sum) -> list[tuple[str, float | None, float | None, str]]:
+    """The table on top: what, the median, what 95 of 100 do not exceed, the unit."""
+
+    def of_runs(values: Iterable[list[float]]) -> tuple[float | None, float | None]:
+        every = [value for part in values for value in part]
+        return quantile(every, 0.5), quantile(every, 0.95)
+
+    def of_samples(name: str, scale: float = 1) -> tuple[float | None, float | None]:
+        found = (whole.quantile(name, 0.5), whole.quantile(name, 0.95))
+        middle, most = (None if value is None else value * scale for value in found)
+        return middle, most
+
+    return [
+        (_("First text"), *of_runs(each.first_tokens for each in stretches.ended), _("s")),
+        (_("Run"), *of_runs(each.durations for each in stretches.ended), _("s")),
+        (_("Gap between two deltas"), *of_samples("parley_delta_gap_seconds", 1000), _("ms")),
+        (_("Size of a delta"), *of_samples("parley_delta_bytes"), _("bytes")),
+        (_("Commit of the journal"), *of_samples("parley_journal_commit_seconds", 1000), _("ms")),
+        (_("Rows in one commit"), *of_samples("parley_journal_batch_events"), _("rows")),
+    ]
+
+
+def _run_charts(stretches: Stretches) -> list[Chart]:
+    ended, times = stretches.ended, stretches.times
+    return [
+        Chart(
+            "runs",
+            _("Runs"),
+            _("How many runs ended, by their status."),
+            _("ended"),
+            times,
+            [Series(status.label, [each.statuses[status] for each in ended]) for status in ENDS],
+            stacked=True,
+        ),
+        Chart(
+            "first-text",
+            _("First text"),
+            _("From the stored question to the first text of the reply."),
+            _("seconds"),
+            times,
+            _median_and_most(
+                [(quantile(e.first_tokens, 0.5), quantile(e.first_tokens, 0.95)) for e in ended]
+            ),
+        ),
+        Chart(
+            "duration",
+            _("Duration of a run"),
+            _("From the stored question to the run's end."),
+            _("seconds"),
+            times,
+            _median_and_most([(quantile(e.durations, 0.5), quantile(e.durations, 0.95)) for e in ended]),
+        ),
+    ]
+
+
+def _sample_charts(stretches: Stretches) -> list[Chart]:
+    sums, times = stretches.sums, stretches.times
+
+    def share(name: str) -> list[Series]:
+        pairs = [(each.quantile(name, 0.5), each.quantile(name, 0.95)) for each in sums]
+        return _median_and_most([(_thousand(middle), _thousand(most)) for middle, most in pairs])
+
+    def level(name: str) -> list[float | None]:
+        return [float(each.levels[name]) if each.levels or each.histograms else None for each in sums]
+
+    return [
+        Chart(
+            "deltas",
+            _("Gap between two deltas"),
+            _("The silence between two pieces of text, as the agents gave them."),
+            _("milliseconds"),
+            times,
+            share("parley_delta_gap_seconds"),
+        ),
+        Chart(
+            "commits",
+            _("Commit of the journal"),
+            _("How long text waits for its commit before it is shown."),
+            _("milliseconds"),
+            times,
+            share("parley_journal_commit_seconds"),
+        ),
+        Chart(
+            "open",
+            _("At once"),
+            _("The most runs, streams and sockets that were open at one moment, in all processes."),
+            _("at most"),
+            times,
+            [
+                Series(_("runs"), level("parley_active_runs")),
+                Series(_("streams"), level("parley_open_streams")),
+                Series(_("sockets"), level("parley_open_sockets")),
+            ],
+        ),
+        Chart(
+            "unsent",
+            _("Unsent"),
+            _("Bytes that waited for slow readers when the minute was over."),
+            _("bytes"),
+            times,
+            [Series(_("unsent"), level("parley_unsent_bytes"))],
+        ),
+    ]
+
+
+def _median_and_most(pairs: list[tuple[float | None, float | None]]) -> list[Series]:
+    return [
+        Series(_("median"), [middle for middle, _most in pairs]),
+        Series(_("95 of 100"), [most for _middle, most in pairs]),
+    ]
+
+
+def _thousand(value: float | None) -> float | None:
+    return None if value is None else value * 1000

@@ -1,0 +1,52 @@
+"""What ADK may know of one run: its past, its state, and where its events go."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from chat.agent.memory.payload import calls_of
+
+
+async def _refuse(payload: str) -> None:
+    raise RuntimeError("this turn records nothing")
+
+
+@dataclass(slots=True)
+class Turn:
+    """One run as the session service serves it.
+
+    ``past`` and ``own_payloads`` are ADK events as JSON text; ``record`` stores one more and
+    returns after the commit.
+    """
+
+    run_id: uuid.UUID
+    conversation_id: str
+    user_id: str
+    agent: str
+    prompt: str
+    past: list[str]
+    state: dict[str, Any]  # the session's own scope
+    user_state: dict[str, Any]
+    app_state: dict[str, Any]
+    updated_at: float = 0.0
+    own_payloads: list[str] = field(default_factory=list)
+    user_delta: dict[str, Any] = field(default_factory=dict)
+    app_delta: dict[str, Any] = field(default_factory=dict)
+    record: Callable[[str], Awaitable[None]] = _refuse
+    revision: int = 0
+
+    def take(self, payload: str, delta: dict[str, dict[str, Any]]) -> None:
+        """Count an event that is stored, and its state delta: ``dict.update`` in each scope, None
+        is a value.
+        """
+        self.own_payloads.append(payload)
+        self.state.update(delta["session"])
+        self.user_state.update(delta["user"])
+        self.app_state.update(delta["app"])
+        self.user_delta.update(delta["user"])
+        self.app_delta.update(delta["app"])
+
+    def has_calls(self) -> bool:
+        """Whether a tool may have been called."""
+        return any(calls_of(payload) for payload in self.own_payloads)

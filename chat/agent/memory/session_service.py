@@ -1,0 +1,276 @@
+"""ADK's session service on our tables: sessions are conversations, users are Users.
+
+Events are appended by runs alone, through the run's own record; outside a run an append is refused.
+"""
+
+import asyncio
+import copy
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from google.adk.errors._stale_session_error import StaleSessionError
+from google.adk.errors.already_exists_error import AlreadyExistsError
+from google.adk.errors.session_not_found_error import SessionNotFoundError
+from google.adk.events import Event
+from google.adk.sessions import BaseSessionService, Session, State
+from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
+
+from chat import changes
+from chat.agent.memory import context, payload
+from chat.agent.memory.session_data import Turn
+from chat.agent.memory.state import scoped
+from chat.database import run_db
+from chat.models import AppState, Conversation, UserState, new_id
+
+MAX_LISTED = 1000
+
+
+class ConversationSessionService(BaseSessionService):
+    """Serves the turns that are attached; other conversations can be read."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, Turn] = {}
+
+    @contextmanager
+    def attached(self, turn: Turn) -> Iterator[None]:
+        """Serve ``turn`` as the session of its conversation: one at a time, as the database says too."""
+        self._turns[turn.conversation_id] = turn
+        try:
+            yield
+        finally:
+            if self._turns.get(turn.conversation_id) is turn:
+                del self._turns[turn.conversation_id]
+
+    async def create_session(
+        self,
+        *,
+        app_name: str,
+        user_id: str,
+        state: dict[str, Any] | None = None,
+        session_id: str | None = None,
+    ) -> Session:
+        """A new conversation. Raises AlreadyExistsError; ValueError for an id that is no UUID, a
+        user who is no User, or state of the session's own scope (a conversation begins empty).
+        """
+        return await run_db(_create, app_name, user_id, state or {}, session_id)
+
+    async def get_session(
+        self,
+        *,
+        app_name: str,
+        user_id: str,
+        session_id: str,
+        config: GetSessionConfig | None = None,
+    ) -> Session | None:
+        turn = self._turns.get(session_id.strip())
+        if turn is not None:
+            if (turn.agent, turn.user_id) != (app_name, user_id):
+                return None
+            return _session(turn, config)
+        with_events = config is None or config.num_recent_events != 0
+        found = await run_db(_read, app_name, user_id, session_id.strip(), with_events)
+        return _session(found, config) if found else None
+
+    async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
+        """Oldest-updated first, without events; the newest MAX_LISTED."""
+        turns = await run_db(_list, app_name, user_id)
+        return ListSessionsResponse(
+            sessions=[_session(turn, GetSessionConfig(num_recent_events=0)) for turn in turns]
+        )
+
+    async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
+        await run_db(_delete, app_name, user_id, session_id.strip())
+
+    async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:
+        return await run_db(lambda: context.user_state(user_id, app_name) if _is_user_id(user_id) else {})
+
+    async def append_event(self, session: Session, event: Event) -> Event:
+        """Store ``event``; returns after the commit. A partial event is returned untouched.
+
+        Raises StaleSessionError where ``session`` is not the newest state of its turn, and
+        SessionNotFoundError outside a run.
+        """
+        if event.partial:
+            return event
+        turn = self._turns.get(session.id)
+        if turn is None:
+            raise SessionNotFoundError(f"No run is writing to session {session.id}.")
+        if session._storage_update_marker != _marker(turn):
+            raise StaleSessionError("The session was changed since it was loaded.")
+        delta = scoped(event.actions.state_delta if event.actions else None)
+        stored = payload.of_event(event, delta)
+        turn.revision += 1  # before the first await: of two appends at once one is stale
+        try:
+            await turn.record(stored)
+        except asyncio.CancelledError:
+            turn.take(stored, delta)  # the record has it: it is stored all the same
+            raise
+        except Exception:
+            turn.revision -= 1
+            raise
+        turn.take(stored, delta)
+        turn.updated_at = event.timestamp
+        self._apply_temp_state(session, event)
+        event = self._trim_temp_delta_state(event)
+        session._storage_update_marker = _marker(turn)
+        session.last_update_time = event.timestamp
+        return self._commit_event_to_session(session, event)
+
+
+def _marker(turn: Turn) -> str:
+    return f"{turn.run_id}:{turn.revision}"
+
+
+def _session(turn: Turn, config: GetSessionConfig | None) -> Session:
+    state = {
+        **turn.state,
+        **{State.APP_PREFIX + key: value for key, value in turn.app_state.items()},
+        **{State.USER_PREFIX + key: value for key, value in turn.user_state.items()},
+    }
+    session = Session(
+        id=turn.conversation_id,
+        app_name=turn.agent,
+        user_id=turn.user_id,
+        state=copy.deepcopy(state),
+        events=_events(turn, config or GetSessionConfig()),
+        last_update_time=turn.updated_at,
+    )
+    session._storage_update_marker = _marker(turn)
+    return session
+
+
+def _events(turn: Turn, config: GetSessionConfig) -> list[Event]:
+    """The turn's events, decoded (27 µs each): where it can be, only those that are asked for."""
+    recent, since = config.num_recent_events, config.after_timestamp
+    if recent == 0:
+        return []
+    stored = turn.past + turn.own_payloads
+    if since is None:
+        return [Event.model_validate_json(each) for each in stored[-(recent or 0) :]]
+    found = [event for each in stored if (event := Event.model_validate_json(each)).timestamp >= since]
+    return found[-(recent or 0) :]
+
+
+# --- outside a run ------------------------------------------------------------------------------
+
+
+def _create(app_name: str, user_id: str, state: dict[str, Any], session_id: str | None) -> Session:
+    wanted = (session_id or "").strip()
+    try:
+        conversation_id = uuid.UUID(wanted) if wanted else new_id()
+    except ValueError as error:
+        raise ValueError("A session's id is a conversation's: a UUID.") from error
+    if not _is_user_id(user_id):
+        raise ValueError("A session's user is a User.")
+    delta = scoped(state)
+    if delta["session"]:
+        raise ValueError("A conversation begins without state of its own.")
+    with transaction.atomic():
+        conversation = _insert(conversation_id, user_id, app_name)
+        for key, value in sorted(delta["user"].items()):
+            _set(UserState, {"user_id": int(user_id), "agent": app_name, "key": key}, value)
+        for key, value in sorted(delta["app"].items()):
+            _set(AppState, {"agent": app_name, "key": key}, value)
+        return _session(_past_turn(conversation), None)
+
+
+def _insert(conversation_id: uuid.UUID, user_id: str, app_name: str) -> Conversation:
+    now = timezone.now()
+    try:
+        with transaction.atomic():
+            return Conversation.objects.create(
+                id=conversation_id,
+                owner_id=int(user_id),
+                agent=app_name,
+                created_at=now,
+                updated_at=now,
+                last_change=changes.announce(int(user_id)),
+            )
+    except IntegrityError as error:
+        raise AlreadyExistsError(f"Session {conversation_id} already exists.") from error
+
+
+def _set(model: Any, key: dict[str, Any], value: Any) -> None:
+    model.objects.update_or_create(**key, defaults={"value": json.dumps(value)})
+
+
+def _is_user_id(user_id: str) -> bool:
+    return _is_number(user_id) and get_user_model().objects.filter(pk=user_id).exists()
+
+
+def _is_number(user_id: str) -> bool:
+    return user_id.isascii() and user_id.isdigit() and len(user_id) < 19
+
+
+def _find(app_name: str, user_id: str, session_id: str) -> Conversation | None:
+    try:
+        conversation_id = uuid.UUID(session_id)
+    except ValueError:
+        return None
+    if not _is_number(user_id):
+        return None
+    return Conversation.objects.filter(
+        pk=conversation_id, owner_id=int(user_id), agent=app_name, deleted_at=None
+    ).first()
+
+
+def _read(app_name: str, user_id: str, session_id: str, with_events: bool) -> Turn | None:
+    conversation = _find(app_name, user_id, session_id)
+    return _past_turn(conversation, with_events=with_events) if conversation else None
+
+
+def _past_turn(
+    conversation: Conversation, *, with_events: bool = True, scopes: tuple[dict[str, Any], ...] | None = None
+) -> Turn:
+    """A conversation that nobody is answering, as a turn that records nothing."""
+    runs = context.runs_before(conversation.head_id)
+    user_state, app_state = scopes or (
+        context.user_state(conversation.owner_id, conversation.agent),
+        context.app_state(conversation.agent),
+    )
+    return Turn(
+        run_id=conversation.pk,
+        conversation_id=str(conversation.pk),
+        user_id=str(conversation.owner_id),
+        agent=conversation.agent,
+        prompt="",
+        past=context.payloads_of(runs) if with_events else [],
+        state=context.state_after(runs),
+        user_state=user_state,
+        app_state=app_state,
+        updated_at=conversation.updated_at.timestamp(),
+        revision=len(runs),
+    )
+
+
+def _list(app_name: str, user_id: str | None) -> list[Turn]:
+    if user_id is not None and not _is_number(user_id):
+        return []
+    found = Conversation.objects.filter(agent=app_name, deleted_at=None).order_by("-updated_at", "-id")
+    if user_id is not None:
+        found = found.filter(owner_id=int(user_id))
+    conversations = list(reversed(found[:MAX_LISTED]))
+    app_state = context.app_state(app_name)
+    user_states = {
+        owner: context.user_state(owner, app_name) for owner in {c.owner_id for c in conversations}
+    }
+    return [
+        _past_turn(c, with_events=False, scopes=(user_states[c.owner_id], app_state)) for c in conversations
+    ]
+
+
+@transaction.atomic
+def _delete(app_name: str, user_id: str, session_id: str) -> None:
+    conversation = _find(app_name, user_id, session_id)
+    if conversation is None:
+        return
+    if conversation.runs.active().exists():
+        raise ValueError("The conversation is being answered: stop the run first.")
+    Conversation.objects.filter(pk=conversation.pk).update(deleted_at=timezone.now())
+    changes.announce_conversation(conversation)

@@ -1,0 +1,212 @@
+"""Find code executors, tools and environments that run code on this machine; refuse or confine them.
+
+Code executors, tools and environments of ADK's that start a process give it the server's environment, keys
+included, and every file that the server can read. With ALLOW_LOCAL_CODE their processes are confined.
+"""
+
+import asyncio
+import shlex
+import sys
+import tempfile
+from collections.abc import Collection, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from google.adk.agents.invocation_context import InvocationContext
+from google.adk.code_executors import UnsafeLocalCodeExecutor
+from google.adk.code_executors.code_execution_utils import CodeExecutionInput, CodeExecutionResult
+from google.adk.code_executors.unsafe_local_code_executor import _RUNNER, _run_name
+from google.adk.environment import LocalEnvironment
+from google.adk.environment._base_environment import ExecutionResult
+from google.adk.integrations.cloud_run import CloudRunSandboxCodeExecutor
+from google.adk.tools import BaseTool, ToolContext
+from google.adk.tools.base_toolset import BaseToolset
+from google.adk.tools.bash_tool import ExecuteBashTool, _validate_command
+from google.adk.tools.skill_toolset import _GENERATED_FILES_MARKER
+from google.adk.workflow import BaseNode
+from google.adk.workflow._graph import Graph
+
+from chat.agent.turn import confinement
+from chat.agent.turn.confinement import Finished
+
+OUTPUT_BYTES = 256 * 1024  # of one output: 64,000 tokens, more than a model reads with care
+# A skill's script prints the files that it made, which ADK bounds to 16 MiB before it encodes them.
+SKILL_OUTPUT_BYTES = 24 * 1024 * 1024
+# Where ADK's agents, nodes, tools and toolsets hold each other, and what runs code for them.
+HELD = (
+    "sub_agents", "nodes", "graph", "agent", "node", "_node", "tool", "tools", "_provided_tools_by_name",
+    "_provided_toolsets", "code_executor", "_code_executor", "_environment", "_env",
+)  # fmt: skip
+
+
+HOLDERS = (BaseNode, BaseTool, BaseToolset, Graph)
+
+
+class NotAllowed(Exception):
+    """Code may not run on this machine. ``reason`` is a sentence for members; the message names it."""
+
+    def __init__(self, reason: str | Promise, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class ConfinedExecutor(UnsafeLocalCodeExecutor):
+    """Runs the code as ADK's executor does, with the same results, but confined, in a folder of its own,
+    and for at most TOOL_SECONDS.
+    """
+
+    def execute_code(
+        self, invocation_context: InvocationContext, code_execution_input: CodeExecutionInput
+    ) -> CodeExecutionResult:
+        code = code_execution_input.code
+        seconds = min(self.timeout_seconds or settings.TOOL_SECONDS, settings.TOOL_SECONDS)
+        with tempfile.TemporaryDirectory(prefix="parley-code-", ignore_cleanup_errors=True) as folder:
+            done = confinement.run(
+                [sys.executable, "-s", "-E", "-X", "utf8", "-c", _RUNNER, _run_name(code)],
+                folder=Path(folder),
+                seconds=seconds,
+                max_output=SKILL_OUTPUT_BYTES if _GENERATED_FILES_MARKER in code else OUTPUT_BYTES,
+                stdin=code.encode("utf-8", "replace"),
+            )
+        return CodeExecutionResult(stdout=done.stdout, stderr=_error(done, seconds), exit_code=done.code)
+
+
+class ConfinedEnvironment(LocalEnvironment):
+    """Runs commands in the same folder as ADK's environment does, but confined, each by itself, and for at
+    most TOOL_SECONDS.
+    """
+
+    async def execute(
+        self,
+        command: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 (ADK's signature)
+    ) -> ExecutionResult:
+        done = await asyncio.to_thread(
+            confinement.run,
+            ["/bin/sh", "-c", command],
+            folder=self.working_dir,
+            seconds=min(timeout or settings.TOOL_SECONDS, settings.TOOL_SECONDS),
+            max_output=OUTPUT_BYTES,
+            variables=self._env_vars,
+        )
+        return ExecutionResult(
+            exit_code=done.code, stdout=done.stdout, stderr=done.stderr, timed_out=done.timed_out
+        )
+
+
+class ConfinedBashTool(ExecuteBashTool):
+    """Asks and refuses as ADK's tool does, and runs the command confined, for at most TOOL_SECONDS."""
+
+    async def run_async(self, *, args: dict[str, Any], tool_context: ToolContext) -> Any:
+        command, policy = args.get("command"), self._policy
+        confirmation = tool_context.tool_confirmation
+        allowed = isinstance(command, str) and not _validate_command(command, policy)
+        if not (allowed and confirmation and confirmation.confirmed):
+            return await super().run_async(args=args, tool_context=tool_context)
+        limits = {"AS": policy.max_memory_bytes, "NPROC": policy.max_child_processes}
+        limits["FSIZE"] = policy.max_file_size_bytes
+        seconds = min(policy.timeout_seconds or settings.TOOL_SECONDS, settings.TOOL_SECONDS)
+        try:
+            words = shlex.split(str(command))
+        except ValueError as error:  # a quotation that never ends
+            return {"error": f"Execution failed: {error}"}
+        done = await asyncio.to_thread(
+            confinement.run,
+            words,
+            folder=self._workspace,
+            seconds=seconds,
+            max_output=OUTPUT_BYTES,
+            limits={name: value for name, value in limits.items() if value},
+        )
+        answer = {
+            "stdout": done.stdout or "<no stdout captured>",
+            "stderr": done.stderr or "<no stderr captured>",
+            "returncode": done.code,
+        }
+        return (
+            {"error": f"Command timed out after {seconds:g} seconds.", **answer} if done.timed_out else answer
+        )
+
+
+CONFINED: dict[type, type | None] = {
+    UnsafeLocalCodeExecutor: ConfinedExecutor,
+    LocalEnvironment: ConfinedEnvironment,
+    ExecuteBashTool: ConfinedBashTool,
+    CloudRunSandboxCodeExecutor: None,  # it shows the sandbox all of this machine's files
+}
+
+
+def confine(*things: object) -> None:
+    """Confine whatever runs code on this machine in these agents and tools: the objects themselves, since
+    ADK hands them on. Raises NotAllowed.
+    """
+    for found in _running_code(things):
+        if not isinstance(found, (ConfinedExecutor, ConfinedEnvironment, ConfinedBashTool)):
+            _check(found)
+            own: type = type(found)
+            theirs, ours = _kind(found)
+            assert ours
+            found.__class__ = _confined(own, theirs, ours)
+
+
+def _running_code(things: Iterable[object]) -> list[Any]:
+    found: list[Any] = []
+    seen: set[int] = set()
+    waiting = list(things)
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or not isinstance(thing, (*HOLDERS, *CONFINED)):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, tuple(CONFINED)):
+            found.append(thing)
+        for held in (getattr(thing, name, None) for name in HELD):
+            several = held.values() if isinstance(held, dict) else held
+            waiting += several if isinstance(several, Collection) else [several]
+    return found
+
+
+def _check(found: Any) -> None:
+    """Raise NotAllowed where ``found`` may not run code here."""
+    detail = type(found).__name__
+    if not settings.ALLOW_LOCAL_CODE:
+        raise NotAllowed(_("It runs code on this machine, which needs ALLOW_LOCAL_CODE=on."), detail)
+    if _kind(found)[1] is None:
+        raise NotAllowed(_("It runs code on this machine in a way that Parley cannot confine."), detail)
+    secrets = confinement.secrets()
+    if fault := confinement.fault(secrets):
+        reason = _(
+            "It runs code on this machine, which needs Landlock (Linux 6.2) and DATA_DIR apart from programs."
+        )
+        raise NotAllowed(reason, f"{detail}: {fault}")
+    folder = getattr(found, "_working_dir", None) or getattr(found, "_workspace", None)
+    if folder and confinement.holds(Path(folder), secrets):
+        reason = _("It runs commands in a folder that holds files of Parley's.")
+        raise NotAllowed(reason, f"{detail}: {folder}")
+
+
+def _kind(found: object) -> tuple[type, type | None]:
+    return next((theirs, ours) for theirs, ours in CONFINED.items() if isinstance(found, theirs))
+
+
+@cache
+def _confined(own: type, theirs: type, ours: type) -> type:
+    """Return the class that ``own`` would be if it were derived from ``ours`` in place of ``theirs``: a
+    subclass of somebody's keeps what it adds, and its ``super()`` is the confined one.
+    """
+    return ours if own is theirs else type(own)(own.__name__, (own, ours), {"__module__": own.__module__})
+
+
+def _error(done: Finished, seconds: float) -> str:
+    """Return what the model is told as an error: none where the program ended well, as ADK has it."""
+    if done.timed_out:
+        note = f"Code execution timed out after {seconds:g} seconds."
+        return f"{done.stderr}\n{note}" if done.stderr else note
+    if done.code == 0:
+        return ""
+    return done.stderr or f"Code execution exited with status {done.code}."

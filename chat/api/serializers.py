@@ -1,0 +1,114 @@
+"""The JSON that PROTOCOL promises of what is stored."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from chat.endings import called_by, explain
+from chat.models import Conversation, Message, Run
+
+
+def moment(value: datetime | None) -> str | None:
+    """RFC 3339 in UTC."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value else None
+
+
+def _id(value: uuid.UUID | None) -> str | None:
+    return str(value) if value else None
+
+
+def conversation(found: Conversation, active_run: uuid.UUID | None) -> dict[str, Any]:
+    return {
+        "id": str(found.pk),
+        "title": found.title,
+        "agent": found.agent,
+        "pinned": found.pinned_at is not None,
+        "head": _id(found.head_id),
+        "active_run": _id(active_run),
+        "created_at": moment(found.created_at),
+        "updated_at": moment(found.updated_at),
+    }
+
+
+def conversations(found: Sequence[Conversation]) -> list[dict[str, Any]]:
+    active = dict(Run.objects.active().filter(conversation__in=found).values_list("conversation_id", "id"))
+    return [conversation(each, active.get(each.pk)) for each in found]
+
+
+def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
+    """The messages of one conversation, with their siblings and the runs that answer them."""
+    answering = _newest_runs([m.pk for m in found if m.role == Message.Role.USER])
+    siblings = _siblings(found)
+    return [
+        {
+            "id": str(m.pk),
+            "parent": _id(m.parent_id),
+            "siblings": siblings[m.parent_id],
+            "role": m.role,
+            "agent": m.agent or None,
+            "text": m.text,
+            "parts": m.parts,
+            "run": _id(answering.get(m.pk) if m.role == Message.Role.USER else m.run_id),
+            "created_at": moment(m.created_at),
+        }
+        for m in found
+    ]
+
+
+def _newest_runs(prompts: Sequence[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
+    runs = Run.objects.filter(prompt__in=prompts).order_by("created_at", "id")
+    return dict(runs.values_list("prompt_id", "id"))
+
+
+def _siblings(found: Sequence[Message]) -> dict[uuid.UUID | None, list[str]]:
+    grouped: dict[uuid.UUID | None, list[str]] = {m.parent_id: [] for m in found}
+    if not found:
+        return grouped
+    family = Message.objects.filter(conversation=found[0].conversation_id).order_by("created_at", "id")
+    below = family.filter(parent__in=[parent for parent in grouped if parent])
+    tops = family.filter(parent=None) if None in grouped else family.none()
+    for siblings in (below, tops):
+        for pk, parent in siblings.values_list("id", "parent_id"):
+            grouped[parent].append(str(pk))
+    return grouped
+
+
+def run(found: Run) -> dict[str, Any]:
+    return {
+        "id": str(found.pk),
+        "conversation": str(found.conversation_id),
+        "status": found.status,
+        "mode": found.mode,
+        "attempt": found.attempt,
+        "prompt": str(found.prompt_id),
+        "reply": _id(found.reply_id),
+        "code": found.code or None,
+        "usage": found.usage(),
+        "ttft_ms": found.ttft_ms,
+        "duration_ms": found.duration_ms,
+        "deltas": found.deltas,
+        "created_at": moment(found.created_at),
+        "ended_at": moment(found.ended_at),
+        **({"called": called} if (called := called_by(found)) else {}),
+    }
+
+
+def answer(run_id: uuid.UUID) -> dict[str, Any]:
+    """What an ask with ``"stream": false`` gets once its run has ended."""
+    found = Run.objects.select_related("reply").get(pk=run_id)
+    reply = found.reply
+    return {
+        "conversation": str(found.conversation_id),
+        "run": str(found.pk),
+        "status": found.status,
+        **explain(found.status, found.code),
+        "message": reply
+        and {
+            "id": str(reply.pk),
+            "role": reply.role,
+            "text": reply.text,
+            "created_at": moment(reply.created_at),
+        },
+        "usage": found.usage(),
+    }

@@ -1,0 +1,233 @@
+"""The states of a run. Each arrow is one guarded transaction; the loser of a race changes nothing.
+
+QUEUED ─claim→ RUNNING ─end→ COMPLETED, STOPPED, FAILED, EXPIRED
+   └─stop_queued→ STOPPED      RUNNING ─take_over, restart→ RUNNING (attempt 2)
+                               RUNNING ─hand_over→ QUEUED
+"""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from chat import changes, events
+from chat.endings import STATUS_OF, USAGE, terminal_data
+from chat.events import Event, Fold, Row, Usage
+from chat.instruments import metrics
+from chat.log import append
+from chat.models import AppState, Conversation, Message, Run, RunEvent, SessionEvent, UserState
+from chat.rendering import RENDERER_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write to a run, until somebody else's claim raises its epoch."""
+
+    run: uuid.UUID
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ends: everything its last transaction stores.
+
+    ``type`` is a terminal event's; ``code`` is empty for a completed run, ``finish`` for others.
+    """
+
+    type: str
+    code: str = ""
+    finish: str = ""
+    usage: Usage = field(default_factory=Usage)
+    ttft_ms: int | None = None
+    duration_ms: int = 0
+    invocation_id: str = ""
+    session_events: Sequence[str] = ()
+    state: dict[str, Any] | None = None
+    user_state: dict[str, Any] = field(default_factory=dict)
+    app_state: dict[str, Any] = field(default_factory=dict)
+    failure: dict[str, Any] | None = None  # as models.Run.failure
+
+
+@transaction.atomic
+def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
+    """QUEUED → RUNNING for this process; None where somebody else was first."""
+    won = Run.objects.filter(pk=run_id, status=Run.Status.QUEUED).update(
+        status=Run.Status.RUNNING,
+        process_id=process_id,
+        epoch=F("epoch") + 1,
+    )
+    if not won:
+        return None
+    run = _load(run_id)
+    return Claim(run_id, run.epoch), run
+
+
+@transaction.atomic
+def take_over(run_id: uuid.UUID, epoch: int, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
+    """Fence off a dead process: from here on its writes are dropped. None where another was first."""
+    won = Run.objects.filter(pk=run_id, status=Run.Status.RUNNING, epoch=epoch).update(
+        process_id=process_id, epoch=F("epoch") + 1
+    )
+    if not won:
+        return None
+    run = _load(run_id)
+    return Claim(run_id, run.epoch), run
+
+
+@transaction.atomic
+def restart(claim: Claim) -> list[Row] | None:
+    """RUNNING → RUNNING, attempt 2: what the dead process wrote is replaced by a new beginning."""
+    run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch, attempt=1)
+    if run is None:
+        return None
+    Run.objects.filter(pk=run.pk).update(attempt=2)
+    SessionEvent.objects.filter(run=run).delete()
+    return append(run.pk, [events.replace("", attempt=2)])
+
+
+@transaction.atomic
+def hand_over(claim: Claim) -> list[Row] | None:
+    """RUNNING → QUEUED by a process that is asked to end: another one begins anew; no death counts."""
+    won = Run.objects.filter(pk=claim.run, status=Run.Status.RUNNING, epoch=claim.epoch).update(
+        status=Run.Status.QUEUED, process=None, epoch=F("epoch") + 1
+    )
+    if not won:
+        return None
+    SessionEvent.objects.filter(run_id=claim.run).delete()
+    if RunEvent.objects.filter(run_id=claim.run, seq__gt=1).exists():
+        return append(claim.run, [events.replace("")])
+    return []
+
+
+@transaction.atomic
+def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
+    """QUEUED → STOPPED by whoever got the request; None where it was not queued any more."""
+    conversation = _lock_conversation_of(run_id)
+    run = _lock(run_id, status=Run.Status.QUEUED)
+    return _end(run, conversation, Outcome(events.STOPPED, code=code), None, []) if run else None
+
+
+def end(
+    claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = (), html: str | None = None
+) -> list[Row] | None:
+    """RUNNING → the outcome's status: reply, usage, session state, terminal event and status together.
+
+    ``fold`` is of everything that was shown, ``rest`` its events that are not yet in the log, ``html`` its
+    text rendered; without it the text is rendered whenever a page shows it.
+    Returns the rows written, None where the run was no longer this claim's.
+    """
+    draft = _draft(fold, html) if fold.shows_something else None
+    with transaction.atomic():
+        conversation = _lock_conversation_of(claim.run)
+        run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)
+        return _end(run, conversation, outcome, draft, rest) if run else None
+
+
+def _load(run_id: uuid.UUID) -> Run:
+    return Run.objects.select_related("conversation", "prompt").get(pk=run_id)
+
+
+def _lock(run_id: uuid.UUID, **guard: Any) -> Run | None:
+    return Run.objects.select_for_update().filter(pk=run_id, **guard).first()
+
+
+def _lock_conversation_of(run_id: uuid.UUID) -> Conversation:
+    """Before the run, as whoever deletes a conversation or asks in it does: in two orders they would
+    wait for each other.
+    """
+    named = Run.objects.filter(pk=run_id).values("conversation")
+    return Conversation.objects.select_for_update().get(pk__in=named)
+
+
+def _end(
+    run: Run, conversation: Conversation, outcome: Outcome, reply: Message | None, rest: Sequence[Event]
+) -> list[Row]:
+    now = timezone.now()
+    kind, code = outcome.type, outcome.code
+    if conversation.deleted_at and kind != events.COMPLETED:
+        kind, code = events.STOPPED, "deleted"
+    rows = append(run.pk, rest)
+    if reply is not None:
+        reply.conversation, reply.parent_id, reply.run, reply.created_at = (
+            conversation,
+            run.prompt_id,
+            run,
+            now,
+        )
+        reply.save(force_insert=True)
+        run.bytes = len(reply.text.encode())
+    run.reply = reply
+    run.status, run.code, run.finish, run.ended_at = STATUS_OF[kind], code, outcome.finish, now
+    run.invocation_id = outcome.invocation_id
+    for name in USAGE:
+        setattr(run, f"usage_{name}", getattr(outcome.usage, name))
+    run.ttft_ms, run.duration_ms = outcome.ttft_ms, outcome.duration_ms
+    run.deltas = run.events.filter(type=events.TEXT).count()
+    run.failure = outcome.failure if code == outcome.code else None
+    if outcome.state is not None:
+        run.state_after = json.dumps(outcome.state)
+    last = append(run.pk, [Event(kind, terminal_data(run))])
+    run.last_seq = last[-1].seq
+    run.last_change = changes.announce(run.owner_id)
+    run.save(update_fields=_ENDED_FIELDS)
+    _store_session(run, outcome)
+    if reply is not None:
+        Conversation.objects.filter(pk=conversation.pk, head=run.prompt_id).update(head=reply)
+    Conversation.objects.filter(pk=conversation.pk).update(updated_at=now)
+    seconds = (now - run.created_at).total_seconds()
+    transaction.on_commit(partial(metrics.run_seconds.observe, seconds, run.status, run.code))
+    return rows + last
+
+
+_ENDED_FIELDS = [
+    "status", "reply", "code", "finish", "ended_at", "ttft_ms", "duration_ms", "deltas", "bytes",
+    "last_seq", "last_change", "state_after", "invocation_id", "failure",
+    *(f"usage_{name}" for name in USAGE),
+]  # fmt: skip
+
+
+def _draft(fold: Fold, html: str | None) -> Message:
+    return Message(
+        role=Message.Role.ASSISTANT,
+        agent=fold.agent,
+        text=fold.text,
+        parts=fold.parts(),
+        html=html or "",
+        renderer_version=0 if html is None else RENDERER_VERSION,
+    )
+
+
+def _store_session(run: Run, outcome: Outcome) -> None:
+    if outcome.session_events:
+        position = SessionEvent.objects.filter(run=run).count()
+        SessionEvent.objects.bulk_create(
+            [
+                SessionEvent(run=run, position=position + n, payload=p)
+                for n, p in enumerate(outcome.session_events)
+            ]
+        )
+    _merge_shared_state(run, outcome)
+
+
+def _merge_shared_state(run: Run, outcome: Outcome) -> None:
+    """By key, in the order of the keys: two runs that end at once wait for, and never on, each other."""
+    agent = run.conversation.agent
+    users, apps = sorted(outcome.user_state.items()), sorted(outcome.app_state.items())
+    UserState.objects.bulk_create(
+        [UserState(user_id=run.owner_id, agent=agent, key=k, value=json.dumps(v)) for k, v in users],
+        update_conflicts=True,
+        unique_fields=["user", "agent", "key"],
+        update_fields=["value"],
+    )
+    AppState.objects.bulk_create(
+        [AppState(agent=agent, key=k, value=json.dumps(v)) for k, v in apps],
+        update_conflicts=True,
+        unique_fields=["agent", "key"],
+        update_fields=["value"],
+    )

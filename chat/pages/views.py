@@ -1,0 +1,176 @@
+"""The pages: everything on them is there without JavaScript, which only adds the live stream."""
+
+import uuid
+from dataclasses import replace
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext_lazy
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from chat import actions, changes, refusals
+from chat.access import access_conversation, access_conversation_now, access_message, access_run
+from chat.agent.agents import catalog
+from chat.database import run_db
+from chat.http import paging, parsing
+from chat.instruments import logs
+from chat.models import Conversation, Message, Run, Suggestion
+from chat.pages import transcript
+from chat.refusals import Refusal
+from chat.runs.stopping import stop_and_wait
+from chat.runs.supervisor import supervisor
+from chat.stream import asks
+from chat.stream.admission import send
+from chat.text import check_text
+
+SIDEBAR_LENGTH = 50
+PAGE_LENGTH = 30  # messages; the older ones come as one scrolls up
+
+# What the empty page offers to ask, until the site's owner says otherwise in the admin.
+SUGGESTIONS_SHOWN = 4
+SUGGESTIONS = (
+    gettext_lazy("Explain how a vaccine works to a ten-year-old"),
+    gettext_lazy("Plan three days in Lisbon, at an easy pace"),
+    gettext_lazy("Write a friendly reminder that an invoice is due"),
+    gettext_lazy("What time is it in Tokyo, and when should I call?"),
+)
+
+
+@never_cache
+async def home(request: HttpRequest) -> HttpResponse:
+    """A new conversation: the page (GET), and its first question by a plain form (POST)."""
+    return await _page(request, None)
+
+
+@never_cache
+async def conversation(request: HttpRequest, conversation: str) -> HttpResponse:
+    """One conversation: the page (GET), and the next question by a plain form (POST)."""
+    return await _page(request, conversation)
+
+
+async def _page(request: HttpRequest, conversation: str | None) -> HttpResponse:
+    if request.method == "POST":
+        return await _ask_by_form(request, conversation)
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+    return await sync_to_async(show)(request, conversation)
+
+
+async def _ask_by_form(request: HttpRequest, conversation: str | None) -> HttpResponse:
+    try:
+        run = await run_db(_send_form, request, conversation)
+    except Refusal as refusal:
+        if refusal.status == 404:
+            raise
+        return await sync_to_async(show)(request, conversation, refusal)
+    supervisor.launch(run.pk)
+    logs.asked_of(run.pk)
+    return _see(run)
+
+
+def _see(run: Run) -> HttpResponse:
+    """303 to the page of the run's conversation."""
+    response = redirect("chat:conversation", run.conversation_id)
+    response.status_code = 303
+    return response
+
+
+@never_cache
+@require_POST
+async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
+    """Stop the run that a plain form names; then the page, when the run has ended or 5 s later."""
+    run = await run_db(_request_stop, request, conversation)
+    await stop_and_wait(run)
+    return _see(run)
+
+
+def _request_stop(request: HttpRequest, conversation: str) -> Run:
+    found = access_conversation(request.user, conversation)
+    fields = parsing.body_of(request)
+    parsing.refuse_unknown(fields, {"run"})
+    run = access_run(request.user, parsing.text_field(fields, "run") or "")
+    if run.conversation_id != found.pk:
+        raise refusals.not_found()
+    return actions.request_stop(run)
+
+
+@never_cache
+@require_POST
+def delete(request: HttpRequest, conversation: str) -> HttpResponse:
+    """Delete the conversation by a plain form; then the page of a new one."""
+    found = access_conversation(request.user, conversation)
+    for run_id in actions.delete_conversation(found):
+        supervisor.announce_stop_from_thread(run_id)
+    response = redirect("chat:home")
+    response.status_code = 303
+    return response
+
+
+@never_cache
+@require_GET
+def text(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
+    """A message as it was written, in Markdown: what Copy takes."""
+    found = access_message(access_conversation(request.user, conversation), message)
+    if found.hidden_at:
+        raise refusals.not_found()
+    return HttpResponse(found.text, content_type="text/plain; charset=utf-8")
+
+
+def _send_form(request: HttpRequest, conversation: str | None) -> Run:
+    found = access_conversation(request.user, conversation) if conversation else None
+    ask = asks.ask_of(request)
+    if ask.conversation and ask.conversation != (found and found.pk):
+        raise refusals.not_found()
+    return send(request.user, replace(ask, conversation=found.pk if found else None)).run
+
+
+def show(request: HttpRequest, conversation: str | None, refusal: Refusal | None = None) -> HttpResponse:
+    """The chat page. With a refusal: what was typed is still there, and a sentence says why.
+
+    ``?before=<message>`` shows the messages above it, ``?list=<cursor>`` older conversations, ``?find=``
+    those whose title has these words; ``?draft=`` is a question to begin with.
+    """
+    # First: what changes while the rest is read is told to the page once more, and not missed.
+    last_change = changes.last_of([request.user.pk]).get(request.user.pk, 0)
+    found, run = access_conversation_now(request.user, conversation) if conversation else (None, None)
+    before = request.GET.get("before", "") if found else ""
+    branch = _branch(found, before)
+    active = run if not before else None
+    find = request.GET.get("find", "").strip()
+    check_text(find)
+    conversations = Conversation.objects.visible_to(request.user).filter(title__icontains=find)
+    listed, more = paging.page_of_conversations(
+        conversations.with_answering(), request.GET.get("list"), SIDEBAR_LENGTH
+    )
+    context = {
+        "last_change": last_change,
+        "conversation": found,
+        "conversations": listed,
+        "more_conversations": more,
+        "find": find,
+        "turns": transcript.turns(branch, active, may_ask=not active and not before),
+        "older": branch[0].pk if branch and branch[0].parent_id else None,
+        "is_older": bool(before),
+        "live": transcript.live(active) if active else None,
+        "agents": [] if found else transcript.choices(catalog.listed()),
+        "chosen": request.POST.get("agent", ""),
+        "is_gone": found and found.agent not in catalog.names(),
+        "speaker": transcript.spoken(found.agent) if found else "",
+        # One time each: a form that is sent twice is one message.
+        "client_id": uuid.uuid4(),
+        "again_id": uuid.uuid4(),
+        "draft": request.POST.get("query", "") if refusal else request.GET.get("draft", ""),
+        "suggestions": [] if found else Suggestion.objects.all()[:SUGGESTIONS_SHOWN] or SUGGESTIONS,
+        "refusal": refusal,
+    }
+    return render(request, "chat/page.html", context, status=refusal.status if refusal else 200)
+
+
+def _branch(found: Conversation | None, before: str) -> list[Message]:
+    """The newest messages of the active branch, or those above ``before``. Raises the 404 refusal."""
+    if found is None:
+        return []
+    end = access_message(found, before).parent_id if before else found.head_id
+    return Message.objects.select_related("run").defer("run__state_after").branch(end, limit=PAGE_LENGTH)

@@ -1,0 +1,30 @@
+"""Stopping a run, and waiting until it has ended."""
+
+import asyncio
+import uuid
+
+from django.conf import settings
+
+from chat.instruments import logs
+from chat.models import Run
+from chat.runs.follow import follow
+from chat.runs.supervisor import supervisor
+
+STOP_SECONDS = 5  # how long a stop waits for the run's end
+
+
+async def stop_and_wait(run: Run) -> None:
+    """Announce the wish to stop, and return when the run has ended, or after STOP_SECONDS."""
+    logs.asked_of(run.pk)
+    await supervisor.announce_stop(run.pk)
+    if run.is_active:
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await wait_for_end(run.pk)
+        except TimeoutError:
+            pass  # its status says that it still runs
+
+
+async def wait_for_end(run_id: uuid.UUID) -> None:
+    async for _batch in follow(run_id, 0, idle=settings.RUN_SECONDS):
+        pass

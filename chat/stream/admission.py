@@ -1,0 +1,47 @@
+"""Limits of this process on asking and reading: open streams a member, and no new runs while it drains."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+
+from chat import actions, refusals
+from chat.actions import Ask, Asked
+from chat.agent.agents import catalog
+from chat.instruments import metrics
+from chat.runs.supervisor import supervisor
+
+_open_streams: Counter[Any] = Counter()  # by the member's key
+
+
+def send(member: Any, ask: Ask) -> Asked:
+    """Store an ask of this member. For a thread; ``supervisor.launch`` the run afterwards."""
+    return actions.send_message(member, ask, agents=catalog.names(), admit=partial(_admit, member))
+
+
+def _admit(member: Any) -> None:
+    """Raises the 429 and 503 refusals of this process."""
+    refuse_if_too_many_streams(member)
+    if supervisor.draining:
+        raise refusals.unavailable("This server is about to restart.")
+
+
+def refuse_if_too_many_streams(member: Any) -> None:
+    if settings.LIMITS and _open_streams[member.pk] >= settings.STREAMS_PER_MEMBER:
+        raise refusals.too_many(f"At most {settings.STREAMS_PER_MEMBER} streams can be open at once.")
+
+
+async def counted(member: Any, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    _open_streams[member.pk] += 1
+    try:
+        with metrics.open_streams.one_more():
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
+    finally:
+        _open_streams[member.pk] -= 1
+        if not _open_streams[member.pk]:
+            del _open_streams[member.pk]
