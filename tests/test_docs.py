@@ -171,7 +171,7 @@ def variables() -> dict[str, ast.expr | None]:
 
 def documented_variables() -> dict[str, str]:
     """Each variable in docs/settings.md, with its default's cell."""
-    headings = ["Where it lives", "Database and Redis", "Letters", "The agent", "Limits", "Clocks"]
+    headings = ["Server", "Database and Redis", "E-mail", "The agent", "Limits", "Timers"]
     rows = [row for heading in headings for row in table(SETTINGS, f"## {heading}")]
     assert all(len(row) == 3 and row[2] for row in rows)
     return {first_code(name): default for name, default, _meaning in rows}
@@ -215,7 +215,7 @@ def constant(node: ast.expr) -> Any:
 
 
 def test_what_libraries_read_is_read_by_them() -> None:
-    rows = table(SETTINGS, "## Read by what Parley uses")
+    rows = table(SETTINGS, "## Read by libraries")
     assert rows
     for name, package, _meaning in rows:
         spec = find_spec(first_code(package))
@@ -343,7 +343,7 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
 def test_every_metric_in_an_alert_is_one_that_prometheus_sees() -> None:
     ends = ("", "_total", "_bucket", "_sum", "_count")
     seen = {metric.name + end for metric in metrics.registry.collect() for end in ends}
-    named = re.findall(r"parley_\w+", section(OPERATIONS, "## Alerts worth having"))
+    named = re.findall(r"parley_\w+", section(OPERATIONS, "## Suggested alerts"))
     assert named
     assert set(named) <= seen
 
