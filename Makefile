@@ -8,13 +8,14 @@ VENV_PYTHON = .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME
 
-.PHONY: help run test bench lint format lock fixture-large screenshots set-up set-up-dev
+.PHONY: help run test bench lint structure format lock fixture-large screenshots set-up set-up-dev
 
 help:
 	@echo "make run      serve Parley on HOST:PORT (127.0.0.1:8000), with everything it needs"
 	@echo "make test     all tests, on SQLite, and on PostgreSQL, Redis, nginx and Chromium where they are"
 	@echo "make bench    what a streamed delta costs, over a bare ADK Runner; ROUNDS=3, STREAMS=50"
-	@echo "make lint     format, lint, types, templates, imports"
+	@echo "make lint     format, lint, types, templates, imports, names, commit subjects"
+	@echo "make structure   figures of the code's structure; AT=COMMIT compares"
 	@echo "make format   write the format that make lint asks for"
 	@echo "make fixture-large   fill an empty database with a million messages"
 	@echo "make screenshots     make the pictures in docs/images anew"
@@ -36,12 +37,17 @@ bench: set-up-dev
 	@exec $(VENV_PYTHON) -m benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams $(STREAMS)) \
 		$(if $(WRITE),--write)
 
+# AT="COMMIT …" adds a column for each of these commits.
+structure: set-up-dev
+	@exec $(VENV_PYTHON) -m tools.structure $(AT)
+
 lint: set-up-dev
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m mypy
 	$(VENV_PYTHON) -m djhtml --check templates
 	.venv/bin/lint-imports
+	$(VENV_PYTHON) -m tools.lint
 
 format: set-up-dev
 	$(VENV_PYTHON) -m ruff format .
