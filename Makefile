@@ -29,7 +29,7 @@ fixture-large: set-up
 	@exec $(VENV_PYTHON) manage.py fixture_large
 
 test: set-up-dev
-	@exec $(VENV_PYTHON) -m tests.legs
+	@exec $(VENV_PYTHON) -m tests.matrix
 
 # WRITE=1 puts the figures into docs/performance.md.
 bench: set-up-dev

@@ -31,7 +31,7 @@ SignUp = Callable[[LiveServer, str], Member]
 def browser() -> Iterator[Browser]:
     path = chromium()
     if not path:
-        if "browser" in os.environ.get("REQUIRE_LEGS", "").split(","):
+        if "browser" in os.environ.get("REQUIRE_JOBS", "").split(","):
             pytest.fail(HINT)
         pytest.skip(HINT)
     with sync_playwright() as playwright:
