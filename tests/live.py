@@ -221,5 +221,5 @@ def check_with_oracle(server: LiveServer, transcripts: list[list[SseEvent]]) -> 
     path = server.data_dir / "transcripts.json"
     path.write_text(json.dumps(plain))
     env = {**server.env, "DJANGO_SETTINGS_MODULE": "config.settings"}
-    done = commands.run(["-m", "tests.check", str(path)], env)
+    done = commands.run(["-m", "tests.run_oracle", str(path)], env)
     assert done.returncode == 0, done.stderr
