@@ -30,7 +30,7 @@ fixture-large: set-up
 	@exec $(VENV_PYTHON) -m benchmarks.fixture_large
 
 test: set-up-dev
-	@exec $(VENV_PYTHON) -m tests.legs
+	@exec $(VENV_PYTHON) -m tests.matrix
 
 # WRITE=1 puts the figures into docs/performance.md.
 bench: set-up-dev

@@ -18,7 +18,7 @@ from benchmarks import report
 from benchmarks.measure import Figures, Measurement, Model, Plan
 from benchmarks.processes import Cores, Process
 from benchmarks.targets import AdkServer, BareRunner, Parley, Target
-from tests.legs import NotHere, database, find_postgres
+from tests.matrix import NotHere, database, find_postgres
 
 MOST_OF_A_CORE = 0.6  # above which model and load may have held up what is measured
 TARGETS = ("sqlite", "postgres", "adk")

@@ -1,4 +1,4 @@
-"""A browser without a window: calls the ASGI application as a server does, and reads it as it streams."""
+"""In-process HTTP and WebSocket client: calls the ASGI application and reads its streams."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ class Answer:
 
 @dataclass
 class Exchange:
-    """One request under way."""
+    """A request in progress."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Exchange:
     _chunks: "asyncio.Queue[bytes | None]" = field(default_factory=asyncio.Queue)
     _unread: deque[SseEvent] = field(default_factory=deque)
     _started: asyncio.Event = field(default_factory=asyncio.Event)
-    _gone: asyncio.Event = field(default_factory=asyncio.Event)
+    _disconnected: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def send(self, message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
@@ -67,7 +67,7 @@ class Exchange:
             yield chunk
 
     async def events(self) -> AsyncIterator[SseEvent]:
-        """The events that nobody has read yet, to the end of the stream."""
+        """Yield the events that are not read yet, to the end of the stream."""
         while True:
             while self._unread:
                 yield self._unread.popleft()
@@ -81,17 +81,17 @@ class Exchange:
         return [event async for event in self.events()]
 
     def hang_up(self) -> None:
-        self._gone.set()
+        self._disconnected.set()
 
 
 class Socket:
-    """The client's side of an open socket."""
+    """Client side of a WebSocket."""
 
     def __init__(self) -> None:
         self.received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.received.put_nowait({"type": "websocket.connect"})
         self.sent: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        self.text: list[str] = []  # every frame, as it came
+        self.text: list[str] = []  # every frame as received
 
     async def take(self, message: dict[str, Any]) -> None:
         self.sent.put_nowait(message)
@@ -101,11 +101,11 @@ class Socket:
         return self
 
     async def refused(self) -> bool:
-        """Whether it is closed without being opened."""
+        """Return whether the handshake is refused."""
         return bool((await self._next())["type"] == "websocket.close")
 
     async def frame(self, seconds: float = 5) -> dict[str, Any]:
-        """The next frame."""
+        """Return the next frame."""
         message = await self._next(seconds)
         assert message["type"] == "websocket.send", message
         self.text.append(message["text"])
@@ -116,19 +116,19 @@ class Socket:
         return [await self.frame() for _ in range(number)]
 
     async def closed(self, seconds: float = 5) -> int:
-        """The code with which it is closed; what comes before is read."""
+        """Read frames until the server closes the socket; return the close code."""
         while (message := await self._next(seconds))["type"] != "websocket.close":
             self.text.append(message.get("text", ""))
         return int(message["code"])
 
     async def silent(self, seconds: float = 0.3) -> bool:
-        """Whether nothing comes in this time."""
+        """Return True if no message comes in this time; fail if one does."""
         try:
             async with asyncio.timeout(seconds):
                 message = await self.sent.get()
         except TimeoutError:
             return True
-        raise AssertionError(f"came: {message}")
+        raise AssertionError(f"received: {message}")
 
     def say(self, text: str) -> None:
         self.received.put_nowait({"type": "websocket.receive", "text": text})
@@ -141,7 +141,7 @@ class Socket:
 
 
 class Client:
-    """One person's browser (or a visitor's, without ``user``)."""
+    """The browser of ``user``, or of an anonymous visitor."""
 
     def __init__(self, application: Any, user: Any = None) -> None:
         self.application = application
@@ -158,7 +158,7 @@ class Client:
             session[HASH_SESSION_KEY] = self.user.get_session_auth_hash()
             session.save()
             if not connection.in_atomic_block:
-                connection.close()  # this thread lives on; an open connection keeps the database from going
+                connection.close()  # the thread stays, and its connection would block DROP DATABASE
             return str(session.session_key)
 
         self.cookies[settings.SESSION_COOKIE_NAME] = await sync_to_async(start)()
@@ -176,7 +176,7 @@ class Client:
         headers: dict[str, str] | None = None,
         csrf: bool = True,
     ) -> AsyncIterator[Exchange]:
-        """Begin a request; leaving the block hangs up."""
+        """Start a request; leaving the block disconnects."""
         sent = {"host": "testserver", "cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())}
         if csrf and method not in ("GET", "HEAD", "OPTIONS"):
             sent["x-csrftoken"] = self.csrf
@@ -208,7 +208,7 @@ class Client:
         async def receive() -> dict[str, Any]:
             if messages:
                 return messages.pop(0)
-            await exchange._gone.wait()
+            await exchange._disconnected.wait()
             return {"type": "http.disconnect"}
 
         task = asyncio.ensure_future(self.application(scope, receive, exchange.send))
@@ -224,7 +224,7 @@ class Client:
             await asyncio.wait({task}, timeout=10)
 
     async def request(self, method: str, path: str, **kwargs: Any) -> Answer:
-        """The whole answer, once it is complete."""
+        """Send a request and return its complete response."""
         async with self.open(method, path, **kwargs) as exchange:
             async for _chunk in exchange.chunks():
                 pass
@@ -234,7 +234,7 @@ class Client:
     async def socket(
         self, path: str = "/ws/", *, headers: dict[str, str] | None = None
     ) -> AsyncIterator["Socket"]:
-        """Open a socket as a page does; leaving the block hangs up."""
+        """Open a WebSocket as a page does; leaving the block disconnects."""
         sent = {"host": "testserver", "origin": "http://testserver"}
         sent |= {"cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())} | (headers or {})
         route, _, query = path.partition("?")
@@ -258,7 +258,7 @@ class Client:
         finally:
             socket.received.put_nowait({"type": "websocket.disconnect", "code": 1001})
             await asyncio.wait({task}, timeout=10)
-            assert task.done(), "the socket's application goes on"
+            assert task.done(), "the socket's application is still running"
             task.result()
 
     async def get(self, path: str, **kwargs: Any) -> Answer:
@@ -268,7 +268,7 @@ class Client:
         return await self.request("POST", path, json_body=json_body, **kwargs)
 
     async def ask(self, query: str, **fields: Any) -> list[SseEvent]:
-        """Ask and read the stream to its end."""
+        """Ask a question and read the stream to its end."""
         answer = await self.post("/chat/stream", {"query": query, **fields})
         assert answer.status == 200, answer.body
         return answer.events

@@ -1,4 +1,4 @@
-"""Parley's commands as processes: ``manage.py …``, begun in a fraction of the time by tests/nursery.py."""
+"""Client of tests/fork_server.py: run ``manage.py …`` as processes that start in a third of the time."""
 
 import array
 import atexit
@@ -19,38 +19,38 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Command:
-    """A process that has begun, with what ``subprocess.Popen`` offers for it."""
+    """A running process, with part of the interface of ``subprocess.Popen``."""
 
     def __init__(
         self,
-        words: Sequence[str],
+        arguments: Sequence[str],
         env: dict[str, str],
         streams: Sequence[int],
         terminal: int | None = None,
     ) -> None:
-        """``streams``: what it is to have as its first three. ``terminal`` becomes its own."""
-        self.words = words
+        """Start the process; ``streams`` are its first three files, ``terminal`` its controlling terminal."""
+        self.arguments = arguments
         self.returncode: int | None = None
-        self._line, theirs = socket.socketpair()
-        order = json.dumps({"words": words, "env": env}).encode()
+        self._status_socket, theirs = socket.socketpair()
+        request = json.dumps({"arguments": arguments, "env": env}).encode()
         files = array.array("i", [theirs.fileno(), *streams, *([] if terminal is None else [terminal])])
         with theirs:
-            _door().sendmsg([order], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
-        self.pid = int(self._line.recv(32))
+            _fork_server().sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+        self.pid = int(self._status_socket.recv(32))
 
     def poll(self) -> int | None:
-        return self._ended(0)
+        return self._exit_code(0)
 
     def wait(self, timeout: float) -> int:
-        code = self._ended(timeout)
+        code = self._exit_code(timeout)
         if code is None:
-            raise subprocess.TimeoutExpired(self.words, timeout)
+            raise subprocess.TimeoutExpired(self.arguments, timeout)
         return code
 
-    def _ended(self, seconds: float) -> int | None:
-        if self.returncode is None and select.select([self._line], [], [], seconds)[0]:
-            with self._line:
-                self.returncode = int(self._line.recv(32))
+    def _exit_code(self, timeout: float) -> int | None:
+        if self.returncode is None and select.select([self._status_socket], [], [], timeout)[0]:
+            with self._status_socket:
+                self.returncode = int(self._status_socket.recv(32))
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -63,13 +63,13 @@ class Command:
 
 
 @cache
-def _door() -> socket.socket:
-    """Where this test process's nursery takes its orders."""
+def _fork_server() -> socket.socket:
+    """Start this test process's fork server and return the socket that takes its requests."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp")}
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.nursery", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.fork_server", str(theirs.fileno())],
             cwd=ROOT,
             env=env,
             pass_fds=[theirs.fileno()],
@@ -84,19 +84,22 @@ def _door() -> socket.socket:
 
 
 def run(
-    words: Sequence[str], env: dict[str, str], given: bytes = b"", *, within: float = 180
+    arguments: Sequence[str], env: dict[str, str], given: bytes = b"", *, within: float = 180
 ) -> "subprocess.CompletedProcess[str]":
-    """As ``subprocess.run`` with its output captured. Raises TimeoutExpired, when it has been killed."""
+    """Run a command as ``subprocess.run`` does, with captured output.
+
+    Kills it after ``within`` seconds and raises TimeoutExpired.
+    """
     with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
         stdin.write(given)
         stdin.seek(0)
-        command = Command(words, env, (stdin.fileno(), stdout.fileno(), stderr.fileno()))
+        command = Command(arguments, env, (stdin.fileno(), stdout.fileno(), stderr.fileno()))
         try:
             code = command.wait(within)
         except subprocess.TimeoutExpired:
             command.kill()
             raise
-        return subprocess.CompletedProcess(words, code, _text(stdout), _text(stderr))
+        return subprocess.CompletedProcess(arguments, code, _text(stdout), _text(stderr))
 
 
 def _text(file: IO[bytes]) -> str:

@@ -1,4 +1,4 @@
-"""The docs as tests read them: their prose, code, tables and blocks; and the modules they talk of."""
+"""Parser of the documentation: prose, code, tables and blocks of its pages; and the modules of the code."""
 
 import re
 from pathlib import Path
@@ -16,12 +16,12 @@ PACKAGES = ("accounts", "benchmarks", "chat", "config", "tests")
 
 
 def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
+    """Return a page without its fenced blocks."""
     return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def code(page: Path) -> list[str]:
-    """What stands between backticks."""
+    """Return the inline code of a page."""
     return re.findall(r"`([^`\n]+)`", prose(page))
 
 
@@ -30,7 +30,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def section(page: Path, heading: str) -> str:
-    """The text below a heading, down to the next one of its level or a higher one."""
+    """Return the text below a heading, up to the next heading of the same or a higher level."""
     level, text = heading.split(" ", maxsplit=1)[0], page.read_text()
     assert f"\n{heading}\n" in text, f"{page} has no {heading!r}"
     below = text.split(f"\n{heading}\n", 1)[1]
@@ -38,7 +38,7 @@ def section(page: Path, heading: str) -> str:
 
 
 def table(page: Path, heading: str) -> list[list[str]]:
-    """The rows of the table below a heading, cell by cell, without its own heading."""
+    """Return the rows of the table below a heading as lists of cells, without the header row."""
     lines = [line for line in section(page, heading).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
 
@@ -49,7 +49,7 @@ def first_code(cell: str) -> str:
 
 
 def modules() -> dict[str, Path]:
-    """Our modules by their dotted names."""
+    """Return the paths of Parley's modules by their dotted names."""
     found = {}
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):

@@ -1,4 +1,4 @@
-"""A page's HTML as a tree that a test can ask: what is there, and what does it say?"""
+"""HTML parsed into a tree of elements that tests can search."""
 
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -15,12 +15,12 @@ class Element:
 
     @property
     def text(self) -> str:
-        """Everything in it that is text, as it stands."""
+        """Text of the element, with its white space."""
         return "".join(child if isinstance(child, str) else child.text for child in self.children)
 
     @property
     def words(self) -> str:
-        """Its text on one line."""
+        """Text of the element on one line."""
         return " ".join(self.text.split())
 
     def __getitem__(self, name: str) -> str:
@@ -30,7 +30,7 @@ class Element:
         return self.attrs.get(name)
 
     def below(self) -> Iterator["Element"]:
-        """The elements inside it, in order, without those of a <template>: they are not shown."""
+        """Yield the descendants in order, without those of a <template>, which are not displayed."""
         for child in self.children:
             if isinstance(child, Element):
                 yield child
@@ -38,7 +38,7 @@ class Element:
                     yield from child.below()
 
     def all(self, tag: str = "", **attrs: str) -> list["Element"]:
-        """Elements by tag, class (``class_``) and attributes (``aria_label`` is aria-label)."""
+        """Find elements by tag, class (``class_``) and attributes (``aria_label`` is aria-label)."""
         return [element for element in self.below() if element.matches(tag, attrs)]
 
     def one(self, tag: str = "", **attrs: str) -> "Element":
@@ -54,7 +54,7 @@ class Element:
         )
 
     def fields(self) -> dict[str, str]:
-        """What a form sends as it stands, without its buttons."""
+        """Return the fields that a form sends in its present state, without its buttons."""
         sent = {}
         for field in self.below():
             if field.tag in {"input", "select", "textarea"} and field.get("name"):
@@ -91,7 +91,7 @@ class _Builder(HTMLParser):
 
 
 def parse(html: str) -> Element:
-    """The tree of a page. Fails where its tags do not match or an attribute comes twice."""
+    """Parse a page; fail if its tags do not match or an element has an attribute twice."""
     builder = _Builder()
     builder.feed(html)
     builder.close()

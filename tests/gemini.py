@@ -1,14 +1,13 @@
-"""A local server that speaks Gemini's generateContent and streamGenerateContent?alt=sse.
+"""Fake Gemini server: local HTTP server for generateContent and streamGenerateContent?alt=sse.
 
-The real google-genai client talks to it over a real socket. A test says what it answers:
+The real google-genai client talks to it over a real socket. A test scripts its answers:
 
     gemini.on("What time is it?", [Text("Let me look."), Call("current_time", {"place": "Lagos"})],
               [Text("It is "), Text("noon.")])
 
-keyed by the newest question in the request, or by the asking agent (``gemini.on_agent("writer", …)``);
-each further call takes the next answer, and the last one stays. Without a script it echoes. Characters
-go out raw in UTF-8, as Gemini sends them. As Gemini does, it answers 400 where function calls and
-function responses do not pair.
+The key is the newest question in the request, or the asking agent (``gemini.on_agent("writer", …)``).
+Each further call takes the next answer; the last one repeats. Without a script it echoes the question.
+As Gemini does, it sends raw UTF-8 and answers 400 if function calls and function responses do not pair.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ class Thought:
 class Call:
     name: str
     args: dict[str, Any] = field(default_factory=dict)
-    signature: str = ""  # of the thought behind it, in base64
+    signature: str = ""  # of the thought before the call, in base64
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Hold:
-    """Nothing more until the test calls ``gemini.release()``."""
+    """A pause until the test calls ``gemini.release()``."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +70,17 @@ class Status:
 
 @dataclass(frozen=True)
 class Cut:
-    """The connection breaks in the middle of the body."""
+    """A broken connection in the middle of the body."""
 
 
 @dataclass(frozen=True)
 class Drop:
-    """The connection breaks before anything was answered."""
+    """A broken connection before the response starts."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An error in place of a chunk, when the answer has begun."""
+    """An error in place of a chunk, after the response has started."""
 
     code: int
     status: str
@@ -89,14 +88,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Raw:
-    """Bytes as they are, in place of a chunk (of the whole body where nothing is streamed)."""
+    """Literal bytes in place of a chunk, or of the whole body if the response is not streamed."""
 
     data: bytes
 
 
 @dataclass(frozen=True)
 class InPieces:
-    """A chunk that arrives ``size`` bytes at a time, cut wherever that falls."""
+    """A chunk that is sent ``size`` bytes at a time, even if that splits a character."""
 
     step: "Text | Thought | Call"
     size: int
@@ -107,8 +106,9 @@ USAGE = {"promptTokenCount": 12, "candidatesTokenCount": 4, "totalTokenCount": 1
 
 
 class Gemini:
-    """The server, in a thread of its own. ``requests`` are the bodies it got, in order, ``paths``
-    and ``headers`` (names in lower case) what came with them.
+    """The server, which runs in its own thread.
+
+    ``requests`` are the received bodies, in order. ``paths`` and ``headers`` (lower-case names) match them.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class Gemini:
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self._scripts: dict[str, list[Sequence[Step]]] = {}
-        self._taken: defaultdict[str, int] = defaultdict(int)
+        self._calls: defaultdict[str, int] = defaultdict(int)
         self._loop = asyncio.new_event_loop()
         self._released = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -147,24 +147,24 @@ class Gemini:
         self.paths.clear()
         self.headers.clear()
         self._scripts.clear()
-        self._taken.clear()
+        self._calls.clear()
         self._released = asyncio.Event()
 
     def on(self, question: str, *answers: Sequence[Step]) -> None:
-        """What is answered to ``question`` from now on; its calls are counted anew."""
+        """Set the answers to ``question`` and reset its call counter."""
         self._scripts[question] = list(answers)
-        self._taken[question] = 0
+        self._calls[question] = 0
 
     def on_agent(self, name: str, *answers: Sequence[Step]) -> None:
-        """What the agent that ADK calls ``name`` is answered, whatever it asks."""
-        self.on(_of_agent(name), *answers)
+        """Set the answers to the agent that ADK calls ``name``, for any question."""
+        self.on(_agent_key(name), *answers)
 
     def release(self) -> None:
-        """Let every Hold go on, those still to come too."""
+        """End every Hold, later ones included."""
         self._loop.call_soon_threadsafe(self._released.set)
 
     def calls_for(self, question: str) -> int:
-        return self._taken[question]
+        return self._calls[question]
 
     # --- the wire -----------------------------------------------------------------------------
 
@@ -187,30 +187,30 @@ class Gemini:
         self.paths.append(path)
         self.headers.append(headers)
         self.requests.append(body)
-        fault = unpaired(body.get("contents", []))
-        steps = [Status(400, "INVALID_ARGUMENT", message=fault)] if fault else self._answer_to(body)
+        error = unpaired(body.get("contents", []))
+        steps = [Status(400, "INVALID_ARGUMENT", message=error)] if error else self._answer_to(body)
         if steps and isinstance(steps[0], Drop):
             return False
         if steps and isinstance(steps[0], Status):
             _refuse(writer, steps[0])
-            goes_on = True
+            keep_alive = True
         elif "streamGenerateContent" in path:
-            goes_on = await self._stream(writer, steps)
+            keep_alive = await self._stream(writer, steps)
         else:
-            goes_on = await self._whole(writer, steps)
+            keep_alive = await self._whole(writer, steps)
         await writer.drain()
-        return goes_on
+        return keep_alive
 
     def _answer_to(self, body: dict[str, Any]) -> Sequence[Step]:
         question = newest_question(body)
-        agent = _of_agent(agent_of(body))
+        agent = _agent_key(agent_of(body))
         if agent in self._scripts:
             question = agent
         script = self._scripts.get(question)
-        place = self._taken[question]
-        self._taken[question] += 1
+        call = self._calls[question]
+        self._calls[question] += 1
         if script:
-            return script[min(place, len(script) - 1)]
+            return script[min(call, len(script) - 1)]
         words = f"You said: {question}".split(" ")
         return [Text((" " if n else "") + word) for n, word in enumerate(words)]
 
@@ -220,7 +220,7 @@ class Gemini:
         )
         last = len(steps) - 1
         for place, step in enumerate(steps):
-            if await self._waited(step):
+            if await self._wait(step):
                 continue
             if isinstance(step, Cut):
                 return False
@@ -230,8 +230,8 @@ class Gemini:
         _chunk(writer, b"")
         return True
 
-    async def _waited(self, step: Step) -> bool:
-        """Whether ``step`` was a wait, which is over."""
+    async def _wait(self, step: Step) -> bool:
+        """Wait if ``step`` is a Pause or a Hold; return whether it is one."""
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
         elif isinstance(step, Hold):
@@ -243,7 +243,7 @@ class Gemini:
         answer: dict[str, Any] = {"usageMetadata": USAGE, "modelVersion": "fake"}
         finish = "STOP"
         for step in steps:
-            if await self._waited(step):
+            if await self._wait(step):
                 continue
             if isinstance(step, Cut):
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + _encode(answer)[:20])
@@ -267,7 +267,7 @@ class Gemini:
 
 
 def closed_port() -> int:
-    """A port of this machine at which nobody listens."""
+    """Return a port of the loopback interface without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -275,7 +275,7 @@ def closed_port() -> int:
 
 
 def newest_question(body: dict[str, Any]) -> str:
-    """The text of the newest user content that is a question, not a tool's answer."""
+    """Return the text of the newest user content that is a question, not a tool's answer."""
     for content in reversed(body.get("contents", [])):
         if content.get("role", "user") == "user":
             text = "".join(part.get("text", "") for part in content.get("parts", []))
@@ -286,7 +286,7 @@ def newest_question(body: dict[str, Any]) -> str:
 
 def unpaired(contents: Sequence[dict[str, Any]]) -> str:
     """Return Gemini's complaint about function calls and responses that do not pair; empty if they do."""
-    calls: list[str] = []  # of the turn before
+    calls: list[str] = []  # of the previous turn
     may_call = False
     for content in contents:
         parts = content.get("parts", [])
@@ -308,18 +308,18 @@ def unpaired(contents: Sequence[dict[str, Any]]) -> str:
 
 
 def agent_of(body: dict[str, Any]) -> str:
-    """The name of the agent that asks: ADK tells the model."""
-    told = "".join(part.get("text", "") for part in body.get("systemInstruction", {}).get("parts", []))
-    found = re.search(r'Your internal name is "(\w+)"', told)
+    """Return the name of the asking agent, which ADK writes into the system instruction."""
+    instruction = "".join(part.get("text", "") for part in body.get("systemInstruction", {}).get("parts", []))
+    found = re.search(r'Your internal name is "(\w+)"', instruction)
     return found[1] if found else ""
 
 
-def _of_agent(name: str) -> str:
-    return f"\0agent {name}"  # no question has a NUL
+def _agent_key(name: str) -> str:
+    return f"\0agent {name}"  # no question contains a NUL
 
 
 def questions_of(body: dict[str, Any]) -> list[tuple[str, str]]:
-    """Role and text of all contents that have text: what the model knows of the conversation."""
+    """Return role and text of all contents that have text."""
     found = []
     for content in body.get("contents", []):
         text = "".join(part.get("text", "") for part in content.get("parts", []))
@@ -336,7 +336,7 @@ def _part(step: Text | Thought | Call) -> dict[str, Any]:
 
 
 def _wire(step: Step, *, is_last: bool) -> list[bytes]:
-    """The bytes of one step, in the pieces in which they go out."""
+    """Return the bytes of one step, in the pieces in which they are sent."""
     if isinstance(step, Raw):
         return [step.data]
     if isinstance(step, InPieces):

@@ -1,7 +1,7 @@
-"""What a hostile model, tool or member may write: PAYLOADS, by combination, and their carriers.
+"""PAYLOADS: texts with which a hostile model, tool or member may attack a page.
 
-Each tries to run ``alert(1)``, to load something of evil.example, or to take the page over. A test shows
-all of them in one place and then looks whether any did.
+Each tries to run ``alert(1)``, to load something from evil.example, or to take over the page. A test
+displays all of them in one place and then checks that none succeeded.
 """
 
 from itertools import product
@@ -106,7 +106,7 @@ ELEMENTS = [
     f"javascript:{JS}",
 ]
 
-# --- addresses, each in every kind of link ---------------------------------------------------------
+# --- URLs, each in every kind of link --------------------------------------------------------------
 
 ADDRESSES = [
     f"javascript:{JS}",

@@ -1,4 +1,4 @@
-"""What HTML brings into a page, seen by a parser that is not ours: anything that a message may not hold."""
+"""Check of rendered HTML, independent of the sanitizer: finds anything that a message may not contain."""
 
 import re
 from html.parser import HTMLParser
@@ -23,7 +23,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Inspector(HTMLParser):
-    """``faults`` is what no message may bring into a page; ``text`` and ``links`` are what it says."""
+    """Parser that collects forbidden markup in ``faults``, and the content in ``text`` and ``links``."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,4 +1,4 @@
-"""The real server in a process of its own, on a free port, in a data folder of its own."""
+"""Real server in its own process, on a free port, with its own data folder; and members as HTTP clients."""
 
 import json
 import os
@@ -34,19 +34,20 @@ def free_port() -> int:
 
 @cache
 def prepared_data_dir() -> Path:
-    """A data folder that is ready to be served from."""
+    """Return a data folder on which ``manage.py prepare`` has run."""
     return shared("prepared", lambda path: LiveServer(path)._prepare())
 
 
 def copy_data(there: Path, here: Path) -> None:
-    """Nobody writes to static files, so the hundreds of them are not copied."""
+    """Copy a data folder, with a symlink for its static files."""
+    # There are hundreds of static files, and no server writes to them.
     shutil.copytree(there, here, dirs_exist_ok=True, ignore=lambda *_: ["static"])
     if not (here / "static").exists():
         (here / "static").symlink_to((there / "static").resolve())
 
 
 class LiveServer:
-    """``manage.py serve`` as somebody runs it. ``env`` is added to a bare environment."""
+    """``manage.py serve`` in a minimal environment, to which ``env`` is added."""
 
     def __init__(self, data_dir: Path, port: int | None = None, **env: str) -> None:
         self.data_dir = data_dir
@@ -58,7 +59,7 @@ class LiveServer:
             "SSL_CERT_FILE": str(CERTIFICATE),
             "DATA_DIR": str(data_dir),
             "PORT": str(self.port),
-            "ENV_FILE": os.devnull,  # a developer's .env is not the tests'
+            "ENV_FILE": os.devnull,  # ignore a developer's .env
             "HEARTBEAT_SECONDS": "0.3",
             "DEAD_AFTER_SECONDS": "2",
             "QUEUED_MAX_SECONDS": "0.5",
@@ -66,11 +67,12 @@ class LiveServer:
         }
         self.process: commands.Command | None = None
 
-    def manage(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return commands.run(["manage.py", *words], self.env)
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return commands.run(["manage.py", *arguments], self.env)
 
     def prepare(self) -> "LiveServer":
-        """As ``make run`` does; on SQLite once, and copied from then on (3 s each)."""
+        """Prepare the data folder as ``make run`` does."""
+        # It takes 3 s. On SQLite it runs once, and each server gets a copy of the result.
         if "DATABASE_URL" in self.env:
             (self.data_dir / "static").symlink_to(prepared_data_dir() / "static")
             shutil.copy2(prepared_data_dir() / "static.stamp", self.data_dir)
@@ -87,7 +89,7 @@ class LiveServer:
         with Path(os.devnull).open() as nothing, (self.data_dir / "server.log").open("ab") as log:
             streams = (nothing.fileno(), log.fileno(), log.fileno())
             self.process = commands.Command(["manage.py", "serve"], self.env, streams)
-        deadline = time.monotonic() + 90  # on a machine that does much else, too
+        deadline = time.monotonic() + 90  # long enough for a busy machine
         with httpx.Client() as http:
             while time.monotonic() < deadline:
                 assert self.process.poll() is None, self.output()
@@ -99,11 +101,11 @@ class LiveServer:
         raise AssertionError(f"the server did not start:\n{self.output()}")
 
     def kill(self) -> None:
-        """As a crash does: no signal handler, no finally."""
+        """Kill the server as a crash does: without signal handlers and ``finally`` blocks."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """As a deploy does. Returns the exit code."""
+        """Stop the server as a deployment does, and return its exit code."""
         return self._end(signal.SIGTERM)
 
     def _end(self, number: int) -> int:
@@ -117,12 +119,12 @@ class LiveServer:
         return (self.data_dir / "server.log").read_text()
 
     def member(self, name: str) -> "Member":
-        """Somebody who signs up through the page."""
+        """Return a new member, who signs up through the page."""
         return Member(self.url).sign_up(name)
 
 
 class Member:
-    """A person at a real HTTP client."""
+    """HTTP client of one member."""
 
     def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url
@@ -155,7 +157,7 @@ class Member:
 
     @contextmanager
     def ask(self, query: str, **fields: Any) -> Iterator[httpx.Response]:
-        """The open stream of a question."""
+        """Ask a question and yield the open stream."""
         body = {"query": query, **fields}
         with self.http.stream("POST", "/chat/stream", json=body, headers=self.headers()) as response:
             yield response
@@ -164,13 +166,13 @@ class Member:
         return self.http.post(f"/chat/runs/{run}/stop", headers=self.headers())
 
     def at(self, url: str) -> "Member":
-        """The same person, signed in, at another server of the same installation."""
+        """Return the same member, signed in, as a client of another server of the installation."""
         other = Member(url)
         other.http.cookies.update(self.http.cookies)
         return other
 
     def socket(self, after: int | None = None) -> Any:
-        """The open socket: a context manager with websockets' connection."""
+        """Open a WebSocket; return a context manager of its connection."""
         address = self.url.replace("http", "ws") + "/ws/" + ("" if after is None else f"?after={after}")
         cookies = "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())
         return connect(address, origin=Origin(self.url), additional_headers={"Cookie": cookies})
@@ -183,27 +185,27 @@ class Member:
 
 
 def read(response: httpx.Response, seen: list[SseEvent]) -> None:
-    """Read until the stream ends, or breaks."""
+    """Read until the stream ends or the connection breaks."""
     parser = SseParser()
     try:
         for chunk in response.iter_raw():
             seen.extend(parser.feed(chunk))
     except httpx.TransportError:
-        pass  # the server was killed: that is the test
+        pass  # the test has killed the server
 
 
 def read_until(name: str, response: httpx.Response, seen: list[SseEvent]) -> None:
-    """Read until an event of this name has come; the rest of its chunk is read too."""
+    """Read up to an event of this name, and the rest of its chunk."""
     parser = SseParser()
     for chunk in response.iter_raw():
         seen.extend(parser.feed(chunk))
         if any(event.name == name for event in seen):
             return
-    raise AssertionError(f"{name!r} did not come: {seen}")
+    raise AssertionError(f"no {name!r} in {seen}")
 
 
 def read_to_done(member: Member, seen: list[SseEvent]) -> None:
-    """As a browser does: reconnect with the last id until ``[DONE]``, for 40 s at most."""
+    """Reconnect with the last id until ``[DONE]``, as a browser does, for at most 40 s."""
     deadline = time.monotonic() + 40
     while not (seen and seen[-1].is_done):
         assert time.monotonic() < deadline, "I2: no end within 30 s"
@@ -216,10 +218,10 @@ def read_to_done(member: Member, seen: list[SseEvent]) -> None:
 
 
 def check_with_oracle(server: LiveServer, transcripts: list[list[SseEvent]]) -> None:
-    """The oracle, in a process that looks at the server's own database."""
+    """Run the oracle on the server's own database, in another process."""
     plain = [[[event.id, event.name, event.data] for event in seen] for seen in transcripts]
     path = server.data_dir / "transcripts.json"
     path.write_text(json.dumps(plain))
     env = {**server.env, "DJANGO_SETTINGS_MODULE": "config.settings"}
-    done = commands.run(["-m", "tests.check", str(path)], env)
+    done = commands.run(["-m", "tests.run_oracle", str(path)], env)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Requests with nasty values: for each route of the URL table, each parameter that it might read."""
+"""Requests with invalid and extreme values for each parameter that a route of the URL table may read."""
 
 import itertools
 import random
@@ -16,7 +16,7 @@ ID = "0190a5d2-0000-7000-8000-000000000000"
 OVERFLOWS = [f"9999-12-31T23:59:59-23:59 {ID}", f"0001-01-01T00:00:00+23:59 {ID}"]
 CURSORS = [urlsafe_b64encode(each.encode()).decode().rstrip("=") for each in OVERFLOWS]
 
-# As they stand in an address or a form, percent-encoded.
+# Percent-encoded, for a URL or a form.
 VALUES = [
     "%00", "a%00b", "%FF%FE", "%ED%A0%80", "%F4%90%80%80", "%0D%0A", "%E2%80%AE", "%C2%85", "%", "%zz",
     "http://[", "//[", "https://[::1", "http://[::1]]/", "//%5C%5B@%5D", "http://%E2%84%80/", "http://a:b/",
@@ -31,7 +31,7 @@ RAW = ["\\000", "\\377", "\\000abcdefghij", "\udcff\udcfe", "x" * 8_000, "http:/
        "text/html; charset=utf-7", "*" * 300, "en;q=9", "Sun, 31 Dec 9999 23:59:59 GMT",
        'W/"x', "\xad"]  # fmt: skip
 
-# What is read by name, by the beginning of the route: the stream and the pages, /api/v1, allauth, the admin.
+# Names of parameters by the prefix of the route: /api/v1, allauth, the admin, the stream and the pages.
 QUERY = {
     "api/": "cursor limit".split(),
     "accounts/": "next key code email".split(),
@@ -46,7 +46,7 @@ FORM = {
     "admin/": "next username password select_across action _selected_action index post".split(),
     "": "query message conversation parent prompt agent stream client_id run next theme sidebar".split(),
 }
-# Forms whose other fields must be good for one of them to be looked at closely; "{n}" is another each time.
+# Valid values of forms that check one field only if the others are valid. "{n}" is a new number each time.
 SIGN_UP = {"username": "u{n}", "email": "u{n}@example.org", "password1": "correct+horse+{n}",
            "password2": "correct+horse+{n}"}  # fmt: skip
 GOOD_FORMS = {
@@ -63,9 +63,11 @@ GOOD_FORMS = {
     "chat/stream": {"query": "x", "stream": "false"},
     "chat/": {"query": "x"},
 }  # fmt: skip
-# Read before a route is found, or for all of its kind alike.
-FOR_ALL = ["", "chat/stream", "chat/runs/<run>/events", "api/v1/conversations", "accounts/login/", "admin/",
-           "admin/accounts/user/", "healthz"]  # fmt: skip
+# One route of each kind: headers and cookies are read before routing, or alike for a whole kind.
+HEADER_ROUTES = [
+    "", "chat/stream", "chat/runs/<run>/events", "api/v1/conversations", "accounts/login/", "admin/",
+    "admin/accounts/user/", "healthz",
+]  # fmt: skip
 HEADERS = """
     accept accept-language authorization content-encoding content-type cookie if-match
     if-modified-since if-none-match idempotency-key last-event-id origin range referer sec-fetch-site
@@ -88,7 +90,7 @@ GROUP = re.compile(r"\(\?P<(\w+)>(?:[^()]|\([^()]*\))*\)")
 
 @dataclass(frozen=True)
 class Sent:
-    """One request; ``what`` names the parameter and its value."""
+    """One request; ``what`` describes the parameter and its value."""
 
     method: str
     path: str
@@ -108,7 +110,7 @@ def routes(patterns: Any = None, before: str = "") -> Iterator[str]:
 
 
 def requests(good: dict[str, str]) -> Iterator[Sent]:
-    """All of them. ``good`` are values of path pieces that exist."""
+    """Yield all requests; ``good`` has valid values of path parameters."""
     for route in dict.fromkeys(routes()):
         if route == "admin/<url>":
             continue
@@ -116,7 +118,7 @@ def requests(good: dict[str, str]) -> Iterator[Sent]:
         yield from _paths(route, good)
         yield from _queries(route, path)
         yield from _forms(route, path)
-        if route in FOR_ALL:
+        if route in HEADER_ROUTES:
             yield from _headers(path)
 
 
@@ -171,7 +173,7 @@ EVENTS = {"accept": "text/event-stream"}
 
 
 def filters(route: str) -> Iterator[str]:
-    """The parameters that lists in the admin filter by."""
+    """Yield the parameters by which the admin's lists filter."""
     for model, site in admin.site._registry.items():
         if route == f"admin/{model._meta.app_label}/{model._meta.model_name}/":
             for each in [*(site.list_filter or ()), site.date_hierarchy]:
@@ -182,7 +184,7 @@ def filters(route: str) -> Iterator[str]:
 
 
 def fields(route: str) -> Iterator[str]:
-    """The fields of models that the admin changes."""
+    """Yield the fields of the models that the admin edits."""
     for model in admin.site._registry:
         if route.startswith(f"admin/{model._meta.app_label}/{model._meta.model_name}/"):
             yield from (each.name for each in model._meta.fields)
@@ -190,7 +192,7 @@ def fields(route: str) -> Iterator[str]:
 
 
 def known(conversation: Any, message: Any, run: Any, user: Any) -> dict[str, str]:
-    """Path pieces that lead somewhere."""
+    """Return valid values of path parameters."""
     return {
         "conversation": str(conversation),
         "message": str(message),
@@ -206,12 +208,12 @@ def known(conversation: Any, message: Any, run: Any, user: Any) -> dict[str, str
 
 
 def sample(sent: list[Sent], number: int, seed: int) -> list[Sent]:
-    """So many of them, of each route's each parameter about as many."""
-    chance = random.Random(seed)
+    """Return ``number`` random requests, about equally many for each parameter of each route."""
+    generator = random.Random(seed)
     parameters: dict[tuple[str, str], list[Sent]] = {}
     for each in sent:
         parameters.setdefault((each.path.partition("?")[0][:40], re.split("[=:]", each.what)[0]), []).append(
             each
         )
     groups = list(parameters.values())
-    return [chance.choice(chance.choice(groups)) for _ in range(number)]
+    return [generator.choice(generator.choice(groups)) for _ in range(number)]

@@ -1,4 +1,4 @@
-"""The nginx that stands before a server in tests."""
+"""Path of the nginx that tests run in front of a server."""
 
 import shutil
 
@@ -6,5 +6,6 @@ HINT = "There is no nginx. On Debian: apt install nginx-light."
 
 
 def nginx() -> str | None:
-    """Return its path. Debian puts it where only root's PATH leads."""
+    """Return the path of nginx, if it is installed."""
+    # On Debian it is in /usr/sbin, which is only in root's PATH.
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")

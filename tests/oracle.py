@@ -1,4 +1,4 @@
-"""DESIGN's invariants, checked on whatever a test left behind."""
+"""Check of the invariants I1 to I5 of docs/architecture.md on the database that a test leaves."""
 
 import json
 from collections import Counter
@@ -12,9 +12,9 @@ from tests.sse_client import SseEvent, text_of
 
 
 def check(transcripts: Iterable[list[SseEvent]] = (), *, all_ended: bool = True) -> None:
-    """Raises AssertionError where I1 to I5 do not hold.
+    """Raise AssertionError if an invariant does not hold.
 
-    ``transcripts`` are the events that some screen showed, each from a run's first one on.
+    ``transcripts`` are the events that clients received, each from a run's first event on.
     """
     runs = list(Run.objects.select_related("reply", "prompt"))
     for run in runs:
@@ -51,7 +51,7 @@ def _one_end(run: Run, log: list[Row]) -> None:
     assert run.last_seq == log[-1].seq and run.ended_at
     fold = Fold(row.event() for row in log)
     stored = run.reply.text if run.reply else ""
-    assert stored == fold.text, f"I4: {run}: the reply is not what was shown"
+    assert stored == fold.text, f"I4: the reply of {run} differs from its events"
     replies = Message.objects.filter(run=run).count()
     assert replies == (1 if run.reply_id else 0), f"I2: {run} wrote {replies} replies"
 
@@ -73,7 +73,7 @@ def _shown_is_stored(transcript: list[SseEvent]) -> None:
     stored = {row.seq: row for row in RunEvent.objects.filter(run=run)}
     for shown in transcript:
         if shown.is_done:
-            assert run.ended_at, f"I3: {run} said [DONE] without an end"
+            assert run.ended_at, f"I3: {run} sent [DONE] without an end"
             assert shown.seq == run.last_seq + 1
             continue
         row = stored.get(shown.seq)

@@ -1,4 +1,4 @@
-"""A real nginx with the configuration of docs/operations.md, and clients with addresses of their own."""
+"""Real nginx with the configuration of docs/operations.md, and clients with different addresses."""
 
 import socket
 import ssl
@@ -26,10 +26,10 @@ SITE = "chat.example.org"
 
 
 class Nginx:
-    """The documented configuration with other ports, paths and a certificate of its own."""
+    """nginx with the documented configuration, but other ports, paths and certificate."""
 
     def __init__(self, folder: Path, server: LiveServer, without: str = "") -> None:
-        """``without``: a piece of the configuration that is left out."""
+        """Create an nginx; ``without`` is a part of the configuration to omit."""
         self.folder = folder
         self.server = server
         self.port, self.plain_port = free_port(), free_port()
@@ -66,7 +66,7 @@ class Nginx:
 
     def _configuration(self) -> str:
         site = CONFIGURATION
-        for documented, ours in {
+        for documented, replacement in {
             "server 127.0.0.1:8000;": f"server 127.0.0.1:{self.server.port};",
             "listen 443 ssl http2;": f"listen 127.0.0.1:{self.port} ssl http2;",
             "listen 80;": f"listen 127.0.0.1:{self.plain_port};",
@@ -75,10 +75,10 @@ class Nginx:
             **({self.without: ""} if self.without else {}),
         }.items():
             assert site.count(documented) == 1, documented
-            site = site.replace(documented, ours)
+            site = site.replace(documented, replacement)
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         places = "".join(f"{kind}_temp_path {self.folder}/{kind};\n" for kind in kinds)
-        # One process, so that it runs as this user and ends with its one signal.
+        # A single process runs as this user and ends on one signal.
         return (
             f"daemon off;\nmaster_process off;\npid {self.folder}/pid;\nevents {{}}\n"
             f"http {{\naccess_log off;\n{places}{site}\n}}\n"
@@ -89,9 +89,11 @@ class Nginx:
         return ssl.create_default_context(cafile=self.folder / "site.pem")
 
     def visitor(self, source: str) -> "Visitor":
-        """A person whose machine has this loopback address."""
+        """Return an anonymous client that connects from this loopback address."""
         visitor = Visitor(self, source)
-        self.visitors.append(visitor)  # else it is closed while its answer is read
+        self.visitors.append(
+            visitor
+        )  # a reference: without it, the client is closed while its response is read
         return visitor
 
     def member(self, name: str, source: str) -> "Visitor":
@@ -101,11 +103,11 @@ class Nginx:
 
 
 class Visitor(Member):
-    """A person who comes to the site's public name, through nginx."""
+    """Client of the site's public name, through nginx."""
 
     def __init__(self, through: Nginx, source: str) -> None:
         super().__init__(f"https://{SITE}", _Transport(through, source))
-        self.http.headers["Origin"] = self.url  # as a browser does
+        self.http.headers["Origin"] = self.url  # as browsers send it
         self.through = through
         self.source = source
 
@@ -122,21 +124,21 @@ class Visitor(Member):
 
 
 class _Transport(httpx.HTTPTransport):
-    """Leads the public name to nginx, from a loopback address."""
+    """Transport from a loopback address to nginx for the public name."""
 
     def __init__(self, through: Nginx, source: str) -> None:
         super().__init__(verify=through.tls, local_address=source)
         self.port = through.port
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        led = httpx.Request(
+        redirected = httpx.Request(
             request.method,
             request.url.copy_with(host="127.0.0.1", port=self.port),
             headers=request.headers,
             stream=request.stream,
             extensions={**request.extensions, "sni_hostname": SITE},
         )
-        return super().handle_request(led)
+        return super().handle_request(redirected)
 
 
 def _is_open(port: int) -> bool:

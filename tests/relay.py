@@ -1,4 +1,4 @@
-"""A way to a database or Redis that can be closed and opened again, as if the service went away."""
+"""TCP relay to PostgreSQL or Redis that a test can close and open again, to simulate an outage."""
 
 import selectors
 import socket
@@ -9,7 +9,7 @@ Address = str | tuple[str, int]  # a Unix socket's path, or host and port
 
 
 class Relay:
-    """Listens on ``port`` of the loopback interface and hands bytes on to ``target``."""
+    """Relay from ``port`` of the loopback interface to ``target``."""
 
     def __init__(self, target: Address) -> None:
         self.target = target
@@ -42,10 +42,10 @@ class Relay:
             try:
                 client, _ = listener.accept()
             except OSError:
-                return  # gone away
-            threading.Thread(target=self._hand_on, args=(client,), daemon=True).start()
+                return  # closed by go_away
+            threading.Thread(target=self._forward, args=(client,), daemon=True).start()
 
-    def _hand_on(self, client: socket.socket) -> None:
+    def _forward(self, client: socket.socket) -> None:
         family = socket.AF_UNIX if isinstance(self.target, str) else socket.AF_INET
         with client, socket.socket(family) as server, selectors.DefaultSelector() as readable:
             server.connect(self.target)

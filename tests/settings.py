@@ -1,7 +1,7 @@
-"""The settings of Parley as the tests run it: a data folder of its own, short clocks, a fake key.
+"""Settings of Parley for the tests: a temporary data folder, short timeouts, a fake key.
 
-Each of several test processes (pytest -n) has its own folder, Redis prefix and, by pytest-django,
-its own database.
+Each test process of ``pytest -n`` has its own folder and Redis prefix and, from pytest-django, its own
+database.
 """
 
 import os
@@ -16,7 +16,7 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["DATA_DIR"] = str(Path(os.environ["DATA_DIR"]) / worker)
     os.environ["REDIS_PREFIX"] = f"{os.environ.get('REDIS_PREFIX', 'parley-test')}-{worker}"
 
-os.environ["ENV_FILE"] = os.devnull  # a developer's .env is not the tests'
+os.environ["ENV_FILE"] = os.devnull  # ignore a developer's .env
 os.environ.setdefault("GOOGLE_API_KEY", "not-a-key")
 os.environ.setdefault("CHAT_MODEL", "gemini-2.5-flash")
 os.environ.setdefault("HEARTBEAT_SECONDS", "0.3")
@@ -27,14 +27,14 @@ os.environ.setdefault("LOG_LEVEL", "WARNING")
 from config.settings import *  # noqa: F403
 from config.settings import DATABASES, ON_SQLITE, STATIC_ROOT
 
-STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # nothing is collected: the finders find the files
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # left empty: the finders serve the files
 
-# What these tests store need not outlive the machine; servers that are killed have Parley's own settings.
+# Tests need no durable writes. The servers that tests kill run with Parley's own settings.
 if ON_SQLITE:
     options: Any = DATABASES["default"]["OPTIONS"]
     options["init_command"] += "PRAGMA synchronous=OFF;"
 
-# Argon2 is slow by design; no test is about it.
+# Argon2 is slow by design, and no test depends on it.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

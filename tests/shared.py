@@ -1,4 +1,4 @@
-"""What test processes make once and share: a folder, whose path is in the environment they inherit."""
+"""Folder that all test processes of a run share; they inherit its path in the environment."""
 
 import atexit
 import fcntl
@@ -15,14 +15,14 @@ if "TESTS_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["TESTS_DIR"], ignore_errors=True)
 TESTS_DIR = Path(os.environ["TESTS_DIR"])
 
-# Tests talk to nobody through TLS; reading certifi's 140 certificates takes 40 ms for each client.
+# No test needs public certificates, and loading certifi's 140 takes 40 ms for each client.
 CERTIFICATE = TESTS_DIR / "certificate.pem"
 if not CERTIFICATE.exists():
     CERTIFICATE.write_text(Path(certifi.where()).read_text().split("\n\n# Issuer")[0])
 
 
 def shared(name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first test process that needs it makes, for all of them."""
+    """Return the shared folder of this name, which the first process that needs it makes."""
     path = TESTS_DIR / name
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

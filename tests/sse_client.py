@@ -1,4 +1,4 @@
-"""Bytes of an event stream to events, as PROTOCOL's clients read them."""
+"""Parser of the event streams of docs/streaming.md."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SseEvent:
-    """One frame. ``name`` is empty for the seed's unnamed events."""
+    """One event; ``name`` is empty for text and ``[DONE]``."""
 
     id: str
     name: str
@@ -30,7 +30,7 @@ class SseEvent:
 
 
 class SseParser:
-    """Feed it bytes; it gives back the events that they complete."""
+    """Incremental parser: ``feed`` takes bytes and returns the events that they complete."""
 
     def __init__(self) -> None:
         self.comments: list[str] = []
@@ -64,7 +64,7 @@ def parse(data: bytes) -> list[SseEvent]:
 
 
 def text_of(events: list[SseEvent]) -> str:
-    """The reply: the unnamed texts joined, from the last ``replace`` on."""
+    """Return the reply: the unnamed texts joined, starting with the last ``replace``."""
     text = ""
     for event in events:
         if event.name == "replace":

@@ -1,4 +1,4 @@
-"""One conversation of one person, through the front door."""
+"""One conversation of one member, held over HTTP."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from tests.sse_client import SseEvent, terminal_of, text_of
 
 @dataclass(frozen=True)
 class Said:
-    """What one ask came to, as its reader saw it."""
+    """The events that answered one question, and their meaning."""
 
     events: list[SseEvent]
 
@@ -59,19 +59,19 @@ class Said:
         return [event for event in self.events if event.name == name]
 
     def deltas(self) -> list[str]:
-        """The texts of the unnamed events."""
+        """Return the texts of the unnamed events."""
         return [event.json()["text"] for event in self.events if not event.name and not event.is_done]
 
 
 class Talk:
-    """A conversation that begins with the first ask and goes on with each further one."""
+    """Conversation that the first question starts and later ones continue."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.conversation: str | None = None
 
     async def ask(self, query: str | None = None, **fields: Any) -> Said:
-        """Ask and read the stream to its end."""
+        """Ask a question and read the stream to its end."""
         answer = await self.client.post("/chat/stream", self._body(query, fields))
         assert answer.status == 200, answer.body
         assert answer.events[-1].is_done, answer.text[-500:]
@@ -79,7 +79,7 @@ class Talk:
         return Said(answer.events)
 
     async def ask_whole(self, query: str | None = None, **fields: Any) -> dict[str, Any]:
-        """Ask with ``"stream": false``."""
+        """Ask a question with ``"stream": false``."""
         answer = await self.client.post("/chat/stream", self._body(query, fields | {"stream": False}))
         assert answer.status == 200, answer.body
         found: dict[str, Any] = answer.json()
@@ -95,18 +95,18 @@ class Talk:
         return body
 
     async def messages(self) -> list[dict[str, Any]]:
-        """The active branch as it is read back."""
+        """Return the messages of the active branch."""
         answer = await self.client.get(f"/api/v1/conversations/{self.conversation}?limit=100")
         assert answer.status == 200, answer.body
         found: list[dict[str, Any]] = answer.json()["messages"]["items"]
         return found
 
     async def reply(self) -> dict[str, Any]:
-        """The last message of the active branch."""
+        """Return the last message of the active branch."""
         return (await self.messages())[-1]
 
 
 async def use_tools(monkeypatch: pytest.MonkeyPatch, *functions: Any) -> None:
-    """Let the agent have these functions as its tools."""
+    """Make these functions the built-in assistant's tools."""
     monkeypatch.setattr(assistant, "built_in", lambda: [FunctionTool(function) for function in functions])
     await catalog.close()

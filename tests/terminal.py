@@ -1,4 +1,4 @@
-"""``manage.py chat`` as somebody runs it: at a terminal of its own, or with its streams piped."""
+"""``manage.py chat`` at a pseudo-terminal, or with its streams piped."""
 
 import fcntl
 import os
@@ -27,7 +27,7 @@ CTRL_C, CTRL_D = "\x03", "\x04"
 
 @cache
 def peopled_data_dir() -> Path:
-    """A prepared data folder with alice and bob, and carol, whose account is not active."""
+    """Return a prepared data folder with alice, bob and the inactive carol."""
     return shared("peopled", _people)
 
 
@@ -38,37 +38,37 @@ def _people(path: Path) -> None:
 
 
 def peopled(data_dir: Path, gemini: Gemini, **env: str) -> LiveServer:
-    """A server that is not started: what it serves, and the environment of its commands."""
+    """Return a server that is not started, for its data folder and the environment of commands."""
     copy_data(peopled_data_dir(), data_dir)
     return LiveServer(data_dir, None, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url, **env)
 
 
 def chat_piped(
-    server: LiveServer, lines: str | bytes, *words: str, user: str = "alice"
+    server: LiveServer, lines: str | bytes, *arguments: str, user: str = "alice"
 ) -> "subprocess.CompletedProcess[str]":
-    given = lines.encode() if isinstance(lines, str) else lines
-    return commands.run(["manage.py", "chat", "--user", user, *words], server.env, given)
+    stdin = lines.encode() if isinstance(lines, str) else lines
+    return commands.run(["manage.py", "chat", "--user", user, *arguments], server.env, stdin)
 
 
 class Terminal:
-    """A pseudo-terminal with the command in its foreground, so that Ctrl-C is a real one."""
+    """Pseudo-terminal with the command in its foreground, so that Ctrl-C sends a real SIGINT."""
 
-    def __init__(self, server: LiveServer, *words: str, user: str = "alice", **streams: int) -> None:
-        """``stdin``, ``stdout`` and ``stderr`` may be files of another kind."""
+    def __init__(self, server: LiveServer, *arguments: str, user: str = "alice", **streams: int) -> None:
+        """Start the command; ``streams`` can replace its ``stdin``, ``stdout`` and ``stderr``."""
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         self.process = commands.Command(
-            ["manage.py", "chat", "--user", user, *words],
+            ["manage.py", "chat", "--user", user, *arguments],
             {**server.env, "TERM": "xterm"},
             [streams.get(name, slave) for name in ("stdin", "stdout", "stderr")],
             slave,
         )
         os.close(slave)
-        self.raw = b""  # all that reached the terminal
+        self.raw = b""  # all output
 
     @property
     def text(self) -> str:
-        """What reached the terminal, without what Parley and readline themselves send it."""
+        """Output without the control sequences of Parley and readline."""
         plain = re.sub(r"\x1b\[(?:0|2)m|\x1b\[\?2004[hl]|[\x08]", "", self.raw.decode(errors="replace"))
         return plain.replace("\r", "")
 
@@ -76,24 +76,24 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def expect(self, wanted: str, *, times: int = 1, within: float = 120) -> None:
-        """Wait until ``wanted`` has been shown so many times."""
+        """Wait until the output contains ``wanted`` so many times."""
         deadline = time.monotonic() + within
         while self.text.count(wanted) < times:
-            assert time.monotonic() < deadline, f"{wanted!r} was not shown: {self.raw!r}"
+            assert time.monotonic() < deadline, f"{wanted!r} is not in the output: {self.raw!r}"
             if not self._read(0.1) and self.process.poll() is not None:
-                assert self.text.count(wanted) >= times, f"{wanted!r} was not shown: {self.raw!r}"
+                assert self.text.count(wanted) >= times, f"{wanted!r} is not in the output: {self.raw!r}"
 
     def leave(self) -> int:
-        """Ctrl-C at the prompt, again where it was not heard. Returns the exit code.
+        """Press Ctrl-C at the prompt, twice if needed, and return the exit code.
 
-        Python's readline shows the prompt and then begins to wait; a signal in between, some
-        microseconds, is not looked at before the next one.
+        Python's readline writes the prompt some microseconds before it waits for input. A signal in
+        between is handled only with the next one.
         """
         shown = len(self.raw)
         self.type(CTRL_C)
-        if not self._read(5):  # it answers with a new line
+        if not self._read(5):  # the command writes a line end
             self.type(CTRL_C)
-        assert len(self.raw) > shown or self._read(5), "Ctrl-C is not heard"
+        assert len(self.raw) > shown or self._read(5), "no reaction to Ctrl-C"
         return self.exit_code()
 
     def _read(self, seconds: float) -> bool:
@@ -101,7 +101,7 @@ class Terminal:
             return False
         try:
             data = os.read(self._master, 65536)
-        except OSError:  # the other side is closed
+        except OSError:  # the command has closed the terminal
             return False
         self.raw += data
         return bool(data)

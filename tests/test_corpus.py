@@ -5,9 +5,9 @@ import pytest
 from chat.rendering import render
 from chat.rendering.stream import MarkdownStream
 from tests.corpus import CASES
+from tests.html_stream_client import roots
 from tests.inspector import inspect
-from tests.reading import roots
-from tests.shape import expected_shape, shape
+from tests.short_form import expected_short_form, short_form
 
 pytestmark = pytest.mark.any_database
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.any_database
 @pytest.mark.parametrize("name", CASES)
 def test_a_reply_has_the_structure_that_was_meant(name: str) -> None:
     html = render(CASES[name].source)
-    assert shape(html) == expected_shape(CASES[name].expected)
+    assert short_form(html) == expected_short_form(CASES[name].expected)
     assert inspect(html).faults == []
 
 

@@ -14,8 +14,8 @@ from chat.stream import html_view
 from tests import oracle
 from tests.client import Client
 from tests.gemini import Call, Gemini, Hold, Pause, Text, Thought
+from tests.html_stream_client import Body, body_of
 from tests.markdown import DOCUMENTS
-from tests.reading import Body, body_of
 from tests.sse_client import SseEvent, terminal_of, text_of
 
 Thread = Callable[..., Any]

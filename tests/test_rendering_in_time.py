@@ -21,8 +21,8 @@ from chat.rendering.process import plain
 from tests import oracle
 from tests.client import Client
 from tests.gemini import Gemini, Hold, Pause, Text
+from tests.html_stream_client import Body, body_of, roots
 from tests.live import LiveServer, read
-from tests.reading import Body, body_of, roots
 from tests.sse_client import SseEvent, text_of
 from tests.waiting import until
 from tests.workers import forkers, seconds, workers

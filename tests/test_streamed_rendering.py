@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from chat.rendering import render, whole
 from chat.rendering.stream import MarkdownStream
+from tests.html_stream_client import roots
 from tests.inspector import inspect
 from tests.markdown import ANSWER, DOCUMENTS, FORWARD
-from tests.reading import roots
 
 pytestmark = pytest.mark.any_database
 

@@ -1,4 +1,4 @@
-"""The processes that render for a server, seen from outside through /proc."""
+"""Render workers of a server, observed through /proc."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -7,12 +7,12 @@ WORKER = b"chat.rendering.worker"
 
 
 def children(pid: int) -> list[int]:
-    """The pids whose parent is ``pid``."""
+    """Return the pids of the child processes of ``pid``."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # the process has ended
             continue
         if int(fields[1]) == pid and fields[0] != "Z":
             found.append(int(status.parent.name))
@@ -20,7 +20,7 @@ def children(pid: int) -> list[int]:
 
 
 def forkers(server: int) -> list[int]:
-    """The processes that fork workers for the server with this pid; one, once it has rendered."""
+    """Return the pids of the server's forkers: one after its first render, none before."""
     return [pid for pid in children(server) if WORKER in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
@@ -29,7 +29,7 @@ def workers(server: int) -> list[int]:
 
 
 def seconds(pids: list[int]) -> float:
-    """CPU time that these processes have used; none by those that ended."""
+    """Return the CPU time of these processes; ended ones count 0."""
     used = 0
     for pid in pids:
         with suppress(FileNotFoundError, ProcessLookupError):

@@ -1,9 +1,9 @@
-"""A real browser before a real server.
+"""Fixtures and helpers of the browser tests: real Chromium, real server, fake model.
 
     .venv/bin/pytest -c tests/browser/pytest.ini tests/browser
 
-Each test also fails on an error in the console (a violated Content-Security-Policy is one), on a
-dialog, and on a request to another host.
+Each test also fails on a warning or an error in the console (e.g. a violated Content-Security-Policy),
+on a dialog, and on a request to another host.
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.chromium import HINT, chromium
 from tests.gemini import Gemini
 from tests.live import LiveServer, Member
 
-pytest_plugins = ["tests.conftest"]  # above this call's own root
+pytest_plugins = ["tests.conftest"]  # tests/conftest.py is above the rootdir of this pytest.ini
 
 expect.set_options(timeout=20_000)
 
@@ -31,7 +31,7 @@ SignUp = Callable[[LiveServer, str], Member]
 def browser() -> Iterator[Browser]:
     path = chromium()
     if not path:
-        if "browser" in os.environ.get("REQUIRE_LEGS", "").split(","):
+        if "browser" in os.environ.get("REQUIRE_JOBS", "").split(","):
             pytest.fail(HINT)
         pytest.skip(HINT)
     with sync_playwright() as playwright:
@@ -42,7 +42,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Parley with the real Gemini client, whose other side is the tests' own."""
+    """Start Parley with the real Gemini client, connected to the fake Gemini server."""
     server = LiveServer(
         tmp_path_factory.mktemp("parley"),
         GOOGLE_API_KEY="not-a-key",
@@ -55,7 +55,7 @@ def server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="session")
 def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Parley as it is without a key."""
+    """Start Parley without an API key: with the demo model."""
     server = LiveServer(tmp_path_factory.mktemp("parley-demo"), DEMO_DELAY_SECONDS="0.01")
     yield server.prepare().start()
     server.kill()
@@ -63,7 +63,7 @@ def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
 
 @pytest.fixture(scope="session")
 def sign_up() -> Iterator[SignUp]:
-    """``sign_up(server, name)``: a new member of that server."""
+    """Return a function: ``sign_up(server, name)`` makes a new member of that server."""
     with ExitStack() as opened:
 
         def new_member(server: LiveServer, name: str) -> Member:
@@ -80,7 +80,7 @@ def alice(server: LiveServer, sign_up: SignUp) -> Member:
 
 
 class Watch:
-    """What went wrong in a context. ``expected`` are patterns of faults that a test provokes."""
+    """Recorder of faults in a browser context; ``expected`` are patterns of faults that a test provokes."""
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.faults: list[str] = []
@@ -98,18 +98,21 @@ class Watch:
         self.faults.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    def _request(self, asked: str, own: str) -> None:
-        if not asked.startswith((f"{own}/", "data:", "about:")):
-            self.faults.append(f"request: {asked}")
+    def _request(self, requested: str, own: str) -> None:
+        if not requested.startswith((f"{own}/", "data:", "about:")):
+            self.faults.append(f"request: {requested}")
 
     def unexpected(self) -> list[str]:
-        return [fault for fault in self.faults if not any(re.search(known, fault) for known in self.expected)]
+        return [
+            fault for fault in self.faults if not any(re.search(pattern, fault) for pattern in self.expected)
+        ]
 
 
 @pytest.fixture
 def visit(browser: Browser, gemini: Gemini) -> Iterator[Visit]:
-    """``visit(member)`` opens a browser in which the member is signed in; ``url`` is the server's address
-    where it is not the member's own, or where nobody is signed in.
+    """Return a function: ``visit(member)`` opens a page in which the member is signed in.
+
+    ``url`` is the server's address if it differs from the member's, or if no one is signed in.
     """
     watches: list[tuple[Watch, BrowserContext]] = []
 
@@ -137,18 +140,18 @@ def visit(browser: Browser, gemini: Gemini) -> Iterator[Visit]:
 
 
 def ask(page: Page, question: str) -> None:
-    page.wait_for_load_state()  # until the scripts are there, Enter sends the plain form
+    page.wait_for_load_state()  # before the scripts load, Enter submits the form
     page.get_by_label("Message", exact=True).fill(question)
     page.keyboard.press("Enter")
 
 
-def settled(page: Page) -> None:
-    """Wait until no answer is written."""
+def wait_until_idle(page: Page) -> None:
+    """Wait until no answer is streaming."""
     expect(page.locator("body")).to_have_attribute("data-state", "idle")
 
 
-def said(page: Page) -> list[str]:
-    """What the messages say, in order, as the person sees it."""
+def shown_texts(page: Page) -> list[str]:
+    """Return the displayed texts of the messages, in order."""
     return page.locator("article .bubble, article .prose").all_inner_texts()
 
 
@@ -158,7 +161,7 @@ def conversation_of(page: Page) -> str:
     return found[1]
 
 
-def stored(member: Member, conversation: str) -> list[str]:
-    """The texts of the conversation's messages as the API tells them."""
+def stored_texts(member: Member, conversation: str) -> list[str]:
+    """Return the texts of a conversation's messages from the API."""
     answer = member.http.get(f"/api/v1/conversations/{conversation}").json()
     return [message["text"] for message in answer["messages"]["items"]]

@@ -1,7 +1,7 @@
-"""The pictures of the page in docs/images, made anew: ``make screenshots``.
+"""Command ``make screenshots``: take the pictures of docs/images again.
 
-The real server and the real page; the model's side is the tests' own. Look at each picture before it is
-committed.
+The server and the page are real, the model is the fake Gemini server. Review each picture before you
+commit it.
 """
 
 import sys
@@ -11,15 +11,15 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.browser.conftest import ask, settled
+from tests.browser.conftest import ask, wait_until_idle
 from tests.chromium import chromium
 from tests.gemini import Call, Gemini, Hold, Status, Text, Thought
 from tests.live import PASSWORD, LiveServer, Member
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-LARGEST = 150_000  # bytes a picture
-DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 860}}
-DARK: dict[str, Any] = {**DESK, "color_scheme": "dark"}
+MAX_SIZE = 150_000  # bytes of a picture
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 860}}
+DARK: dict[str, Any] = {**DESKTOP, "color_scheme": "dark"}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 QUESTION = "Can Django stream an agent's words without a Node build?"
 ANSWER = """Yes. `StreamingHttpResponse` takes an **async generator** under ASGI, so each word leaves as
@@ -61,27 +61,27 @@ def script(gemini: Gemini) -> None:
         gemini.on(title, [Text("Here it is.")])
 
 
-def converse(page: Page) -> None:
+def hold_conversation(page: Page) -> None:
     page.goto("/")
     ask(page, QUESTION)
-    settled(page)
+    wait_until_idle(page)
 
 
-def look(page: Page, name: str) -> None:
+def take(page: Page, name: str) -> None:
     page.mouse.move(0, 0)
     page.wait_for_timeout(300)
     page.screenshot(path=IMAGES / f"{name}.png")
 
 
-def go_on(gemini: Gemini, page: Page) -> None:
-    """To the answer's end, and everything may be asked anew."""
+def finish_answer(gemini: Gemini, page: Page) -> None:
+    """Let the answer end, and reset the model's script."""
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     gemini.reset()
     script(gemini)
 
 
-def pictures(server: LiveServer, gemini: Gemini, browser: Browser, member: Member) -> None:
+def take_chat_pictures(server: LiveServer, gemini: Gemini, browser: Browser, member: Member) -> None:
     def opened(options: dict[str, Any]) -> tuple[BrowserContext, Page]:
         context = browser.new_context(base_url=server.url, reduced_motion="reduce", **options)
         cookies = [(cookie.name, cookie.value or "") for cookie in member.http.cookies.jar]
@@ -92,18 +92,18 @@ def pictures(server: LiveServer, gemini: Gemini, browser: Browser, member: Membe
         with member.ask(title) as response:
             response.read()
 
-    context, page = opened(DESK)
+    context, page = opened(DESKTOP)
     page.goto("/")
-    look(page, "empty")
-    converse(page)
+    take(page, "empty")
+    hold_conversation(page)
     page.locator("main").evaluate("(view) => view.scrollTo(0, 0)")
-    look(page, "light")
+    take(page, "light")
     page.locator("details.tool summary").first.click()
-    look(page, "tool")
+    take(page, "tool")
     ask(page, "And on a slow phone?")
     expect(page.locator("article.live .prose")).to_contain_text("small block")
-    look(page, "streaming")
-    go_on(gemini, page)
+    take(page, "streaming")
+    finish_answer(gemini, page)
     for question, name, waited in (
         ("How many days until spring?", "thinking", ".step-text"),
         ("Tell me a long story", "stopped", ".prose p"),
@@ -114,15 +114,15 @@ def pictures(server: LiveServer, gemini: Gemini, browser: Browser, member: Membe
         if name == "stopped":
             page.get_by_role("button", name="Stop").click()
             expect(page.locator(".outcome")).to_be_visible()
-            settled(page)
-        look(page, name)
-        go_on(gemini, page)
+            wait_until_idle(page)
+        take(page, name)
+        finish_answer(gemini, page)
     page.goto("/")
     ask(page, "What does the report say?")
     page.locator(".outcome").get_by_text("Details").click()
-    look(page, "failed")
+    take(page, "failed")
     page.get_by_role("button", name="Settings").click()
-    look(page, "settings")
+    take(page, "settings")
     context.close()
 
     for name, options in (("dark", DARK), ("phone", PHONE)):
@@ -131,15 +131,15 @@ def pictures(server: LiveServer, gemini: Gemini, browser: Browser, member: Membe
         page.wait_for_load_state()
         page.get_by_label("Message", exact=True).fill(QUESTION)
         page.get_by_role("button", name="Send").click()
-        settled(page)
+        wait_until_idle(page)
         page.locator("main").evaluate("(view) => view.scrollTo(0, 0)")
-        look(page, name)
+        take(page, name)
         context.close()
 
 
-def review(server: LiveServer, browser: Browser) -> None:
-    """The site's owner reads a transcript in the admin."""
-    page = browser.new_page(base_url=server.url, **DESK)
+def take_admin_pictures(server: LiveServer, browser: Browser) -> None:
+    """Take the pictures of the admin: the site owner reads a transcript."""
+    page = browser.new_page(base_url=server.url, **DESKTOP)
     page.goto(f"/accounts/set-up/{(server.data_dir / 'setup-token').read_text().strip()}/")
     page.get_by_label("User name").fill("mona")
     page.get_by_label("E-mail address").fill("mona@example.org")
@@ -148,9 +148,9 @@ def review(server: LiveServer, browser: Browser) -> None:
     page.get_by_role("button").last.click()
     page.goto("/admin/chat/conversation/")
     page.get_by_role("link", name=QUESTION[:30]).first.click()
-    look(page, "review")
+    take(page, "review")
     page.goto("/admin/chat/conversation/")
-    look(page, "conversations")
+    take(page, "conversations")
     page.close()
 
 
@@ -166,15 +166,15 @@ def main() -> int:
         try:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=chromium())
-                pictures(server, gemini, browser, server.member("alice"))
-                review(server, browser)
+                take_chat_pictures(server, gemini, browser, server.member("alice"))
+                take_admin_pictures(server, browser)
                 browser.close()
         finally:
             server.kill()
             gemini.close()
-    large = [path.name for path in IMAGES.glob("*.png") if path.stat().st_size > LARGEST]
+    large = [path.name for path in IMAGES.glob("*.png") if path.stat().st_size > MAX_SIZE]
     if large:
-        sys.stderr.write(f"More than {LARGEST} bytes: {', '.join(large)}\n")
+        sys.stderr.write(f"More than {MAX_SIZE} bytes: {', '.join(large)}\n")
     return 1 if large else 0
 
 

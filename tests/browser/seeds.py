@@ -1,4 +1,4 @@
-"""What a server's database is given beforehand, where asking for it would take the tests too long."""
+"""Conversations written directly into a server's database, because asking for them takes too long."""
 
 import json
 
@@ -26,7 +26,7 @@ Conversation.objects.filter(pk=made.pk).update(head=parent)
 print("made", made.pk)
 """
 
-# One conversation whose every visible field holds all of the texts; and its owner's name, too.
+# A conversation with all texts in each of its visible fields, and in its owner's name.
 HOSTILE = """
 import json
 from accounts.models import User
@@ -67,12 +67,12 @@ def _run(server: LiveServer, code: str) -> str:
 
 
 def long_conversation(server: LiveServer, name: str, count: int, text: str = "message %s") -> str:
-    """The path of a conversation with so many messages, each ``text`` with its number for ``%s``."""
+    """Make a conversation of ``count`` messages and return its path; ``%s`` in ``text`` is the number."""
     return _run(server, LONG.format(name=name, count=count, text=text))
 
 
 def hostile_conversation(server: LiveServer, name: str, texts: list[str]) -> str:
-    """The path of a conversation of the texts, each in every place that shows something."""
+    """Make a conversation that has all texts in every place that is displayed; return its path."""
     clean = [text.replace("\x00", "").encode("utf-8", "replace").decode() for text in texts]
     path = server.data_dir / "hostile.json"
     path.write_text(json.dumps(clean))

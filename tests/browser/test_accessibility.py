@@ -1,4 +1,4 @@
-"""For everybody: what axe finds, what is read aloud, and where the focus is."""
+"""Accessibility: axe, screen reader announcements, and focus."""
 
 import re
 from collections.abc import Callable
@@ -8,12 +8,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, ask, settled
+from tests.browser.conftest import Visit, ask, wait_until_idle
 from tests.gemini import Call, Gemini, Hold, Status, Text, Thought
 from tests.live import LiveServer, Member
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
-DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 860}}
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 860}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 FULL = (
     "# Title\n\nText with `code`, a [link](https://example.org), *emphasis*.\n\n"
@@ -22,8 +22,8 @@ FULL = (
 )
 
 
-def faults(page: Page) -> list[tuple[str, str]]:
-    if not page.evaluate("'axe' in window"):  # half a megabyte to read
+def axe_violations(page: Page) -> list[tuple[str, str]]:
+    if not page.evaluate("'axe' in window"):  # inject it only once: it is half a megabyte
         page.evaluate(Axe().axe_script)
     found = page.evaluate("(rules) => axe.run(rules).then(({violations}) => violations)", RULES)
     return [(each["id"], node["html"][:150]) for each in found for node in each["nodes"]]
@@ -37,8 +37,8 @@ def empty(page: Page, gemini: Gemini) -> None:
 def answered(page: Page, gemini: Gemini) -> None:
     gemini.on("go", [Thought("Hm."), Call("calculate", {"expression": "6*7"})], [Text(FULL)])
     empty(page, gemini)
-    ask_anyhow(page, "go")
-    settled(page)
+    ask_by_button(page, "go")
+    wait_until_idle(page)
     for summary in page.locator("article summary").all():
         summary.click()
 
@@ -46,21 +46,21 @@ def answered(page: Page, gemini: Gemini) -> None:
 def answering(page: Page, gemini: Gemini) -> None:
     gemini.on("go", [Thought("Hm."), Text(FULL), Hold()])
     empty(page, gemini)
-    ask_anyhow(page, "go")
+    ask_by_button(page, "go")
     expect(page.locator("article.live .prose")).to_contain_text("Title")
 
 
 def failed(page: Page, gemini: Gemini) -> None:
     gemini.on("go", [Status(400, "INVALID_ARGUMENT")])
     empty(page, gemini)
-    ask_anyhow(page, "go")
+    ask_by_button(page, "go")
     page.locator(".outcome").get_by_text("Details").click()
 
 
 def refused(page: Page, gemini: Gemini) -> None:
     empty(page, gemini)
     page.route("**/chat/stream", lambda route: route.abort())
-    ask_anyhow(page, "go")
+    ask_by_button(page, "go")
     expect(page.locator("#notice")).not_to_be_empty()
 
 
@@ -77,7 +77,7 @@ def with_keys(page: Page, gemini: Gemini) -> None:
     expect(page.get_by_role("dialog")).to_be_visible()
 
 
-def ask_anyhow(page: Page, question: str) -> None:
+def ask_by_button(page: Page, question: str) -> None:
     page.get_by_label("Message", exact=True).fill(question)
     page.get_by_role("button", name="Send").click()
 
@@ -88,7 +88,7 @@ STATES: list[Callable[[Page, Gemini], None]] = [
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
-@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_axe_finds_nothing_on_the_chat_page(
     visit: Visit, alice: Member, gemini: Gemini, device: dict[str, Any], state: Any
 ) -> None:
@@ -96,7 +96,7 @@ def test_axe_finds_nothing_on_the_chat_page(
     state(page, gemini)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        assert (scheme, faults(page)) == (scheme, [])
+        assert (scheme, axe_violations(page)) == (scheme, [])
 
 
 ACCOUNT = ["/accounts/email/", "/accounts/password/change/", "/accounts/logout/", "/nowhere/", "/?list=x"]
@@ -106,7 +106,7 @@ VISITOR = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_axe_finds_nothing_on_the_other_pages(
     visit: Visit, server: LiveServer, alice: Member, device: dict[str, Any]
 ) -> None:
@@ -119,7 +119,7 @@ def test_axe_finds_nothing_on_the_other_pages(
             page.goto(path)
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
-                found += [(path, scheme, fault) for fault in faults(page)]
+                found += [(path, scheme, fault) for fault in axe_violations(page)]
     assert found == []
 
 
@@ -129,30 +129,32 @@ def set_up_link(server: LiveServer) -> str:
     return found[1]
 
 
-def watch(page: Page, selector: str) -> None:
+def record_announcements(page: Page, selector: str) -> None:
     page.evaluate(
         """(selector) => {
-            window.said = [];
+            window.announced = [];
             const place = document.querySelector(selector);
             new MutationObserver((changes) => changes.forEach((change) => change.addedNodes.forEach(
-                (node) => window.said.push(node.textContent)))).observe(place, {childList: true});
+                (node) => window.announced.push(node.textContent)))).observe(place, {childList: true});
         }""",
         selector,
     )
 
 
-def test_two_words_are_read_aloud_of_a_short_answer(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_the_start_and_the_end_of_an_answer_are_announced(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
     page = visit(alice)
     page.goto("/")
     page.wait_for_load_state()
-    watch(page, "#announcer")
+    record_announcements(page, "#announcer")
     ask(page, "Hello")
-    settled(page)
+    wait_until_idle(page)
     expect(page.locator("#announcer")).to_have_text("The answer is complete.")
-    assert page.evaluate("said") == ["The answer is being written.", "The answer is complete."]
+    assert page.evaluate("announced") == ["The answer is being written.", "The answer is complete."]
 
 
-def test_a_long_answer_says_that_it_goes_on(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_a_long_answer_announces_that_it_continues(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("long", [Text("one"), Hold(), Text(" two")])
     page = visit(alice)
     page.clock.install()
@@ -163,7 +165,7 @@ def test_a_long_answer_says_that_it_goes_on(visit: Visit, alice: Member, gemini:
     page.clock.run_for(7500)
     expect(page.locator("#announcer")).to_have_text("Still answering.")
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     expect(page.locator("#announcer")).to_have_text("The answer is complete.")
 
 
@@ -175,7 +177,7 @@ def test_a_long_answer_says_that_it_goes_on(visit: Visit, alice: Member, gemini:
         ("Nothing", []),
     ],
 )
-def test_an_answer_is_read_aloud_as_somebody_wants_it(
+def test_the_setting_decides_how_an_answer_is_read_aloud(
     visit: Visit, alice: Member, gemini: Gemini, choice: str, expected: list[str]
 ) -> None:
     gemini.on("go", [Text("one\n\ntwo\n\nthree")])
@@ -186,41 +188,39 @@ def test_an_answer_is_read_aloud_as_somebody_wants_it(
         with page.expect_response("**/preferences/"):
             page.get_by_text(choice, exact=True).click()
     page.keyboard.press("Escape")
-    watch(page, "#log")
+    record_announcements(page, "#log")
     ask(page, "go")
-    settled(page)
+    wait_until_idle(page)
     expect(page.locator("#announcer")).to_have_text("The answer is complete.")
-    assert page.evaluate("said") == expected
+    assert page.evaluate("announced") == expected
 
 
-def test_a_very_long_answer_is_not_read_aloud_at_once(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_a_very_long_answer_is_announced_by_its_length(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("go", [Text("x" * 700)])
     page = visit(alice)
     page.goto("/")
     ask(page, "go")
-    settled(page)
+    wait_until_idle(page)
     expect(page.locator("#log")).to_have_text("The answer has 700 characters.")
 
 
-def test_the_focus_does_not_move_while_an_answer_comes(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_the_focus_does_not_move_while_an_answer_streams(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("go", [Text("one"), Hold(), Text(" two")])
     page = visit(alice)
     page.goto("/")
     ask(page, "first")
-    settled(page)
+    wait_until_idle(page)
     ask(page, "go")
     expect(page.locator("article.live .prose")).to_have_text("one")
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
     link = page.locator("#conversations a").first
     link.focus()
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     expect(link).to_be_focused()
 
 
-def test_no_answer_is_inside_a_live_region_while_it_is_written(
-    visit: Visit, alice: Member, gemini: Gemini
-) -> None:
+def test_a_streaming_answer_is_not_in_a_live_region(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("go", [Text("one"), Hold()])
     page = visit(alice)
     page.goto("/")
@@ -236,7 +236,7 @@ def test_every_turn_is_an_article_with_its_speaker(visit: Visit, alice: Member) 
     page = visit(alice)
     page.goto("/")
     ask(page, "one")
-    settled(page)
+    wait_until_idle(page)
     assert page.get_by_role("article").count() == 2
     names = page.get_by_role("article").locator("h2").all_inner_texts()
     assert names == ["You", "Chat assistant"]
@@ -253,7 +253,7 @@ def test_every_turn_is_an_article_with_its_speaker(visit: Visit, alice: Member) 
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
 
 
-def test_edges_are_kept_where_colours_are_forced(visit: Visit, alice: Member) -> None:
+def test_borders_stay_visible_with_forced_colors(visit: Visit, alice: Member) -> None:
     page = visit(alice, forced_colors="active")
     page.goto("/")
     for selector in ("#composer", ".find", "#new"):
@@ -261,18 +261,16 @@ def test_edges_are_kept_where_colours_are_forced(visit: Visit, alice: Member) ->
         assert border == "1px", selector
 
 
-def test_nothing_moves_by_itself_where_motion_is_unwanted(
-    visit: Visit, alice: Member, gemini: Gemini
-) -> None:
+def test_scrolling_is_not_animated_with_reduced_motion(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("long", [Text("".join(f"line {n}\n\n" for n in range(60))), Hold()])
     page = visit(alice, viewport={"width": 800, "height": 600})
     page.goto("/")
     page.evaluate(
         """() => {
-            window.ways = [];
+            window.behaviors = [];
             const real = Element.prototype.scrollTo;
             Element.prototype.scrollTo = function (to) {
-                window.ways.push(to.behavior);
+                window.behaviors.push(to.behavior);
                 real.call(this, to);
             };
         }"""
@@ -282,8 +280,8 @@ def test_nothing_moves_by_itself_where_motion_is_unwanted(
     page.mouse.move(400, 300)
     page.mouse.wheel(0, -400)
     page.get_by_role("button", name="Jump to latest").click()
-    assert set(page.evaluate("ways")) == {"instant"}
+    assert set(page.evaluate("behaviors")) == {"instant"}
     page.emulate_media(reduced_motion="no-preference")
     page.mouse.wheel(0, -400)
     page.get_by_role("button", name="Jump to latest").click()
-    assert page.evaluate("ways").count("smooth") == 1
+    assert page.evaluate("behaviors").count("smooth") == 1

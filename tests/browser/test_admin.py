@@ -1,4 +1,4 @@
-"""The review desk in a browser: under the site's policy, in its colours, on a small screen too."""
+"""The admin in a browser: security policy, colors, small screens."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignUp, Visit
-from tests.browser.test_accessibility import faults
+from tests.browser.test_accessibility import axe_violations
 from tests.browser.test_page_height import ESCAPED
 from tests.gemini import Call, Gemini, Text, Thought
 from tests.live import LiveServer, Member
@@ -49,8 +49,8 @@ def mona(server: LiveServer, sign_up: SignUp) -> Member:
 
 
 @pytest.fixture
-def spoken(alice: Member, gemini: Gemini) -> None:
-    """alice asked, twice over."""
+def answered_twice(alice: Member, gemini: Gemini) -> None:
+    """Make a conversation of alice whose question has two answers."""
     gemini.on(
         QUESTION,
         [Thought("A clock is wanted."), Call("current_time", {"time_zone": "Africa/Lagos"})],
@@ -66,43 +66,43 @@ def spoken(alice: Member, gemini: Gemini) -> None:
 
 
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-Look = Callable[[Page, str], None]
+TakeScreenshot = Callable[[Page, str], None]
 
 
 @pytest.fixture
-def look() -> Look:
-    """Keep a picture where SCREENSHOTS names a folder, for eyes to judge."""
+def take_screenshot() -> TakeScreenshot:
+    """Return a function that saves a screenshot in the folder that SCREENSHOTS names, if it is set."""
     folder = os.environ.get("SCREENSHOTS")
 
-    def picture(page: Page, name: str) -> None:
+    def take(page: Page, name: str) -> None:
         if folder:
             page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
-    return picture
+    return take
 
 
 def open_transcript(page: Page) -> None:
     page.get_by_role("link", name="What time is it in Lagos?").first.click()
     expect(page.locator("article.entry")).to_have_count(2)
-    page.wait_for_load_state()  # the words are there before the styles
+    page.wait_for_load_state()  # the text appears before its styles
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_from_the_index_to_a_transcript_without_a_fault(
-    visit: Visit, mona: Member, spoken: None, look: Look, scheme: str
+def test_a_moderator_reaches_a_transcript_from_the_index(
+    visit: Visit, mona: Member, answered_twice: None, take_screenshot: TakeScreenshot, scheme: str
 ) -> None:
     page = visit(mona, color_scheme=scheme)
     page.goto("/admin/")
-    look(page, f"index-{scheme}")
+    take_screenshot(page, f"index-{scheme}")
     page.get_by_role("link", name="Conversations", exact=True).first.click()
-    look(page, f"list-{scheme}")
+    take_screenshot(page, f"list-{scheme}")
     page.locator("#searchbar").fill("noon lagos")
     page.keyboard.press("Enter")
     expect(page.locator("#result_list tbody tr").first).to_contain_text("alice")
     page.locator("#changelist-filter").get_by_role("link", name="Completed").click()
     page.locator(".toplinks a").first.click()
     open_transcript(page)
-    look(page, f"transcript-{scheme}")
+    take_screenshot(page, f"transcript-{scheme}")
     expect(page.locator(".bubble")).to_contain_text("<script>alert(1)</script>")
     page.get_by_role("link", name="previous").click()
     expect(page.get_by_text("This is not the branch that its owner sees.")).to_be_visible()
@@ -111,68 +111,70 @@ def test_from_the_index_to_a_transcript_without_a_fault(
     expect(page.get_by_text("A clock is wanted.")).not_to_be_visible()
     page.locator("summary", has_text="Thought").click()
     expect(page.get_by_text("A clock is wanted.")).to_be_visible()
-    expect(page.locator("svg[hidden]")).not_to_be_visible()  # what icons point at
+    expect(page.locator("svg[hidden]")).not_to_be_visible()  # the definitions that icons refer to
     icon = page.locator(".transcript .icon").first.bounding_box()
     assert icon is not None
     assert (icon["width"], icon["height"]) == (20, 20)
     page.locator("summary", has_text="current_time").click()
-    look(page, f"transcript-open-{scheme}")
+    take_screenshot(page, f"transcript-open-{scheme}")
     page.locator(".run-facts").last.get_by_role("link", name="run", exact=True).click()
     expect(page.locator(".readonly").first).to_be_visible()
-    look(page, f"run-{scheme}")
+    take_screenshot(page, f"run-{scheme}")
     page.goto("/admin/chat/run/")
-    look(page, f"runs-{scheme}")
+    take_screenshot(page, f"runs-{scheme}")
     page.goto("/admin/accounts/user/")
-    look(page, f"users-{scheme}")
+    take_screenshot(page, f"users-{scheme}")
 
 
-@pytest.mark.parametrize(("scheme", "paper"), [("light", "rgb(251, 250, 247)"), ("dark", "rgb(24, 23, 20)")])
-def test_the_desk_has_the_colours_of_the_site(
-    visit: Visit, mona: Member, spoken: None, scheme: str, paper: str
+@pytest.mark.parametrize(
+    ("scheme", "background"), [("light", "rgb(251, 250, 247)"), ("dark", "rgb(24, 23, 20)")]
+)
+def test_the_admin_has_the_colors_of_the_site(
+    visit: Visit, mona: Member, answered_twice: None, scheme: str, background: str
 ) -> None:
     page = visit(mona, color_scheme=scheme)
     page.goto("/admin/chat/conversation/")
-    assert page.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor") == paper
-    # chosen by hand, whatever the system has
+    assert page.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor") == background
+    # a chosen theme wins over the system's
     page.locator("html").evaluate("(html) => { html.dataset.theme = 'dark' }")
     assert page.locator("body").evaluate("(b) => getComputedStyle(b).backgroundColor") == "rgb(24, 23, 20)"
 
 
-def test_an_answer_looks_as_it_does_to_its_owner(
-    visit: Visit, alice: Member, mona: Member, spoken: None
+def test_an_answer_looks_the_same_in_the_admin_and_to_its_owner(
+    visit: Visit, alice: Member, mona: Member, answered_twice: None
 ) -> None:
-    """The admin's own sheets would win over the members' ones, which stand in layers."""
-    looks = """(all) => all.map((element) => {
+    # The admin's own style sheets would win over the chat's, which are in cascade layers.
+    styles = """(all) => all.map((element) => {
         const style = getComputedStyle(element);
         return [element.tagName, style.fontSize, style.fontFamily, style.color, style.backgroundColor,
                 style.paddingInlineStart, style.listStyleType, style.borderBlockEndWidth, style.fontWeight,
                 style.marginBlockStart, style.marginInlineStart];
     })"""
-    theirs, desk = visit(alice), visit(mona)
-    theirs.goto("/")
-    theirs.locator("#conversations a", has_text="What time is it in Lagos?").first.click()
-    expect(theirs.locator(".prose")).to_have_count(1)
-    theirs.wait_for_load_state()
-    desk.goto("/admin/chat/conversation/")
-    open_transcript(desk)
-    said = ".prose :not(button, button *)"  # the page's script puts buttons beside code
-    assert desk.locator(said).evaluate_all(looks) == theirs.locator(said).evaluate_all(looks)
+    chat, admin = visit(alice), visit(mona)
+    chat.goto("/")
+    chat.locator("#conversations a", has_text="What time is it in Lagos?").first.click()
+    expect(chat.locator(".prose")).to_have_count(1)
+    chat.wait_for_load_state()
+    admin.goto("/admin/chat/conversation/")
+    open_transcript(admin)
+    content = ".prose :not(button, button *)"  # the chat's script adds buttons to code
+    assert admin.locator(content).evaluate_all(styles) == chat.locator(content).evaluate_all(styles)
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_moves_a_transcript_sideways(
-    visit: Visit, mona: Member, spoken: None, look: Look, width: int
+def test_a_transcript_does_not_scroll_sideways(
+    visit: Visit, mona: Member, answered_twice: None, take_screenshot: TakeScreenshot, width: int
 ) -> None:
     page = visit(mona, viewport={"width": width, "height": 720})
     page.goto("/admin/chat/conversation/")
-    look(page, f"list-{width}")
+    take_screenshot(page, f"list-{width}")
     open_transcript(page)
-    look(page, f"transcript-{width}")
+    take_screenshot(page, f"transcript-{width}")
     assert page.locator("html").evaluate("(html) => html.scrollWidth - html.clientWidth") <= 0
     assert page.locator(".transcript").evaluate("(it) => it.scrollWidth - it.clientWidth") == 0
 
 
-def test_a_transcript_is_no_taller_than_what_it_shows(visit: Visit, mona: Member, spoken: None) -> None:
+def test_a_transcript_is_no_taller_than_its_content(visit: Visit, mona: Member, answered_twice: None) -> None:
     page = visit(mona)
     page.goto("/admin/chat/conversation/")
     open_transcript(page)
@@ -182,7 +184,7 @@ def test_a_transcript_is_no_taller_than_what_it_shows(visit: Visit, mona: Member
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_axe_finds_nothing_at_the_desk(visit: Visit, mona: Member, spoken: None, width: int) -> None:
+def test_axe_finds_nothing_in_the_admin(visit: Visit, mona: Member, answered_twice: None, width: int) -> None:
     page = visit(mona, viewport={"width": width, "height": 860})
     for path in ("/admin/", "/admin/chat/conversation/", "/admin/chat/run/", "/admin/accounts/user/"):
         page.goto(path)
@@ -196,5 +198,5 @@ def in_both_schemes(page: Page) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
-        found += [(scheme, *fault) for fault in faults(page)]
+        found += [(scheme, *fault) for fault in axe_violations(page)]
     return found

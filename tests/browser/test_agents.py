@@ -1,4 +1,4 @@
-"""One's own agents in the page: picked, asked, and each named where several speak."""
+"""Agents of AGENTS_DIR in the page: the picker, and the names above answers."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import SignUp, Visit, ask, conversation_of, settled
+from tests.browser.conftest import SignUp, Visit, ask, conversation_of, wait_until_idle
 from tests.commands import ROOT
 from tests.gemini import Call, Gemini, Hold, Text
 from tests.live import LiveServer, Member
@@ -28,7 +28,7 @@ root_agent = Agent(name="scribe", model="gemini-2.5-flash", tools=[save])
 
 @pytest.fixture(scope="module")
 def agents_server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Parley with the tests' own agents, and a broken one."""
+    """Start Parley with the agents of tests/agents, one that saves files, and a broken one."""
     folder = tmp_path_factory.mktemp("agents")
     for agent in (ROOT / "tests" / "agents").iterdir():
         if agent.name not in ("README.md", "__pycache__"):
@@ -55,7 +55,7 @@ def speakers(page: Page) -> list[str]:
     return page.locator("article.assistant .speaker").all_inner_texts()
 
 
-def test_one_picks_an_agent_and_asks_it(visit: Visit, carol: Member, gemini: Gemini) -> None:
+def test_a_member_picks_an_agent_and_asks_it(visit: Visit, carol: Member, gemini: Gemini) -> None:
     gemini.on("Weather in Lagos?", [Call("get_weather", {"city": "Lagos"})], [Text("Warm."), Hold()])
     page = visit(carol)
     page.goto("/")
@@ -74,14 +74,14 @@ def test_one_picks_an_agent_and_asks_it(visit: Visit, carol: Member, gemini: Gem
     expect(live.locator(".speaker")).to_have_text("Weather time")
     expect(live.locator(".tool-name")).to_have_text("get_weather")
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     assert speakers(page) == ["Weather time"]
     expect(picker).to_have_count(0)  # a conversation keeps its agent
     conversation = carol.http.get(f"/api/v1/conversations/{conversation_of(page)}").json()
     assert conversation["agent"] == "weather_time"
 
 
-def test_each_of_several_agents_is_named_above_its_words(visit: Visit, carol: Member, gemini: Gemini) -> None:
+def test_each_of_several_agents_is_named_above_its_text(visit: Visit, carol: Member, gemini: Gemini) -> None:
     gemini.on_agent("outliner", [Text("1. A `fox")])
     gemini.on_agent("writer", [Text("```\nThe fox met the hen.")])
     gemini.on_agent("editor", [Text("They "), Hold(), Text("**met**.")])
@@ -91,16 +91,16 @@ def test_each_of_several_agents_is_named_above_its_words(visit: Visit, carol: Me
     ask(page, "A story!")
     expect(page.locator("article.live .speaker")).to_have_text("Editor")
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     assert speakers(page) == ["Outliner", "Writer", "Editor"]
-    # what one leaves open does not swallow the next one's words
+    # an unclosed code block of one agent does not swallow the next one's text
     expect(page.locator(".speech").last.locator(".prose strong")).to_have_text("met")
     page.reload()
     assert speakers(page) == ["Outliner", "Writer", "Editor"]
 
 
 @pytest.mark.parametrize("width", [1280, 320])
-def test_a_saved_file_is_a_step_that_says_how_long_it_is_kept(
+def test_a_saved_file_is_a_step_that_shows_how_long_it_is_kept(
     visit: Visit, carol: Member, gemini: Gemini, width: int, tmp_path: Path
 ) -> None:
     name = f"{'long-' * 20}{width}.txt"
@@ -113,7 +113,7 @@ def test_a_saved_file_is_a_step_that_says_how_long_it_is_kept(
     expect(shown).to_have_text(re.compile(rf"{name}\s+version 0\s+kept until the server restarts"))
     live = shown.evaluate("step => step.outerHTML.replace(/\\s+/g, ' ')")
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     page.reload()
     stored = page.locator("article.assistant .file")
     assert stored.evaluate("step => step.outerHTML.replace(/\\s+/g, ' ')") == live
@@ -121,7 +121,7 @@ def test_a_saved_file_is_a_step_that_says_how_long_it_is_kept(
     page.screenshot(path=tmp_path / f"file-{width}.png")
 
 
-def test_one_picks_an_agent_without_scripts(visit: Visit, carol: Member, gemini: Gemini) -> None:
+def test_a_member_picks_an_agent_without_scripts(visit: Visit, carol: Member, gemini: Gemini) -> None:
     gemini.on("Weather in Oslo?", [Text("Snow.")])
     page = visit(carol, java_script_enabled=False, expect_faults=["422"])
     page.goto("/")
@@ -136,7 +136,7 @@ def test_one_picks_an_agent_without_scripts(visit: Visit, carol: Member, gemini:
 
 
 @pytest.mark.parametrize("width", [1280, 320])
-def test_the_picker_fits(visit: Visit, carol: Member, width: int, tmp_path: Path) -> None:
+def test_the_agent_picker_fits_the_page(visit: Visit, carol: Member, width: int, tmp_path: Path) -> None:
     page = visit(carol, viewport={"width": width, "height": 700})
     page.goto("/")
     picker = page.get_by_label("Agent", exact=True)

@@ -1,4 +1,4 @@
-"""Asking: what the keys do, what is shown at once, and what happens to a draft that cannot be sent."""
+"""Asking: keys, streamed answers, and drafts that cannot be sent."""
 
 import re
 from typing import Any
@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import SignUp, Visit, ask, conversation_of, said, settled, stored
+from tests.browser.conftest import (
+    SignUp,
+    Visit,
+    ask,
+    conversation_of,
+    shown_texts,
+    stored_texts,
+    wait_until_idle,
+)
 from tests.gemini import Call, Gemini, Hold, Text, Thought
 from tests.live import LiveServer, Member
 
@@ -15,7 +23,7 @@ def message(page: Page) -> Any:
     return page.get_by_label("Message", exact=True)
 
 
-def test_an_answer_streams_into_the_page_and_ends_as_it_is_stored(
+def test_an_answer_streams_into_the_page_and_matches_the_stored_one(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     gemini.on("Tell me", [Text("Once **upon**"), Hold(), Text(" a time")])
@@ -33,13 +41,13 @@ def test_an_answer_streams_into_the_page_and_ends_as_it_is_stored(
     expect(page.locator("#conversations [aria-current]")).to_have_text("Tell me")
     expect(page.get_by_role("heading", level=1)).to_have_text("Tell me")
     gemini.release()
-    settled(page)
-    assert said(page) == ["Tell me", "Once upon a time"]
+    wait_until_idle(page)
+    assert shown_texts(page) == ["Tell me", "Once upon a time"]
     assert page.locator("article .prose strong").inner_text() == "upon"
-    assert stored(alice, conversation_of(page)) == ["Tell me", "Once **upon** a time"]
+    assert stored_texts(alice, conversation_of(page)) == ["Tell me", "Once **upon** a time"]
 
 
-def test_the_page_in_the_end_is_the_page_that_a_reload_shows(
+def test_the_page_after_an_answer_equals_the_reloaded_page(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     gemini.on(
@@ -52,15 +60,15 @@ def test_the_page_in_the_end_is_the_page_that_a_reload_shows(
     for question in ("go", "and again"):
         ask(page, question)
         expect(page.locator("article.assistant")).to_have_count(1 if question == "go" else 2)
-        settled(page)
-    lived = _whole(page)
+        wait_until_idle(page)
+    streamed = _normalized_markup(page)
     page.reload()
-    assert _whole(page) == lived
+    assert _normalized_markup(page) == streamed
     assert page.locator("article").count() == 4
 
 
-def _whole(page: Page) -> str:
-    """The page's markup without what is new in every answer: tokens and keys; and without blanks."""
+def _normalized_markup(page: Page) -> str:
+    """Return the page's markup without white space and without the tokens and keys of each response."""
     return str(
         page.evaluate("""() => {
             const body = document.body.cloneNode(true);
@@ -97,14 +105,14 @@ def test_thoughts_and_tools_are_shown_while_they_happen(visit: Visit, alice: Mem
     expect(live.locator(".tool-outcome")).to_have_text('{\n  "result": 42\n}')
     expect(live.locator(".tool-state")).to_have_text(re.compile(r"^\d\.\d s$"))
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     assert page.locator("article.assistant details").evaluate_all("all => all.map((each) => each.open)") == [
-        True,  # what was unfolded stays so
+        True,  # unfolded before
         False,
     ]
 
 
-def test_enter_sends_and_shift_enter_begins_a_line(visit: Visit, alice: Member) -> None:
+def test_enter_sends_and_shift_enter_inserts_a_line_break(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     page.goto("/")
     expect(message(page)).to_be_focused()
@@ -117,10 +125,10 @@ def test_enter_sends_and_shift_enter_begins_a_line(visit: Visit, alice: Member) 
     expect(message(page)).to_be_focused()
     expect(page.locator("article.assistant")).to_have_count(1)
     assert page.locator(".bubble").text_content() == "one\n  two"
-    assert stored(alice, conversation_of(page))[0] == "one\n  two"
+    assert stored_texts(alice, conversation_of(page))[0] == "one\n  two"
 
 
-def test_enter_that_picks_a_word_of_an_input_method_does_not_send(visit: Visit, alice: Member) -> None:
+def test_enter_that_confirms_an_input_method_does_not_send(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     page.goto("/")
     message(page).focus()
@@ -137,7 +145,7 @@ def test_enter_that_picks_a_word_of_an_input_method_does_not_send(visit: Visit, 
     expect(page.locator("article.assistant .prose")).to_have_text("You said: 日本")
 
 
-def test_on_a_phone_enter_begins_a_line_and_the_button_sends(visit: Visit, alice: Member) -> None:
+def test_enter_on_a_phone_inserts_a_line_break_and_the_button_sends(visit: Visit, alice: Member) -> None:
     page = visit(alice, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page.goto("/")
     message(page).tap()
@@ -147,10 +155,10 @@ def test_on_a_phone_enter_begins_a_line_and_the_button_sends(visit: Visit, alice
     expect(message(page)).to_have_value("one\ntwo")
     page.get_by_role("button", name="Send").tap()
     expect(page.locator("article.assistant")).to_have_count(1)
-    assert stored(alice, conversation_of(page))[0] == "one\ntwo"
+    assert stored_texts(alice, conversation_of(page))[0] == "one\ntwo"
 
 
-def test_nothing_is_not_sent_and_an_impatient_hand_sends_once(
+def test_blank_text_is_not_sent_and_repeated_enter_sends_once(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     gemini.on("once", [Text("a"), Hold(), Text("b")])
@@ -165,15 +173,15 @@ def test_nothing_is_not_sent_and_an_impatient_hand_sends_once(
     for _ in range(3):
         page.keyboard.press("Enter")
     expect(page.locator("article.live .prose")).to_have_text("a")
-    ask(page, "meanwhile")  # waits in the composer until the answer is there
+    ask(page, "meanwhile")  # stays in the composer until the answer is complete
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     expect(message(page)).to_have_value("meanwhile")
     assert [url.rpartition("/")[2] for url in asked] == ["stream"]
-    assert stored(alice, conversation_of(page)) == ["once", "ab"]
+    assert stored_texts(alice, conversation_of(page)) == ["once", "ab"]
 
 
-def test_a_question_is_seen_before_the_server_has_it(visit: Visit, alice: Member) -> None:
+def test_a_question_is_shown_before_the_server_has_it(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     page.goto("/")
     held: list[Route] = []
@@ -181,27 +189,25 @@ def test_a_question_is_seen_before_the_server_has_it(visit: Visit, alice: Member
     ask(page, "Hello <b>there</b>")
     expect(page.locator(".bubble")).to_have_text("Hello <b>there</b>")
     held[0].continue_()
-    settled(page)
+    wait_until_idle(page)
     expect(page.locator("article")).to_have_count(2)
 
 
-def test_a_question_that_does_not_arrive_stays_and_is_one_message_in_the_end(
-    visit: Visit, alice: Member
-) -> None:
+def test_a_question_retried_after_network_errors_is_stored_once(visit: Visit, alice: Member) -> None:
     page = visit(alice, expect_faults=["ERR_FAILED", "ERR_CONNECTION"])
     page.goto("/")
     keys: list[str] = []
 
-    def lose_the_answer(route: Route) -> None:
+    def lose_the_response(route: Route) -> None:
         keys.append(route.request.headers["idempotency-key"])
         if len(keys) == 2:
-            route.fetch()  # the server has it, the page does not know
+            route.fetch()  # the server gets it, but the page gets no response
         if len(keys) < 3:
             route.abort()
         else:
             route.continue_()
 
-    page.route("**/chat/stream", lose_the_answer)
+    page.route("**/chat/stream", lose_the_response)
     for _ in range(2):
         ask(page, "Hello")
         expect(page.locator("#notice")).to_contain_text("cannot be reached")
@@ -212,10 +218,10 @@ def test_a_question_that_does_not_arrive_stays_and_is_one_message_in_the_end(
     expect(page.locator("article.assistant .prose")).to_have_text("You said: Hello")
     assert len(keys) == 3
     assert len(set(keys)) == 1
-    assert stored(alice, conversation_of(page)) == ["Hello", "You said: Hello"]
+    assert stored_texts(alice, conversation_of(page)) == ["Hello", "You said: Hello"]
 
 
-def test_a_refusal_is_told_in_the_servers_words_and_keeps_the_draft(visit: Visit, alice: Member) -> None:
+def test_a_refusal_shows_the_servers_message_and_keeps_the_draft(visit: Visit, alice: Member) -> None:
     page = visit(alice, expect_faults=["422"])
     page.goto("/")
     ask(page, "x" * 140_000)
@@ -228,7 +234,9 @@ def test_a_refusal_is_told_in_the_servers_words_and_keeps_the_draft(visit: Visit
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_too_much_at_once_is_told_and_keeps_the_draft(visit: Visit, alice: Member, status: int) -> None:
+def test_an_exceeded_limit_shows_its_message_and_keeps_the_draft(
+    visit: Visit, alice: Member, status: int
+) -> None:
     page = visit(alice, expect_faults=[str(status)])
     page.goto("/")
     body = '{"error": {"code": "too_many", "detail": "At most 5 answers can be written at once."}}'
@@ -244,16 +252,16 @@ def test_too_much_at_once_is_told_and_keeps_the_draft(visit: Visit, alice: Membe
     expect(page.locator("article.assistant")).to_have_count(1)
 
 
-def test_a_conversation_that_answers_in_another_tab_is_shown_and_the_draft_kept(
+def test_a_conflict_shows_the_other_tabs_answer_and_keeps_the_draft(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     gemini.on("two", [Text("second"), Hold(), Text(" answer")])
     here = visit(alice, expect_faults=["409"])
-    here.route_web_socket("**/ws/*", lambda _socket: None)  # it is told nothing
+    here.route_web_socket("**/ws/*", lambda _socket: None)  # it receives nothing
     here.goto("/")
     ask(here, "one")
     expect(here.locator("article.assistant")).to_have_count(1)
-    settled(here)
+    wait_until_idle(here)
     there = visit(alice)
     there.goto(here.url)
     ask(there, "two")
@@ -263,11 +271,11 @@ def test_a_conversation_that_answers_in_another_tab_is_shown_and_the_draft_kept(
     expect(here.locator("article.live .prose")).to_have_text("second")
     expect(message(here)).to_have_value("three")
     gemini.release()
-    settled(here)
-    assert said(here) == ["one", "You said: one", "two", "second answer"]
+    wait_until_idle(here)
+    assert shown_texts(here) == ["one", "You said: one", "two", "second answer"]
 
 
-def test_who_was_signed_out_is_asked_to_sign_in_and_loses_nothing(
+def test_a_signed_out_member_can_sign_in_again_and_keeps_the_draft(
     visit: Visit, server: LiveServer, sign_up: SignUp
 ) -> None:
     page = visit(sign_up(server, "carol"), expect_faults=["401", "403"])
@@ -285,16 +293,16 @@ def test_who_was_signed_out_is_asked_to_sign_in_and_loses_nothing(
     other.get_by_role("button", name="Sign In").click()
     expect(other.get_by_label("Message", exact=True)).to_be_visible()
     other.close()
-    page.get_by_role("button", name="Send").click()  # with the token of before
+    page.get_by_role("button", name="Send").click()  # with the previous CSRF token
     expect(page.locator("article.assistant .prose")).to_have_text("You said: Hello")
 
 
-def test_back_leads_to_the_page_that_was_there(visit: Visit, alice: Member) -> None:
+def test_back_shows_the_previous_page(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     page.goto("/")
     ask(page, "Hello")
     expect(page.locator("article.assistant")).to_have_count(1)
-    settled(page)
+    wait_until_idle(page)
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
     expect(page.locator("article")).to_have_count(0)
@@ -306,10 +314,10 @@ def test_forward_while_a_page_loads_is_not_lost(visit: Visit, alice: Member) -> 
     page = visit(alice)
     page.goto("/")
     ask(page, "Hello")
-    settled(page)
-    page.route("**/main.*.js", lambda route: None)  # it takes its time
+    wait_until_idle(page)
+    page.route("**/main.*.js", lambda route: None)  # delayed
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
-    page.go_forward(wait_until="commit")  # no script is there to hear of it
-    page.unroute("**/main.*.js")  # here it comes
+    page.go_forward(wait_until="commit")  # no script has loaded to handle it
+    page.unroute("**/main.*.js")  # the script loads now
     expect(page.locator("article")).to_have_count(2)

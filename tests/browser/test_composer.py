@@ -1,4 +1,4 @@
-"""Where one writes: its size, its drafts, and what happens while an answer is written."""
+"""The composer: its size, its drafts, and typing while an answer streams."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import SignUp, Visit, ask, said, settled
+from tests.browser.conftest import SignUp, Visit, ask, shown_texts, wait_until_idle
 from tests.gemini import Gemini, Hold, Text
 from tests.live import LiveServer, Member
 
@@ -24,7 +24,7 @@ def open_page(page: Page, path: str = "/") -> None:
     page.wait_for_load_state()
 
 
-def test_it_grows_to_eleven_lines_and_shrinks_when_sent(visit: Visit, alice: Member) -> None:
+def test_the_composer_grows_to_eleven_lines_and_shrinks_after_sending(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     open_page(page)
     empty = height(page)
@@ -33,11 +33,11 @@ def test_it_grows_to_eleven_lines_and_shrinks_when_sent(visit: Visit, alice: Mem
     assert 5 * line < height(page) <= 11 * line + 1
     assert message(page).evaluate("(field) => field.scrollHeight > field.clientHeight")
     page.keyboard.press("Enter")
-    settled(page)
+    wait_until_idle(page)
     assert height(page) == empty
 
 
-def test_it_grows_where_a_browser_does_not_fit_fields_by_itself(visit: Visit, alice: Member) -> None:
+def test_the_composer_grows_in_browsers_without_field_sizing(visit: Visit, alice: Member) -> None:
     page = visit(alice)
 
     def without_fitting(route: Route) -> None:
@@ -56,7 +56,7 @@ def test_it_grows_where_a_browser_does_not_fit_fields_by_itself(visit: Visit, al
     line = float(message(page).evaluate("(field) => parseFloat(getComputedStyle(field).lineHeight)"))
     assert 5 * line < height(page) <= 11 * line + 1
     page.keyboard.press("Enter")
-    settled(page)
+    wait_until_idle(page)
     assert height(page) == empty
 
 
@@ -64,7 +64,7 @@ def test_a_draft_survives_a_reload_in_its_own_conversation(visit: Visit, alice: 
     page = visit(alice)
     open_page(page)
     ask(page, "one")
-    settled(page)
+    wait_until_idle(page)
     conversation = page.url
     message(page).fill("half a thought")
     page.reload()
@@ -75,7 +75,7 @@ def test_a_draft_survives_a_reload_in_its_own_conversation(visit: Visit, alice: 
     open_page(page, conversation)
     expect(message(page)).to_have_value("half a thought")
     page.keyboard.press("Enter")
-    settled(page)
+    wait_until_idle(page)
     page.reload()
     expect(message(page)).to_have_value("")
     open_page(page)
@@ -92,9 +92,7 @@ def test_a_draft_that_could_not_be_sent_survives_a_reload(visit: Visit, alice: M
     expect(message(page)).to_have_value("precious")
 
 
-def test_what_is_typed_while_the_first_answer_comes_stays_in_its_conversation(
-    visit: Visit, alice: Member
-) -> None:
+def test_text_typed_during_the_first_answer_stays_in_its_conversation(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     open_page(page)
     held: list[Route] = []
@@ -102,14 +100,14 @@ def test_what_is_typed_while_the_first_answer_comes_stays_in_its_conversation(
     ask(page, "first")
     message(page).fill("second")
     held[0].continue_()
-    settled(page)
+    wait_until_idle(page)
     page.reload()
     expect(message(page)).to_have_value("second")
     open_page(page)
     expect(message(page)).to_have_value("")
 
 
-def test_drafts_go_with_the_sign_out_and_are_nobody_elses(
+def test_drafts_are_private_and_deleted_on_sign_out(
     visit: Visit, server: LiveServer, sign_up: SignUp
 ) -> None:
     grace, heidi = sign_up(server, "grace"), sign_up(server, "heidi")
@@ -132,7 +130,7 @@ def test_drafts_go_with_the_sign_out_and_are_nobody_elses(
     assert page.evaluate(stored) == ""
 
 
-def test_escape_stops_the_answer_and_one_may_write_on(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_escape_stops_the_answer_and_keeps_the_draft(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("Tell me", [Text("Once upon"), Hold(), Text(" a time")])
     page = visit(alice)
     open_page(page)
@@ -141,15 +139,15 @@ def test_escape_stops_the_answer_and_one_may_write_on(visit: Visit, alice: Membe
     page.keyboard.type("next")
     page.keyboard.press("Escape")
     expect(page.locator(".ending")).to_have_text("You stopped this answer.")
-    settled(page)
-    assert said(page) == ["Tell me", "Once upon"]
+    wait_until_idle(page)
+    assert shown_texts(page) == ["Tell me", "Once upon"]
     expect(message(page)).to_have_value("next")
     expect(message(page)).to_be_focused()
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
 
 
 @pytest.mark.parametrize("kind", ["text/html", "text/plain"])
-def test_what_is_pasted_is_text(visit: Visit, alice: Member, kind: str) -> None:
+def test_pasted_text_is_plain(visit: Visit, alice: Member, kind: str) -> None:
     page = visit(alice)
     open_page(page)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

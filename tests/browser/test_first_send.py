@@ -1,11 +1,11 @@
-"""The first question: sent by Enter before the scripts are there, and shown in one frame."""
+"""The first question: sent by Enter before the scripts load, and shown in one frame."""
 
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Visit, ask, conversation_of, settled, stored
+from tests.browser.conftest import Visit, ask, conversation_of, stored_texts, wait_until_idle
 from tests.live import Member
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -17,7 +17,7 @@ def message(page: Page) -> Any:
 
 # --- shown in one frame -----------------------------------------------------------------------------
 
-# What each frame shows, from now on: the own bubble, the welcome, the text in the composer.
+# Records for each frame whether the question and the welcome are visible, and the composer's text.
 RECORD = """() => {
     const [query, welcome] = ["query", "welcome"].map((id) => document.getElementById(id));
     window.frames_ = [];
@@ -34,14 +34,14 @@ RECORD = """() => {
 AFTER = "() => frames_.filter((frame) => frame.at > pressed)"
 
 
-def asked_and_held(page: Page) -> list[Route]:
-    """The asks from now on, none of which reaches the server by itself."""
+def hold_questions(page: Page) -> list[Route]:
+    """Hold back the requests that send questions; return the list to which they are added."""
     held: list[Route] = []
     page.route("**/chat/stream", lambda route: held.append(route))  # noqa: PLW0108
     return held
 
 
-def opened(visit: Visit, alice: Member, **options: Any) -> Page:
+def open_page(visit: Visit, alice: Member, **options: Any) -> Page:
     page = visit(alice, **options)
     page.goto("/")
     page.wait_for_load_state()
@@ -49,9 +49,11 @@ def opened(visit: Visit, alice: Member, **options: Any) -> Page:
 
 
 @pytest.mark.parametrize("by", ["Enter", "the button"])
-def test_the_welcome_goes_in_the_frame_that_shows_the_question(visit: Visit, alice: Member, by: str) -> None:
-    page = opened(visit, alice)
-    held = asked_and_held(page)
+def test_the_welcome_disappears_in_the_frame_that_shows_the_question(
+    visit: Visit, alice: Member, by: str
+) -> None:
+    page = open_page(visit, alice)
+    held = hold_questions(page)
     message(page).fill("Hello")
     page.evaluate(RECORD)
     if by == "Enter":
@@ -64,42 +66,38 @@ def test_the_welcome_goes_in_the_frame_that_shows_the_question(visit: Visit, ali
     assert len(with_bubble) > 2
     assert {(frame["welcome"], frame["text"]) for frame in with_bubble} == {(False, "")}
     held[0].continue_()
-    settled(page)
+    wait_until_idle(page)
 
 
 def test_the_first_frame_after_enter_shows_the_question(visit: Visit, alice: Member) -> None:
-    page = opened(visit, alice)
-    held = asked_and_held(page)
+    page = open_page(visit, alice)
+    held = hold_questions(page)
     message(page).fill("Hello")
     page.evaluate(RECORD)
     page.keyboard.press("Enter")
     page.wait_for_timeout(300)
     assert page.evaluate(AFTER)[0] | {"at": 0} == {"at": 0, "bubble": True, "welcome": False, "text": ""}
     held[0].continue_()
-    settled(page)
+    wait_until_idle(page)
 
 
-def test_the_next_question_leaves_the_composer_in_the_frame_that_shows_it(
-    visit: Visit, alice: Member
-) -> None:
-    page = opened(visit, alice)
+def test_a_later_question_moves_from_the_composer_to_the_page(visit: Visit, alice: Member) -> None:
+    page = open_page(visit, alice)
     ask(page, "one")
-    settled(page)
-    held = asked_and_held(page)
+    wait_until_idle(page)
+    held = hold_questions(page)
     message(page).fill("two")
     page.keyboard.press("Enter")
     expect(page.locator(".bubble").last).to_have_text("two")
     expect(message(page)).to_have_value("")
     held[0].continue_()
-    settled(page)
-    assert stored(alice, conversation_of(page)) == ["one", "You said: one", "two", "You said: two"]
+    wait_until_idle(page)
+    assert stored_texts(alice, conversation_of(page)) == ["one", "You said: one", "two", "You said: two"]
 
 
 @pytest.mark.parametrize("fault", ["refused", "broken", "unreachable", "offline"])
-def test_a_question_that_fails_brings_the_welcome_and_the_text_back(
-    visit: Visit, alice: Member, fault: str
-) -> None:
-    page = opened(visit, alice, expect_faults=["429", "500", "ERR_FAILED", "ERR_INTERNET"])
+def test_a_failed_question_restores_the_welcome_and_the_text(visit: Visit, alice: Member, fault: str) -> None:
+    page = open_page(visit, alice, expect_faults=["429", "500", "ERR_FAILED", "ERR_INTERNET"])
     answers: dict[str, dict[str, Any]] = {
         "refused": {"status": 429, "json": {"error": {"code": "too_many", "detail": "Too many."}}},
         "broken": {"status": 500},
@@ -120,9 +118,9 @@ def test_a_question_that_fails_brings_the_welcome_and_the_text_back(
     expect(page.locator("article")).to_have_count(0)
 
 
-def test_words_typed_while_a_question_fails_stay_below_it(visit: Visit, alice: Member) -> None:
-    page = opened(visit, alice, expect_faults=["500"])
-    held = asked_and_held(page)
+def test_text_typed_while_a_question_fails_is_kept_below_it(visit: Visit, alice: Member) -> None:
+    page = open_page(visit, alice, expect_faults=["500"])
+    held = hold_questions(page)
     ask(page, "first")
     expect(message(page)).to_have_value("")
     page.keyboard.type("second")
@@ -132,26 +130,26 @@ def test_words_typed_while_a_question_fails_stay_below_it(visit: Visit, alice: M
     expect(message(page)).to_have_value("first\nsecond")
 
 
-def test_a_question_on_its_way_is_kept_where_the_page_is_closed(visit: Visit, alice: Member) -> None:
-    page = opened(visit, alice)
-    asked_and_held(page)
+def test_a_pending_question_is_kept_across_a_reload(visit: Visit, alice: Member) -> None:
+    page = open_page(visit, alice)
+    hold_questions(page)
     ask(page, "first")
     page.keyboard.type("second")
     page.reload()
     expect(message(page)).to_have_value("first\nsecond")
 
 
-# --- Enter before the scripts -------------------------------------------------------------------------
+# --- Enter before the scripts load --------------------------------------------------------------------
 
 
 class Scripts:
-    """The page's script files, which are not sent before ``release``."""
+    """The page's script files, held back until ``release``."""
 
     def __init__(self, page: Page) -> None:
         self._held: list[Route] | None = []
-        page.route("**/*.js", self._take)
+        page.route("**/*.js", self._handle)
 
-    def _take(self, route: Route) -> None:
+    def _handle(self, route: Route) -> None:
         if self._held is None:
             route.continue_()
         else:
@@ -163,8 +161,8 @@ class Scripts:
             route.continue_()
 
 
-def early(visit: Visit, alice: Member, **options: Any) -> tuple[Page, Scripts, list[str]]:
-    """A page without its scripts, in whose composer the focus is; and the addresses of what it posts."""
+def open_without_scripts(visit: Visit, alice: Member, **options: Any) -> tuple[Page, Scripts, list[str]]:
+    """Open a page without scripts and focus its composer; return it, its scripts and the URLs it posts to."""
     page = visit(alice, **options)
     scripts = Scripts(page)
     posted: list[str] = []
@@ -174,18 +172,18 @@ def early(visit: Visit, alice: Member, **options: Any) -> tuple[Page, Scripts, l
     return page, scripts, posted
 
 
-def test_enter_sends_before_the_scripts_are_there(visit: Visit, alice: Member) -> None:
-    page, scripts, _ = early(visit, alice)
+def test_enter_sends_before_the_scripts_load(visit: Visit, alice: Member) -> None:
+    page, scripts, _ = open_without_scripts(visit, alice)
     page.keyboard.type("Hello")
     page.keyboard.press("Enter")
     expect(page.locator(".bubble")).to_have_text("Hello")
     scripts.release()
     expect(page.locator("article.assistant .prose")).to_have_text("You said: Hello")
     expect(message(page)).to_have_value("")
-    assert stored(alice, conversation_of(page)) == ["Hello", "You said: Hello"]
+    assert stored_texts(alice, conversation_of(page)) == ["Hello", "You said: Hello"]
 
 
-def test_enter_sends_before_the_style_sheets_are_there(visit: Visit, alice: Member) -> None:
+def test_enter_sends_before_the_style_sheets_load(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     held: list[Route] = []
     page.route("**/*.css", lambda route: held.append(route))  # noqa: PLW0108
@@ -198,8 +196,8 @@ def test_enter_sends_before_the_style_sheets_are_there(visit: Visit, alice: Memb
     assert "query=Hello" in (posted.value.post_data or "")
 
 
-def test_shift_enter_begins_a_line_before_the_scripts_are_there(visit: Visit, alice: Member) -> None:
-    page, scripts, posted = early(visit, alice)
+def test_shift_enter_inserts_a_line_break_before_the_scripts_load(visit: Visit, alice: Member) -> None:
+    page, scripts, posted = open_without_scripts(visit, alice)
     page.keyboard.type("one")
     page.keyboard.press("Shift+Enter")
     page.keyboard.type("two")
@@ -208,8 +206,8 @@ def test_shift_enter_begins_a_line_before_the_scripts_are_there(visit: Visit, al
     assert posted == []
 
 
-def test_enter_begins_a_line_on_a_phone_before_the_scripts_are_there(visit: Visit, alice: Member) -> None:
-    page, scripts, posted = early(visit, alice, **PHONE)
+def test_enter_inserts_a_line_break_on_a_phone_before_the_scripts_load(visit: Visit, alice: Member) -> None:
+    page, scripts, posted = open_without_scripts(visit, alice, **PHONE)
     page.keyboard.type("one")
     page.keyboard.press("Enter")
     page.keyboard.type("two")
@@ -218,10 +216,8 @@ def test_enter_begins_a_line_on_a_phone_before_the_scripts_are_there(visit: Visi
     assert posted == []
 
 
-def test_enter_of_an_input_method_does_not_send_before_the_scripts_are_there(
-    visit: Visit, alice: Member
-) -> None:
-    page, scripts, posted = early(visit, alice)
+def test_enter_of_an_input_method_does_not_send_before_the_scripts_load(visit: Visit, alice: Member) -> None:
+    page, scripts, posted = open_without_scripts(visit, alice)
     keyboard = page.context.new_cdp_session(page)
     keyboard.send("Input.imeSetComposition", {"text": "にほん", "selectionStart": 3, "selectionEnd": 3})
     keyboard.send(
@@ -234,8 +230,8 @@ def test_enter_of_an_input_method_does_not_send_before_the_scripts_are_there(
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\n \n"])
-def test_blank_text_is_not_sent_before_the_scripts_are_there(visit: Visit, alice: Member, text: str) -> None:
-    page, scripts, posted = early(visit, alice)
+def test_blank_text_is_not_sent_before_the_scripts_load(visit: Visit, alice: Member, text: str) -> None:
+    page, scripts, posted = open_without_scripts(visit, alice)
     message(page).fill(text)
     page.keyboard.press("Enter")
     expect(message(page)).to_have_value(text)
@@ -244,8 +240,8 @@ def test_blank_text_is_not_sent_before_the_scripts_are_there(visit: Visit, alice
     assert posted == []
 
 
-def test_a_second_enter_does_not_send_twice_before_the_scripts_are_there(visit: Visit, alice: Member) -> None:
-    page, scripts, posted = early(visit, alice)
+def test_a_second_enter_does_not_send_again_before_the_scripts_load(visit: Visit, alice: Member) -> None:
+    page, scripts, posted = open_without_scripts(visit, alice)
     page.keyboard.type("once")
     for _ in range(3):
         page.keyboard.press("Enter")
@@ -253,15 +249,15 @@ def test_a_second_enter_does_not_send_twice_before_the_scripts_are_there(visit: 
     scripts.release()
     expect(page.locator("article.assistant .prose")).to_have_text("You said: once")
     assert [url.removeprefix(alice.url) for url in posted] == ["/chat/"]
-    assert stored(alice, conversation_of(page)) == ["once", "You said: once"]
+    assert stored_texts(alice, conversation_of(page)) == ["once", "You said: once"]
 
 
-def test_the_button_after_enter_does_not_send_twice_before_the_scripts_are_there(
+def test_the_button_after_enter_does_not_send_again_before_the_scripts_load(
     visit: Visit, alice: Member
 ) -> None:
-    page, scripts, posted = early(visit, alice)
+    page, scripts, posted = open_without_scripts(visit, alice)
     page.keyboard.type("once")
-    # within one task: no answer can come between the two
+    # in one task, so that no response can arrive in between
     page.evaluate(
         """() => {
             const key = new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true });
@@ -275,7 +271,7 @@ def test_the_button_after_enter_does_not_send_twice_before_the_scripts_are_there
     assert [url.removeprefix(alice.url) for url in posted] == ["/chat/"]
 
 
-def test_enter_sends_on_a_slow_network_as_soon_as_there_is_a_field(visit: Visit, alice: Member) -> None:
+def test_enter_sends_on_a_slow_network_as_soon_as_the_composer_exists(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     network = page.context.new_cdp_session(page)
     network.send("Network.enable")
@@ -286,4 +282,4 @@ def test_enter_sends_on_a_slow_network_as_soon_as_there_is_a_field(visit: Visit,
     page.keyboard.type("Hello")
     page.keyboard.press("Enter")
     expect(page.locator("article.assistant .prose")).to_have_text("You said: Hello")
-    assert stored(alice, conversation_of(page)) == ["Hello", "You said: Hello"]
+    assert stored_texts(alice, conversation_of(page)) == ["Hello", "You said: Hello"]

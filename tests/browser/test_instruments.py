@@ -1,4 +1,4 @@
-"""The page of instruments, as the site's owner sees it: light and dark, wide and narrow."""
+"""The instruments page of the site owner: light and dark, wide and narrow."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +8,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
-from tests.browser.test_accessibility import faults
+from tests.browser.test_accessibility import axe_violations
 from tests.live import LiveServer, Member
 
-# A morning on two processes, with a bad half hour: samples of each minute, runs of each third one.
-MORNING = """
+# Six hours of two processes, with a bad half hour: a sample for each minute, a run every three minutes.
+SIX_HOURS = """
 import random, uuid
 from datetime import timedelta
 from django.utils import timezone
@@ -37,8 +37,8 @@ for number in range(120):
     at = now - timedelta(minutes=3 * number)
     failed = 40 <= number < 50 and number % 2
     status = "failed" if failed else "stopped" if number % 9 == 4 else "completed"
-    talk = Conversation.objects.create(owner=alice, agent="a", title="canary")
-    prompt = Message.objects.create(conversation=talk, role="user", text="canary")
+    talk = Conversation.objects.create(owner=alice, agent="a", title="secret text")
+    prompt = Message.objects.create(conversation=talk, role="user", text="secret text")
     reply = Message.objects.create(conversation=talk, role="assistant", parent=prompt)
     Run.objects.create(conversation=talk, owner=alice, prompt=prompt, reply=reply, status=status,
         code="rate_limited" if failed else "", ttft_ms=dice.randrange(400, 1900), last_seq=5,
@@ -51,7 +51,7 @@ Scheme = Literal["light", "dark"]
 def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Member]:
     server = LiveServer(tmp_path_factory.mktemp("instruments")).prepare().start()
     member = server.member("alice")
-    done = server.manage("shell", "-c", MORNING)
+    done = server.manage("shell", "-c", SIX_HOURS)
     assert done.returncode == 0, done.stderr
     yield member
     member.http.close()
@@ -60,12 +60,12 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Member]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_owner_finds_pictures_and_their_numbers(
+def test_the_owner_sees_charts_and_their_numbers(
     visit: Visit, owner: Member, scheme: Scheme, width: int, tmp_path: Path
 ) -> None:
     page = visit(
         owner,
-        expect_faults=["404"],  # the admin names no icon, and the browser asks for one
+        expect_faults=["404"],  # the browser asks for an icon, and the admin has none
         color_scheme=scheme,
         viewport={"width": width, "height": 900},
     )
@@ -73,26 +73,28 @@ def test_the_owner_finds_pictures_and_their_numbers(
     page.get_by_role("link", name="Instruments").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Instruments")
     expect(page.get_by_role("img")).to_have_count(7)
-    page.wait_for_load_state()  # the pictures are there before the styles
-    picture = page.get_by_role("img", name="Commit of the journal")
-    expect(picture).to_be_visible()
-    colours = picture.evaluate(
+    page.wait_for_load_state()  # the charts appear before their styles
+    chart = page.get_by_role("img", name="Commit of the journal")
+    expect(chart).to_be_visible()
+    colors = chart.evaluate(
         "svg => [getComputedStyle(svg.querySelector('polyline')).stroke,"
         " getComputedStyle(document.body).backgroundColor]"
     )
-    assert colours[0] == ("rgb(14, 102, 86)" if scheme == "light" else "rgb(111, 203, 182)")
-    assert colours[0] != colours[1]
+    assert colors[0] == ("rgb(14, 102, 86)" if scheme == "light" else "rgb(111, 203, 182)")
+    assert colors[0] != colors[1]
     page.screenshot(path=tmp_path / f"{scheme}-{width}.png", full_page=True)
-    numbers = page.locator("figure", has=picture)
+    numbers = page.locator("figure", has=chart)
     numbers.get_by_text("The numbers").click()
     expect(numbers.get_by_role("row").nth(1)).to_be_visible()
-    expect(page.locator("body")).not_to_contain_text("canary")
-    wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-    assert not wide
-    assert faults(page) == []
+    expect(page.locator("body")).not_to_contain_text("secret text")
+    scrolls_sideways = page.evaluate(
+        "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    )
+    assert not scrolls_sideways
+    assert axe_violations(page) == []
 
 
-def test_another_stretch_of_time_is_a_link_away(visit: Visit, owner: Member) -> None:
+def test_a_link_selects_another_time_span(visit: Visit, owner: Member) -> None:
     page = visit(owner)
     page.goto("/admin/instruments/")
     expect(page.get_by_role("link", name="6 hours")).to_have_attribute("aria-current", "page")

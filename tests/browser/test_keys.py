@@ -1,16 +1,16 @@
-"""The whole journey by the keyboard, and the keys that hands know."""
+"""Keyboard shortcuts, and a visit from sign-up to sign-out without a mouse."""
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, ask, settled
+from tests.browser.conftest import Visit, ask, wait_until_idle
 from tests.gemini import Gemini, Text
 from tests.live import PASSWORD, LiveServer, Member
 
-FROM = pytest.mark.parametrize("place", ["the composer", "the page"])
+PLACES = pytest.mark.parametrize("place", ["the composer", "the page"])
 
 
-def at(page: Page, place: str) -> None:
+def focus_on(page: Page, place: str) -> None:
     page.wait_for_load_state()
     if place == "the composer":
         page.get_by_label("Message", exact=True).focus()
@@ -18,11 +18,11 @@ def at(page: Page, place: str) -> None:
         page.evaluate("document.activeElement.blur()")
 
 
-@FROM
-def test_a_conversation_is_found(visit: Visit, alice: Member, place: str) -> None:
+@PLACES
+def test_control_k_finds_a_conversation(visit: Visit, alice: Member, place: str) -> None:
     page = visit(alice)
     page.goto("/")
-    at(page, place)
+    focus_on(page, place)
     page.keyboard.press("Control+k")
     find = page.get_by_label("Find a conversation")
     expect(find).to_be_focused()
@@ -31,11 +31,11 @@ def test_a_conversation_is_found(visit: Visit, alice: Member, place: str) -> Non
     expect(page.locator("#conversations")).to_contain_text("No title has these words.")
 
 
-@FROM
-def test_the_sidebar_comes_and_goes(visit: Visit, alice: Member, place: str) -> None:
+@PLACES
+def test_control_shift_s_toggles_the_sidebar(visit: Visit, alice: Member, place: str) -> None:
     page = visit(alice)
     page.goto("/")
-    at(page, place)
+    focus_on(page, place)
     sidebar = page.get_by_role("navigation", name="Conversations")
     for _ in range(2):
         with page.expect_response("**/preferences/"):
@@ -46,11 +46,11 @@ def test_the_sidebar_comes_and_goes(visit: Visit, alice: Member, place: str) -> 
         expect(sidebar).to_be_visible()
 
 
-@FROM
-def test_the_list_of_keys_opens_and_closes(visit: Visit, alice: Member, place: str) -> None:
+@PLACES
+def test_control_slash_opens_the_list_of_shortcuts(visit: Visit, alice: Member, place: str) -> None:
     page = visit(alice)
     page.goto("/")
-    at(page, place)
+    focus_on(page, place)
     page.keyboard.press("Control+/")
     keys = page.get_by_role("dialog", name="Keyboard shortcuts")
     expect(keys).to_be_visible()
@@ -58,20 +58,20 @@ def test_the_list_of_keys_opens_and_closes(visit: Visit, alice: Member, place: s
     expect(keys).to_be_hidden()
 
 
-@FROM
-def test_a_new_conversation_is_begun(visit: Visit, alice: Member, place: str) -> None:
+@PLACES
+def test_control_shift_o_starts_a_conversation(visit: Visit, alice: Member, place: str) -> None:
     page = visit(alice)
     page.goto("/")
     ask(page, "one")
-    settled(page)
-    at(page, place)
+    wait_until_idle(page)
+    focus_on(page, place)
     page.keyboard.press("Control+Shift+O")
     expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
 
 
-@FROM
-def test_the_last_answer_and_the_last_code_are_copied(
+@PLACES
+def test_shortcuts_copy_the_last_answer_and_the_last_code(
     visit: Visit, alice: Member, gemini: Gemini, place: str
 ) -> None:
     gemini.on("code", [Text("**Here**:\n\n```\nx = 1\n```")])
@@ -79,9 +79,9 @@ def test_the_last_answer_and_the_last_code_are_copied(
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto("/")
     ask(page, "code")
-    settled(page)
-    at(page, place)
-    # Chromium keeps the real key for itself
+    wait_until_idle(page)
+    focus_on(page, place)
+    # Chromium handles the real key itself
     page.evaluate(
         """document.activeElement.dispatchEvent(
             new KeyboardEvent("keydown", {key: "C", ctrlKey: true, shiftKey: true, bubbles: true}))"""
@@ -93,15 +93,15 @@ def test_the_last_answer_and_the_last_code_are_copied(
     assert page.evaluate("navigator.clipboard.readText()") == "x = 1\n"
 
 
-@FROM
-def test_one_walks_from_message_to_message_and_back_to_the_composer(
+@PLACES
+def test_shortcuts_move_the_focus_between_messages_and_the_composer(
     visit: Visit, alice: Member, place: str
 ) -> None:
     page = visit(alice)
     page.goto("/")
     ask(page, "one")
-    settled(page)
-    at(page, place)
+    wait_until_idle(page)
+    focus_on(page, place)
     page.keyboard.press("Alt+ArrowUp")
     expect(page.locator("article.assistant")).to_be_focused()
     page.keyboard.press("Alt+ArrowUp")
@@ -112,7 +112,9 @@ def test_one_walks_from_message_to_message_and_back_to_the_composer(
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
 
 
-def test_the_whole_journey_needs_no_mouse(visit: Visit, server: LiveServer, gemini: Gemini) -> None:
+def test_everything_from_sign_up_to_sign_out_works_without_a_mouse(
+    visit: Visit, server: LiveServer, gemini: Gemini
+) -> None:
     gemini.on("Why?", [Text("Because.")])
     page = visit(url=server.url)
     page.goto("/")
@@ -130,11 +132,11 @@ def test_the_whole_journey_needs_no_mouse(visit: Visit, server: LiveServer, gemi
     page.keyboard.type("Why?")
     page.keyboard.press("Enter")
     expect(page.locator("article.assistant .prose")).to_have_text("Because.")
-    settled(page)
+    wait_until_idle(page)
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
     reach(page, "button", "Regenerate", key="Shift+Tab")
     page.keyboard.press("Enter")
-    settled(page)
+    wait_until_idle(page)
     expect(page.locator("article.assistant")).to_have_count(1)
     reach(page, "button", "Settings")
     page.keyboard.press("Enter")
@@ -144,7 +146,7 @@ def test_the_whole_journey_needs_no_mouse(visit: Visit, server: LiveServer, gemi
 
 
 def reach(page: Page, role: str, name: str, *, key: str = "Tab") -> None:
-    """Walk there as the keyboard does."""
+    """Press ``key`` until the element has the focus."""
     wanted = page.get_by_role(role, name=name, exact=True).or_(page.get_by_role(role, name=name)).first  # type: ignore[arg-type]
     for _ in range(60):
         if wanted.count() and wanted.evaluate("(each) => each === document.activeElement"):

@@ -1,11 +1,11 @@
-"""Where things are: on a desk, on a phone, zoomed in; and that they stay as they were chosen."""
+"""Layout on a desktop, on a phone and zoomed in; and settings that persist."""
 
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, ask, settled
+from tests.browser.conftest import Visit, ask, wait_until_idle
 from tests.gemini import Gemini, Text
 from tests.live import Member
 
@@ -19,11 +19,11 @@ def background(page: Page) -> str:
 DARK = "rgb(24, 23, 20)"
 
 
-def test_the_words_stand_in_a_column_that_can_be_read(visit: Visit, alice: Member) -> None:
+def test_text_is_in_a_column_of_readable_width(visit: Visit, alice: Member) -> None:
     page = visit(alice, viewport={"width": 1280, "height": 860})
     page.goto("/")
     ask(page, "word " * 200)
-    settled(page)
+    wait_until_idle(page)
     box = page.locator(".prose").last.bounding_box()
     assert box
     assert box["width"] <= 704
@@ -32,7 +32,7 @@ def test_the_words_stand_in_a_column_that_can_be_read(visit: Visit, alice: Membe
     assert (sidebar["x"], sidebar["width"]) == (0, 272)
 
 
-def test_on_a_phone_the_conversations_are_a_drawer(visit: Visit, alice: Member) -> None:
+def test_conversations_are_a_drawer_on_a_phone(visit: Visit, alice: Member) -> None:
     page = visit(alice, **PHONE)
     page.goto("/")
     page.wait_for_load_state()
@@ -49,7 +49,7 @@ def test_on_a_phone_the_conversations_are_a_drawer(visit: Visit, alice: Member) 
     expect(toggle).to_be_focused()
 
 
-def test_the_sidebar_stays_closed_where_somebody_closed_it(visit: Visit, alice: Member) -> None:
+def test_a_closed_sidebar_stays_closed(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     page.goto("/")
     page.wait_for_load_state()
@@ -64,9 +64,7 @@ def test_the_sidebar_stays_closed_where_somebody_closed_it(visit: Visit, alice: 
     expect(sidebar).to_be_hidden()
 
 
-def test_the_page_is_dark_from_its_first_byte_where_somebody_wants_it_dark(
-    visit: Visit, alice: Member
-) -> None:
+def test_the_dark_theme_applies_from_the_first_byte(visit: Visit, alice: Member) -> None:
     page = visit(alice, color_scheme="light")
     page.goto("/")
     page.get_by_role("button", name="Settings").click()
@@ -78,7 +76,7 @@ def test_the_page_is_dark_from_its_first_byte_where_somebody_wants_it_dark(
     assert background(page) == DARK
 
 
-def test_what_a_finger_touches_is_large_enough(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_touch_targets_are_large_enough(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("touch", [Text("```python\nx = 1\n```\n\nDone.")])
     page = visit(alice, **PHONE)
     page.goto("/")
@@ -86,7 +84,7 @@ def test_what_a_finger_touches_is_large_enough(visit: Visit, alice: Member, gemi
     assert small_buttons(page) == []
     page.get_by_label("Message", exact=True).fill("touch")
     page.get_by_role("button", name="Send").tap()
-    settled(page)
+    wait_until_idle(page)
     assert small_buttons(page) == []
     page.get_by_role("button", name="Conversations").tap()
     page.get_by_role("button", name="Settings").tap()
@@ -102,11 +100,11 @@ def small_buttons(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 640), (640, 430)])
-def test_it_can_all_be_used_when_zoomed_in(visit: Visit, alice: Member, width: int, height: int) -> None:
+def test_a_zoomed_page_is_usable(visit: Visit, alice: Member, width: int, height: int) -> None:
     page = visit(alice, viewport={"width": width, "height": height})
     page.goto("/")
     ask(page, "w" * 100)
-    settled(page)
+    wait_until_idle(page)
     sideways = "(element) => element.scrollWidth - element.clientWidth"
     assert page.locator("html").evaluate(sideways) == 0
     expect(page.get_by_label("Message", exact=True)).to_be_in_viewport(ratio=1)
@@ -116,12 +114,14 @@ def test_it_can_all_be_used_when_zoomed_in(visit: Visit, alice: Member, width: i
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
 
-def test_code_scrolls_inside_itself_and_by_the_keyboard(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_code_scrolls_in_its_own_block_and_can_be_focused(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
     gemini.on("code", [Text("```\n" + "x" * 200 + "\n```")])
     page = visit(alice, viewport={"width": 390, "height": 844})
     page.goto("/")
     ask(page, "code")
-    settled(page)
+    wait_until_idle(page)
     code = page.locator(".prose pre")
     assert code.evaluate("(pre) => pre.scrollWidth > pre.clientWidth")
     code.focus()

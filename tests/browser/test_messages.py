@@ -1,10 +1,10 @@
-"""What an answer is made of: thoughts, tools, code; and copying it."""
+"""Parts of an answer: thoughts, tools and code; and copying them."""
 
 import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, ask, settled
+from tests.browser.conftest import Visit, ask, wait_until_idle
 from tests.gemini import Call, Gemini, Hold, Text, Thought
 from tests.live import Member
 
@@ -15,7 +15,7 @@ def clipboard(page: Page) -> str:
     return str(page.evaluate("navigator.clipboard.readText()"))
 
 
-def test_a_thought_is_open_while_it_is_thought_and_folds_when_the_answer_begins(
+def test_a_thought_is_open_while_streaming_and_folds_when_the_answer_starts(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     gemini.on("think", [Thought("Let me "), Thought("see."), Hold(), Text("So.")])
@@ -25,18 +25,16 @@ def test_a_thought_is_open_while_it_is_thought_and_folds_when_the_answer_begins(
     thought = page.locator("details.thought")
     expect(thought.locator(".step-text")).to_have_text("Let me see.")
     expect(thought.locator(".step-text")).to_be_visible()
-    page.reload()  # and it goes on where it was
+    page.reload()  # the thought continues after a reload
     expect(thought.locator(".step-text")).to_be_visible()
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     expect(thought).to_have_count(1)
     expect(thought).to_have_attribute("class", "step thought")
     expect(thought.locator(".step-text")).to_be_hidden()
 
 
-def test_a_thought_that_somebody_folds_or_unfolds_is_left_so(
-    visit: Visit, alice: Member, gemini: Gemini
-) -> None:
+def test_a_thought_that_the_reader_unfolds_stays_open(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("think", [Thought("Let me see."), Hold(), Text("So."), Hold(), Text(" There.")])
     page = visit(alice)
     page.goto("/")
@@ -44,9 +42,9 @@ def test_a_thought_that_somebody_folds_or_unfolds_is_left_so(
     thought = page.locator("details.thought")
     expect(thought.locator(".step-text")).to_be_visible()
     thought.locator("summary").click()
-    thought.locator("summary").click()  # folded and opened again: wanted
+    thought.locator("summary").click()  # folded and unfolded again by the reader
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     expect(thought.locator(".step-text")).to_be_visible()
 
 
@@ -55,7 +53,7 @@ def test_a_tool_is_one_line_that_unfolds_by_the_keyboard(visit: Visit, alice: Me
     page = visit(alice)
     page.goto("/")
     ask(page, "6*7?")
-    settled(page)
+    wait_until_idle(page)
     tool = page.locator("details.tool")
     expect(tool.locator("summary")).to_have_text(re.compile(r"^\s*calculate\s+\d+\.\d s\s*$"))
     expect(tool.locator(".tool-outcome")).to_be_hidden()
@@ -66,7 +64,7 @@ def test_a_tool_is_one_line_that_unfolds_by_the_keyboard(visit: Visit, alice: Me
     expect(tool.locator(".tool-outcome")).to_be_hidden()
 
 
-def test_a_long_outcome_is_shown_in_part_and_whole_when_wished(
+def test_a_long_tool_result_is_cut_and_shown_in_full_on_request(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     name = "no_such_" + "😀x" * 3000
@@ -79,7 +77,7 @@ def test_a_long_outcome_is_shown_in_part_and_whole_when_wished(
     live = tool.evaluate("(tool) => tool.querySelector('.tool-outcome').textContent")
     assert len(live) == 2000
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     assert tool.evaluate("(tool) => tool.querySelector('.tool-outcome').textContent") == live
     tool.locator("summary").first.click()
     expect(tool.locator(".tool-rest")).to_be_hidden()
@@ -88,13 +86,13 @@ def test_a_long_outcome_is_shown_in_part_and_whole_when_wished(
     assert name in live + str(tool.locator(".tool-rest").text_content())
 
 
-def test_code_says_its_language_and_is_copied_as_it_is(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_code_shows_its_language_and_is_copied_verbatim(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("code", [Text(f"Look:\n\n```python\n{CODE}```\n")])
     page = visit(alice)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto("/")
     ask(page, "code")
-    settled(page)
+    wait_until_idle(page)
     expect(page.locator("figure.code .language")).to_have_text("python")
     copy = page.locator("figure.code").get_by_role("button", name="Copy")
     page.clock.install()
@@ -106,9 +104,7 @@ def test_code_says_its_language_and_is_copied_as_it_is(visit: Visit, alice: Memb
     expect(copy).to_be_visible()
 
 
-def test_long_lines_of_code_are_wrapped_where_somebody_wants_it(
-    visit: Visit, alice: Member, gemini: Gemini
-) -> None:
+def test_long_lines_of_code_can_be_wrapped(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("code", [Text("```\n" + "word " * 80 + "\n```\n\nand"), Hold(), Text(" more")])
     page = visit(alice)
     page.goto("/")
@@ -118,20 +114,20 @@ def test_long_lines_of_code_are_wrapped_where_somebody_wants_it(
     sideways = "(pre) => pre.scrollWidth > pre.clientWidth"
     assert not page.locator(".prose pre").evaluate(sideways)
     gemini.release()
-    settled(page)
-    expect(wrap).to_have_attribute("aria-pressed", "true")  # what comes later does not undo it
+    wait_until_idle(page)
+    expect(wrap).to_have_attribute("aria-pressed", "true")  # later text does not reset it
     assert not page.locator(".prose pre").evaluate(sideways)
     wrap.click()
     assert page.locator(".prose pre").evaluate(sideways)
 
 
-def test_a_message_is_copied_as_it_was_written(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_a_message_is_copied_as_its_source_text(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("*why*?", [Text("# Because\n\n**bold**")])
     page = visit(alice)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto("/")
     ask(page, "*why*?")
-    settled(page)
+    wait_until_idle(page)
     page.locator("article.assistant").get_by_role("button", name="Copy").click()
     expect(page.locator(".toast")).to_contain_text("The message is copied.")
     assert clipboard(page) == "# Because\n\n**bold**"
@@ -144,14 +140,14 @@ def test_a_message_is_copied_as_it_was_written(visit: Visit, alice: Member, gemi
 def test_copying_works_over_plain_http_from_another_machine(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
-    """There a browser has no clipboard for scripts."""
+    # Without TLS, browsers give scripts no clipboard, except on localhost.
     gemini.on("code", [Text(f"Look:\n\n```python\n{CODE}```\n")])
     page = visit(alice)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.goto("/")
     ask(page, "code")
-    settled(page)
+    wait_until_idle(page)
     query = page.get_by_label("Message", exact=True)
     page.locator("figure.code").get_by_role("button", name="Copy").click()
     expect(page.locator("figure.code").get_by_role("button", name="Copied")).to_be_visible()
@@ -165,11 +161,11 @@ def test_copying_works_over_plain_http_from_another_machine(
     expect(query).to_have_value(f"Look:\n\n```python\n{CODE}```\n")
 
 
-def test_what_can_be_done_with_a_message_is_seen_when_it_is_looked_at(visit: Visit, alice: Member) -> None:
+def test_the_actions_of_a_question_appear_on_hover_and_focus(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     page.goto("/")
     ask(page, "one")
-    settled(page)
+    wait_until_idle(page)
     page.mouse.move(0, 0)
     opacity = "(acts) => getComputedStyle(acts).opacity"
     question, answer = page.locator("article.user .acts"), page.locator("article.assistant .acts")

@@ -1,9 +1,9 @@
-"""Nothing that a model, a tool or a member writes acts: 500 hostile texts in every place that shows text."""
+"""500 hostile texts of a model, a tool or a member have no effect in any place that displays text."""
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import SignUp, Visit, ask, settled
+from tests.browser.conftest import SignUp, Visit, ask, wait_until_idle
 from tests.browser.seeds import hostile_conversation
 from tests.gemini import Call, Gemini, Hold, Text, Thought
 from tests.hostile import PAYLOADS
@@ -12,8 +12,11 @@ from tests.live import LiveServer, Member
 ALL = "\n\n".join(PAYLOADS)
 
 
-def nothing_acted(page: Page, within: int = 300) -> None:
-    """Beside what every test looks for: dialogs, errors, requests to other hosts. ``within`` milliseconds."""
+def assert_no_effect(page: Page, within: int = 300) -> None:
+    """Assert that the page has no active elements or handlers, then wait ``within`` ms.
+
+    The fixture ``visit`` checks for dialogs, errors and requests to other hosts.
+    """
     acting = "#messages :is(img, iframe, object, embed, script, style, link, base)"
     assert page.locator(acting).count() == 0
     handlers = page.evaluate(
@@ -25,34 +28,34 @@ def nothing_acted(page: Page, within: int = 300) -> None:
     page.wait_for_timeout(within)
 
 
-# To the top; resolves when older messages have come.
-SCROLL_UP = """() => new Promise((come) => {
+# Scrolls to the top; resolves when older messages have loaded.
+SCROLL_UP = """() => new Promise((resolve) => {
     const count = () => document.querySelectorAll("#messages > article").length, before = count();
     document.querySelector("main").scrollTop = 0;
-    const look = () => (count() > before ? come() : requestAnimationFrame(look));
-    look();
+    const check = () => (count() > before ? resolve() : requestAnimationFrame(check));
+    check();
 })"""
 
 
-def test_nothing_stored_acts(visit: Visit, server: LiveServer, sign_up: SignUp) -> None:
+def test_stored_hostile_texts_have_no_effect(visit: Visit, server: LiveServer, sign_up: SignUp) -> None:
     assert len(PAYLOADS) >= 500
     member = sign_up(server, "laura")
     path = hostile_conversation(server, "laura", PAYLOADS)
     page = visit(member)
     page.goto(path)
     page.wait_for_load_state()
-    nothing_acted(page)
-    while page.locator("#older a").count():  # up to the message that has all thoughts and tools
+    assert_no_effect(page)
+    while page.locator("#older a").count():  # up to the message with all thoughts and tools
         page.evaluate(SCROLL_UP)
     assert page.locator("#messages > article").count() == 2 * (len(PAYLOADS) + 1)
     assert page.locator("details.tool").count() == len(PAYLOADS)
-    nothing_acted(page)
+    assert_no_effect(page)
     for summary in page.locator("#messages summary").all()[:40]:
         summary.evaluate("(summary) => summary.click()")
-    nothing_acted(page)
+    assert_no_effect(page)
 
 
-def test_no_hostile_title_acts(visit: Visit, server: LiveServer, sign_up: SignUp) -> None:
+def test_hostile_titles_have_no_effect(visit: Visit, server: LiveServer, sign_up: SignUp) -> None:
     member = sign_up(server, "mike")
     hostile_conversation(server, "mike", PAYLOADS)
     page = visit(member)
@@ -60,7 +63,7 @@ def test_no_hostile_title_acts(visit: Visit, server: LiveServer, sign_up: SignUp
     titles = 0
     while True:
         titles += page.locator("#conversations li[id]").count()
-        nothing_acted(page, within=50)
+        assert_no_effect(page, within=50)
         older = page.get_by_role("link", name="Older conversations", exact=True).last
         if not older.count():
             break
@@ -68,7 +71,7 @@ def test_no_hostile_title_acts(visit: Visit, server: LiveServer, sign_up: SignUp
     assert titles >= len(PAYLOADS)
 
 
-def test_nothing_acts_while_it_is_written(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_streamed_hostile_texts_have_no_effect(visit: Visit, alice: Member, gemini: Gemini) -> None:
     name = "".join(PAYLOADS)[:3000]
     gemini.on(
         ALL.strip(),
@@ -79,17 +82,17 @@ def test_nothing_acts_while_it_is_written(visit: Visit, alice: Member, gemini: G
     page.goto("/")
     ask(page, ALL.strip())
     expect(page.locator("article.live .prose > *").nth(100)).to_be_attached()
-    nothing_acted(page)
+    assert_no_effect(page)
     gemini.release()
-    settled(page)
-    nothing_acted(page)
+    wait_until_idle(page)
+    assert_no_effect(page)
 
 
-def test_the_browser_makes_no_markup_but_in_the_one_place(visit: Visit, alice: Member) -> None:
+def test_trusted_types_block_markup_from_any_other_source(visit: Visit, alice: Member) -> None:
     page = visit(alice, expect_faults=["TrustedHTML", "Trusted Type", "Policy"])
     page.goto("/")
     page.wait_for_load_state()
-    for way in (
+    for statement in (
         "document.body.innerHTML += '<img src=x onerror=alert(1)>'",
         "document.body.insertAdjacentHTML('beforeend', '<b>')",
         "new DOMParser().parseFromString('<b>', 'text/html')",
@@ -98,13 +101,13 @@ def test_the_browser_makes_no_markup_but_in_the_one_place(visit: Visit, alice: M
         "trustedTypes.createPolicy('server-html', {createHTML: (text) => text})",
     ):
         outcome = page.evaluate(
-            f"() => {{ try {{ {way}; return 'made'; }} catch (error) {{ return error.name; }} }}"
+            f"() => {{ try {{ {statement}; return 'made'; }} catch (error) {{ return error.name; }} }}"
         )
-        assert outcome == "TypeError", way
+        assert outcome == "TypeError", statement
 
 
 @pytest.mark.parametrize(
-    "intruder",
+    "markup",
     [
         "<script>window.ran = true</script>",
         "<script src='/own.js'></script>",
@@ -114,17 +117,19 @@ def test_the_browser_makes_no_markup_but_in_the_one_place(visit: Visit, alice: M
         "<style>body { display: none }</style><base href='https://evil.example/'>",
     ],
 )
-def test_no_script_runs_that_the_server_did_not_name(visit: Visit, alice: Member, intruder: str) -> None:
-    # A page that the test itself fulfils counts as a public one, from which Chromium allows no local socket.
+def test_the_content_security_policy_blocks_injected_scripts(
+    visit: Visit, alice: Member, markup: str
+) -> None:
+    # Chromium treats a page fulfilled by the test as public, and blocks its socket to a local address.
     page = visit(alice, expect_faults=["Content Security Policy", "evil.example", "404", "WebSocket"])
 
-    def smuggle(route: Route) -> None:
+    def inject(route: Route) -> None:
         answer = route.fetch()
-        route.fulfill(response=answer, body=answer.text().replace("<body", f"{intruder}<body", 1))
+        route.fulfill(response=answer, body=answer.text().replace("<body", f"{markup}<body", 1))
 
-    page.route(f"{alice.url}/", smuggle)
+    page.route(f"{alice.url}/", inject)
     page.route("**/own.js", lambda route: route.fulfill(body="window.ran = true"))
     page.goto("/")
     page.wait_for_load_state("networkidle")
     assert page.evaluate("window.ran") is None
-    expect(page.get_by_label("Message", exact=True)).to_be_focused()  # our own ran
+    expect(page.get_by_label("Message", exact=True)).to_be_focused()  # Parley's own script ran

@@ -1,10 +1,10 @@
-"""The view follows the words until somebody reads; and what is finished stays where and what it is."""
+"""Scrolling: the view follows new text until the reader scrolls up; finished blocks do not move."""
 
 from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import SignUp, Visit, ask, conversation_of, settled
+from tests.browser.conftest import SignUp, Visit, ask, conversation_of, wait_until_idle
 from tests.browser.seeds import long_conversation
 from tests.gemini import Gemini, Hold, Pause, Text
 from tests.live import LiveServer, Member
@@ -19,7 +19,7 @@ def view(page: Page) -> Any:
 
 
 def top_of(page: Page, selector: str) -> float:
-    """How far below the view's top the first such element begins."""
+    """Return the distance in pixels from the view's top to the first matching element."""
     found: float = page.evaluate(
         """(selector) => document.querySelector(selector).getBoundingClientRect().top
             - document.querySelector("main").getBoundingClientRect().top""",
@@ -32,7 +32,7 @@ def jump(page: Page) -> Any:
     return page.get_by_role("button", name="Jump to latest")
 
 
-def test_the_way_back_to_the_newest_words_is_a_button(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_a_button_jumps_back_to_the_newest_text(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("long", [*LINES, Hold(), *LINES, Hold(), *LINES])
     page = visit(alice, viewport=SMALL)
     page.goto("/")
@@ -45,20 +45,18 @@ def test_the_way_back_to_the_newest_words_is_a_button(visit: Visit, alice: Membe
     jump(page).click()
     expect(jump(page)).to_be_hidden()
     assert view(page).evaluate(GAP) <= 2
-    gemini.release()  # and it follows again
-    settled(page)
+    gemini.release()  # the view follows again
+    wait_until_idle(page)
     expect(jump(page)).to_be_hidden()
     assert view(page).evaluate(GAP) <= 2
 
 
-def test_the_way_back_tells_how_many_messages_came_meanwhile(
-    visit: Visit, alice: Member, gemini: Gemini
-) -> None:
+def test_the_jump_button_counts_new_messages(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("long", LINES)
     page = visit(alice, viewport=SMALL)
     page.goto("/")
     ask(page, "long")
-    settled(page)
+    wait_until_idle(page)
     page.mouse.move(400, 300)
     page.mouse.wheel(0, -400)
     expect(jump(page)).to_be_visible()
@@ -68,12 +66,12 @@ def test_the_way_back_tells_how_many_messages_came_meanwhile(
     expect(page.locator("#jump-count")).to_have_text("(2 new)")
     expect(jump(page)).to_have_accessible_name("Jump to latest (2 new)")
     jump(page).click()
-    # Not the text of the place that a screen reader reads.
+    # Not the same text in the live region for screen readers.
     expect(page.get_by_role("main").get_by_text("You said: and on my phone?")).to_be_in_viewport()
     expect(page.locator("#jump-count")).to_have_text("")
 
 
-def test_reaching_the_end_by_hand_follows_again(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_scrolling_to_the_end_follows_again(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("long", [*LINES, Hold(), *LINES])
     page = visit(alice, viewport=SMALL)
     page.goto("/")
@@ -85,11 +83,11 @@ def test_reaching_the_end_by_hand_follows_again(visit: Visit, alice: Member, gem
     page.mouse.wheel(0, 5000)
     expect(jump(page)).to_be_hidden()
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     assert view(page).evaluate(GAP) <= 2
 
 
-def test_who_would_rather_stay_at_the_question_stays_there(
+def test_the_view_stays_at_the_question_if_the_setting_says_so(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     gemini.on("first", LINES)
@@ -102,19 +100,19 @@ def test_who_would_rather_stay_at_the_question_stays_there(
     page.keyboard.press("Escape")
     ask(page, "first")
     expect(page.locator("article.assistant")).to_have_count(1)
-    settled(page)
+    wait_until_idle(page)
     ask(page, "second")
     expect(page.locator("article.live .prose")).to_have_text("short")
     question = "article.user:nth-of-type(3)"
     assert abs(top_of(page, question)) <= 8
     before = top_of(page, question)
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     assert abs(top_of(page, question) - before) <= 1
     expect(jump(page)).to_be_visible()
 
 
-def test_what_is_finished_stays_the_node_it_is_and_selected(
+def test_finished_blocks_keep_their_nodes_and_the_selection(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     words = [step for n in range(20) for step in (Text(f"word{n} *and* `more`\n\n"), Pause(0.02))]
@@ -136,15 +134,15 @@ def test_what_is_finished_stays_the_node_it_is_and_selected(
         }"""
     )
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     assert page.locator("article.assistant .prose p").count() == 21
     assert page.evaluate("document.querySelector('article.assistant .prose h3').mark") == "mine"
     assert page.evaluate("getSelection().toString().trim()") == "Once"
-    # the last line has no thinking dots left, nor a finished block been made anew
+    # Only the paragraph "Thinking…" is removed; no finished block is made again.
     assert page.evaluate("window.gone") <= 1
 
 
-def test_one_caret_shows_where_the_words_come(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_one_caret_marks_the_end_of_streaming_text(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("go", [Text("one\n\n- two\n- three"), Hold(), Text(" four")])
     page = visit(alice)
     page.goto("/")
@@ -158,11 +156,11 @@ def test_one_caret_shows_where_the_words_come(visit: Visit, alice: Member, gemin
     page.emulate_media(reduced_motion="no-preference")
     assert page.evaluate(carets) == ["blink"]
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
     assert page.evaluate(carets) == []
 
 
-def test_older_messages_come_as_one_scrolls_up_and_nothing_jumps(
+def test_older_messages_load_on_scrolling_up_without_a_jump(
     visit: Visit, server: LiveServer, sign_up: SignUp
 ) -> None:
     member = sign_up(server, "ivan")
@@ -176,7 +174,7 @@ def test_older_messages_come_as_one_scrolls_up_and_nothing_jumps(
     count = turns.count()
     assert count < 100
     while count < 100:
-        # at the very top, where a browser does not hold the place by itself
+        # at the very top, where browsers do not anchor the scroll position
         before = page.evaluate(
             """() => {
                 document.querySelector("main").scrollTop = 0;
@@ -194,7 +192,7 @@ def test_older_messages_come_as_one_scrolls_up_and_nothing_jumps(
     assert texts == [f"message {n}" for n in range(100)]
 
 
-def test_what_was_brought_from_above_stays_when_one_asks_on(
+def test_loaded_older_messages_stay_after_the_next_question(
     visit: Visit, server: LiveServer, sign_up: SignUp
 ) -> None:
     member = sign_up(server, "judy")
@@ -206,7 +204,7 @@ def test_what_was_brought_from_above_stays_when_one_asks_on(
     expect(page.locator("#messages > article")).to_have_count(60)
     ask(page, "and now?")
     expect(page.locator("article.assistant .prose").last).to_have_text("You said: and now?")
-    settled(page)
+    wait_until_idle(page)
     expect(page.locator("#messages > article")).to_have_count(62)
     expect(page.locator("#older a")).to_have_count(0)
     assert view(page).evaluate(GAP) <= 48

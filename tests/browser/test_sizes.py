@@ -1,9 +1,9 @@
-"""The page on small screens, in the dark, and from right to left."""
+"""Small screens, color schemes, and text from right to left."""
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Visit, ask, settled
+from tests.browser.conftest import Visit, ask, wait_until_idle
 from tests.gemini import Gemini, Text
 from tests.live import Member
 
@@ -14,13 +14,15 @@ WIDE = (
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
-def test_nothing_moves_the_page_sideways(visit: Visit, alice: Member, gemini: Gemini, width: int) -> None:
+def test_wide_content_does_not_scroll_the_page_sideways(
+    visit: Visit, alice: Member, gemini: Gemini, width: int
+) -> None:
     gemini.on("w" * 200, [Text(WIDE)])
     page = visit(alice, viewport={"width": width, "height": 700})
     page.goto("/")
     ask(page, "w" * 200)
     expect(page.locator("article.assistant")).to_have_count(1)
-    settled(page)
+    wait_until_idle(page)
     sideways = "(element) => element.scrollWidth - element.clientWidth"
     assert page.locator("html").evaluate(sideways) == 0
     assert page.locator("main").evaluate(sideways) == 0
@@ -29,27 +31,31 @@ def test_nothing_moves_the_page_sideways(visit: Visit, alice: Member, gemini: Ge
     expect(page.get_by_role("button", name="Send")).to_be_in_viewport()
 
 
-@pytest.mark.parametrize(("scheme", "paper"), [("light", "rgb(251, 250, 247)"), ("dark", "rgb(24, 23, 20)")])
-def test_the_page_is_light_or_dark_as_the_system_is(
-    visit: Visit, alice: Member, scheme: str, paper: str
+@pytest.mark.parametrize(
+    ("scheme", "background"), [("light", "rgb(251, 250, 247)"), ("dark", "rgb(24, 23, 20)")]
+)
+def test_the_page_follows_the_color_scheme_of_the_system(
+    visit: Visit, alice: Member, scheme: str, background: str
 ) -> None:
     page = visit(alice, color_scheme=scheme)
     page.goto("/")
-    assert page.locator("html").evaluate("(html) => getComputedStyle(html).backgroundColor") == paper
+    assert page.locator("html").evaluate("(html) => getComputedStyle(html).backgroundColor") == background
 
 
-def test_words_from_right_to_left_are_written_so(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_right_to_left_text_is_laid_out_from_right_to_left(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
     gemini.on("مرحبا", [Text("أهلا وسهلا\n\nand English\n\n```python\nx = 1\n```")])
     page = visit(alice)
     page.goto("/")
     ask(page, "مرحبا")
     expect(page.locator("article.assistant")).to_have_count(1)
-    settled(page)
+    wait_until_idle(page)
     direction = "(element) => getComputedStyle(element).direction"
     assert page.locator(".bubble").evaluate(direction) == "rtl"
     assert page.locator("#conversations [aria-current]").evaluate(direction) == "rtl"
     assert page.locator("pre code").evaluate(direction) == "ltr"
-    # the English paragraph begins at its own side
+    # the English paragraph starts at the left edge
     edges = page.locator(".prose p").evaluate_all(
         """(all) => all.map((p) => {
             const range = document.createRange();

@@ -1,4 +1,4 @@
-"""How fast it feels: sizes, and times that are measured alone and by their median.
+"""Sizes of files, and medians of times, which are measured one test at a time.
 
 .venv/bin/pytest -c tests/browser/pytest.ini tests/browser -m timing -n 0
 """
@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, Request, expect
 
 from config.static import minified
-from tests.browser.conftest import SignUp, Visit, ask, settled
+from tests.browser.conftest import SignUp, Visit, ask, wait_until_idle
 from tests.browser.seeds import long_conversation
 from tests.gemini import Gemini, Pause, Text
 from tests.live import LiveServer, Member
@@ -28,13 +28,13 @@ STORY = (
 
 
 def compressed(paths: list[Path]) -> int:
-    """What is sent of these files, in bytes."""
+    """Return the size in bytes of these files as they are sent."""
     return sum(len(brotli.compress(minified(path.name, path.read_text()).encode())) for path in paths)
 
 
-def test_our_scripts_and_styles_are_small() -> None:
+def test_scripts_and_style_sheets_are_small() -> None:
     assert compressed(sorted(STATIC.glob("*.js"))) <= 12_000
-    # those that the chat page names; the others are the account pages' and the admin's
+    # the chat page's style sheets; the others belong to the account pages and the admin
     styles = [STATIC / "css" / f"{name}.css" for name in ("base", "layout", "prose", "tokens", "turns")]
     assert compressed(styles) <= 6_000
 
@@ -50,51 +50,51 @@ def test_the_first_load_is_small(visit: Visit, server: LiveServer, sign_up: Sign
     assert sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes) <= 100 * 1024
 
 
-def thrice(measure: Callable[[], float]) -> float:
+def median_of_three(measure: Callable[[], float]) -> float:
     return median(measure() for _ in range(3))
 
 
 @pytest.fixture(scope="module")
-def long_one(server: LiveServer, sign_up: SignUp) -> tuple[Member, str]:
+def long_chat(server: LiveServer, sign_up: SignUp) -> tuple[Member, str]:
     member = sign_up(server, "oscar")
     return member, long_conversation(server, "oscar", 2000, STORY + "message %s")
 
 
 @pytest.mark.timing
-def test_a_conversation_of_2000_messages_is_served_at_once(long_one: tuple[Member, str]) -> None:
-    member, path = long_one
+def test_a_conversation_of_2000_messages_is_served_within_150_ms(long_chat: tuple[Member, str]) -> None:
+    member, path = long_chat
 
     def serve() -> float:
         began = time.perf_counter()
         assert member.http.get(path).status_code == 200
         return time.perf_counter() - began
 
-    serve()  # templates are compiled
-    assert thrice(serve) <= 0.150
+    serve()  # compiles the templates
+    assert median_of_three(serve) <= 0.150
 
 
 @pytest.mark.timing
 def test_a_conversation_of_2000_messages_is_usable_within_a_second(
-    visit: Visit, long_one: tuple[Member, str]
+    visit: Visit, long_chat: tuple[Member, str]
 ) -> None:
-    member, path = long_one
+    member, path = long_chat
 
     def open_it() -> float:
         page = visit(member)
         began = time.perf_counter()
         page.goto(path)
-        expect(page.get_by_label("Message", exact=True)).to_be_focused()  # the scripts have begun
+        expect(page.get_by_label("Message", exact=True)).to_be_focused()  # the scripts run
         expect(page.get_by_text("message 1999")).to_be_in_viewport()
         return time.perf_counter() - began
 
     open_it()
-    assert thrice(open_it) <= 1.0
+    assert median_of_three(open_it) <= 1.0
 
 
 @pytest.mark.timing
-def test_a_question_and_a_sign_of_work_are_seen_at_once(visit: Visit, alice: Member) -> None:
+def test_a_question_and_a_progress_sign_are_shown_within_100_ms(visit: Visit, alice: Member) -> None:
     page = visit(alice)
-    page.route("**/chat/stream", lambda route: None)  # the server takes its time
+    page.route("**/chat/stream", lambda route: None)  # the server does not respond
     page.goto("/")
     page.wait_for_load_state()
     page.evaluate(
@@ -113,7 +113,7 @@ def test_a_question_and_a_sign_of_work_are_seen_at_once(visit: Visit, alice: Mem
 
 RECORD = """() => {
     window.shift = 0; window.longest = 0; window.raw = []; window.ticks = 0;
-    // what a person's own key moves is not counted: so CLS is defined
+    // CLS ignores shifts that follow the user's own input
     new PerformanceObserver((list) => list.getEntries().forEach(
         (each) => (window.shift += each.hadRecentInput ? 0 : each.value)))
         .observe({type: "layout-shift", buffered: true});
@@ -130,7 +130,7 @@ RECORD = """() => {
 
 
 def stream(page: Page, gemini: Gemini, question: str) -> dict[str, Any]:
-    """An answer of 5 KB at 320 characters a second, and what the page did meanwhile."""
+    """Stream an answer of 5 KB at 320 characters a second; return the page's measurements."""
     text = (STORY * 40)[:5000]
     pieces = [text[at : at + 16] for at in range(0, len(text), 16)]
     gemini.on(question, [step for piece in pieces for step in (Text(piece), Pause(0.05))])
@@ -140,13 +140,13 @@ def stream(page: Page, gemini: Gemini, question: str) -> dict[str, Any]:
     expect(page.locator("article.live")).to_be_visible()
     page.evaluate(RECORD)
     expect(page.locator("article.assistant")).to_be_visible(timeout=60_000)
-    settled(page)
+    wait_until_idle(page)
     found: dict[str, Any] = page.evaluate("({shift, longest, raw, ticks})")
     return found
 
 
 @pytest.mark.timing
-def test_while_an_answer_streams_nothing_flickers_jumps_or_halts(
+def test_a_streaming_answer_does_not_flicker_jump_or_block(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     seen = [stream(visit(alice), gemini, f"stream {n}") for n in range(3)]

@@ -1,16 +1,16 @@
-"""What the page says when it waits, when something fails, and when it is not connected."""
+"""States of the page: waiting, failed, refused, offline, disconnected; toasts and deletion."""
 
 import re
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Visit, ask, said, settled
+from tests.browser.conftest import Visit, ask, shown_texts, wait_until_idle
 from tests.gemini import Gemini, Hold, Status, Text
 from tests.live import Member
 
 
-def test_a_question_and_a_sign_of_work_are_there_before_the_server_has_it(
+def test_a_question_and_a_progress_sign_are_shown_before_the_server_responds(
     visit: Visit, alice: Member
 ) -> None:
     page = visit(alice)
@@ -20,14 +20,14 @@ def test_a_question_and_a_sign_of_work_are_there_before_the_server_has_it(
     ask(page, "Hello")
     expect(page.locator(".bubble")).to_have_text("Hello")
     expect(page.locator(".waiting")).to_have_text("Thinking…")
-    expect(page.locator(".bubble")).to_have_css("opacity", "0.65")  # not there yet
+    expect(page.locator(".bubble")).to_have_css("opacity", "0.65")  # not accepted yet
     held[0].continue_()
-    settled(page)
+    wait_until_idle(page)
     expect(page.locator(".bubble")).to_have_css("opacity", "1")
     expect(page.locator(".waiting")).to_have_count(0)
 
 
-def test_a_long_wait_says_how_long_it_is(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_a_long_wait_shows_its_seconds(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("hard", [Hold(), Text("done")])
     page = visit(alice)
     page.clock.install()
@@ -37,11 +37,11 @@ def test_a_long_wait_says_how_long_it_is(visit: Visit, alice: Member, gemini: Ge
     page.clock.run_for(5000)
     expect(page.locator(".waiting")).to_have_text(re.compile(r"^Thinking… [45] s$"))
     gemini.release()
-    settled(page)
-    assert said(page) == ["hard", "done"]
+    wait_until_idle(page)
+    assert shown_texts(page) == ["hard", "done"]
 
 
-def test_an_empty_page_offers_questions_that_are_written_and_not_sent(visit: Visit, alice: Member) -> None:
+def test_a_suggestion_fills_the_composer_and_is_not_sent(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
@@ -54,11 +54,11 @@ def test_an_empty_page_offers_questions_that_are_written_and_not_sent(visit: Vis
     expect(message).to_be_focused()
     assert asked == []
     page.keyboard.press("Enter")
-    settled(page)
+    wait_until_idle(page)
     expect(page.locator(".suggestion")).to_have_count(0)
 
 
-def test_a_failed_answer_is_a_card_with_its_reason_and_a_way_on(
+def test_a_failed_answer_shows_its_reason_and_a_retry_button(
     visit: Visit, alice: Member, gemini: Gemini
 ) -> None:
     gemini.on("go", *[[Status(400, "INVALID_ARGUMENT")]], [Text("Once "), Hold(), Text("more.")])
@@ -84,12 +84,12 @@ def test_a_failed_answer_is_a_card_with_its_reason_and_a_way_on(
     expect(page.locator("article.live .prose")).to_have_text("Once")
     expect(card).to_be_hidden()
     gemini.release()
-    settled(page)
-    assert said(page) == ["go", "Once more."]
+    wait_until_idle(page)
+    assert shown_texts(page) == ["go", "Once more."]
 
 
-def test_offline_is_told_and_what_is_written_is_kept(visit: Visit, alice: Member) -> None:
-    # what another test changes for alice meanwhile, the page would read
+def test_an_offline_page_says_so_and_keeps_the_draft(visit: Visit, alice: Member) -> None:
+    # A late change by an earlier test makes the page fetch, which fails while it is offline.
     page = visit(alice, expect_faults=["ERR_INTERNET_DISCONNECTED"])
     page.goto("/")
     page.wait_for_load_state()
@@ -104,7 +104,7 @@ def test_offline_is_told_and_what_is_written_is_kept(visit: Visit, alice: Member
     expect(page.locator("article.assistant .prose")).to_have_text("You said: Hello")
 
 
-def test_who_asks_too_often_is_told_how_long_to_wait(visit: Visit, alice: Member) -> None:
+def test_an_exceeded_limit_shows_how_long_to_wait(visit: Visit, alice: Member) -> None:
     page = visit(alice, expect_faults=["429"])
     page.clock.install()
     page.goto("/")
@@ -130,17 +130,15 @@ def test_who_asks_too_often_is_told_how_long_to_wait(visit: Visit, alice: Member
     expect(page.locator("article.assistant")).to_have_count(1)
 
 
-def test_a_short_break_of_the_connection_is_not_worth_a_word(
-    visit: Visit, alice: Member, gemini: Gemini
-) -> None:
+def test_a_short_loss_of_the_connection_is_not_shown(visit: Visit, alice: Member, gemini: Gemini) -> None:
     gemini.on("Tell me", [Text("Once"), Hold(), Text(" upon")])
     page = visit(alice)
     page.clock.install()
     page.goto("/")
     page.evaluate(
         """() => {
-            window.told = [];
-            new MutationObserver(() => window.told.push(document.querySelector("#connection").textContent))
+            window.shown = [];
+            new MutationObserver(() => window.shown.push(document.querySelector("#connection").textContent))
                 .observe(document.querySelector("#connection"), {childList: true});
             const Real = EventSource;
             window.EventSource = class extends Real {
@@ -158,18 +156,18 @@ def test_a_short_break_of_the_connection_is_not_worth_a_word(
     page.clock.run_for(1500)
     page.evaluate("source.dispatchEvent(new Event('open'))")
     page.clock.run_for(3000)
-    assert "Reconnecting…" not in page.evaluate("window.told")
+    assert "Reconnecting…" not in page.evaluate("window.shown")
     page.evaluate("source.dispatchEvent(new Event('error'))")
     page.clock.run_for(2500)
     expect(page.locator("#connection")).to_have_text("Reconnecting…")
     page.evaluate("source.dispatchEvent(new Event('open'))")
     expect(page.locator("#connection")).to_be_empty()
     gemini.release()
-    settled(page)
+    wait_until_idle(page)
 
 
 @pytest.mark.parametrize("path", ["/nowhere/", "/chat/x/"])
-def test_what_is_not_there_has_a_page_and_a_way_back(visit: Visit, alice: Member, path: str) -> None:
+def test_an_unknown_address_has_a_page_with_a_way_back(visit: Visit, alice: Member, path: str) -> None:
     page = visit(alice, expect_faults=["404"])
     answer = page.goto(path)
     assert answer
@@ -199,11 +197,11 @@ def test_at_most_three_toasts_are_shown_and_errors_stay(visit: Visit, alice: Mem
     expect(page.locator("#toasts")).to_have_attribute("role", "status")
 
 
-def test_deleting_asks_first_and_is_cancelled_by_a_hasty_hand(visit: Visit, alice: Member) -> None:
+def test_deletion_asks_first_and_focuses_cancel(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     page.goto("/")
     ask(page, "to be deleted")
-    settled(page)
+    wait_until_idle(page)
     path = page.url
     delete = page.get_by_role("button", name="Delete this conversation")
     dialog = page.get_by_role("dialog", name="Delete this conversation?")
@@ -222,7 +220,7 @@ def test_deleting_asks_first_and_is_cancelled_by_a_hasty_hand(visit: Visit, alic
     assert alice.http.get(path).status_code == 404
 
 
-def test_a_conversation_is_deleted_without_scripts(visit: Visit, alice: Member) -> None:
+def test_a_conversation_can_be_deleted_without_scripts(visit: Visit, alice: Member) -> None:
     with alice.ask("to be deleted") as response:
         conversation = re.search(r'"conversation": ?"([0-9a-f-]+)"', response.read().decode())
     assert conversation

@@ -1,11 +1,11 @@
-"""Tables of an answer: words stay whole, the table scrolls sideways, the page does not."""
+"""Tables in an answer: words are not broken, and only the table scrolls sideways."""
 
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, settled
+from tests.browser.conftest import Visit, wait_until_idle
 from tests.gemini import Gemini, Text
 from tests.live import Member
 
@@ -60,7 +60,7 @@ KINDS = {
     "in a list": "- Orders:\n\n" + "\n".join(f"  {line}" for line in TEN.splitlines()),
 }
 
-# The words of cells whose letters are on more than one line.
+# The words in cells that are broken across lines.
 BROKEN = r"""(cells) => cells.flatMap((cell) => {
     const found = [];
     const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
@@ -78,14 +78,14 @@ BROKEN = r"""(cells) => cells.flatMap((cell) => {
 SIDEWAYS = "(element) => element.scrollWidth - element.clientWidth"
 
 
-def answered(page: Page, gemini: Gemini, text: str) -> Any:
-    """The table of an answer that says ``text``."""
+def table_of_answer(page: Page, gemini: Gemini, text: str) -> Any:
+    """Ask a question that is answered with ``text``; return the table in the answer."""
     gemini.on("table", [Text(text)])
     page.goto("/")
     page.get_by_label("Message", exact=True).fill("table")
     page.get_by_role("button", name="Send").click()
     expect(page.locator("article.assistant")).to_have_count(1)
-    settled(page)
+    wait_until_idle(page)
     return page.locator(".prose .table")
 
 
@@ -95,7 +95,7 @@ def test_words_in_a_table_stay_whole(
     visit: Visit, alice: Member, gemini: Gemini, kind: str, width: int
 ) -> None:
     page = visit(alice, viewport={"width": width, "height": 800})
-    shown = answered(page, gemini, KINDS[kind])
+    shown = table_of_answer(page, gemini, KINDS[kind])
     assert shown.locator("th, td").evaluate_all(BROKEN) == []
 
 
@@ -105,7 +105,7 @@ def test_a_wide_table_never_moves_the_page_sideways(
     visit: Visit, alice: Member, gemini: Gemini, kind: str, width: int
 ) -> None:
     page = visit(alice, viewport={"width": width, "height": 800})
-    answered(page, gemini, KINDS[kind])
+    table_of_answer(page, gemini, KINDS[kind])
     assert page.locator("html").evaluate(SIDEWAYS) == 0
     assert page.locator("main").evaluate(SIDEWAYS) == 0
 
@@ -116,7 +116,7 @@ def test_a_wide_table_scrolls_sideways_by_the_keyboard(
     visit: Visit, alice: Member, gemini: Gemini, kind: str, width: int
 ) -> None:
     page = visit(alice, viewport={"width": width, "height": 800})
-    shown = answered(page, gemini, KINDS[kind])
+    shown = table_of_answer(page, gemini, KINDS[kind])
     assert shown.evaluate(SIDEWAYS) > 0
     shown.focus()
     page.keyboard.press("ArrowRight")

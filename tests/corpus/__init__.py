@@ -1,7 +1,7 @@
 """Replies that were shown wrong by comparable systems, each with the structure that it should have.
 
 A file holds cases of one kind: ``== name``, the Markdown, ``->``, and the expected HTML in short form
-(see ``tests.shape``). The expectations were written by hand, before the renderer was changed.
+(see ``tests.short_form``). The expectations were written by hand, before the renderer was changed.
 """
 
 from dataclasses import dataclass

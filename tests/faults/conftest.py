@@ -1,4 +1,4 @@
-"""A database of its own for each server that these tests kill."""
+"""A separate database for each server that these tests kill."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from django.conf import settings
 
 @pytest.fixture
 def live_database() -> Iterator[dict[str, str]]:
-    """The environment that names it: empty on SQLite, where the data folder holds the file."""
+    """Yield the environment of a new database and Redis prefix; on SQLite, the data folder has the file."""
     redis = {
         "REDIS_URL": settings.REDIS_URL,
         "REDIS_PREFIX": f"{settings.REDIS_PREFIX}-{secrets.token_hex(4)}",

@@ -1,4 +1,4 @@
-"""The database is away in the middle of a reply: nothing unstored is shown, nothing is lost."""
+"""Database outage during a reply: no text is shown before it is stored, and none is lost."""
 
 import sqlite3
 import threading
@@ -28,9 +28,11 @@ def server(tmp_path: Path, gemini: Gemini, live_database: dict[str, str]) -> Ite
         live.kill()
 
 
-@pytest.mark.skipif(not settings.ON_SQLITE, reason="a lock on the file is SQLite's")
+@pytest.mark.skipif(not settings.ON_SQLITE, reason="only SQLite locks a file")
 @pytest.mark.parametrize("seconds", [1, 4])
-def test_another_program_holds_the_file(server: LiveServer, gemini: Gemini, seconds: int) -> None:
+def test_a_reply_survives_a_lock_on_the_database_file(
+    server: LiveServer, gemini: Gemini, seconds: int
+) -> None:
     gemini.on("slow", SLOW)
     alice = server.member("alice")
 
@@ -42,7 +44,7 @@ def test_another_program_holds_the_file(server: LiveServer, gemini: Gemini, seco
         database.close()
 
     seen: list[SseEvent] = []
-    holder = threading.Timer(1, hold)  # in the middle of three seconds of words
+    holder = threading.Timer(1, hold)  # during a reply of three seconds
     holder.start()
     with alice.ask("slow") as response:
         read(response, seen)
@@ -52,7 +54,7 @@ def test_another_program_holds_the_file(server: LiveServer, gemini: Gemini, seco
 
 
 @pytest.mark.skipif(settings.ON_SQLITE, reason="SQLite has no connections to cut")
-def test_postgres_cuts_every_connection_again_and_again(
+def test_a_reply_survives_repeated_loss_of_all_connections(
     server: LiveServer, gemini: Gemini, live_database: dict[str, str]
 ) -> None:
     gemini.on("slow", SLOW)
@@ -75,7 +77,7 @@ def test_postgres_cuts_every_connection_again_and_again(
     with alice.ask("slow") as response:
         read(response, seen)
     cutting.join()
-    if not seen[-1].is_done:  # the reader's own look at the log was cut: it comes back, as clients do
+    if not seen[-1].is_done:  # the reader's own query was cut: reconnect, as clients do
         with alice.follow(seen[0].run, seen[-1].id) as response:
             read(response, seen)
     assert text_of(seen) == WHOLE

@@ -1,4 +1,4 @@
-"""``kill -9`` in the middle of a reply: nothing that was shown is lost, nothing stays undone."""
+"""``kill -9`` during a reply: no shown text is lost, and every run ends."""
 
 import os
 import random
@@ -38,10 +38,10 @@ def server(tmp_path: Path, gemini: Gemini, live_database: dict[str, str]) -> Ite
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_random_moments_of_a_reply(server: LiveServer, gemini: Gemini) -> None:
-    """Twenty kills; after each a restart, and the reader goes on from its last id."""
+def test_kills_at_random_moments_of_a_reply_lose_nothing(server: LiveServer, gemini: Gemini) -> None:
+    # Twenty kills. After each, the server restarts and the reader resumes from its last id.
     alice = server.member("alice")
-    chance = random.Random(20)
+    generator = random.Random(20)
     transcripts = []
     for n in range(KILLS):
         question = f"kill {n}"
@@ -49,7 +49,7 @@ def test_killed_at_random_moments_of_a_reply(server: LiveServer, gemini: Gemini)
         slow: list[Text | Pause] = [step for word in REPLY for step in (word, Pause(0.01))]
         gemini.on(question, *(tool if n % 4 == 3 else []), slow)
         seen: list[SseEvent] = []
-        killer = threading.Timer(chance.uniform(0.0, 0.9), server.kill)
+        killer = threading.Timer(generator.uniform(0.0, 0.9), server.kill)
         killer.start()
         try:
             with alice.ask(question, client_id=f"00000000-0000-4000-8000-{n:012d}") as response:
@@ -58,7 +58,7 @@ def test_killed_at_random_moments_of_a_reply(server: LiveServer, gemini: Gemini)
             pass  # killed before the first byte
         killer.join()
         server.start()
-        if not seen:  # the answer was lost, so the client sends the same key again
+        if not seen:  # no response arrived, so the client sends the same key again
             with alice.ask(question, client_id=f"00000000-0000-4000-8000-{n:012d}") as response:
                 read(response, seen)
         read_to_done(alice, seen)
@@ -91,7 +91,7 @@ def test_a_restarted_run_begins_with_replace(server: LiveServer, gemini: Gemini)
     check_with_oracle(server, [seen])
 
 
-def test_a_run_that_called_a_tool_is_not_begun_again(server: LiveServer, gemini: Gemini) -> None:
+def test_a_run_that_called_a_tool_is_not_restarted(server: LiveServer, gemini: Gemini) -> None:
     alice = server.member("alice")
     gemini.on("act", [Text("I act. "), Call("calculate", {"expression": "6*7"})], [Pause(60), Text("never")])
     seen: list[SseEvent] = []
@@ -109,11 +109,11 @@ def test_a_run_that_called_a_tool_is_not_begun_again(server: LiveServer, gemini:
     gemini.on("and then?", [Text("It was 42.")])
     with alice.ask("and then?", conversation=seen[0].json()["conversation"]) as response:
         read(response, [])
-    said = [part for content in gemini.requests[-1]["contents"] for part in content["parts"]]
-    assert [part for part in said if "functionResponse" in part], "the model knows what the tool said"
+    parts = [part for content in gemini.requests[-1]["contents"] for part in content["parts"]]
+    assert [part for part in parts if "functionResponse" in part], "the model did not get the tool's result"
 
 
-def test_the_second_death_of_a_run_is_its_end(server: LiveServer, gemini: Gemini) -> None:
+def test_a_run_fails_after_its_second_crash(server: LiveServer, gemini: Gemini) -> None:
     alice = server.member("alice")
     gemini.on("poison", [Text("half"), Pause(60)])
     seen: list[SseEvent] = []
@@ -130,8 +130,8 @@ def test_the_second_death_of_a_run_is_its_end(server: LiveServer, gemini: Gemini
     check_with_oracle(server, [seen])
 
 
-@pytest.mark.skipif(not settings.ON_SQLITE, reason="a file is SQLite's")
-def test_the_database_file_is_whole_after_a_kill(server: LiveServer, gemini: Gemini) -> None:
+@pytest.mark.skipif(not settings.ON_SQLITE, reason="only SQLite has a file")
+def test_the_database_file_is_intact_after_a_kill(server: LiveServer, gemini: Gemini) -> None:
     alice = server.member("alice")
     gemini.on("slow", [step for word in REPLY for step in (word, Pause(0.01))])
     with alice.ask("slow") as response:

@@ -1,4 +1,4 @@
-"""A chat in a terminal when something dies: the command, or the server that answers it."""
+"""A chat in a terminal whose command or server is killed or stopped."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.fixture
 def server(tmp_path: Path, gemini: Gemini, live_database: dict[str, str]) -> Iterator[LiveServer]:
-    """A running server at which alice has signed up."""
+    """Start a server."""
     live = LiveServer(
         tmp_path,
         None,
@@ -32,8 +32,8 @@ def server(tmp_path: Path, gemini: Gemini, live_database: dict[str, str]) -> Ite
         live.kill()
 
 
-def at_the_first_text(server: LiveServer, gemini: Gemini) -> Terminal:
-    """A terminal with an answer under way, whose next attempt will be whole."""
+def ask_in_terminal(server: LiveServer, gemini: Gemini) -> Terminal:
+    """Return a terminal with a partial answer, whose next attempt will be complete."""
     gemini.on("slow", [Text("half"), Pause(60), Text(" never")], [Text("whole")])
     terminal = Terminal(server)
     terminal.expect("You: ")
@@ -42,10 +42,10 @@ def at_the_first_text(server: LiveServer, gemini: Gemini) -> Terminal:
     return terminal
 
 
-def test_a_command_that_is_killed_loses_nothing(server: LiveServer, gemini: Gemini) -> None:
+def test_a_killed_command_loses_nothing(server: LiveServer, gemini: Gemini) -> None:
     alice = server.member("alice")
     server.stop()
-    terminal = at_the_first_text(server, gemini)
+    terminal = ask_in_terminal(server, gemini)
     assert "This command answers." in terminal.text
     terminal.kill()
     server.start()
@@ -60,21 +60,21 @@ def test_a_command_that_is_killed_loses_nothing(server: LiveServer, gemini: Gemi
     terminal.close()
 
 
-def test_a_command_that_is_killed_is_taken_up_by_the_next_one(server: LiveServer, gemini: Gemini) -> None:
+def test_the_next_command_takes_over_the_run_of_a_killed_one(server: LiveServer, gemini: Gemini) -> None:
     server.member("alice").http.close()
     server.stop()
-    terminal = at_the_first_text(server, gemini)
+    terminal = ask_in_terminal(server, gemini)
     terminal.kill()
     terminal.close()
-    time.sleep(2.5)  # DEAD_AFTER_SECONDS, and a little
+    time.sleep(2.5)  # DEAD_AFTER_SECONDS is 2
     gemini.on("wait", [Text("so long"), Pause(2), Text(".")])
     assert chat_piped(server, "wait\n").stdout == "so long.\n"
     check_with_oracle(server, [])
 
 
-def test_the_command_goes_on_where_its_server_was_killed(server: LiveServer, gemini: Gemini) -> None:
+def test_a_command_takes_over_the_run_of_its_killed_server(server: LiveServer, gemini: Gemini) -> None:
     server.member("alice").http.close()
-    terminal = at_the_first_text(server, gemini)
+    terminal = ask_in_terminal(server, gemini)
     assert "A running Parley answers." in terminal.text
     server.kill()
     terminal.expect("[begun again]")
@@ -84,12 +84,12 @@ def test_the_command_goes_on_where_its_server_was_killed(server: LiveServer, gem
     assert terminal.exit_code() == 0
     check_with_oracle(server, [])
     terminal.close()
-    server.start()  # nothing of the terminal is left in its way
+    server.start()  # the command holds nothing that blocks a new server
 
 
-def test_the_command_goes_on_where_its_server_was_told_to_end(server: LiveServer, gemini: Gemini) -> None:
+def test_a_command_takes_over_the_run_of_its_stopped_server(server: LiveServer, gemini: Gemini) -> None:
     server.member("alice").http.close()
-    terminal = at_the_first_text(server, gemini)
+    terminal = ask_in_terminal(server, gemini)
     assert server.stop() == 0
     terminal.expect("whole")
     terminal.expect("You: ", times=2)
@@ -97,12 +97,12 @@ def test_the_command_goes_on_where_its_server_was_told_to_end(server: LiveServer
     check_with_oracle(server, [])
 
 
-def test_a_server_that_restarts_finds_its_place_free(server: LiveServer, gemini: Gemini) -> None:
+def test_a_restarted_server_is_not_blocked_by_a_command(server: LiveServer, gemini: Gemini) -> None:
     server.env["QUEUED_MAX_SECONDS"] = "20"
     server.stop()
     server.start()
     server.member("alice").http.close()
-    terminal = at_the_first_text(server, gemini)
+    terminal = ask_in_terminal(server, gemini)
     server.stop()
     server.start()
     terminal.expect("whole")

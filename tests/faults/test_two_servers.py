@@ -1,4 +1,4 @@
-"""Two servers on one PostgreSQL: what one begins, the other can show, stop and take up."""
+"""Two servers on one PostgreSQL: each can show, stop and take over the runs of the other."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ from tests.gemini import Gemini, Hold, Pause, Text
 from tests.live import LiveServer, Member, check_with_oracle, read, read_to_done, read_until
 from tests.sse_client import SseEvent, text_of
 
-pytestmark = pytest.mark.skipif(settings.ON_SQLITE, reason="a SQLite file has one server, by design")
+pytestmark = pytest.mark.skipif(settings.ON_SQLITE, reason="by design, a SQLite file has only one server")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def servers(
     tmp_path: Path, gemini: Gemini, live_database: dict[str, str]
 ) -> Iterator[tuple[LiveServer, LiveServer]]:
     env = {"GOOGLE_API_KEY": "x", "GOOGLE_GEMINI_BASE_URL": gemini.url, "LIMITS": "off", **live_database}
-    env["SECRET_KEY"] = "s" * 60  # shared, so that a session is one at both
+    env["SECRET_KEY"] = "s" * 60  # shared, so that both accept the same session
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     one = LiveServer(tmp_path / "one", None, **env).prepare().start()
@@ -75,7 +75,7 @@ def test_a_run_can_be_stopped_at_the_other_server(
     check_with_oracle(one, [seen])
 
 
-def test_what_a_dead_server_had_begun_the_other_one_ends(
+def test_the_other_server_finishes_the_run_of_a_dead_one(
     servers: tuple[LiveServer, LiveServer], gemini: Gemini
 ) -> None:
     one, two = servers
@@ -91,7 +91,7 @@ def test_what_a_dead_server_had_begun_the_other_one_ends(
     check_with_oracle(two, [seen])
 
 
-def test_a_frozen_server_that_wakes_writes_nothing_more(
+def test_a_frozen_server_writes_nothing_after_it_wakes(
     servers: tuple[LiveServer, LiveServer], gemini: Gemini
 ) -> None:
     one, two = servers
@@ -129,7 +129,7 @@ def test_one_key_at_two_servers_is_one_run(servers: tuple[LiveServer, LiveServer
     check_with_oracle(one, answers)
 
 
-def test_two_servers_asked_at_once_for_one_conversation_answer_once(
+def test_simultaneous_questions_at_two_servers_get_one_answer(
     servers: tuple[LiveServer, LiveServer], gemini: Gemini
 ) -> None:
     one, two = servers
@@ -154,9 +154,7 @@ def test_two_servers_asked_at_once_for_one_conversation_answer_once(
     check_with_oracle(one, [])
 
 
-def test_a_server_that_is_told_to_end_hands_its_run_over(
-    servers: tuple[LiveServer, LiveServer], gemini: Gemini
-) -> None:
+def test_a_stopping_server_hands_over_its_run(servers: tuple[LiveServer, LiveServer], gemini: Gemini) -> None:
     one, two = servers
     alice = one.member("alice")
     one.stop()
@@ -177,18 +175,18 @@ def test_a_server_that_is_told_to_end_hands_its_run_over(
 
 
 def code_of(socket: Any) -> int:
-    """With which code the server closes it; what comes before is read."""
+    """Read until the server closes the socket; return the close code."""
     with pytest.raises(ConnectionClosed) as closed:
         list(socket)
     assert closed.value.rcvd
     return int(closed.value.rcvd.code)
 
 
-def hear(socket: Any, number: int) -> list[dict[str, Any]]:
+def receive(socket: Any, number: int) -> list[dict[str, Any]]:
     return [json.loads(socket.recv(timeout=20)) for _ in range(number)]
 
 
-def test_a_tab_at_the_other_server_hears_of_a_turn(
+def test_a_tab_at_the_other_server_receives_the_events_of_a_turn(
     servers: tuple[LiveServer, LiveServer], gemini: Gemini
 ) -> None:
     one, two = servers
@@ -198,16 +196,16 @@ def test_a_tab_at_the_other_server_hears_of_a_turn(
         with alice.at(two.url).socket() as there, bob.socket() as his:
             with alice.ask("slow") as response:
                 read_until("", response, seen)
-                heard = hear(there, 2)
+                received = receive(there, 2)
                 gemini.release()
-                heard += hear(there, 1)
+                received += receive(there, 1)
             with pytest.raises(TimeoutError):
                 his.recv(timeout=1)
-    assert [frame["type"] for frame in heard] == ["conversation", "run", "run_ended"]
-    assert {frame["conversation"] for frame in heard} == {seen[0].json()["conversation"]}
+    assert [frame["type"] for frame in received] == ["conversation", "run", "run_ended"]
+    assert {frame["conversation"] for frame in received} == {seen[0].json()["conversation"]}
 
 
-def test_a_sign_out_at_one_server_ends_the_sockets_at_the_other(
+def test_a_sign_out_at_one_server_closes_the_sockets_at_the_other(
     servers: tuple[LiveServer, LiveServer],
 ) -> None:
     one, two = servers
@@ -216,7 +214,8 @@ def test_a_sign_out_at_one_server_ends_the_sockets_at_the_other(
         with there.socket() as open_one:
             headers = {**alice.headers(), "Referer": one.url}
             assert alice.http.post("/accounts/logout/", headers=headers).status_code == 302
-            if settings.REDIS_URL:  # else the bell stays in its process, and the check finds it
+            # Without Redis, the doorbell stays in its process, and only a later check closes this socket.
+            if settings.REDIS_URL:
                 assert code_of(open_one) == 4401
         with there.socket() as new_one:
             assert code_of(new_one) == 4401
@@ -236,12 +235,12 @@ def test_two_servers_number_a_members_changes_without_a_gap(
         with alice.at(two.url).socket() as there:
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(turn, range(24)))
-            heard = hear(there, 72)
+            received = receive(there, 72)
             with pytest.raises(TimeoutError):
                 there.recv(timeout=1.5)
-        told = Counter((frame["type"], frame["conversation"]) for frame in heard)
-        assert len(told) == 72
-        assert set(told.values()) == {1}
-        with alice.at(one.url).socket(after=0) as anew:  # all of it again, by the ledger alone
-            again = hear(anew, 72)
-        assert {json.dumps(frame) for frame in again} == {json.dumps(frame) for frame in heard}
+        counts = Counter((frame["type"], frame["conversation"]) for frame in received)
+        assert len(counts) == 72
+        assert set(counts.values()) == {1}
+        with alice.at(one.url).socket(after=0) as replay:  # all of them again, from the ledger only
+            again = receive(replay, 72)
+        assert {json.dumps(frame) for frame in again} == {json.dumps(frame) for frame in received}

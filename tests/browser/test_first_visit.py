@@ -1,10 +1,10 @@
-"""From the set-up link to the first answer, as somebody does who has just cloned Parley; no key."""
+"""First visit to a new installation without an API key: set-up link, sign-up and first answers."""
 
 import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, ask, said, settled
+from tests.browser.conftest import Visit, ask, shown_texts, wait_until_idle
 from tests.live import PASSWORD, LiveServer
 
 
@@ -15,7 +15,9 @@ def sign_up_fields(page: Page, name: str, user_label: str, mail_label: str, *pas
         page.get_by_label(label, exact=True).fill(PASSWORD)
 
 
-def test_from_the_set_up_link_to_an_answer_that_remembers(visit: Visit, demo_server: LiveServer) -> None:
+def test_the_owner_sets_up_parley_and_gets_answers_that_remember(
+    visit: Visit, demo_server: LiveServer
+) -> None:
     link = re.search(r"http://\S+/accounts/set-up/\S+", demo_server.output())
     assert link
     page = visit(url=demo_server.url, expect_faults=["404"])
@@ -32,8 +34,8 @@ def test_from_the_set_up_link_to_an_answer_that_remembers(visit: Visit, demo_ser
     expect(page.locator("article.assistant details")).to_have_count(2)
     ask(page, "What did I ask before?")
     expect(page.locator("article.assistant .prose").last).to_contain_text("What time is it in Lagos?")
-    settled(page)
-    assert len(said(page)) == 4
+    wait_until_idle(page)
+    assert len(shown_texts(page)) == 4
 
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("button", name="Sign out").click()
@@ -46,7 +48,7 @@ def test_from_the_set_up_link_to_an_answer_that_remembers(visit: Visit, demo_ser
     assert page.goto(link[0]).status == 404  # type: ignore[union-attr]
 
 
-def test_a_member_signs_up_and_reloads_in_the_middle(visit: Visit, demo_server: LiveServer) -> None:
+def test_a_new_member_can_reload_during_an_answer(visit: Visit, demo_server: LiveServer) -> None:
     page = visit(url=demo_server.url)
     page.goto("/")
     page.get_by_role("link", name="sign up").click()
@@ -57,7 +59,7 @@ def test_a_member_signs_up_and_reloads_in_the_middle(visit: Visit, demo_server: 
     ask(page, "Hello")
     expect(page.locator("article.live .prose")).to_contain_text("demo")
     page.reload()
-    settled(page)
+    wait_until_idle(page)
     text = page.locator("article.assistant .prose").inner_text()
     assert text.count("demo model") == 1
     assert text.startswith("You said: Hello")

@@ -1,4 +1,4 @@
-"""A page that reads ``?view=html``: what its reply's body holds after each event (docs/streaming.md)."""
+"""Client of ``?view=html`` (docs/streaming.md): applies each ``html`` event to a reply's body."""
 
 from html.parser import HTMLParser
 from typing import Any
@@ -9,7 +9,7 @@ VOID = {"br", "hr"}
 
 
 class _Roots(HTMLParser):
-    """Cuts HTML where its depth is 0."""
+    """Split HTML into its top-level elements."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=False)
@@ -49,14 +49,14 @@ class _Roots(HTMLParser):
 
 
 def roots(html: str) -> list[str]:
-    """The root elements of ``html``. Fails where there is anything else at its top."""
+    """Return the top-level elements of ``html``; fail if there is text or a comment beside them."""
     found = _Roots(html).pieces
     assert "".join(found) == html
     return found
 
 
 class Body:
-    """The element that holds a reply, by its children."""
+    """Children of the element that holds a reply."""
 
     def __init__(self) -> None:
         self.children: list[str] = []
@@ -77,7 +77,7 @@ class Body:
 
 
 def body_of(events: list[SseEvent]) -> Body:
-    """The body after a connection's events. Fails where text comes as text."""
+    """Return the body after a connection's events; fail on an event that has plain text."""
     body = Body()
     for event in events:
         if event.name == "html":

@@ -1,4 +1,4 @@
-"""The JavaScript of the tutorial that Parley grew from, unchanged but for its address."""
+"""The tutorial's EventSource client, unchanged except for its address, against a real server."""
 
 import re
 from itertools import pairwise
@@ -9,8 +9,8 @@ from tests.browser.conftest import SignUp, Visit
 from tests.gemini import Call, Gemini, Text, Thought
 from tests.live import LiveServer, Member
 
-# "Client-Side JavaScript" in section 6; the host and the port are this page's own.
-SEED = """
+# "Client-Side JavaScript" in section 6 of the tutorial, without its host and port.
+SNIPPET = """
 // Connect to SSE endpoint
 const eventSource = new EventSource('/chat/stream?query=Hello');
 
@@ -33,7 +33,7 @@ eventSource.onerror = (error) => {
 BLANK = "<!DOCTYPE html><html><head><title>Blank</title></head><body><p id='response'></p></body></html>"
 
 
-def run_the_seed(visit: Visit, member: Member, expected: str) -> None:
+def run_the_snippet(visit: Visit, member: Member, expected: str) -> None:
     before = len(member.http.get("/api/v1/conversations?limit=100").json()["items"])
     page = visit(member)
     page.route("**/blank", lambda route: route.fulfill(content_type="text/html", body=BLANK))
@@ -42,18 +42,18 @@ def run_the_seed(visit: Visit, member: Member, expected: str) -> None:
         """(snippet) => {
             const seen = [];
             const response = document.getElementById("response");
-            const look = () => seen.push(response.textContent);
-            new MutationObserver(look).observe(response, { childList: true });
+            const record = () => seen.push(response.textContent);
+            new MutationObserver(record).observe(response, { childList: true });
             window.source = new Function(snippet + "return eventSource;")();
             return seen;
         }""",
-        SEED,
+        SNIPPET,
     )
     expect(page.locator("#response")).to_contain_text(re.compile(re.escape(expected)))
-    page.wait_for_timeout(3000)  # longer than its own reconnection would take
+    page.wait_for_timeout(3000)  # longer than EventSource would take to reconnect
     assert page.evaluate("window.source.readyState") == 2
     states = seen.json_value()
-    assert len(states) > 2, states  # it came in pieces
+    assert len(states) > 2, states  # it arrived in pieces
     assert all(later.startswith(earlier) for earlier, later in pairwise(states))
     after = member.http.get("/api/v1/conversations?limit=100").json()["items"]
     assert len(after) == before + 1
@@ -63,7 +63,7 @@ def run_the_seed(visit: Visit, member: Member, expected: str) -> None:
     assert page.locator("#response").text_content() == messages[1]["text"]
 
 
-def test_the_seeds_own_script_streams_and_closes(
+def test_the_tutorials_script_streams_and_closes(
     visit: Visit, server: LiveServer, gemini: Gemini, sign_up: SignUp
 ) -> None:
     gemini.on(
@@ -71,11 +71,11 @@ def test_the_seeds_own_script_streams_and_closes(
         [Thought("A greeting."), Text("One "), Text("moment."), Call("calculate", {"expression": "6*7"})],
         [Text("It "), Text("is "), Text("42.")],
     )
-    run_the_seed(visit, sign_up(server, "erin"), "It is 42.")
-    assert gemini.calls_for("Hello") == 2  # one ask: the call, and the answer to its result
+    run_the_snippet(visit, sign_up(server, "erin"), "It is 42.")
+    assert gemini.calls_for("Hello") == 2  # one question: the tool call, and the answer to its result
 
 
-def test_the_seeds_own_script_streams_without_a_key(
+def test_the_tutorials_script_streams_without_a_key(
     visit: Visit, demo_server: LiveServer, sign_up: SignUp
 ) -> None:
-    run_the_seed(visit, sign_up(demo_server, "erin"), "that I know our conversation")
+    run_the_snippet(visit, sign_up(demo_server, "erin"), "that I know our conversation")

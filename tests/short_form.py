@@ -1,7 +1,7 @@
-"""HTML in the short form of ``tests/corpus``: what is shown and how it is structured, without decoration.
+"""Short form of HTML for ``tests/corpus``: its text and structure without decoration.
 
-Attributes, wrappers of tables and formulas, and colours are left out. A link is ``<a href>``, a block of
-code ``<pre language>`` with ⏎ for a line end, an inline formula ⟨TeX⟩ and one on a line of its own ⟪TeX⟫.
+It omits attributes, wrappers of tables and formulas, and colors. A link is ``<a href>``, a code block
+``<pre language>`` with ⏎ for a line end, an inline formula ⟨TeX⟩ and a display formula ⟪TeX⟫.
 """
 
 import re
@@ -16,13 +16,13 @@ TRANSPARENT = {"thead", "tbody"}
 BLOCKS = "p|h[3-6]|ul|ol|li|blockquote|hr|table|tr|th|td|section"
 
 
-def shape(html: str) -> str:
-    """The short form of HTML."""
+def short_form(html: str) -> str:
+    """Return the short form of HTML."""
     return _tidy("".join(map(_node, parse(html).children)))
 
 
-def expected_shape(expected: str) -> str:
-    """The short form that a case expects, its formulas as MathML."""
+def expected_short_form(expected: str) -> str:
+    """Return the short form that a case expects, with its formulas as MathML."""
     return _tidy(FORMULA.sub(_mathml, expected))
 
 
@@ -30,7 +30,7 @@ def _mathml(found: re.Match[str]) -> str:
     inline, display = (part and part.replace("&lt;", "<").replace("&gt;", ">") for part in found.groups())
     tex = (inline or display).replace("&amp;", "&")
     html = clean(formula(tex, display=display is not None))
-    assert "<code" not in html, f"{tex} is no formula"
+    assert "<code" not in html, f"{tex} is not a formula"
     return _node(parse(html).one("math"))
 
 

@@ -1,14 +1,14 @@
-"""``make test``: the tests on each database and service that is there, one leg after the other.
+"""Test matrix of ``make test``: one job after another for each database and service that is available.
 
     sqlite      always
-    redis       where Redis answers, under a prefix of its own; with PostgreSQL where that is there
-    postgres    where PostgreSQL answers, without Redis: all of it, or, where the leg above has run it,
-                what goes between processes; in a database of its own, which is dropped in the end
-    nginx       where nginx is: the documented proxy before a real server
-    browser     where Chromium is: tests/browser
-    timing      there, too: what is measured, one test at a time after all the others
+    redis       if Redis answers, under its own key prefix; on PostgreSQL if that answers too
+    postgres    if PostgreSQL answers, without Redis, in its own database, which is dropped at the end:
+                all tests, or only the cross-process tests if the redis job runs the others
+    nginx       if nginx is installed: the documented proxy in front of a real server
+    browser     if Chromium is installed: tests/browser
+    timing      if Chromium is installed: its measurements, one test at a time, after all other jobs
 
-``LEGS=sqlite,redis`` chooses some of them; ``REQUIRE_LEGS=…`` makes one that cannot run a failure.
+``JOBS=sqlite,redis`` selects jobs; a job in ``REQUIRE_JOBS=…`` that cannot run is a failure.
 """
 
 import os
@@ -29,32 +29,32 @@ import redis
 from tests import chromium, nginx
 
 ROOT = Path(__file__).resolve().parent.parent
-# What is asked about PostgreSQL besides libpq's own variables (PGHOST, PGUSER …), in this order.
+# Connection strings to try in this order, each with libpq's own variables (PGHOST, PGUSER …).
 POSTGRES = ["", "host=127.0.0.1", "host=/var/run/postgresql"]
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
-# What bells, locks and counts that processes share have to do with.
-BETWEEN_PROCESSES = [
+# Tests of doorbells, locks and counters that processes share.
+CROSS_PROCESS_TESTS = [
     "tests/faults",
     *(
         f"tests/test_{name}.py"
         for name in ("accounts", "following", "idempotency", "socket", "stopping", "stream", "supervisor")
     ),
 ]
-# A quarter of these tests' time is spent waiting: three at once keep two cores at work.
-THREE = ["-n3", "--dist=worksteal"]
-BEHIND_NGINX = "tests/test_nginx.py"
+# These tests wait for a quarter of their time: three processes keep two cores busy.
+THREE_PROCESSES = ["-n3", "--dist=worksteal"]
+NGINX_TESTS = "tests/test_nginx.py"
 
 
 class NotHere(Exception):
-    """A leg cannot run on this machine; its text is the reason."""
+    """Raised if a job cannot run on this machine; its text is the reason."""
 
 
 @dataclass
-class Leg:
+class Job:
     name: str
     outcome: str
     seconds: float = 0.0
-    closing: str = field(default="", repr=False)  # pytest's last line
+    summary: str = field(default="", repr=False)  # pytest's last line
 
     @property
     def failed(self) -> bool:
@@ -65,11 +65,11 @@ class Leg:
         return self.outcome in {"passed", "FAILED"}
 
 
-# --- what is here -----------------------------------------------------------------------------
+# --- databases and services -------------------------------------------------------------------
 
 
 def find_postgres() -> str:
-    """How to connect to PostgreSQL as somebody who may create databases. Raises NotHere."""
+    """Return the connection string of a PostgreSQL user who may create databases, or raise NotHere."""
     reason = ""
     for place in POSTGRES:
         try:
@@ -87,8 +87,8 @@ def find_postgres() -> str:
 
 @contextmanager
 def database(place: str) -> Iterator[dict[str, str]]:
-    """The environment that names a new database; it, and what tests made beside it, goes in the end."""
-    name = f"parley_legs_{secrets.token_hex(4)}"
+    """Yield the environment of a new database; drop it and the test databases named after it at the end."""
+    name = f"parley_matrix_{secrets.token_hex(4)}"
     with psycopg.connect(f"{place} dbname=postgres", autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
         info = admin.info
@@ -104,7 +104,7 @@ def database(place: str) -> Iterator[dict[str, str]]:
 
 
 def find_redis() -> redis.Redis:
-    """A client. Raises NotHere."""
+    """Return a connected client, or raise NotHere."""
     client = redis.Redis.from_url(REDIS, socket_connect_timeout=3)
     try:
         client.ping()
@@ -114,9 +114,9 @@ def find_redis() -> redis.Redis:
 
 
 @contextmanager
-def prefix() -> Iterator[dict[str, str]]:
-    """The environment that names Redis and a prefix; its keys go in the end. Raises NotHere."""
-    name = f"parley-legs-{secrets.token_hex(4)}"
+def redis_prefix() -> Iterator[dict[str, str]]:
+    """Yield the environment of Redis with a new key prefix; delete its keys at the end. Raises NotHere."""
+    name = f"parley-matrix-{secrets.token_hex(4)}"
     with find_redis() as client:
         try:
             yield {"REDIS_URL": REDIS, "REDIS_PREFIX": name}
@@ -125,17 +125,17 @@ def prefix() -> Iterator[dict[str, str]]:
                 client.delete(key)
 
 
-# --- the legs ---------------------------------------------------------------------------------
+# --- the jobs ---------------------------------------------------------------------------------
 
 
 def sqlite(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
-    return [*THREE, f"--ignore={BEHIND_NGINX}"], {}
+    return [*THREE_PROCESSES, f"--ignore={NGINX_TESTS}"], {}
 
 
 def nginx_(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
     if not nginx.nginx():
         raise NotHere(nginx.HINT)
-    return [BEHIND_NGINX], {}
+    return [NGINX_TESTS], {}
 
 
 def postgres(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
@@ -143,24 +143,24 @@ def postgres(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
     try:
         find_redis().close()
     except NotHere:
-        chosen = []
+        selected = []
     else:
-        chosen = BETWEEN_PROCESSES
-    return [*THREE, "-m", "not any_database", *chosen], env
+        selected = CROSS_PROCESS_TESTS
+    return [*THREE_PROCESSES, "-m", "not any_database", *selected], env
 
 
 def redis_(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
-    env = stack.enter_context(prefix())
+    env = stack.enter_context(redis_prefix())
     try:
         env |= stack.enter_context(database(find_postgres()))
     except NotHere:
-        pass  # then SQLite and Redis
-    return [*THREE, "-m", "not any_database"], env
+        pass  # Redis with SQLite
+    return [*THREE_PROCESSES, "-m", "not any_database"], env
 
 
 def browser(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
     arguments, env = timing(stack)
-    return [*arguments, "-n2", "--dist=worksteal", "-m", "not timing"], env  # the last -m holds
+    return [*arguments, "-n2", "--dist=worksteal", "-m", "not timing"], env  # the last -m wins
 
 
 def timing(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
@@ -169,7 +169,7 @@ def timing(stack: ExitStack) -> tuple[list[str], dict[str, str]]:
     return ["-c", "tests/browser/pytest.ini", "tests/browser", "-m", "timing"], {}
 
 
-LEGS: dict[str, Callable[[ExitStack], tuple[list[str], dict[str, str]]]] = {
+JOBS: dict[str, Callable[[ExitStack], tuple[list[str], dict[str, str]]]] = {
     "sqlite": sqlite,
     "redis": redis_,
     "postgres": postgres,
@@ -179,69 +179,72 @@ LEGS: dict[str, Callable[[ExitStack], tuple[list[str], dict[str, str]]]] = {
 }
 
 
-def run_leg(name: str) -> Leg:
+def run_job(name: str) -> Job:
     began = time.monotonic()
     with ExitStack() as stack:
         try:
-            arguments, env = LEGS[name](stack)
+            arguments, env = JOBS[name](stack)
         except NotHere as reason:
-            return Leg(name, f"not run: {reason}")
-        say(f"\n=== leg {name}: pytest {' '.join(arguments)}")
-        code, closing = pytest(arguments, env)
-    return Leg(name, "FAILED" if code else "passed", time.monotonic() - began, closing)
+            return Job(name, f"not run: {reason}")
+        write_line(f"\n=== job {name}: pytest {' '.join(arguments)}")
+        code, summary = pytest(arguments, env)
+    return Job(name, "FAILED" if code else "passed", time.monotonic() - began, summary)
 
 
 def pytest(arguments: list[str], env: dict[str, str]) -> tuple[int, str]:
-    """Run pytest, showing what it says as it says it. Returns its exit code and its last line."""
+    """Run pytest and stream its output; return its exit code and its last line."""
     command = [sys.executable, "-m", "pytest", "-q", "--durations=5", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, env=bare() | env, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment_without_settings() | env, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout
-        said = b""
+        output_end = b""
         while piece := process.stdout.read1(65536):  # type: ignore[attr-defined]
             sys.stdout.buffer.write(piece)
             sys.stdout.flush()
-            said = (said + piece)[-4096:]
-    return process.returncode, (said.decode(errors="replace").strip().splitlines() or [""])[-1]
+            output_end = (output_end + piece)[-4096:]
+    return process.returncode, (output_end.decode(errors="replace").strip().splitlines() or [""])[-1]
 
 
 def setting_names() -> set[str]:
-    """The variables that config/settings.py reads."""
+    """Return the environment variables that config/settings.py reads."""
     source = (ROOT / "config" / "settings.py").read_text()
     return set(re.findall(r"\benv\.\w+\(\s*\"([A-Z][A-Z0-9_]*)\"", source))
 
 
-def bare() -> dict[str, str]:
-    """This environment without settings of Parley's: those are the tests'."""
-    ours = setting_names() | {"GOOGLE_GEMINI_BASE_URL", "DJANGO_SETTINGS_MODULE"}
-    return {name: value for name, value in os.environ.items() if name not in ours}
+def environment_without_settings() -> dict[str, str]:
+    """Return this environment without Parley's settings, which the tests set themselves."""
+    settings = setting_names() | {"GOOGLE_GEMINI_BASE_URL", "DJANGO_SETTINGS_MODULE"}
+    return {name: value for name, value in os.environ.items() if name not in settings}
 
 
 # --- the command ------------------------------------------------------------------------------
 
 
-def named(variable: str) -> list[str]:
+def job_names(variable: str) -> list[str]:
+    """Return the job names in a comma-separated environment variable."""
     names = [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
-    unknown = set(names) - set(LEGS)
+    unknown = set(names) - set(JOBS)
     if unknown:
-        sys.exit(f"{variable}: there is no leg {', '.join(sorted(unknown))}; there are {', '.join(LEGS)}.")
+        sys.exit(f"{variable}: unknown job {', '.join(sorted(unknown))}; the jobs are {', '.join(JOBS)}.")
     return names
 
 
 def main() -> int:
-    chosen, required = named("LEGS") or list(LEGS), named("REQUIRE_LEGS")
-    legs = [run_leg(name) if name in chosen else Leg(name, "not run: LEGS leaves it out") for name in LEGS]
-    say("\n=== legs")
-    for leg in legs:
-        took = f" in {leg.seconds:.0f} s   {leg.closing}" if leg.ran else ""
-        say(f"{leg.name:10}{leg.outcome}{took}")
-    missing = [leg.name for leg in legs if leg.name in required and not leg.ran]
+    selected, required = job_names("JOBS") or list(JOBS), job_names("REQUIRE_JOBS")
+    jobs = [run_job(name) if name in selected else Job(name, "not run: not in JOBS") for name in JOBS]
+    write_line("\n=== jobs")
+    for job in jobs:
+        took = f" in {job.seconds:.0f} s   {job.summary}" if job.ran else ""
+        write_line(f"{job.name:10}{job.outcome}{took}")
+    missing = [job.name for job in jobs if job.name in required and not job.ran]
     if missing:
-        say(f"REQUIRE_LEGS asks for {', '.join(missing)}, which did not run.")
-    return 1 if missing or any(leg.failed for leg in legs) else 0
+        write_line(f"Jobs in REQUIRE_JOBS that did not run: {', '.join(missing)}.")
+    return 1 if missing or any(job.failed for job in jobs) else 0
 
 
-def say(words: str) -> None:
-    sys.stdout.write(f"{words}\n")
+def write_line(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
