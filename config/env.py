@@ -11,6 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 from dotenv import dotenv_values, load_dotenv
 from dotenv.parser import parse_stream
 
+from accounts.secret_file import create_secret_file
+
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
 
@@ -201,24 +203,7 @@ def secret(name: str, path: Path) -> str:
 def secret_file(path: Path) -> str:
     try:
         if not path.exists():
-            write_once(path, secrets.token_urlsafe(64))
+            create_secret_file(path, secrets.token_urlsafe(64))
         return path.read_text().strip()
     except OSError as error:
         raise ImproperlyConfigured(f"{path} cannot be read or made ({error.strerror}).") from error
-
-
-def write_once(path: Path, content: str) -> None:
-    """Write ``content`` to a file that only this user may read; an existing file stays as it is.
-
-    Linked into place whole: of two processes that start together both read the same secret.
-    """
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(content)
-        os.link(draft, path)
-    except FileExistsError:
-        return  # another process was first: its secret is the one
-    finally:
-        draft.unlink()
