@@ -1,4 +1,4 @@
-"""Readers of the environment that fail loudly, naming the variable and what it should be."""
+"""Readers of environment variables, whose errors name the variable and what it should be."""
 
 import os
 import secrets
@@ -16,18 +16,17 @@ from accounts.secret_file import create_secret_file
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
 
-# What nobody but the site's owner sets: beside Parley's own variables those of the libraries that
-# it stands on, of Python, and of the ways out of this machine.
+# Only the site owner sets these: variables of Parley's libraries, of Python, and of network access.
 KEPT = (
     "ADK_", "CURL_", "DJANGO_", "DYLD_", "GEMINI_", "GOOGLE_", "LD_", "OTEL_", "PG", "PYTHON", "REQUESTS_",
     "SSL_",
 )  # fmt: skip
 OF_PYTHON = ("PYTHON", "LD_", "DYLD_")
-_read: set[str] = set()  # the variables that were asked for: Parley's own
+_read: set[str] = set()  # names of the variables that have been read: Parley's own
 
 
 def load(path: Path) -> None:
-    """Take the lines of ``path``, where it exists, into the environment, which wins over them.
+    """Add the lines of ``path``, if it exists, to the environment. Variables that are set already win.
 
     Raises ImproperlyConfigured for a file that cannot be read, or a line that is not NAME=value.
     """
@@ -44,7 +43,7 @@ def load(path: Path) -> None:
 
 
 def lines_of(path: Path) -> dict[str, str]:
-    """The variables in ``path``, none where it does not exist; the environment stays as it is.
+    """Return the variables in ``path``, none if it does not exist. The environment is not changed.
 
     Raises OSError or UnicodeDecodeError for a file that cannot be read.
     """
@@ -55,8 +54,9 @@ def lines_of(path: Path) -> dict[str, str]:
 
 
 def lend(variables: Mapping[str, str]) -> list[str]:
-    """Add ``variables`` of somebody else's to the environment: never one that is set already, nor
-    one that is Parley's to read, nor one of KEPT. Returns the names that were left out.
+    """Add an agent's ``variables`` to the environment, and return the names that were left out.
+
+    Left out are variables that are set already, that Parley reads itself, or that KEPT names.
     """
     left_out = []
     for name, value in variables.items():
@@ -69,7 +69,7 @@ def lend(variables: Mapping[str, str]) -> list[str]:
 
 
 def of_python() -> dict[str, str]:
-    """Return what a Python process needs to start as this one did, and nothing else: no key, no password."""
+    """Return the variables that a Python process needs to start; no keys or passwords are among them."""
     return {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith(OF_PYTHON)}
 
 
@@ -117,7 +117,7 @@ def port(name: str, default: int) -> int:
 
 
 def url(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
-    """An address with one of these schemes and, where it names a port, a port's number."""
+    """Return a URL with one of these schemes and, if it has a port, a valid one."""
     value = text(name, default)
     try:
         parts = urlsplit(value)
@@ -143,7 +143,7 @@ def words(name: str, default: str = "") -> list[str]:
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:
-    """Return addresses and networks (``10.0.0.7, 10.1.0.0/16``); IPv4 also where it is mapped into IPv6."""
+    """Return addresses and networks (``10.0.0.7, 10.1.0.0/16``); IPv4-mapped IPv6 becomes IPv4."""
     try:
         return [_unmapped(ip_network(word)) for word in words(name)]
     except ValueError as error:
@@ -157,9 +157,9 @@ def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
 
 
 def data_dir(name: str, default: Path) -> Path:
-    """The folder for everything Parley keeps; made if it is missing, 0700.
+    """Return the folder for everything that Parley stores; create it with mode 0700 if it is missing.
 
-    Raises ImproperlyConfigured where it cannot be made or written.
+    Raises ImproperlyConfigured if it cannot be created or written.
     """
     path = Path(text(name, str(default)))
     try:
@@ -167,7 +167,7 @@ def data_dir(name: str, default: Path) -> Path:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(f"{name}: {path} cannot be made ({error.strerror}).") from error
-    except (RuntimeError, ValueError) as error:  # "~nobody-of-that-name"
+    except (RuntimeError, ValueError) as error:  # such as "~" and the name of no user
         raise ImproperlyConfigured(f"{name}: {path} is not a folder's name ({error}).") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise ImproperlyConfigured(f"{name}: {path} is not writable for this user.")
@@ -175,7 +175,7 @@ def data_dir(name: str, default: Path) -> Path:
 
 
 def folder(name: str) -> Path | None:
-    """A folder that is there, None where none is named. Raises ImproperlyConfigured."""
+    """Return an existing folder, None if the variable is unset. Raises ImproperlyConfigured."""
     value = text(name)
     if not value:
         return None
@@ -190,17 +190,17 @@ def folder(name: str) -> Path | None:
 
 
 def secret(name: str, path: Path) -> str:
-    """The value of ``name``, else of the file ``path``, which is made (0600) on first use."""
+    """Return the value of ``name``, else of the file ``path``, created with mode 0600 on first use."""
     _read.add(name)
     value = os.environ.get(name, "").strip()
     if not value:
-        value = secret_file(path)
+        value = _read_or_create_secret(path)
     if len(value) < 50 or value.startswith("django-insecure"):
         raise ImproperlyConfigured(f"{name} must be at least 50 random characters.")
     return value
 
 
-def secret_file(path: Path) -> str:
+def _read_or_create_secret(path: Path) -> str:
     try:
         if not path.exists():
             create_secret_file(path, secrets.token_urlsafe(64))
