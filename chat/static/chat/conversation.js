@@ -2,9 +2,7 @@
 
 import { Refused, ask, newKey, stop } from "./asking.js";
 import { follow } from "./following.js";
-import {
-  announce, announceProblem, clearNotice, notify, notifyByName, notifyFor, readAloud, showConnection,
-} from "./notices.js";
+import { announce, announceProblem, clearNotice, notify, notifyByName, notifyFor, readAloud, showConnection } from "./notices.js";
 import { fetchPage, fetchPageRetrying, swap } from "./refreshing.js";
 import { lastChange } from "./remote_changes.js";
 import { LiveReply } from "./reply.js";
