@@ -1,6 +1,6 @@
 """The review desk with a million messages: what it asks of the database stays the same, and is in an index.
 
-How long it takes is measured by ``benchmarks/review_desk.py``; here a plan or a query too many fails.
+How long it takes is measured by ``benchmarks/admin_pages.py``; here a plan or a query too many fails.
 """
 
 import re
