@@ -16,7 +16,8 @@ from accounts.secret_file import create_secret_file
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
 
-# Only the site owner sets these: variables of Parley's libraries, of Python, and of network access.
+# What nobody but the site's owner sets: beside Parley's own variables those of the libraries that
+# it stands on, of Python, and of the ways out of this machine.
 KEPT = (
     "ADK_", "CURL_", "DJANGO_", "DYLD_", "GEMINI_", "GOOGLE_", "LD_", "OTEL_", "PG", "PYTHON", "REQUESTS_",
     "SSL_",
@@ -43,7 +44,7 @@ def load(path: Path) -> None:
 
 
 def lines_of(path: Path) -> dict[str, str]:
-    """Return the variables in ``path``, none if it does not exist. The environment is not changed.
+    """The variables in ``path``, none where it does not exist; the environment stays as it is.
 
     Raises OSError or UnicodeDecodeError for a file that cannot be read.
     """
@@ -54,9 +55,8 @@ def lines_of(path: Path) -> dict[str, str]:
 
 
 def lend(variables: Mapping[str, str]) -> list[str]:
-    """Add an agent's ``variables`` to the environment, and return the names that were left out.
-
-    Left out are variables that are set already, that Parley reads itself, or that KEPT names.
+    """Add ``variables`` of somebody else's to the environment: never one that is set already, nor
+    one that is Parley's to read, nor one of KEPT. Returns the names that were left out.
     """
     left_out = []
     for name, value in variables.items():
@@ -68,7 +68,7 @@ def lend(variables: Mapping[str, str]) -> list[str]:
     return left_out
 
 
-def of_python() -> dict[str, str]:
+def python_environment() -> dict[str, str]:
     """Return the variables that a Python process needs to start; no keys or passwords are among them."""
     return {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith(OF_PYTHON)}
 
@@ -138,14 +138,14 @@ def choice(name: str, default: str, *, choices: tuple[str, ...]) -> str:
     return value
 
 
-def words(name: str, default: str = "") -> list[str]:
-    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+def strings(name: str, default: str = "") -> list[str]:
+    return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:
     """Return addresses and networks (``10.0.0.7, 10.1.0.0/16``); IPv4-mapped IPv6 becomes IPv4."""
     try:
-        return [_unmapped(ip_network(word)) for word in words(name)]
+        return [_unmapped(ip_network(each)) for each in strings(name)]
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} must name addresses or networks: {error}.") from error
 

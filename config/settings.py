@@ -32,13 +32,13 @@ SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret.key")
 SETUP_TOKEN_FILE = DATA_DIR / "setup-token"
 
 DEBUG = env.flag("DEBUG", False)
-ALLOWED_HOSTS = env.words(
+ALLOWED_HOSTS = env.strings(
     "ALLOWED_HOSTS", f"localhost,127.0.0.1,[::1],{f'[{HOST}]' if ':' in HOST else HOST}"
 )
 
 # Behind a TLS proxy: secure cookies, HSTS, and the scheme as the proxy reports it.
 HTTPS = env.flag("HTTPS", False)
-CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+CSRF_TRUSTED_ORIGINS = env.strings("CSRF_TRUSTED_ORIGINS")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # requested directly, not through the proxy
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
@@ -288,7 +288,9 @@ MESSAGE_MAX_BYTES = env.integer("MESSAGE_MAX_BYTES", 128 * 1024, least=1)  # eno
 BODY_MAX_BYTES = env.integer("BODY_MAX_BYTES", 1024 * 1024, least=1024)
 REPLY_MAX_BYTES = env.integer("REPLY_MAX_BYTES", 1024 * 1024, least=1)
 RENDER_SECONDS = env.number("RENDER_SECONDS", 0.3, least=0.01)
-PYTHON_ENVIRONMENT = env.of_python()  # of render processes: they read hostile text, so they get no secrets
+PYTHON_ENVIRONMENT = (
+    env.python_environment()
+)  # of render processes: they read hostile text, so they get no secrets
 FIRST_TOKEN_SECONDS = env.number("FIRST_TOKEN_SECONDS", 120)
 SILENCE_SECONDS = env.number("SILENCE_SECONDS", 60)
 RUN_SECONDS = env.number("RUN_SECONDS", 300)
