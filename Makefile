@@ -1,10 +1,10 @@
-# Parley's commands. Each first sees to it that .venv holds what the lock names.
+# Parley's commands. Each first installs the lock file into .venv, if it is not installed.
 
 PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 
-# Packages are installed uncompiled, which saves a third of the time; each is compiled when it is
-# first imported, and kept so.
+# Packages are installed without bytecode, which saves a third of the time. Python compiles each on its first
+# import, and stores the result unless PYTHONDONTWRITEBYTECODE is set.
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME
 
@@ -12,14 +12,14 @@ unexport PYTHONHOME
 
 help:
 	@echo "make run      serve Parley on HOST:PORT (127.0.0.1:8000), with everything it needs"
-	@echo "make test     all tests, on SQLite, and on PostgreSQL, Redis, nginx and Chromium where they are"
-	@echo "make bench    what a streamed delta costs, over a bare ADK Runner; ROUNDS=3, STREAMS=50"
+	@echo "make test     all tests, on SQLite, and with PostgreSQL, Redis, nginx and Chromium where available"
+	@echo "make bench    the cost of a streamed delta, relative to a bare ADK Runner; ROUNDS=3, STREAMS=50"
 	@echo "make lint     format, lint, types, templates, imports, names, commit subjects"
 	@echo "make structure   figures of the code's structure; AT=COMMIT compares"
-	@echo "make format   write the format that make lint asks for"
+	@echo "make format   apply the format that make lint checks"
 	@echo "make fixture-large   fill an empty database with a million messages"
-	@echo "make screenshots     make the pictures in docs/images anew"
-	@echo "make lock     write requirements*.txt anew from requirements*.in"
+	@echo "make screenshots     make the images in docs/images again"
+	@echo "make lock     write requirements*.txt again from requirements*.in"
 
 run: set-up
 	@$(VENV_PYTHON) manage.py prepare
@@ -32,7 +32,7 @@ fixture-large: set-up
 test: set-up-dev
 	@exec $(VENV_PYTHON) -m tests.matrix
 
-# WRITE=1 puts the figures into docs/performance.md.
+# WRITE=1 writes the figures into docs/performance.md.
 bench: set-up-dev
 	@exec $(VENV_PYTHON) -m benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams $(STREAMS)) \
 		$(if $(WRITE),--write)
@@ -54,8 +54,8 @@ format: set-up-dev
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m djhtml templates
 
-# Keeps the versions that are still allowed; with UPGRADE=1 it takes the newest ones. For every
-# platform at once, with the hash of each file, without paths or index addresses.
+# Keeps locked versions that are still allowed; UPGRADE=1 takes the newest ones. One lock for all platforms,
+# with the hash of each file, without paths or index addresses.
 LOCK = $(VENV_PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
 	--no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 

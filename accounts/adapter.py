@@ -1,4 +1,4 @@
-"""Where Parley's accounts differ from allauth's defaults."""
+"""Parley's differences from allauth's default account adapter."""
 
 import unicodedata
 from typing import Any
@@ -19,46 +19,47 @@ from accounts.models import User
 
 class AccountAdapter(DefaultAccountAdapter):
     def clean_username(self, username: str, shallow: bool = False) -> str:
-        """Names are compared as the database stores them: NFKC, without regard to case."""
+        """Return the name as the database stores it: in Unicode form NFKC."""
         cleaned: str = super().clean_username(unicodedata.normalize("NFKC", username), shallow)
         return cleaned
 
     def clean_email(self, email: str) -> str:
-        """An address that its column can hold: SQLite keeps longer ones, PostgreSQL refuses them."""
+        """Return the address. Raises ValidationError if it is longer than its column."""
         cleaned: str = super().clean_email(email)
+        # SQLite would store a longer address, PostgreSQL would fail.
         limit = User._meta.get_field("email").max_length or 0
         if len(cleaned) > limit:
             raise ValidationError(_("An e-mail address has at most %(limit)s characters.") % {"limit": limit})
         return cleaned
 
     def is_safe_url(self, url: str) -> bool:
-        """As allauth's, which raises ValueError for what is no address, such as ``http://[``."""
+        """Return what allauth's check returns; False where it raises ValueError, as for ``http://[``."""
         try:
             return bool(super().is_safe_url(url))
         except ValueError:
             return False
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
-        """As above; and attempts are counted by the name that is meant, however it is spelled."""
+        """Authenticate by the NFKC name, so that every spelling of a name counts towards one limit."""
         if "username" in credentials:
             credentials["username"] = unicodedata.normalize("NFKC", credentials["username"])
         return super().authenticate(request, **credentials)
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """Return the address that limits count by. All clients without one count together."""
+        """Return the address that rate limits count by. All clients without one share one count."""
         return str(client_address(request) or "unknown")
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        """Return True, or answer 403 with a page that says so where sign-up is closed.
+        """Return True. Raises ImmediateHttpResponse, a 403 page, where sign-up is closed.
 
-        allauth asks here before each of its ways to make an account, those of social accounts included.
+        allauth calls this before it creates an account in any way, social accounts included.
         """
         if not settings.SIGNUP_IS_OPEN:
             raise ImmediateHttpResponse(render(request, "account/signup_closed.html", status=403))
         return True
 
     def save_user(self, request: HttpRequest, user: Any, form: Any, commit: bool = True) -> Any:
-        """Of two sign-ups that race for a name or an address, the later one is told."""
+        """Store the user. If a concurrent sign-up took the name or address, redirect with a message."""
         try:
             return super().save_user(request, user, form, commit)
         except IntegrityError as error:

@@ -1,4 +1,4 @@
-"""Users in Django's admin. Who is not the site's owner changes neither staff nor what anybody may do."""
+"""Users in Django's admin. Only the site owner can edit staff accounts and permissions."""
 
 from typing import Any
 
@@ -12,27 +12,28 @@ from django.utils.functional import cached_property
 
 from accounts.models import User
 
-COUNTED = 5_000  # users; a list that is longer is searched, not leafed through
-SEARCH_LENGTH = 200  # each word is four comparisons: a thousand of them are more than SQLite takes
-RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
+COUNT_MAX = 5_000  # users; a longer list is searched, not paged through
+SEARCH_LENGTH = 200  # characters: each word is four comparisons, and SQLite refuses a thousand words
+OWNER_ONLY_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
+VIEW_FIELDS = ("username", "email", "is_active", "is_staff", "date_joined", "last_login")
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     @cached_property
     def count(self) -> int:
-        return int(self.object_list[:COUNTED].count())  # type: ignore[attr-defined]
+        return int(self.object_list[:COUNT_MAX].count())  # type: ignore[attr-defined]
 
 
 @admin.register(User)
 class MemberAdmin(UserAdmin):  # type: ignore[type-arg]
-    list_display = ("username", "email", "is_active", "is_staff", "date_joined", "last_login")
+    list_display = VIEW_FIELDS
     list_filter = ("is_active", "is_staff", "is_superuser")
     ordering = ("username",)
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     paginator = BoundedPaginator
     actions = None
-    # With an address, because the new member cannot ask for a password of their own without one.
+    # With an e-mail address: without one, a new member cannot reset their password.
     add_fieldsets = ((None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
@@ -40,27 +41,29 @@ class MemberAdmin(UserAdmin):  # type: ignore[type-arg]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is not None and not self.has_change_permission(request, obj):
-            told = ("username", "email", "is_active", "is_staff", "date_joined", "last_login")
-            return ((None, {"fields": told}),)
+            return ((None, {"fields": VIEW_FIELDS}),)
         return super().get_fieldsets(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return () if _is_owner(request) else RIGHTS
+        return () if _is_owner(request) else OWNER_ONLY_FIELDS
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever may set a password may sign in with it: staff's are the owner's to set."""
+        """Return True for members' accounts; for staff accounts only to the site owner.
+
+        A moderator who could set a staff password could sign in with it.
+        """
         if obj is not None and (obj.is_staff or obj.is_superuser) and not _is_owner(request):
             return False
         return super().has_change_permission(request, obj)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
-        """Permission first: Django's looks for the object first, and tells so whether there is one."""
+        """Check the permission before the lookup; Django's order reveals which ids exist."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         return super().history_view(request, object_id, extra_context)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody: it would take the conversations with it. An account is closed by "active"."""
+        """Return False for everyone: deletion would cascade to conversations. Clear "active" instead."""
         return False
 
 

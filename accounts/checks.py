@@ -1,4 +1,4 @@
-"""Settings that leave sign-in or sign-up to strangers, reported at start and by ``manage.py check``."""
+"""System checks for settings that expose sign-in or sign-up to strangers."""
 
 from ipaddress import ip_address
 from typing import Any
@@ -6,15 +6,16 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, register
+from django.utils.translation import gettext as _
 
 
 @register()
-def sign_up_is_not_open_to_strangers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def check_sign_up(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if settings.SIGNUP_IS_OPEN and (not settings.ON_LOOPBACK or _is_behind_a_proxy()):
         return [
             checks.Warning(
-                "Everyone who can reach this server can sign up, and then ask the model at your expense.",
-                hint="Set SIGNUP=closed, and create the accounts in the admin.",
+                _("Everyone who can reach this server can sign up, and then use the model at your expense."),
+                hint=_("Set SIGNUP=closed, and create the accounts in the admin."),
                 id="accounts.W001",
             )
         ]
@@ -22,13 +23,18 @@ def sign_up_is_not_open_to_strangers(app_configs: Any, **kwargs: Any) -> list[Ch
 
 
 @register()
-def limits_see_the_client(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def check_trusted_proxies(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if _is_behind_a_proxy() and not settings.TRUSTED_PROXIES:
         return [
             checks.Warning(
-                "Behind a proxy all clients have the proxy's address: ten wrong passwords lock everyone out.",
-                hint="Set TRUSTED_PROXIES to the proxy's address (127.0.0.1 on this machine), "
-                "and let the proxy send X-Forwarded-For.",
+                _(
+                    "Behind a proxy all clients have the proxy's address: "
+                    "ten wrong passwords lock everyone out."
+                ),
+                hint=_(
+                    "Set TRUSTED_PROXIES to the proxy's address (127.0.0.1 on this machine), "
+                    "and let the proxy send X-Forwarded-For."
+                ),
                 id="accounts.W002",
             )
         ]
@@ -36,15 +42,14 @@ def limits_see_the_client(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
 
 
 def _is_behind_a_proxy() -> bool:
-    """Return whether only a proxy can bring requests from elsewhere: Parley itself speaks no TLS, and a
-    loopback address takes a foreign host name from a proxy only.
-    """
+    """Return whether requests from other machines must come through a proxy."""
+    # Parley itself speaks no TLS, and on a loopback address only a proxy sends a foreign host name.
     foreign = settings.ON_LOOPBACK and any(_is_foreign(host) for host in settings.ALLOWED_HOSTS)
     return bool(settings.HTTPS or foreign)
 
 
 def _is_foreign(host: str) -> bool:
-    """Return whether an allowed host is surely another machine's. Names without a dot can be this one's."""
+    """Return whether an allowed host is certainly another machine. A name without a dot may be this one."""
     try:
         address = ip_address(host.strip("[]"))
     except ValueError:

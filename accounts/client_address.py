@@ -1,4 +1,4 @@
-"""The address of a request's client, seen through the proxies that TRUSTED_PROXIES lists."""
+"""Address of a request's client, as the proxies in TRUSTED_PROXIES report it."""
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -13,11 +13,11 @@ WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.%]+)\](?::[0-9]{1,5
 
 
 def client_address(request: HttpRequest) -> Address | None:
-    """Return the address of the request's client; None where the peer has none, as on a socket file.
+    """Return the address of the request's client; None where the peer has none, as on a Unix socket.
 
-    It is the peer's own, unless the peer is listed. Then it is the rightmost address of
-    ``X-Forwarded-For`` that is not listed: each proxy appends the address of its own peer, and what stands
-    further left can be the client's invention. The peer's address again, where that entry is no address.
+    It is the peer's own, unless the peer is a trusted proxy. Then it is the rightmost address of
+    ``X-Forwarded-For`` that is not trusted: each proxy appends the address of its peer, and a client can
+    forge the entries further left. An entry that is no address stops the search, and the peer's counts.
     """
     peer = _parsed(request.META.get("REMOTE_ADDR", ""))
     if peer is None or not _is_trusted(peer):

@@ -1,4 +1,4 @@
-"""Template variables about accounts."""
+"""Template context about accounts."""
 
 from django.conf import settings
 from django.http import HttpRequest

@@ -1,4 +1,4 @@
-"""The form behind the set-up link."""
+"""Form of the page behind the set-up link."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ class OwnerForm(forms.Form):
         return data
 
     def user(self) -> User:
-        """The account the form describes, not yet stored."""
+        """Return the account that the form describes, unsaved."""
         user = User(username=self.cleaned_data["username"], email=self.cleaned_data["email"])
         user.set_password(self.cleaned_data["password1"])
         return user

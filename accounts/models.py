@@ -1,4 +1,4 @@
-"""Who uses Parley."""
+"""User model: members, moderators and the site owner."""
 
 import unicodedata
 from typing import Any, ClassVar
@@ -11,12 +11,12 @@ from django.utils.translation import gettext_lazy as _
 
 class Users(UserManager["User"]):
     def get_by_natural_key(self, username: str | None) -> "User":
-        """The user of that name in any case, as signing in asks for it."""
+        """Return the user with that name, in any case. Sign-in looks users up by it."""
         return self.get(username__iexact=unicodedata.normalize("NFKC", username or ""))
 
 
 class User(AbstractUser):
-    """A member, a moderator (``is_staff``) or the site's owner (``is_superuser``, one at most)."""
+    """A member, a moderator (``is_staff``) or the site owner (``is_superuser``, at most one)."""
 
     username = models.CharField(
         _("user name"),
@@ -31,6 +31,7 @@ class User(AbstractUser):
     objects: ClassVar[Users] = Users()
 
     class Meta:
+        verbose_name, verbose_name_plural = _("user"), _("users")
         constraints = [
             models.UniqueConstraint(Lower("username"), name="accounts_user_name"),
             models.UniqueConstraint(

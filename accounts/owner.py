@@ -1,4 +1,4 @@
-"""The one-time link that makes the site's owner."""
+"""One-time set-up link that creates the site owner."""
 
 import hmac
 import secrets
@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.models import User
-from config import env
+from accounts.secret_file import create_secret_file
 
 
 def owner_exists() -> bool:
@@ -15,12 +15,12 @@ def owner_exists() -> bool:
 
 
 def setup_token() -> str | None:
-    """The token of the set-up link, made (0600, in DATA_DIR) on first use; None once there is an owner."""
+    """Return the set-up link's token, created in DATA_DIR on first use; None once there is an owner."""
     if owner_exists():
         forget_token()
         return None
     if not settings.SETUP_TOKEN_FILE.exists():
-        env.write_once(settings.SETUP_TOKEN_FILE, secrets.token_urlsafe(32))
+        create_secret_file(settings.SETUP_TOKEN_FILE, secrets.token_urlsafe(32))
     return str(settings.SETUP_TOKEN_FILE.read_text().strip())
 
 
@@ -31,7 +31,7 @@ def token_is_valid(token: str) -> bool:
 
 @transaction.atomic
 def make_owner(user: User) -> None:
-    """Make ``user`` the owner. Raises IntegrityError where there is one already."""
+    """Store ``user`` as the site owner. Raises IntegrityError if there is one already."""
     user.is_superuser = user.is_staff = True
     user.save()
 

@@ -1,4 +1,4 @@
-"""Django's sessions in the database, under keys that look like one."""
+"""Django's database sessions, looked up only by well-formed keys."""
 
 import re
 
@@ -9,5 +9,6 @@ KEY = re.compile(r"[a-z0-9]{32}")
 
 class SessionStore(db.SessionStore):
     def _validate_session_key(self, key: str) -> bool:
-        """Any other cookie names no session. PostgreSQL refuses to look for one with a NUL in it."""
+        """Return whether the key is well-formed."""
+        # PostgreSQL fails on a query for a key with a NUL.
         return bool(key and KEY.fullmatch(key))

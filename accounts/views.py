@@ -1,4 +1,4 @@
-"""Pages about one's account that allauth does not have, or not as we need them."""
+"""Account pages that allauth lacks or that need a change: set-up and e-mail addresses."""
 
 from contextlib import nullcontext
 
@@ -23,7 +23,7 @@ from accounts.forms import OwnerForm
 @sensitive_post_parameters()
 @require_http_methods(["GET", "POST"])
 def set_up(request: HttpRequest, token: str) -> HttpResponse:
-    """Make the site's owner. 404 for a wrong token, and for any once there is an owner."""
+    """Create the site owner. 404 for a wrong token, and for every token once there is an owner."""
     if not owner.token_is_valid(token):
         raise Http404
     form = OwnerForm(request.POST or None)
@@ -31,7 +31,7 @@ def set_up(request: HttpRequest, token: str) -> HttpResponse:
         user = form.user()
         try:
             owner.make_owner(user)
-        except IntegrityError as error:  # somebody else was first
+        except IntegrityError as error:  # another request made an owner first
             raise Http404 from error
         owner.forget_token()
         login(request, user, backend="allauth.account.auth_backends.AuthenticationBackend")
@@ -40,8 +40,8 @@ def set_up(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def email(request: HttpRequest) -> HttpResponse:
-    """allauth's page of one's e-mail addresses; somebody else's cannot become the main one."""
-    # Not around the other actions: they send letters, and a transaction locks SQLite.
+    """Show allauth's page of e-mail addresses; refuse a primary address that another account has."""
+    # Only around this action: the others send e-mails, and an open transaction locks SQLite.
     changes_user = "action_primary" in request.POST
     try:
         with transaction.atomic() if changes_user else nullcontext():

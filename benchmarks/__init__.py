@@ -1,1 +1,1 @@
-"""What docs/performance.md says, by one command: ``make bench``."""
+"""Benchmark behind docs/performance.md: ``make bench``."""

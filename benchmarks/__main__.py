@@ -1,7 +1,7 @@
-"""``make bench``: what a streamed delta costs in Parley, over a bare ADK Runner measured in the same run.
+"""``make bench``: the cost of a streamed delta in Parley, relative to a bare ADK Runner in the same run.
 
-Processes take turns, in a new order each round; each is started anew for its turn. Nothing is left
-behind: no process, no file, no database, whether it ends by itself, by Ctrl-C or by its time.
+The targets are measured one after another, in a new order each round, each in a fresh process. All
+processes, files and databases are removed at the end, also after Ctrl-C or the time limit.
 """
 
 import argparse
@@ -20,29 +20,36 @@ from benchmarks.processes import Cores, Process
 from benchmarks.targets import AdkServer, BareRunner, Parley, Target
 from tests.matrix import NotHere, database, find_postgres
 
-MOST_OF_A_CORE = 0.6  # above which model and load may have held up what is measured
+LOAD_SHARE_MAX = 0.6  # of a core; with more, model and load may have slowed down the measured process
 TARGETS = ("sqlite", "postgres", "adk")
 
 
-def options(words: Sequence[str]) -> argparse.Namespace:
+def options(arguments: Sequence[str]) -> argparse.Namespace:
     plan = Plan()
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, default=plan.streams)
     parser.add_argument("--deltas", type=int, default=plan.deltas)
-    parser.add_argument("--turns", type=_numbers, default=plan.turns, help="of the history; none: skip it")
-    parser.add_argument("--targets", default=",".join(TARGETS), help="beside the bare Runner")
-    parser.add_argument("--minutes", type=float, default=8, help="then a round that is not whole is left out")
-    parser.add_argument("--write", action="store_true", help=f"into {report.PAGE.name}, not to stdout")
-    return parser.parse_args(words)
+    parser.add_argument(
+        "--turns",
+        type=_numbers,
+        default=plan.turns,
+        help="turns of the history whose CPU time is reported; empty: skip the history",
+    )
+    parser.add_argument("--targets", default=",".join(TARGETS), help="targets besides the bare Runner")
+    parser.add_argument(
+        "--minutes", type=float, default=8, help="time limit; an incomplete round is left out"
+    )
+    parser.add_argument("--write", action="store_true", help=f"write into {report.PAGE.name}, not to stdout")
+    return parser.parse_args(arguments)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(",") if word)
+    return tuple(int(part) for part in text.split(",") if part)
 
 
 def targets(names: str, folder: Path, model_port: int, streams: int, stack: ExitStack) -> list[Target]:
-    """The bare Runner, and those that are asked for and can be here."""
+    """Return the bare Runner, and the requested targets that are available."""
     found: list[Target] = [BareRunner(folder / "bare", model_port)]
     for name in names.split(","):
         if name == "sqlite":
@@ -51,7 +58,7 @@ def targets(names: str, folder: Path, model_port: int, streams: int, stack: Exit
             try:
                 env = stack.enter_context(database(find_postgres()))
             except NotHere as reason:
-                say(f"without PostgreSQL: {reason}")
+                write_line(f"without PostgreSQL: {reason}")
             else:
                 found.append(Parley("Parley, PostgreSQL", folder / name, model_port, streams, **env))
         elif name == "adk":
@@ -61,73 +68,75 @@ def targets(names: str, folder: Path, model_port: int, streams: int, stack: Exit
     return found
 
 
-async def measure(asked: argparse.Namespace, plan: Plan, cores: Cores, stack: ExitStack) -> list[Figures]:
-    """All rounds, or those for which there was time."""
+async def measure(chosen: argparse.Namespace, plan: Plan, cores: Cores, stack: ExitStack) -> list[Figures]:
+    """Return the figures of all rounds that the time limit allowed."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
     process = await Process(["-m", "benchmarks.gemini"], folder / "model.log").start()
     try:
         model = Model(process, int(await process.line()))
-        measured = targets(asked.targets, folder, model.port, plan.streams, stack)
+        measured = targets(chosen.targets, folder, model.port, plan.streams, stack)
         for target in measured:
             target.set_up()
-        return await _rounds(asked, measured, model, plan, cores)
+        return await _rounds(chosen, measured, model, plan, cores)
     finally:
         await process.stop()
 
 
 async def _rounds(
-    asked: argparse.Namespace, measured: list[Target], model: Model, plan: Plan, cores: Cores
+    chosen: argparse.Namespace, measured: list[Target], model: Model, plan: Plan, cores: Cores
 ) -> list[Figures]:
-    """The rounds that are whole when the time is over."""
+    """Return the figures of the rounds that are complete when the time is over."""
     found: list[Figures] = []
     number = 0
     try:
-        async with asyncio.timeout(asked.minutes * 60):
-            for number in range(1, asked.rounds + 1):
-                first = number % len(measured)  # another one in each round
+        async with asyncio.timeout(chosen.minutes * 60):
+            for number in range(1, chosen.rounds + 1):
+                first = number % len(measured)  # rotates with each round
                 order = [*measured[first:], *measured[:first]]
-                figures = [await _one(target, model, plan, number, cores) for target in order]
+                figures = [await _measure_target(target, model, plan, number, cores) for target in order]
                 found += sorted(figures, key=lambda each: [t.name for t in measured].index(each.name))
     except TimeoutError:
-        say(f"{asked.minutes:g} minutes were over in round {number}, which is left out.")
+        write_line(f"The {chosen.minutes:g} minutes ended in round {number}, which is left out.")
     return found
 
 
-async def _one(target: Target, model: Model, plan: Plan, number: int, cores: Cores) -> Figures:
+async def _measure_target(target: Target, model: Model, plan: Plan, number: int, cores: Cores) -> Figures:
     began = time.monotonic()
     figures = await Measurement(target, model, plan, number).take(cores)
     took = time.monotonic() - began
-    say(f"round {number}  {target.name:20} {figures.cpu_us:6.0f} µs a delta   ({took:.0f} s)")
+    write_line(f"round {number}  {target.name:20} {figures.cpu_us:6.0f} µs a delta   ({took:.0f} s)")
     for wrong in figures.wrong:
-        say(f"    wrong: {wrong}")
+        write_line(f"    wrong: {wrong}")
     if target.must_be_exact and figures.wrong:
         sys.exit(
             f"{target.name}: {len(figures.wrong)} of {figures.asked} replies were not as they were sent."
         )
-    if figures.load_share > MOST_OF_A_CORE:
-        say(f"    model and load took {figures.load_share:.0%} of a core: they may have held it up")
+    if figures.load_share > LOAD_SHARE_MAX:
+        write_line(
+            f"    model and load took {figures.load_share:.0%} of a core: they may have slowed it down"
+        )
     return figures
 
 
-def say(words: str) -> None:
-    sys.stderr.write(f"{words}\n")
+def write_line(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def main() -> None:
-    asked = options(sys.argv[1:])
-    plan = Plan(streams=asked.streams, deltas=asked.deltas, turns=asked.turns)
+    chosen = options(sys.argv[1:])
+    plan = Plan(streams=chosen.streams, deltas=chosen.deltas, turns=chosen.turns)
     cores = Cores.here()
-    cores.keep_away()
+    cores.leave_measured_core()
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with ExitStack() as stack:
-        rounds = asyncio.run(measure(asked, plan, cores, stack))
+        rounds = asyncio.run(measure(chosen, plan, cores, stack))
     if not rounds:
-        sys.exit("No round was whole.")
+        sys.exit("No round was complete.")
     text = report.report(rounds, plan, cores, "make bench")
-    if asked.write:
+    if chosen.write:
         report.write(text)
-        say(f"written: {report.PAGE}")
+        write_line(f"written: {report.PAGE}")
     else:
         sys.stdout.write(text)
 
@@ -136,4 +145,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit(130)  # as a shell says it of a command that Ctrl-C ended
+        sys.exit(130)  # the exit status that shells give a command ended by Ctrl-C

@@ -1,8 +1,8 @@
-"""What everything is measured over: ADK's Runner by itself, its sessions in memory, nothing stored or sent.
+"""Baseline of the benchmark: ADK's Runner alone, with sessions in memory, nothing stored or sent.
 
-Takes a line of JSON on stdin, a list of ``[talk, question]``; answers them all at once, reading the
-Runner's events as any program must; and writes a line of JSON on stdout, of each the milliseconds to its
-first text, the text shown, and the text that ADK kept.
+Reads lines of JSON from stdin, each a list of ``[talk, question]``, and answers the questions of a line
+concurrently. Writes a line of JSON to stdout, with an object for each question: the milliseconds to the
+first text, the streamed text, the text that ADK stored, and the number of deltas.
 """
 
 import asyncio
@@ -25,11 +25,9 @@ LINE_MAX_BYTES = 64 * 1024 * 1024
 
 
 def agent() -> LlmAgent:
-    """The smallest agent there is. Also what ``adk api_server`` finds in its folder of agents.
-
-    The client is httpx without limits, as Parley's own: google-genai's choice depends on what else is
-    installed.
-    """
+    """Return a minimal agent, which ``adk api_server`` serves too."""
+    # Without limits, as in Parley. httpx is set because google-genai's default client depends on which
+    # packages are installed.
     limits = httpx.Limits(max_connections=None)
     client = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=10), limits=limits)
     model = Gemini(
@@ -43,7 +41,7 @@ def agent() -> LlmAgent:
 
 
 class Bare:
-    """The Runner and its sessions, one for each talk."""
+    """A Runner with one session for each talk."""
 
     def __init__(self) -> None:
         self._sessions = InMemorySessionService()

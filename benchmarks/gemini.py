@@ -1,10 +1,10 @@
-"""The model: Gemini's ``streamGenerateContent?alt=sse`` on a bare asyncio protocol, in a process of its own.
+"""Fake model: Gemini's ``streamGenerateContent?alt=sse`` on an asyncio protocol, in its own process.
 
-An answer is encoded whole when it is asked for, so that a delta costs a timer and a write (about 10 µs):
-the load must not be what is measured. ``tests/gemini.py`` speaks the same wire for the tests, where what
-counts is that each answer can be scripted; a delta costs ten times as much there.
+Each answer is encoded in full when it is requested, so a delta costs only a timer and a write (about
+10 µs), and the load stays small beside what is measured. ``tests/gemini.py`` implements the same API for
+scripted answers; a delta costs ten times as much there.
 
-``GET /held`` says how many answers are held, ``POST /release`` lets them go on.
+``GET /held`` returns how many answers are held, ``POST /release`` continues them.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding
 END = b"0\r\n\r\n"
 USAGE = {"promptTokenCount": 12, "candidatesTokenCount": 600, "totalTokenCount": 612}
 
-_held: "set[Answering]" = set()
+_held: "set[Connection]" = set()
 
 
-class Answering(asyncio.Protocol):
-    """One connection of a client, which may ask many times."""
+class Connection(asyncio.Protocol):
+    """Connection of a client, which may send many requests."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -47,15 +47,15 @@ class Answering(asyncio.Protocol):
             return
         self._received = rest[length:]
         if path == b"/held":
-            self._say(str(len(_held)).encode())
+            self._respond(str(len(_held)).encode())
         elif path == b"/release":
-            self._say(str(release()).encode())
+            self._respond(str(release()).encode())
         elif b":streamGenerateContent" in path:
             self._answer(rest[:length])
         else:
-            sys.exit(f"The model was asked for {method.decode()} {path.decode()}.")
+            sys.exit(f"The model got an unknown request: {method.decode()} {path.decode()}.")
 
-    def _say(self, body: bytes) -> None:
+    def _respond(self, body: bytes) -> None:
         self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         self._transport.close()
 
@@ -74,10 +74,10 @@ class Answering(asyncio.Protocol):
         if self._script.held and self._next == 1:
             _held.add(self)
         elif self._next < len(self._chunks):
-            self.go_on()
+            self.send_rest()
 
-    def go_on(self) -> None:
-        """The rest: each delta at its time from the answer's beginning, or all at once."""
+    def send_rest(self) -> None:
+        """Send the remaining deltas, each at its time after the start of the answer, or all in one write."""
         if self._script.pace_ms:
             due = self._began + self._next * self._script.pace_ms / 1000
             asyncio.get_running_loop().call_at(due, self._step)
@@ -86,11 +86,11 @@ class Answering(asyncio.Protocol):
 
 
 def release() -> int:
-    """Let the held answers go on; returns how many there were."""
+    """Continue the held answers; return how many there were."""
     held = list(_held)
     _held.clear()
-    for answering in held:
-        answering.go_on()
+    for connection in held:
+        connection.send_rest()
     return len(held)
 
 
@@ -108,7 +108,7 @@ def _newest_question(body: bytes) -> str:
 
 
 def _encoded(script: Script) -> list[bytes]:
-    """The answer's deltas as they go out; the last one ends the answer."""
+    """Return the encoded deltas of the answer; the last one ends it."""
     chunks = [_chunk(text) for text in script.texts()[:-1]]
     return [*chunks, _chunk(script.texts()[-1], is_last=True) + END]
 
@@ -128,8 +128,8 @@ def _chunk(text: str, *, is_last: bool = False) -> bytes:
 
 
 async def serve() -> None:
-    """Serve on a free port of this machine, and say which."""
-    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=1024)
+    """Serve on a free loopback port, and write its number to stdout."""
+    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0, backlog=1024)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()

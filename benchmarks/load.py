@@ -1,4 +1,4 @@
-"""The load: HTTP by hand on asyncio streams, so that it costs little beside what it measures."""
+"""Load generator: a minimal HTTP client on asyncio streams, cheap beside what it measures."""
 
 import asyncio
 import json
@@ -6,17 +6,17 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-STREAM_SECONDS = 120  # after which an answer is taken for lost
+STREAM_SECONDS = 120  # then a response counts as lost
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one question got. ``kept`` is what was read back afterwards, None where nothing was."""
+    """Reply to one question. ``kept`` is the stored text that was read back, None if none was."""
 
     first_ms: float
     text: str
     deltas: int  # events that carried the text
-    ended: bool  # with the mark that it should end with
+    ended: bool  # with the expected last event
     kept: str | None = None
     status: int = 200
 
@@ -40,9 +40,10 @@ async def request(
     body: Any = None,
     mark: bytes = b"",
 ) -> Response:
-    """One request on a connection of its own, read to its end. The clock starts before it connects.
+    """Send one request on its own connection and read the whole response.
 
-    Nothing is parsed while the answer comes, save for the first ``mark``: that is for afterwards.
+    The clock starts before the connection opens. While the response arrives, it is only searched for the
+    first ``mark``; parsing happens afterwards.
     """
     data = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Connection: close"]
@@ -69,7 +70,7 @@ async def request(
 
 
 def _unchunked(data: bytes) -> bytes:
-    """The body of a chunked answer; of a broken one as much as there is."""
+    """Return the body of a chunked response; of a broken one, the part that arrived."""
     pieces = []
     while data:
         size, _, data = data.partition(b"\r\n")

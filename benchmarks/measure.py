@@ -1,4 +1,4 @@
-"""One process in one round: memory, first tokens, CPU a delta, growth with history. Each reply is checked."""
+"""Measurement of one target in one round: memory, first tokens, CPU time a delta, growth with history."""
 
 import asyncio
 import statistics
@@ -11,43 +11,45 @@ from benchmarks.processes import Cores, Process
 from benchmarks.script import Script
 from benchmarks.targets import Ask, Target
 
-SETTLED_SECONDS = 0.5  # from when the model holds every answer until the memory is looked at
+SETTLE_SECONDS = 0.5  # between the model holding every answer and the reading of the memory
 HOLD_SECONDS = 60
 HISTORY_DELTAS = 10
-AROUND = 2  # turns on each side of a turn whose CPU is told: one alone is too short to be steady
+NEIGHBOURS = 2  # turns on each side of a reported turn: the CPU time of a single turn varies too much
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything; by default what fits into eight minutes."""
+    """Amounts of a round. With the defaults, three rounds fit into eight minutes."""
 
     streams: int = 50
     deltas: int = 100
     pace_ms: int = 50
-    alone: int = 10  # questions one after another, each by itself
-    turns: tuple[int, ...] = (5, 50, 190)  # whose CPU is told
+    alone: int = 10  # questions asked one after another
+    turns: tuple[int, ...] = (5, 50, 190)  # whose CPU time is reported
     warm_up: int = 5
 
 
 @dataclass(slots=True)
 class Figures:
-    """What one process showed in one round. Times of first tokens in milliseconds."""
+    """Results of one target in one round. Times to the first token are in milliseconds."""
 
     name: str
     round: int
-    cpu_us: float = 0.0  # of the process, user and system, a delta of the model's
+    cpu_us: float = 0.0  # user and system time of the process, for each delta of the model
     stream_kib: float = 0.0
     alone_ms: list[float] = field(default_factory=list)
     together_ms: list[float] = field(default_factory=list)
-    shown: float = 0.0  # events with text that a reader got, for each delta of the model's
-    turn_ms: dict[int, float] = field(default_factory=dict)  # CPU of one turn, by its place
-    load_share: float = 0.0  # of a core, by model and load together, while CPU was measured
+    shown: float = 0.0  # events with text that a client received, for each delta of the model
+    turn_ms: dict[int, float] = field(default_factory=dict)  # CPU time of one turn, by its number
+    load_share: float = 0.0  # of a core, used by model and load together while CPU time was measured
     asked: int = 0
-    wrong: list[str] = field(default_factory=list)  # what was not as it was sent, or not kept so
+    wrong: list[str] = field(
+        default_factory=list
+    )  # replies whose streamed or stored text differs from the model's
 
 
 class Model:
-    """The model's process, and what is asked of it beside the wire."""
+    """The model's process, with its control requests."""
 
     def __init__(self, process: Process, port: int) -> None:
         self.process, self.port = process, port
@@ -60,7 +62,7 @@ class Model:
 
 
 class Measurement:
-    """The steps of one round with one target, in order. Begin with ``take``."""
+    """Measurement of one target in one round. Call ``take``."""
 
     def __init__(self, target: Target, model: Model, plan: Plan, number: int) -> None:
         self._target, self._model, self._plan = target, model, plan
@@ -78,7 +80,7 @@ class Measurement:
         return self.figures
 
     async def _ask(self, keys: Sequence[str], like: Script, talk: str = "") -> list[Reply]:
-        """Ask one question for each key, all at once, each in a talk of its own unless there is ``talk``."""
+        """Ask one question for each key concurrently, each in its own talk or all in ``talk``."""
         scripts = [Script(f"{self._number}{key}", like.deltas, like.pace_ms, like.held) for key in keys]
         asks = [Ask(talk or script.key, script.question) for script in scripts]
         replies = await self._target.ask_all(asks)
@@ -86,7 +88,7 @@ class Measurement:
         return replies
 
     async def _check(self) -> None:
-        """Whether what was asked last was shown to the letter, ended, and kept to the letter."""
+        """Record which of the last replies were streamed or stored other than sent, or did not end."""
         kept = await self._target.read_back(self._asks, self._replies)
         for script, reply, stored in zip(self._scripts, self._replies, kept, strict=True):
             self.figures.asked += 1
@@ -100,7 +102,7 @@ class Measurement:
     # --- the steps ----------------------------------------------------------------------------
 
     async def _memory(self, process: Process) -> None:
-        """Growth of the resident memory by streams that wait, each after its first delta."""
+        """Measure the growth of resident memory by streams that are held after their first delta."""
         keys = [f"h{n}" for n in range(self._plan.streams)]
         before = process.resident_bytes()
         waiting = asyncio.ensure_future(self._ask(keys, Script("", 2, held=True)))
@@ -108,9 +110,9 @@ class Measurement:
         while await self._model.held() < len(keys):
             process.check_alive()
             if waiting.done() or time.monotonic() > deadline:
-                break  # some were refused: the check says so
+                break  # some were refused: the check below reports it
             await asyncio.sleep(0.05)
-        await asyncio.sleep(SETTLED_SECONDS)
+        await asyncio.sleep(SETTLE_SECONDS)
         self.figures.stream_kib = (process.resident_bytes() - before) / 1024 / len(keys)
         await self._model.release()
         await waiting
@@ -139,14 +141,14 @@ class Measurement:
         return time.process_time() + self._model.process.cpu_seconds()
 
     async def _history(self, process: Process) -> None:
-        """The same reply turn by turn in one talk, and the CPU that a turn then costs."""
+        """Measure the CPU time of turns as the history of one talk grows."""
         spent: list[float] = []
-        for n in range(max(self._plan.turns, default=0) + AROUND if self._plan.turns else 0):
+        for n in range(max(self._plan.turns, default=0) + NEIGHBOURS if self._plan.turns else 0):
             before = process.cpu_seconds()
             await self._ask([f"t{n}"], Script("", HISTORY_DELTAS), talk=f"{self._number}history")
             spent.append(process.cpu_seconds() - before)
         if spent:
             await self._check()
         for turn in self._plan.turns:
-            around = spent[max(0, turn - 1 - AROUND) : turn + AROUND]
+            around = spent[max(0, turn - 1 - NEIGHBOURS) : turn + NEIGHBOURS]
             self.figures.turn_ms[turn] = statistics.median(around) * 1000

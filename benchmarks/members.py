@@ -1,6 +1,6 @@
-"""Members who are signed in: ``python -m benchmarks.members 50`` writes a line of JSON, a session key each.
+"""Creation of signed-in members: ``python -m benchmarks.members 50`` writes their session keys as JSON.
 
-Not by the page: fifty passwords would be four seconds of Argon2, and signing in is not what is measured.
+Sessions are created directly: fifty sign-ins would take four seconds of Argon2, and are not measured.
 """
 
 import json
@@ -13,7 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 
 def signed_in(name: str) -> str:
-    """The session key of a new member."""
+    """Create a member with a session, and return the session key."""
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.sessions.backends.db import SessionStore
 

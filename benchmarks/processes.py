@@ -1,4 +1,4 @@
-"""Processes: on which core they run, what they have used, and that none of them is left behind."""
+"""Child processes of the benchmark: their cores, CPU time, memory and end."""
 
 import asyncio
 import ctypes
@@ -14,13 +14,13 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-END_SECONDS = 10  # what a process gets to end by itself
+END_SECONDS = 10  # between SIGTERM and SIGKILL
 LINE_MAX_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """The measured process has a core to itself where there are two; model and load share the other."""
+    """Cores for the measured process and for model and load; one shared core if there is only one."""
 
     measured: frozenset[int]
     others: frozenset[int]
@@ -34,13 +34,13 @@ class Cores:
     def apart(self) -> bool:
         return self.measured != self.others
 
-    def keep_away(self) -> None:
-        """From here on this process, and what it starts, leaves the measured core alone."""
+    def leave_measured_core(self) -> None:
+        """Move this process, and the children that it will start, to the other cores."""
         os.sched_setaffinity(0, self.others)
 
     @contextmanager
     def for_measured(self) -> Iterator[None]:
-        """What is started within runs on the measured core: a child takes over its parent's."""
+        """Run children started in this context on the measured core: a child inherits the affinity."""
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, self.measured)
         try:
@@ -50,7 +50,7 @@ class Cores:
 
 
 class Process:
-    """A child on loopback with a bare environment. What it says on stderr is kept in ``log``."""
+    """Child process with a minimal environment. Its stderr is appended to ``log``."""
 
     def __init__(self, command: list[str], log: Path, **env: str) -> None:
         self._command = command
@@ -74,7 +74,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 limit=LINE_MAX_BYTES,
-                start_new_session=True,  # Ctrl-C is for the benchmark, which ends the others in order
+                start_new_session=True,  # Ctrl-C reaches only the benchmark, which stops its children
             )
         return self
 
@@ -95,14 +95,14 @@ class Process:
         return self._process.pid
 
     def check_alive(self) -> None:
-        """Raises RuntimeError, with its last words, where the process has ended."""
+        """Raise RuntimeError, with the end of its log, if the process has ended."""
         assert self._process
         if self._process.returncode is not None:
-            said = self._log.read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"{' '.join(self._command)} ended with {self._process.returncode}:\n{said}")
+            tail = self._log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{' '.join(self._command)} ended with {self._process.returncode}:\n{tail}")
 
     async def line(self) -> str:
-        """The next line that it writes."""
+        """Return the next line of its stdout."""
         assert self._process
         assert self._process.stdout
         line = await self._process.stdout.readline()
@@ -111,8 +111,8 @@ class Process:
             self.check_alive()
         return line.decode()
 
-    async def tell(self, line: str) -> str:
-        """The line that it answers to this one."""
+    async def request(self, line: str) -> str:
+        """Write a line to its stdin, and return the next line of its stdout."""
         assert self._process
         assert self._process.stdin
         self._process.stdin.write(f"{line}\n".encode())
@@ -120,11 +120,8 @@ class Process:
         return await self.line()
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads so far, ended ones too, to the nanosecond.
-
-        The kernel's clock of the process: ``/proc/<pid>/stat`` has the same sum in steps of 10 ms, which
-        is more than one turn.
-        """
+        """Return user and system time of all its threads so far, including ended ones."""
+        # The kernel's clock has nanoseconds; /proc/<pid>/stat has steps of 10 ms, more than one turn takes.
         return time.clock_gettime(_cpu_clock_of(self.pid))
 
     def resident_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Figures as docs/performance.md shows them: each round as it was, then what they come to."""
+"""Tables of docs/performance.md: the medians, and each round."""
 
 import platform
 import statistics
@@ -17,7 +17,7 @@ PACKAGES = ("google-adk", "google-genai", "Django", "daphne", "pysqlite3")
 
 
 def report(rounds: Sequence[Figures], plan: Plan, cores: Cores, command: str) -> str:
-    """The tables. The first process of ``rounds`` is what the others are measured over."""
+    """Return the tables. The first target of ``rounds`` is the baseline of the others."""
     parts = [_conditions(plan, cores, command), _medians(rounds), _each_round(rounds)]
     if plan.turns:
         parts.append(_history(rounds, plan))
@@ -25,7 +25,7 @@ def report(rounds: Sequence[Figures], plan: Plan, cores: Cores, command: str) ->
 
 
 def write(text: str, page: Path = PAGE) -> None:
-    """Put ``text`` between the marks of the page."""
+    """Write ``text`` between the two markers of the page."""
     before, _, rest = page.read_text().partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:
@@ -61,7 +61,7 @@ def _cpu() -> str:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which ``share`` of them lie; of few values the nearest one that is there."""
+    """Return the value at position ``share`` of the sorted values, without interpolation."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -95,7 +95,7 @@ def _each_round(rounds: Sequence[Figures]) -> str:
 
 
 def _base(rounds: Sequence[Figures], number: int) -> Figures:
-    """The bare Runner in the same round."""
+    """Return the figures of the baseline in the same round."""
     return next(figures for figures in rounds if (figures.name, figures.round) == (rounds[0].name, number))
 
 

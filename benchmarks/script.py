@@ -1,4 +1,4 @@
-"""What is asked and what is answered, so that every reply can be checked to the letter."""
+"""Questions and answers of the benchmark, so that every reply can be checked exactly."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,15 @@ FILLER = "and so it goes, word by word, until the reply has been told. "
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One question and its answer, which is written nowhere else: the model and the check both make
-    it from the question. Two questions with different keys have different answers.
+    """A question and its answer. Model and check both derive the answer from the question.
+
+    Questions with different keys have different answers.
     """
 
     key: str  # without spaces
     deltas: int
     pace_ms: int = 0  # between two deltas
-    held: bool = False  # the rest of the answer waits until the model is told to go on
+    held: bool = False  # the model stops after the first delta until it gets POST /release
 
     @property
     def question(self) -> str:
@@ -27,7 +28,7 @@ class Script:
         return cls(key, int(deltas), int(pace_ms), held == "1")
 
     def texts(self) -> list[str]:
-        """The answer's deltas, of SIZE characters each, no two of them equal."""
+        """Return the answer's deltas, of SIZE characters each, no two of them equal."""
         return [f"{self.key} {n} {FILLER[n % 12 :]}"[: SIZE - 1] + " " for n in range(self.deltas)]
 
     @property

@@ -1,4 +1,4 @@
-"""What is measured: each is started as it is run, asked, and read back."""
+"""Targets of the benchmark: how each is started, asked and read back."""
 
 import asyncio
 import json
@@ -17,49 +17,49 @@ from benchmarks.processes import ROOT, Cores, Process
 from tests.sse_client import parse, text_of
 
 KEY = "not-a-key"
-CSRF = "benchmarks" + "0" * 22  # a member's own choice: what counts is that header and cookie agree
+CSRF = "benchmarks" + "0" * 22  # any value: the server only compares header and cookie
 READY_SECONDS = 60
 USER = "/apps/bench/users/u/sessions"
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question in a talk, which begins with its first one."""
+    """A question in a talk. The first question of a talk creates it."""
 
     talk: str
     question: str
 
 
 class Target(Protocol):
-    """A process that answers. One that must be exact ends the benchmark where a reply is wrong."""
+    """A process that answers. With ``must_be_exact``, a wrong reply ends the benchmark."""
 
     name: str
     must_be_exact: bool
 
     def set_up(self) -> None:
-        """Make what every start needs, once."""
+        """Prepare once for all starts."""
 
     def serving(self, cores: Cores) -> Any:
-        """A context in which it serves, anew; gives its Process."""
+        """Return a context manager that starts a new Process, yields it and stops it."""
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply]:
-        """Ask all at once; returns when all have their answer."""
+        """Ask all questions concurrently; return when all are answered."""
 
     async def read_back(self, asks: Sequence[Ask], replies: Sequence[Reply]) -> list[str | None]:
-        """The newest stored reply of each talk."""
+        """Return the newest stored reply of each talk."""
 
 
 async def ready(process: Process, port: int, path: str) -> None:
-    """Wait until the server answers with 200. Raises RuntimeError where it ends, or does not come up."""
+    """Wait until the server responds with 200. Raises RuntimeError if it ends or takes too long."""
     for _ in range(READY_SECONDS * 20):
         process.check_alive()
         try:
             if (await request(port, "GET", path)).status == 200:
                 return
         except OSError:
-            pass  # it does not listen yet
+            pass  # not listening yet
         await asyncio.sleep(0.05)
-    raise RuntimeError(f"nothing answers {path} within {READY_SECONDS} s")
+    raise RuntimeError(f"{path} did not respond with 200 within {READY_SECONDS} s")
 
 
 def free_port() -> int:
@@ -73,7 +73,7 @@ def model_env(model_port: int) -> dict[str, str]:
 
 
 class BareRunner:
-    """ADK's Runner by itself: what everything else is measured over."""
+    """ADK's Runner alone, the baseline of the other targets."""
 
     name = "bare Runner"
     must_be_exact = True
@@ -96,7 +96,7 @@ class BareRunner:
             await self._process.stop()
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply]:
-        line = await self._process.tell(json.dumps([[ask.talk, ask.question] for ask in asks]))
+        line = await self._process.request(json.dumps([[ask.talk, ask.question] for ask in asks]))
         return [Reply(ended=True, **answer) for answer in json.loads(line)]
 
     async def read_back(self, asks: Sequence[Ask], replies: Sequence[Reply]) -> list[str | None]:
@@ -104,7 +104,7 @@ class BareRunner:
 
 
 class Parley:
-    """``manage.py serve``, with members who are signed in, each at one conversation."""
+    """``manage.py serve`` with signed-in members, each with one conversation."""
 
     must_be_exact = True
 
@@ -129,13 +129,13 @@ class Parley:
         self._run("manage.py", "prepare")
         self._keys = json.loads(self._run("-m", "benchmarks.members", str(self._members)))
 
-    def _run(self, *words: str) -> str:
+    def _run(self, *arguments: str) -> str:
         env = {"PATH": os.environ["PATH"], **self._env}
         done = subprocess.run(
-            [sys.executable, *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+            [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise RuntimeError(f"{' '.join(words)} failed:\n{done.stderr}")
+            raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stderr}")
         return done.stdout
 
     @asynccontextmanager
@@ -192,7 +192,7 @@ class Parley:
 
 
 class AdkServer:
-    """``adk api_server`` as it comes: its own SQLite store, no sign-in, no mark at the end of a stream."""
+    """``adk api_server`` with defaults: SQLite store, no sign-in, no event that ends a stream."""
 
     name = "adk api_server"
     must_be_exact = False
@@ -211,8 +211,8 @@ class AdkServer:
     @asynccontextmanager
     async def serving(self, cores: Cores) -> AsyncIterator[Process]:
         agents = str(self._folder / "agents")
-        words = ["-m", "google.adk.cli", "api_server", "--port", str(self._port), "--log_level", "warning"]
-        process = Process([*words, agents], self._folder / "log", **self._env)
+        command = ["-m", "google.adk.cli", "api_server", "--port", str(self._port), "--log_level", "warning"]
+        process = Process([*command, agents], self._folder / "log", **self._env)
         with cores.for_measured():
             await process.start()
         try:

@@ -1,6 +1,4 @@
-"""The ASGI application: Django over HTTP, with streams that cost neither a thread nor a connection; and the
-socket.
-"""
+"""ASGI application: Django over HTTP, and the WebSocket."""
 
 import asyncio
 import logging
@@ -30,11 +28,11 @@ PROBES = ("/healthz", "/readyz")
 
 
 class StreamingASGIHandler(ASGIHandler):
-    """Gives a streaming response's thread and database connection back before its first byte.
+    """Handler that releases a stream's thread and database connection before its first byte.
 
-    Django keeps both as long as the response lives: 600 idle streams were 601 threads and 598
-    connections, 217 KiB each; with this, 1 thread and 49 KiB. Uses two attributes of asgiref 3.13's
-    SyncToAsync; tests/test_streams_are_cheap.py tells if an upgrade takes them away.
+    Django keeps both until the response ends: 600 idle streams took 601 threads and 598 connections,
+    217 KiB each; with this, 1 thread and 49 KiB. Uses two attributes of asgiref 3.13's SyncToAsync;
+    tests/test_streams_are_cheap.py fails if an upgrade removes them.
     """
 
     def create_request(self, scope: Any, body_file: Any) -> Any:
@@ -50,16 +48,16 @@ class StreamingASGIHandler(ASGIHandler):
 
 
 async def _start_supervisor() -> None:
-    """Another server than ``manage.py serve`` has no start of its own: the first request is it."""
+    """Start the supervisor, unless ``manage.py serve`` has done so; other ASGI servers start it here."""
     try:
         await supervisor.start()
     except (OperationalError, InterfaceError) as error:
-        # What needs the database says so itself (503); /healthz does not need it.
+        # Requests that need the database answer 503 themselves; /healthz does not need it.
         log.warning("The supervisor could not start: the database did not answer: %s", error)
 
 
 def _release_thread() -> None:
-    """End the thread that runs this request's synchronous parts, should there be one by now."""
+    """End the thread that runs this request's synchronous code, if it has one."""
     context = SyncToAsync.thread_sensitive_context.get(None)
     executor = SyncToAsync.context_to_thread_executor.pop(context, None) if context else None
     if executor:
@@ -71,7 +69,7 @@ _router = ProtocolTypeRouter({"http": StreamingASGIHandler(), "websocket": URLRo
 
 async def _start_and_route(scope: Any, receive: Any, send: Any) -> None:
     start = asyncio.ensure_future(_start_supervisor())
-    if scope.get("path") not in PROBES:  # these tell that it starts
+    if scope.get("path") not in PROBES:  # probes answer while it starts
         await start
     await _router(scope, receive, send)
 

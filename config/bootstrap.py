@@ -1,7 +1,7 @@
-"""Makes .venv hold what a lock names: ``python3 -I config/bootstrap.py requirements.txt``.
+"""Installation of a lock file into .venv: ``python3 -I config/bootstrap.py requirements.txt``.
 
-Runs on the system's bare python3, so it imports the standard library alone. A Python as old as 3.6
-must still be able to read this file, to be told that it is too old.
+Runs on the system's bare python3, so it imports only the standard library. Python 3.6 must still be
+able to parse this file, so that it reports its version as too old.
 """
 
 import sys
@@ -29,7 +29,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOG = VENV / "install.log"
 
-# What each lock brings with it: a test compares the two files.
+# The lock files that each lock file includes. A test compares this with the files.
 INCLUDES = {"requirements.txt": [], "requirements-dev.txt": ["requirements.txt"]}
 
 NO_NETWORK = (
@@ -45,23 +45,23 @@ NO_NETWORK = (
 
 
 class SetUpError(Exception):
-    """The set-up cannot go on; its text is the sentence for the person."""
+    """Failure of the set-up; its text is shown to the user."""
 
 
 def main(lock: str) -> None:
     try:
-        with _alone():
+        with _exclusive_lock():
             set_up(lock)
     except SetUpError as error:
         sys.exit(str(error))
     except OSError as error:
         sys.exit(f"{error.filename or VENV} cannot be written: {error.strerror}.")
     except KeyboardInterrupt:
-        sys.exit("The set-up was interrupted; the next one begins anew.")
+        sys.exit("The set-up was interrupted; the next one starts again.")
 
 
 def set_up(lock: str) -> None:
-    """Make .venv hold what ``lock`` names; does nothing where it does. Raises SetUpError, OSError."""
+    """Install ``lock`` into .venv, unless it is installed already. Raises SetUpError, OSError."""
     if is_ready(lock):
         return
     if not any(is_ready(included) for included in INCLUDES[lock]):
@@ -70,7 +70,7 @@ def set_up(lock: str) -> None:
         _stamp(other).unlink(missing_ok=True)
     _install(lock)
     for done in [lock, *INCLUDES[lock]]:
-        _stamp(done).write_text(key(done))  # last: what was interrupted is never trusted
+        _stamp(done).write_text(key(done))  # last, so that an interrupted set-up has no stamp
 
 
 def is_ready(lock: str) -> bool:
@@ -79,7 +79,7 @@ def is_ready(lock: str) -> bool:
 
 
 def key(lock: str) -> str:
-    """What an environment depends on: the lock's content, and the Python that the packages are for."""
+    """Return what an environment depends on: the lock's content, and the Python and platform."""
     content = hashlib.sha256((ROOT / lock).read_bytes()).hexdigest()
     return f"{content} {sys.implementation.cache_tag} {sys.platform} {platform.machine()}\n"
 
@@ -89,7 +89,7 @@ def _stamp(lock: str) -> Path:
 
 
 def _runs() -> bool:
-    """Whether .venv's Python starts, and is ours: the system's may have been exchanged under it."""
+    """Return whether .venv's Python starts and has this Python's version: the system's may have changed."""
     question = [str(PYTHON), "-I", "-c", "import sys; print(sys.implementation.cache_tag)"]
     try:
         answer = subprocess.run(question, capture_output=True, text=True, check=True).stdout
@@ -99,10 +99,9 @@ def _runs() -> bool:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Holds this folder's lock, which pip inherits: where the set-up was killed and its pip lives on,
-    the next one waits for that too.
-    """
+def _exclusive_lock() -> Iterator[None]:
+    """Hold a lock on this folder, so that only one set-up runs in it."""
+    # pip inherits the lock: if the set-up is killed while its pip goes on, the next set-up waits for it.
     folder = os.open(ROOT, os.O_RDONLY)
     os.set_inheritable(folder, True)
     try:
@@ -129,8 +128,8 @@ def _make_venv() -> None:
     command = [sys.executable, "-I", "-m", "venv", str(VENV)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
-        words = (made.stderr or made.stdout).strip().splitlines() or ["it said nothing"]
-        raise SetUpError(f"{VENV} cannot be made: {words[-1]}")
+        lines = (made.stderr or made.stdout).strip().splitlines() or ["it gave no reason"]
+        raise SetUpError(f"{VENV} cannot be made: {lines[-1]}")
 
 
 def _install(lock: str) -> None:
@@ -143,27 +142,27 @@ def _install(lock: str) -> None:
         # close_fds=False: pip inherits the folder's lock
         code = subprocess.run(command, stdout=log, stderr=log, close_fds=False, check=False).returncode
     if code:
-        raise SetUpError(f"{_reason(LOG.read_text(errors='replace'), lock)} (All of pip's words: {LOG})")
+        raise SetUpError(f"{_reason(LOG.read_text(errors='replace'), lock)} (The whole output of pip: {LOG})")
 
 
-def _reason(words: str, lock: str) -> str:
-    """One sentence for what pip said in many."""
-    if any(sign in words for sign in NO_NETWORK):
+def _reason(output: str, lock: str) -> str:
+    """Return one sentence that explains pip's output."""
+    if any(sign in output for sign in NO_NETWORK):
         return (
             "The package index cannot be reached. Check the network, or name a mirror of it: "
             "make run PIP_INDEX_URL=https://…"
         )
-    if "DO NOT MATCH THE HASHES" in words:
+    if "DO NOT MATCH THE HASHES" in output:
         return f"The package index gave something else than the file whose hash is in {lock}."
-    if "No space left on device" in words:
+    if "No space left on device" in output:
         return "The disk is full."
-    missing = re.search(r"No matching distribution found for (\S+)", words)
+    missing = re.search(r"No matching distribution found for (\S+)", output)
     if missing:
         return (
             f"The package index has no {missing[1]} for Python {platform.python_version()} on "
             f"{platform.system()} {platform.machine()}."
         )
-    errors = re.findall(r"^ERROR: (.+)", words, re.MULTILINE)
+    errors = re.findall(r"^ERROR: (.+)", output, re.MULTILINE)
     return f"pip could not install the packages: {errors[-1] if errors else 'it was interrupted.'}"
 
 

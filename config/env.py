@@ -1,4 +1,4 @@
-"""Readers of the environment that fail loudly, naming the variable and what it should be."""
+"""Readers of environment variables, whose errors name the variable and what it should be."""
 
 import os
 import secrets
@@ -10,15 +10,17 @@ from django.core.exceptions import ImproperlyConfigured
 from dotenv import load_dotenv
 from dotenv.parser import parse_stream
 
+from accounts.secret_file import create_secret_file
+
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
 
 OF_PYTHON = ("PYTHON", "LD_", "DYLD_")
-_read: set[str] = set()  # the variables that were asked for: Parley's own
+_read: set[str] = set()  # names of the variables that have been read: Parley's own
 
 
 def load(path: Path) -> None:
-    """Take the lines of ``path``, where it exists, into the environment, which wins over them.
+    """Add the lines of ``path``, if it exists, to the environment. Variables that are set already win.
 
     Raises ImproperlyConfigured for a file that cannot be read, or a line that is not NAME=value.
     """
@@ -34,8 +36,8 @@ def load(path: Path) -> None:
     load_dotenv(path, override=False, encoding="utf-8")
 
 
-def of_python() -> dict[str, str]:
-    """Return what a Python process needs to start as this one did, and nothing else: no key, no password."""
+def python_environment() -> dict[str, str]:
+    """Return the variables that a Python process needs to start; no keys or passwords are among them."""
     return {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith(OF_PYTHON)}
 
 
@@ -88,7 +90,7 @@ def port(name: str, default: int) -> int:
 
 
 def url(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
-    """An address with one of these schemes and, where it names a port, a port's number."""
+    """Return a URL with one of these schemes and, if it has a port, a valid one."""
     value = text(name, default)
     try:
         parts = urlsplit(value)
@@ -109,14 +111,14 @@ def choice(name: str, default: str, *, choices: tuple[str, ...]) -> str:
     return value
 
 
-def words(name: str, default: str = "") -> list[str]:
-    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+def strings(name: str, default: str = "") -> list[str]:
+    return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:
-    """Return addresses and networks (``10.0.0.7, 10.1.0.0/16``); IPv4 also where it is mapped into IPv6."""
+    """Return addresses and networks (``10.0.0.7, 10.1.0.0/16``); IPv4-mapped IPv6 becomes IPv4."""
     try:
-        return [_unmapped(ip_network(word)) for word in words(name)]
+        return [_unmapped(ip_network(each)) for each in strings(name)]
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} must name addresses or networks: {error}.") from error
 
@@ -128,9 +130,9 @@ def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
 
 
 def data_dir(name: str, default: Path) -> Path:
-    """The folder for everything Parley keeps; made if it is missing, 0700.
+    """Return the folder for everything that Parley stores; create it with mode 0700 if it is missing.
 
-    Raises ImproperlyConfigured where it cannot be made or written.
+    Raises ImproperlyConfigured if it cannot be created or written.
     """
     path = Path(text(name, str(default)))
     try:
@@ -138,7 +140,7 @@ def data_dir(name: str, default: Path) -> Path:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(f"{name}: {path} cannot be made ({error.strerror}).") from error
-    except (RuntimeError, ValueError) as error:  # "~nobody-of-that-name"
+    except (RuntimeError, ValueError) as error:  # such as "~" and the name of no user
         raise ImproperlyConfigured(f"{name}: {path} is not a folder's name ({error}).") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise ImproperlyConfigured(f"{name}: {path} is not writable for this user.")
@@ -146,7 +148,7 @@ def data_dir(name: str, default: Path) -> Path:
 
 
 def folder(name: str) -> Path | None:
-    """A folder that is there, None where none is named. Raises ImproperlyConfigured."""
+    """Return an existing folder, None if the variable is unset. Raises ImproperlyConfigured."""
     value = text(name)
     if not value:
         return None
@@ -161,37 +163,20 @@ def folder(name: str) -> Path | None:
 
 
 def secret(name: str, path: Path) -> str:
-    """The value of ``name``, else of the file ``path``, which is made (0600) on first use."""
+    """Return the value of ``name``, else of the file ``path``, created with mode 0600 on first use."""
     _read.add(name)
     value = os.environ.get(name, "").strip()
     if not value:
-        value = secret_file(path)
+        value = _read_or_create_secret(path)
     if len(value) < 50 or value.startswith("django-insecure"):
         raise ImproperlyConfigured(f"{name} must be at least 50 random characters.")
     return value
 
 
-def secret_file(path: Path) -> str:
+def _read_or_create_secret(path: Path) -> str:
     try:
         if not path.exists():
-            write_once(path, secrets.token_urlsafe(64))
+            create_secret_file(path, secrets.token_urlsafe(64))
         return path.read_text().strip()
     except OSError as error:
         raise ImproperlyConfigured(f"{path} cannot be read or made ({error.strerror}).") from error
-
-
-def write_once(path: Path, content: str) -> None:
-    """Write ``content`` to a file that only this user may read; an existing file stays as it is.
-
-    Linked into place whole: of two processes that start together both read the same secret.
-    """
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(content)
-        os.link(draft, path)
-    except FileExistsError:
-        return  # another process was first: its secret is the one
-    finally:
-        draft.unlink()

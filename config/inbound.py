@@ -1,4 +1,4 @@
-"""Bounds on what a client may send: request heads, bodies and socket frames. Twisted has none of these."""
+"""Limits on request heads, bodies and socket frames. Twisted has none of these."""
 
 from typing import Any
 
@@ -7,32 +7,30 @@ from django.conf import settings
 from twisted.protocols.basic import LineReceiver
 from twisted.web import http
 
-# One byte more than the application takes, so that it refuses the body, in its own words and order.
+# One byte more than the application accepts, so that the application itself refuses the body.
 BODY_KEPT = settings.BODY_MAX_BYTES + 1
-# A body is read to its end, or the browser would show a broken connection in place of the refusal;
-# but what is sent without end is no form. Counted on the wire: chunk sizes and extensions included.
+# A body is read to its end, or the browser would show a broken connection instead of the refusal.
+# Beyond this limit reading stops. Counted on the wire: chunk sizes and extensions included.
 BODY_READ = BODY_KEPT + 64 * 1024 * 1024
-# Decoding one chunk costs 7 µs, so a body of one-byte chunks costs 1 µs a byte and starves the event loop:
-# five of 3.6 MB kept everybody else waiting for 5 to 20 s. So many small chunks are free; beyond them the
-# chunks must hold CHUNK_LEAST bytes on average.
+# Decoding one chunk costs 7 µs, so a body of one-byte chunks costs 1 µs a byte on the wire and starves the
+# event loop: five bodies of 3.6 MB kept all other clients waiting for 5 to 20 s. CHUNKS_FREE chunks may have
+# any size; with more of them, the average must be CHUNK_LEAST bytes.
 CHUNKS_FREE = 256
 CHUNK_LEAST = 128
-READ_SIZE = (
-    16 * 1024
-)  # what one connection may have decoded before others have their turn; Twisted's is 64 KiB
-TIMER_BYTES = (
-    16 * 1024
-)  # the idle timer restarts with so many bytes, not with each one: a head gets one minute
-LINGER_SECONDS = 2.0  # after a refusal: closing while the client still sends would destroy the answer
+# Bytes that one connection may have decoded before the others have their turn; Twisted's default is 64 KiB.
+READ_SIZE = 16 * 1024
+# The idle timer restarts after this many bytes, not after each one: a request head has one minute.
+TIMER_BYTES = 16 * 1024
+LINGER_SECONDS = 2.0  # after a refusal: to close while the client still sends would destroy the response
 LINGER_BYTES = 1024 * 1024
-# Parsing one frame costs 40 µs, and nothing is asked of a client (chat/socket/consumer.py takes 60 messages a
-# minute): five floods kept everybody else waiting for 1.7 s, signed in or not.
+# Parsing one frame costs 40 µs, and clients need to send none (the socket consumer accepts 60 messages a
+# minute): five floods kept all other clients waiting for 1.7 s, whether signed in or not.
 FRAMES_A_MINUTE = 120
-FLOODED = 4400  # as chat/socket/consumer.py closes a socket that says too much
+FLOODED = 4400  # the socket consumer closes with the same code after too many messages
 
 
-class Overrun(Exception):
-    """A body is not worth reading any further. ``status`` is the answer."""
+class BodyLimitExceeded(Exception):
+    """Breach of a body limit. ``status`` is the response's status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -40,15 +38,15 @@ class Overrun(Exception):
 
 
 class Request(http_protocol.WebRequest):
-    """Keeps no more of a body than the application needs to refuse it."""
+    """Request that keeps no more of its body than the application needs to refuse it."""
 
-    _taken = 0  # bytes of the decoded body
-    _on_wire = 0
+    _decoded = 0  # bytes of the body
+    _on_wire = 0  # bytes of the body before decoding
     _reads = 0
-    _pieces = 0  # of the body, as the decoder handed them over
+    _pieces = 0  # calls of handleContentChunk
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Twisted would parse forms on the event loop, and nothing reads the result: a multipart form of 1 MB
+        # Twisted would parse forms on the event loop, and no code reads the result: a multipart form of 1 MB
         # with 18,000 parts took 0.25 s.
         super().__init__(*args, parsePOSTFormSubmission=False, **kwargs)
 
@@ -56,30 +54,30 @@ class Request(http_protocol.WebRequest):
         super().gotLength(None if length is None else min(length, BODY_KEPT))
 
     def wire_received(self, size: int) -> None:
-        """Count a read of the body. Raises Overrun."""
+        """Count a read of the body. Raises BodyLimitExceeded."""
         self._reads += 1
         self._on_wire += size
         if self._on_wire > BODY_READ:
-            raise Overrun(http.REQUEST_ENTITY_TOO_LARGE)
+            raise BodyLimitExceeded(http.REQUEST_ENTITY_TOO_LARGE)
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Keep a piece of the body: a chunk, or what one read has of it. Raises Overrun."""
-        room = max(0, BODY_KEPT - self._taken)
-        self._taken += len(data)
+        """Keep a piece of the body: a chunk, or one read's part of it. Raises BodyLimitExceeded."""
+        room = max(0, BODY_KEPT - self._decoded)
+        self._decoded += len(data)
         self._pieces += 1
-        # A read begins and ends within a chunk: two of its pieces say nothing about the chunks' size.
-        if self._pieces > CHUNKS_FREE + 2 * self._reads + self._taken // CHUNK_LEAST:
-            raise Overrun(http.BAD_REQUEST)
+        # A read begins and ends within a chunk, so two of its pieces can be smaller than their chunks.
+        if self._pieces > CHUNKS_FREE + 2 * self._reads + self._decoded // CHUNK_LEAST:
+            raise BodyLimitExceeded(http.BAD_REQUEST)
         if room:
             super().handleContentChunk(data[:room])
 
     def process(self) -> Any:
-        if self._taken > BODY_KEPT:  # cut: the application looks at the length, which chunks don't tell
-            self.requestHeaders.setRawHeaders(b"content-length", [b"%d" % self._taken])
+        if self._decoded > BODY_KEPT:  # truncated: the application checks this length, which chunks lack
+            self.requestHeaders.setRawHeaders(b"content-length", [b"%d" % self._decoded])
         return super().process()
 
     def basic_error(self, status: int, status_text: bytes, body: str) -> None:
-        """Answer without the application, and close: hundreds of such requests fit into one read."""
+        """Respond without the application, and close: one read can hold hundreds of such requests."""
         if self.channel is not None:
             self.channel.persistent = False
             self.responseHeaders.setRawHeaders(b"connection", [b"close"])
@@ -87,11 +85,11 @@ class Request(http_protocol.WebRequest):
 
 
 class Channel(http.HTTPChannel):
-    """One connection: a head in one minute, a body that goes on, refusals that arrive."""
+    """Connection that limits the time of heads and bodies, and delivers its refusals before it closes."""
 
     transport: Any
     _since_timer = 0  # bytes since the timer was restarted
-    _discarded: int | None = None  # bytes since the refusal, where there was one
+    _discarded: int | None = None  # bytes received after a refusal; None without one
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -108,15 +106,15 @@ class Channel(http.HTTPChannel):
         if begins or self._since_timer >= TIMER_BYTES:
             self._since_timer = 0
             self.resetTimeout()
-        LineReceiver.dataReceived(self, data)  # past HTTPChannel's, which restarts the timer with each byte
+        LineReceiver.dataReceived(self, data)  # HTTPChannel's restarts the timer at every byte
 
     def rawDataReceived(self, data: bytes) -> None:
         try:
             if not self._handlingRequest:
                 self.requests[-1].wire_received(len(data))
             super().rawDataReceived(data)
-        except Overrun as overrun:
-            self.refuse(overrun.status)
+        except BodyLimitExceeded as error:
+            self.refuse(error.status)
 
     def lineReceived(self, line: bytes) -> None:
         if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
@@ -134,11 +132,11 @@ class Channel(http.HTTPChannel):
         self.refuse(431 if self.requests else http.REQUEST_URI_TOO_LONG)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        """Twisted's, which may close before its answer has arrived."""
+        """Refuse; Twisted's own method may close before its response has arrived."""
         self.refuse(http.BAD_REQUEST)
 
     def refuse(self, status: int) -> None:
-        """Answer, stop writing, and let the client read: what it still sends is dropped, for 2 s or 1 MiB."""
+        """Respond, stop writing, and discard what the client still sends, for 2 s or 1 MiB."""
         if self._discarded is not None:
             return
         self._discarded = 0
@@ -159,7 +157,7 @@ class Channel(http.HTTPChannel):
 
 
 class Factory(http_protocol.HTTPFactory):
-    """Daphne's, with our Channel."""
+    """Daphne's factory, with Parley's Channel and Request."""
 
     protocol = Channel
 
@@ -170,7 +168,7 @@ class Factory(http_protocol.HTTPFactory):
 
 
 class SocketProtocol(ws_protocol.WebSocketProtocol):
-    """Daphne's, which closes a socket that is flooded with frames, whatever they hold."""
+    """Daphne's protocol, which closes a socket that receives too many frames of any kind."""
 
     _minute = 0.0
     _frames = 0

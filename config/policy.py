@@ -1,4 +1,4 @@
-"""The Content-Security-Policy, and where the admin's differs."""
+"""Content-Security-Policy of Parley's pages and of the admin."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from django.urls import reverse
 
 
 class ContentSecurityPolicy(CSPMiddleware):
-    """On our pages only the script runs that the server named with this answer's nonce, and no text
-    becomes markup but through the page's one Trusted Types policy.
+    """Middleware with a looser policy for the admin.
 
-    The admin's scripts are Django's own: they carry no nonce, and its jQuery makes markup from text.
+    On Parley's pages only scripts with the response's nonce run, and only one Trusted Types policy makes
+    markup from text. The admin's scripts are Django's: they have no nonce, and its jQuery makes markup.
     """
 
     def get_policy_parts(self, request: Any, response: Any, report_only: bool = False) -> PolicyParts:

@@ -1,4 +1,4 @@
-"""Daphne as Parley runs it: with back-pressure, bounds on what clients send, a start and an orderly end."""
+"""Daphne with back-pressure, limits on what clients send, and an orderly start and shutdown."""
 
 import asyncio
 import logging
@@ -23,14 +23,14 @@ from config.inbound import Factory, Request, SocketProtocol
 
 log = logging.getLogger(__name__)
 
-# What streams get to send their last frames, and other requests to be answered, once no run goes on.
-LAST_ANSWERS_SECONDS = 2.0
-# What a client may say over a socket, where nothing is asked of it (chat/socket/consumer.py takes less).
+# Time for streams to send their last frames, and for other requests to finish, after the last run has ended.
+LAST_RESPONSES_SECONDS = 2.0
+# Bytes of a socket message. Clients need to send none; the socket consumer accepts still less.
 SOCKET_MESSAGE_MAX = 4096
 
 
-class Life(Protocol):
-    """What begins and ends with the server."""
+class Lifecycle(Protocol):
+    """Service that starts and stops with the server."""
 
     async def start(self) -> None: ...
     async def drain(self) -> None: ...
@@ -39,46 +39,48 @@ class Life(Protocol):
 
 
 @implementer(IPushProducer)
-class Gate:
-    """Says whether a connection takes more. Daphne itself writes without asking: one client that
-    stopped reading took 752 MB in a second.
+class Backpressure:
+    """Push producer that knows whether a connection's buffer takes more.
+
+    Daphne itself writes without asking: one client that stopped reading took 752 MB in a second.
     """
 
     def __init__(self) -> None:
-        self._open = asyncio.Event()
-        self._open.set()
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     def pauseProducing(self) -> None:
-        self._open.clear()
+        self._writable.clear()
 
     def resumeProducing(self) -> None:
-        self._open.set()
+        self._writable.set()
 
     def stopProducing(self) -> None:
-        self._open.set()
+        self._writable.set()
 
     @property
-    def is_open(self) -> bool:
-        return self._open.is_set()
+    def is_paused(self) -> bool:
+        return not self._writable.is_set()
 
-    async def passed(self, seconds: float) -> bool:
-        """Wait until the connection takes more; False where it took nothing for so long."""
-        if self._open.is_set():
+    async def wait_until_writable(self, seconds: float) -> bool:
+        """Wait until the connection takes more; return False if it takes nothing for that long."""
+        if self._writable.is_set():
             return True
         try:
             async with asyncio.timeout(seconds):
-                await self._open.wait()
+                await self._writable.wait()
         except TimeoutError:
             return False
         return True
 
 
 class Server(server.Server):
-    """Serves ``application`` for the time of ``life``; calls ``on_ready`` when it does; ``failure`` says
-    afterwards why it could not.
+    """Server of ``application`` that starts ``life`` before it serves and stops it at the end.
+
+    Calls ``on_ready`` when it serves. If it cannot, ``failure`` holds the reason afterwards.
     """
 
-    def __init__(self, *args: Any, life: Life, on_ready: Callable[[], None], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, life: Lifecycle, on_ready: Callable[[], None], **kwargs: Any) -> None:
         super().__init__(
             *args,
             signal_handlers=False,
@@ -90,9 +92,9 @@ class Server(server.Server):
         self.on_ready = on_ready
         self.failure = ""
         self._ending = False
-        self._gates: dict[Any, Gate] = {}
+        self._backpressure: dict[Any, Backpressure] = {}
         metrics.unsent_bytes.read = self.unsent_bytes
-        metrics.paused_connections.read = lambda: sum(not gate.is_open for gate in self._gates.values())
+        metrics.paused_connections.read = lambda: sum(each.is_paused for each in self._backpressure.values())
 
     @property
     def http_factory(self) -> Factory:
@@ -100,7 +102,7 @@ class Server(server.Server):
 
     @http_factory.setter
     def http_factory(self, daphnes: Any) -> None:
-        """Daphne's ``run`` makes its factory by name, and leaves no other place for one's own."""
+        """Set Parley's factory instead: Daphne's ``run`` creates its own by name, without a hook."""
         self._factory = Factory(self)
 
     @property
@@ -115,13 +117,13 @@ class Server(server.Server):
     # --- start and end ------------------------------------------------------------------------
 
     def run(self) -> None:
-        reactor.callWhenRunning(lambda: asyncio.ensure_future(self._begin()))
+        reactor.callWhenRunning(lambda: asyncio.ensure_future(self._start()))
         super().run()
 
-    async def _begin(self) -> None:
+    async def _start(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled)
+            loop.add_signal_handler(number, self._on_signal)
         try:
             await asyncio.to_thread(_warm_pages)
             await self.life.start()
@@ -133,7 +135,7 @@ class Server(server.Server):
         else:
             self.on_ready()
 
-    def _signalled(self) -> None:
+    def _on_signal(self) -> None:
         if self._ending:
             self.life.hand_over()
             return
@@ -146,7 +148,7 @@ class Server(server.Server):
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
-        # Every connection inherits it. Left to itself, the kernel holds 4 MB for one that stopped reading.
+        # Connections inherit this size. By default the kernel buffers 4 MB for a client that stopped reading.
         port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.UNSENT_MAX_BYTES // 4)
 
     def listen_error(self, failure: Any) -> None:
@@ -157,68 +159,70 @@ class Server(server.Server):
         self.stop()
 
     def kill_all_applications(self) -> Any:
-        """Daphne cuts every stream at once; here the runs come to their end first."""
-        return defer.Deferred.fromFuture(asyncio.ensure_future(self._end()))
+        """Stop the applications after the runs have ended; Daphne's own method cuts every stream."""
+        return defer.Deferred.fromFuture(asyncio.ensure_future(self._shut_down()))
 
-    async def _end(self) -> None:
+    async def _shut_down(self) -> None:
         self._ending = True
         try:
             await self.life.drain()
-            await self._last_answers()
+            await self._wait_for_responses()
             await self.life.stop()
         except Exception:
             log.exception("The server could not end in order")
         for protocol, details in list(self.connections.items()):
-            if "application_instance" not in details:  # half a request: Daphne would stumble on it
+            if "application_instance" not in details:  # an incomplete request, on which Daphne would fail
                 del self.connections[protocol]
         await super().kill_all_applications().asFuture(asyncio.get_running_loop())
 
-    async def _last_answers(self) -> None:
-        answers = [
+    async def _wait_for_responses(self) -> None:
+        applications = [
             d["application_instance"] for d in self.connections.values() if "application_instance" in d
         ]
-        if answers:
-            await asyncio.wait(answers, timeout=LAST_ANSWERS_SECONDS)
+        if applications:
+            await asyncio.wait(applications, timeout=LAST_RESPONSES_SECONDS)
 
     # --- back-pressure ------------------------------------------------------------------------
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        if await self._takes(protocol, message):
+        if await self._wait_until_writable(protocol, message):
             await super().handle_reply(protocol, message)
 
-    async def _takes(self, protocol: Any, message: dict[str, Any]) -> bool:
-        """Wait until the client takes more; a connection that takes nothing is closed."""
+    async def _wait_until_writable(self, protocol: Any, message: dict[str, Any]) -> bool:
+        """Wait until the client takes more; return False, and close, if it takes nothing for too long."""
         if _is_gone(protocol):
             return False
-        if message["type"] in BEGINNINGS:
-            gate = self._gates[protocol] = Gate()
+        if message["type"] in FIRST_MESSAGES:
+            backpressure = self._backpressure[protocol] = Backpressure()
             if message["type"] == "websocket.accept":
-                protocol.unregisterProducer()  # the HTTP channel, from before the upgrade
-            protocol.registerProducer(gate, True)
-        elif protocol in self._gates:
-            if not await self._gates[protocol].passed(settings.STALL_SECONDS):
+                protocol.unregisterProducer()  # the HTTP channel's, from before the upgrade
+            protocol.registerProducer(backpressure, True)
+        elif protocol in self._backpressure:
+            if not await self._backpressure[protocol].wait_until_writable(settings.STALL_SECONDS):
                 log.info("A reader took nothing for %g s and was closed", settings.STALL_SECONDS)
                 _abort(protocol)
                 return False
-            if _is_the_last(message) and protocol in self._gates:
-                del self._gates[protocol]
+            if _is_last(message) and protocol in self._backpressure:
+                del self._backpressure[protocol]
                 protocol.unregisterProducer()
         return True
 
     def unsent_bytes(self) -> int:
-        """What streams and sockets hold in this process because their readers have not taken it; the
-        kernel's own buffers are not counted. Twisted keeps it in three attributes and tells nobody.
+        """Return the bytes that streams and sockets buffer in this process for slow readers.
+
+        The kernel's buffers are not counted.
         """
-        open_ones = [_transport(protocol) for protocol in self._gates if not _is_gone(protocol)]
-        return sum(len(each.dataBuffer) - each.offset + each._tempDataLen for each in open_ones)
+        # Twisted has no public way to read this: it is in three attributes.
+        transports = [_transport(protocol) for protocol in self._backpressure if not _is_gone(protocol)]
+        return sum(len(each.dataBuffer) - each.offset + each._tempDataLen for each in transports)
 
     def protocol_disconnected(self, protocol: Any) -> None:
-        self._gates.pop(protocol, None)
+        self._backpressure.pop(protocol, None)
         super().protocol_disconnected(protocol)
 
 
 def _warm_pages() -> None:
-    """Load what the first page would: the ways to sign in, formats, the templates and their icons."""
+    """Load what the first page needs: authentication backends, formats, templates and icons."""
     get_backends()
     get_format("DATE_FORMAT", lang=settings.LANGUAGE_CODE)
     _ = engines["django"].engine.template_context_processors  # type: ignore[attr-defined]
@@ -227,10 +231,10 @@ def _warm_pages() -> None:
         get_template(name)
 
 
-BEGINNINGS = {"http.response.start", "websocket.accept"}
+FIRST_MESSAGES = {"http.response.start", "websocket.accept"}
 
 
-def _is_the_last(message: dict[str, Any]) -> bool:
+def _is_last(message: dict[str, Any]) -> bool:
     return message["type"] == "http.response.body" and not message.get("more_body")
 
 

@@ -1,6 +1,6 @@
-"""Every setting of Parley, read from the environment, which wins over a file of settings (.env).
+"""Every setting of Parley, read from the environment, which overrides the file .env.
 
-docs/settings.md lists the variables; a test fails when the two differ.
+docs/settings.md lists the variables; a test compares the two.
 """
 
 import os
@@ -21,7 +21,7 @@ env.load(ENV_FILE)
 
 VERSION = "0.1.0"
 
-# --- where it lives -----------------------------------------------------------------------------
+# --- address and data folder --------------------------------------------------------------------
 
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.port("PORT", 8000)
@@ -32,19 +32,19 @@ SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret.key")
 SETUP_TOKEN_FILE = DATA_DIR / "setup-token"
 
 DEBUG = env.flag("DEBUG", False)
-ALLOWED_HOSTS = env.words(
+ALLOWED_HOSTS = env.strings(
     "ALLOWED_HOSTS", f"localhost,127.0.0.1,[::1],{f'[{HOST}]' if ':' in HOST else HOST}"
 )
 
-# Behind a TLS proxy: secure cookies, HSTS, and the proxy's word for the scheme.
+# Behind a TLS proxy: secure cookies, HSTS, and the scheme as the proxy reports it.
 HTTPS = env.flag("HTTPS", False)
-CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+CSRF_TRUSTED_ORIGINS = env.strings("CSRF_TRUSTED_ORIGINS")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from beside the proxy, not through it
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # requested directly, not through the proxy
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# The proxies whose X-Forwarded-For is believed (accounts/client_address.py).
+# The proxies whose X-Forwarded-For is trusted (accounts/client_address.py).
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 if any(network.prefixlen == 0 for network in TRUSTED_PROXIES):
     raise ImproperlyConfigured(
@@ -53,9 +53,10 @@ if any(network.prefixlen == 0 for network in TRUSTED_PROXIES):
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [
-    "security.W003",  # it does not know chat.http.middleware.CheckCsrf, which is Django's own and more
-    "security.W005",  # other names below this one, and a browser's
-    "security.W021",  # preload list, are for the domain's owner to decide, at the proxy
+    "security.W003",  # it does not recognise chat.http.middleware.CheckCsrf, a subclass of Django's
+    # HSTS for subdomains and preloading are decisions of the domain's owner, made at the proxy.
+    "security.W005",
+    "security.W021",
 ]
 
 # --- the parts ----------------------------------------------------------------------------------
@@ -90,7 +91,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "chat.http.middleware.RequireSignIn",
-    # behind it: who is not signed in is sent to the sign-in, also without a token
+    # after RequireSignIn: a visitor without a token is sent to the sign-in page too
     "chat.http.middleware.CheckCsrf",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -117,7 +118,7 @@ TEMPLATES = [
 
 # --- the database -------------------------------------------------------------------------------
 
-# Older SQLite can corrupt a WAL file when a commit meets a checkpoint (see config/__init__.py).
+# Older SQLite can corrupt a WAL file when a commit coincides with a checkpoint (config/__init__.py).
 SQLITE_HAS_SAFE_WAL = sqlite3.sqlite_version_info >= (3, 51, 3)
 DATABASE_URL = env.url(
     "DATABASE_URL",
@@ -131,12 +132,12 @@ if ON_SQLITE:
         raise ImproperlyConfigured("DATABASE_URL must name a file: sqlite:////folder/name.sqlite3.")
     DATABASES["default"] |= {
         "OPTIONS": {
-            "timeout": 20,  # with ten writers the unluckiest waited 3.4 s
-            "transaction_mode": "IMMEDIATE",  # a deferred one that turns writer fails at once
+            "timeout": 20,  # with ten writers the longest wait was 3.4 s
+            "transaction_mode": "IMMEDIATE",  # a deferred one that starts to write fails without waiting
             "init_command": f"PRAGMA journal_mode={'WAL' if SQLITE_HAS_SAFE_WAL else 'DELETE'};"
             "PRAGMA synchronous=FULL;PRAGMA journal_size_limit=67108864;",
         },
-        # a file: with several threads an in-memory database says "table is locked"
+        # a file: with several threads an in-memory database fails with "table is locked"
         "TEST": {"NAME": DATA_DIR / f"test-{os.getpid()}.sqlite3"},
     }
 else:
@@ -145,8 +146,8 @@ else:
             "pool": {
                 "min_size": 1,
                 "max_size": env.integer("DATABASE_POOL", 10, least=6),
-                "timeout": 2,  # then 503, while the database is away or all are in use; runs try again
-                "reconnect_timeout": 4,  # by default tries are up to 2 min apart, also once it is back
+                "timeout": 2,  # then 503, if the database is away or all are in use; runs retry
+                "reconnect_timeout": 4,  # by default retries are up to 2 min apart, even after it is back
             },
             "connect_timeout": 10,
         },
@@ -176,7 +177,7 @@ else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
-# --- people -------------------------------------------------------------------------------------
+# --- accounts -----------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
 SESSION_ENGINE = "accounts.sessions"
@@ -190,7 +191,7 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-# Closed: only the site's owner creates accounts. Each member spends the owner's model money.
+# Closed: only the site owner creates accounts. The owner pays for every member's model calls.
 SIGNUP_IS_OPEN = env.choice("SIGNUP", "open", choices=("open", "closed")) == "open"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "chat:home"
@@ -209,20 +210,20 @@ EMAIL_HOST_USER = env.text("EMAIL_USER")
 EMAIL_HOST_PASSWORD = env.text("EMAIL_PASSWORD")
 EMAIL_USE_TLS = env.flag("EMAIL_TLS", True)
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "parley@localhost")
-if not EMAIL_HOST:  # letters are laid down where the site's owner finds them
+if not EMAIL_HOST:  # without a mail server, e-mails are written to files
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     EMAIL_FILE_PATH = DATA_DIR / "mail"
 
 # --- language, files, headers -------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English")]  # those with a catalogue in locale/
+LANGUAGES = [("en", "English")]  # languages with a catalogue in locale/
 TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
-SERVESTATIC_KEEP_ONLY_HASHED_FILES = True  # nothing names the others, half of what would be compressed
+SERVESTATIC_KEEP_ONLY_HASHED_FILES = True  # no URL names the others, half of the files to compress
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "config.static.StaticStorage"},
@@ -266,28 +267,30 @@ Guidelines:
 )
 AGENT_TEMPERATURE = env.number("AGENT_TEMPERATURE", 0.7)
 AGENT_MAX_OUTPUT_TOKENS = env.integer("AGENT_MAX_OUTPUT_TOKENS", 2048, least=1)
-# Models before 2.5 refuse to be asked for their thoughts.
+# Models before 2.5 refuse requests for thoughts.
 AGENT_SHOWS_THOUGHTS = env.flag("AGENT_SHOWS_THOUGHTS", not CHAT_MODEL.startswith(("gemini-1", "gemini-2.0")))
-# Other people's agents, in the layout that adk web reads (docs/agents.md).
+# Folder of agents, in the layout of adk web (docs/agents.md).
 AGENTS_DIR = env.folder("AGENTS_DIR")
 if AGENTS_DIR and (AGENTS_DIR / "agent.py").exists():
     raise ImproperlyConfigured("AGENTS_DIR is one agent's own folder: it must be the folder above it.")
 AGENT_LOAD_SECONDS = env.number("AGENT_LOAD_SECONDS", 20, least=0.1)
 # Whether agents may run code and commands on this machine, confined (docs/agents.md).
 ALLOW_LOCAL_CODE = env.flag("ALLOW_LOCAL_CODE", False)
-# The demo model's pause between two words, so that a reader sees it stream.
+# The demo model's pause between two words, so that the stream can be seen.
 DEMO_DELAY_SECONDS = env.number("DEMO_DELAY_SECONDS", 0.03)
 
-# --- limits, each with its reason (DESIGN and docs/settings.md) ---------------------------------
+# --- limits: docs/settings.md has the reasons ---------------------------------------------------
 
 LIMITS = env.flag("LIMITS", True)  # off: no per-member limits, for benchmarks and tests
 if not LIMITS and not ON_LOOPBACK:
     raise ImproperlyConfigured("LIMITS=off is refused unless HOST is a loopback address.")
-MESSAGE_MAX_BYTES = env.integer("MESSAGE_MAX_BYTES", 128 * 1024, least=1)  # people paste documents
+MESSAGE_MAX_BYTES = env.integer("MESSAGE_MAX_BYTES", 128 * 1024, least=1)  # enough for a pasted document
 BODY_MAX_BYTES = env.integer("BODY_MAX_BYTES", 1024 * 1024, least=1024)
 REPLY_MAX_BYTES = env.integer("REPLY_MAX_BYTES", 1024 * 1024, least=1)
 RENDER_SECONDS = env.number("RENDER_SECONDS", 0.3, least=0.01)
-PYTHON_ENVIRONMENT = env.of_python()  # of the processes that render: hostile text, and no secrets
+PYTHON_ENVIRONMENT = (
+    env.python_environment()
+)  # of render processes: they read hostile text, so they get no secrets
 FIRST_TOKEN_SECONDS = env.number("FIRST_TOKEN_SECONDS", 120)
 SILENCE_SECONDS = env.number("SILENCE_SECONDS", 60)
 RUN_SECONDS = env.number("RUN_SECONDS", 300)
@@ -298,12 +301,14 @@ STREAMS_PER_MEMBER = env.integer("STREAMS_PER_MEMBER", 10, least=1)
 SOCKETS_PER_MEMBER = env.integer("SOCKETS_PER_MEMBER", 20, least=1)
 RUNS_PER_MEMBER = env.integer("RUNS_PER_MEMBER", 5, least=1)
 UNSENT_MAX_BYTES = env.integer("UNSENT_MAX_BYTES", 256 * 1024, least=1024)
-STALL_SECONDS = env.number("STALL_SECONDS", 30)  # a reader that takes nothing for so long is closed
+STALL_SECONDS = env.number(
+    "STALL_SECONDS", 30
+)  # a connection whose client reads nothing for this long is closed
 CONTEXT_EVENTS = env.integer("CONTEXT_EVENTS", 400, least=200)
 CONTEXT_TOKENS = env.integer("CONTEXT_TOKENS", 200_000, least=1000)
 DRAIN_SECONDS = env.number("DRAIN_SECONDS", 60)
 
-METRICS_ALLOW = env.networks("METRICS_ALLOW")  # who may read /metrics, beside this machine itself
+METRICS_ALLOW = env.networks("METRICS_ALLOW")  # clients that may read /metrics, besides this machine
 
 HEARTBEAT_SECONDS = env.number("HEARTBEAT_SECONDS", 5, least=0.05)
 DEAD_AFTER_SECONDS = env.number("DEAD_AFTER_SECONDS", 20, least=0.2)
@@ -313,7 +318,7 @@ QUEUED_MAX_SECONDS = env.number("QUEUED_MAX_SECONDS", 5)
 STREAM_HEARTBEAT_SECONDS = env.number("STREAM_HEARTBEAT_SECONDS", 15, least=0.05)
 JOURNAL_SECONDS = env.number("JOURNAL_SECONDS", 0.025)
 
-# The strict parser in chat/http/parsing.py has its own limits; these let a body reach it.
+# The request parser has stricter limits of its own; these let a body reach it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 
@@ -322,11 +327,11 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 LOG_LEVEL = env.text("LOG_LEVEL", "WARNING").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL must be a level of Python's logging, not {LOG_LEVEL!r}.")
-# Lines for whoever sits before them, objects for whatever gathers them.
+# Text for a terminal, JSON for log collectors.
 LOG_FORMAT = env.choice("LOG_FORMAT", "text" if sys.stderr.isatty() else "json", choices=("text", "json"))
 
-# At DEBUG libraries write out what they send and receive: whole prompts, SQL with its values, template
-# contexts. So DEBUG is for Parley itself, and the others stop at INFO.
+# At DEBUG libraries log what they send and receive: whole prompts, SQL with its values, template
+# contexts. So DEBUG applies only to Parley, and libraries stay at INFO.
 OWN_LEVEL = "DEBUG" if LOG_LEVEL == "DEBUG" else "INFO"
 LOGGING = {
     "version": 1,
@@ -335,7 +340,7 @@ LOGGING = {
         "text": {"()": "chat.instruments.logs.TextFormatter"},
         "json": {"()": "chat.instruments.logs.JsonFormatter"},
     },
-    # A refused request is an answer, not an incident, a 503 included; a 500 has its own record.
+    # Refused requests, 503 included, are not incidents; a 500 has a log record of its own.
     "filters": {
         "incident": {
             "()": "django.utils.log.CallbackFilter",
@@ -349,10 +354,10 @@ LOGGING = {
         "chat": {"level": OWN_LEVEL},
         "accounts": {"level": OWN_LEVEL},
         "daphne": {"level": "WARNING"},
-        # ADK logs each model failure twice with its traceback; ours is logged once, by execution.
+        # ADK logs each model failure twice with its traceback; Parley logs it once.
         "google_adk": {"level": "CRITICAL"},
         "google_genai": {"level": "ERROR"},
-        "httpx": {"level": "WARNING"},  # at INFO it writes whole addresses, a tool's query string included
+        "httpx": {"level": "WARNING"},  # at INFO it logs whole URLs, with the query strings of tools
         "django.request": {"level": "ERROR", "filters": ["incident"]},
         "django.security": {"level": "ERROR"},
     },

@@ -1,4 +1,4 @@
-"""Static files under names that carry their content's hash, JavaScript imports included."""
+"""Storage of static files under names with a content hash, JavaScript imports included."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 
 class StaticStorage(CompressedManifestStaticFilesStorage):
-    support_js_module_import_aggregation = True  # Django's own, still off by default in 5.2
+    support_js_module_import_aggregation = True  # off by default in Django 5.2
 
     def _save(self, name: str, content: Any) -> str:
         if name.startswith("chat/") and name.endswith(tuple(TYPES)):
@@ -20,8 +20,8 @@ class StaticStorage(CompressedManifestStaticFilesStorage):
 
 
 def minified(name: str, source: str) -> str:
-    """A script or style of ours as it is sent: a quarter less to transfer (docs/decisions/0021)."""
-    import minify  # it is written in Go, whose threads nobody but collectstatic needs
+    """Return a script or style sheet minified: a quarter less to transfer (docs/decisions/0021)."""
+    import minify  # written in Go, whose threads only collectstatic needs
 
     text: str = minify.string(TYPES[name[name.rindex(".") :]], source)
     return text

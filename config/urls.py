@@ -5,7 +5,7 @@ from django.urls import include, path
 from chat.admin import instruments
 from chat.api import views as api
 
-# Signing in is allauth's, with its limits: Django's own admin form has none.
+# Sign in to the admin through allauth, which limits attempts; Django's own form does not.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [

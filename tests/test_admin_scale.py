@@ -1,6 +1,6 @@
 """The admin with many messages: query counts do not grow, and every query uses an index.
 
-``benchmarks/review_desk.py`` measures the time of a page; these tests look at query counts and plans only.
+``benchmarks/admin_pages.py`` measures the time of a page; these tests look at query counts and plans only.
 """
 
 import re

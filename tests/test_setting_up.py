@@ -338,7 +338,7 @@ def test_ctrl_c_during_the_set_up_is_one_sentence(ready: Project, index: Index) 
         os.killpg(stopped.pid, signal.SIGINT)
         words = stopped.communicate(timeout=20)[0]
     assert stopped.returncode != 0
-    assert "The set-up was interrupted; the next one begins anew." in words
+    assert "The set-up was interrupted; the next one starts again." in words
     assert "Traceback" not in words
     assert not ready.is_trusted()
 

@@ -36,6 +36,8 @@ class Migration(migrations.Migration):
                 ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
             ],
             options={
+                'verbose_name': 'user',
+                'verbose_name_plural': 'users',
                 'constraints': [models.UniqueConstraint(django.db.models.functions.text.Lower('username'), name='accounts_user_name'), models.UniqueConstraint(django.db.models.functions.text.Lower('email'), condition=models.Q(('email', ''), _negated=True), name='accounts_user_email'), models.UniqueConstraint(condition=models.Q(('is_superuser', True)), fields=('is_superuser',), name='accounts_single_owner')],
             },
             managers=[

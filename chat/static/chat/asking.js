@@ -1,7 +1,7 @@
-// Asking: one POST. Its stream is read up to run.started; the run is then followed like any other.
+// The POST that asks, and the one that stops. The stream is read up to run.started; following.js does the rest.
 
 export class Refused extends Error {
-  // `retryAfter`: in how many seconds it may be asked again, where that is known.
+  // `retryAfter`: seconds until a retry is allowed; 0 if unknown.
   constructor(status, error, retryAfter = 0) {
     super(error.detail);
     this.status = status;
@@ -10,23 +10,23 @@ export class Refused extends Error {
   }
 }
 
-// Resolves to run.started's data. Throws Refused, or a TypeError where there is no connection.
+// Resolve to run.started's data. Throws Refused, or a TypeError without a connection.
 export async function ask(body, key, token) {
   const response = await fetch("/chat/stream", {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRFToken": token, "Idempotency-Key": key },
     body: JSON.stringify(body),
   });
-  if (!response.ok) throw await refusal(response);
-  return await started(response.body.getReader());
+  if (!response.ok) throw await refusalOf(response);
+  return await readStarted(response.body.getReader());
 }
 
 export async function stop(run, token) {
   const response = await fetch(`/chat/runs/${run}/stop`, { method: "POST", headers: { "X-CSRFToken": token } });
-  if (!response.ok) throw await refusal(response);
+  if (!response.ok) throw await refusalOf(response);
 }
 
-// A random UUID. crypto.randomUUID is missing where a page comes over plain http from another machine.
+// Return a random UUID. crypto.randomUUID is missing on pages over plain HTTP from another machine.
 export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -35,7 +35,7 @@ export function newKey() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-async function started(reader) {
+async function readStarted(reader) {
   const decoder = new TextDecoder();
   let text = "";
   for (;;) {
@@ -44,12 +44,12 @@ async function started(reader) {
     text += decoder.decode(value, { stream: true });
     const found = /^event: run\.started\ndata: (.*)\n\n/m.exec(text);
     if (!found) continue;
-    reader.cancel().catch(() => {}); // the connection may have broken by itself
+    reader.cancel().catch(() => {}); // the connection may be broken already
     return JSON.parse(found[1]);
   }
 }
 
-async function refusal(response) {
+async function refusalOf(response) {
   const unreadable = { code: "", detail: `${response.status} ${response.statusText}` };
   const body = await response.json().catch(() => ({}));
   const seconds = Number(response.headers.get("Retry-After")) || 0;

@@ -1,11 +1,11 @@
-// The field a message is written in: its draft, and the idempotency key of the next ask. Enter submits the form by
-// templates/chat/enter.html, which is there before this module.
+// The message field: its draft, and the idempotency key of the next request. templates/chat/enter.html makes Enter
+// submit the form, because it runs before this module loads.
 
 import { newKey } from "./asking.js";
 import { dropDraft, keepDraft, readDraft } from "./drafts.js";
 
 export class Composer {
-  // `submit` is called with the text, never blank.
+  // `submit` is called with the text, which is never blank.
   constructor(submit) {
     this.form = document.getElementById("composer");
     this.text = document.getElementById("query");
@@ -16,9 +16,9 @@ export class Composer {
       event.preventDefault();
       this.#send();
     });
-    this.text.addEventListener("input", () => this.#typed());
+    this.text.addEventListener("input", () => this.#onInput());
     if (!this.text.value) this.text.value = readDraft(this.conversation);
-    this.#fit();
+    this.#fitHeight();
     if (matchMedia("(pointer: fine)").matches) this.text.focus({ preventScroll: true });
   }
 
@@ -39,39 +39,39 @@ export class Composer {
     this.form.elements.csrfmiddlewaretoken.value = value;
   }
 
-  // The agent picked for a new conversation, where there is a choice.
+  // The agent selected for a new conversation, if there is a choice.
   get agent() {
     return this.form.elements.agent?.value || null;
   }
 
-  // The key that makes `text`, sent again after a failure, one message.
+  // Return the same key when `text` is sent again after a failure, so that it becomes one message.
   keyFor(text) {
     if (this.sent !== text) [this.sent, this.key] = [text, newKey()];
     return this.key;
   }
 
-  // Begin with these words; they are not sent.
+  // Put `text` into the field without sending it.
   fill(text) {
     this.text.value = text;
     this.text.focus();
-    this.#typed();
+    this.#onInput();
   }
 
-  // `text` is on its way: the field is free for the next one.
-  empty(text) {
+  // Empty the field: `text` is being sent.
+  startSending(text) {
     this.inFlight = text;
     this.text.value = "";
-    this.#fit();
+    this.#fitHeight();
   }
 
-  // The text in flight was refused or lost: it is put before what was typed meanwhile.
-  putBack() {
-    this.text.value = this.#unsent();
+  // The text in flight was refused or lost: put it before the text typed since.
+  restoreText() {
+    this.text.value = this.#unsentText();
     this.inFlight = "";
-    this.#typed();
+    this.#onInput();
   }
 
-  // The text in flight has arrived, in `conversation`. Whatever was typed meanwhile stays.
+  // The text in flight was accepted, in `conversation`. Keep the text typed since.
   accepted(conversation) {
     this.sent = undefined;
     this.inFlight = "";
@@ -81,9 +81,9 @@ export class Composer {
     this.form.elements.agent?.closest("label").remove();
   }
 
-  // For a while nothing can be sent.
-  hold(held) {
-    this.button.disabled = held;
+  // Disable or enable sending.
+  setDisabled(disabled) {
+    this.button.disabled = disabled;
   }
 
   #send() {
@@ -91,17 +91,17 @@ export class Composer {
     if (this.text.value.trim() && ready) this.submit(this.text.value);
   }
 
-  #typed() {
-    keepDraft(this.conversation, this.#unsent());
-    this.#fit();
+  #onInput() {
+    keepDraft(this.conversation, this.#unsentText());
+    this.#fitHeight();
   }
 
-  #unsent() {
+  #unsentText() {
     return [this.inFlight, this.text.value].filter(Boolean).join("\n");
   }
 
-  // Browsers that do not fit a field to its content by themselves.
-  #fit() {
+  // Fit the field to its content in browsers without field-sizing.
+  #fitHeight() {
     if (CSS.supports("field-sizing", "content")) return;
     this.text.style.blockSize = "auto";
     this.text.style.blockSize = `${this.text.scrollHeight}px`;

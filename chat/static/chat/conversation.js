@@ -1,18 +1,18 @@
-// A conversation that is alive: asking in it, following its answer, and what the page is afterwards.
+// The open conversation: asks, follows the answer, and updates the page afterwards.
 
 import { Refused, ask, newKey, stop } from "./asking.js";
-import { lastChange } from "./elsewhere.js";
 import { follow } from "./following.js";
-import { alarm, announce, clearNotice, notify, notifyFor, notifyWord, speak, tellConnection } from "./notices.js";
-import { fetchPage, fetchPagePatiently, swap } from "./refreshing.js";
+import { announce, announceProblem, clearNotice, notify, notifyByName, notifyFor, readAloud, showConnection } from "./notices.js";
+import { fetchPage, fetchPageRetrying, swap } from "./refreshing.js";
+import { lastChange } from "./remote_changes.js";
 import { LiveReply } from "./reply.js";
-import { build, word } from "./words.js";
+import { clone, uiString } from "./ui_strings.js";
 
-const STILL_SECONDS = 7; // how often a long answer says that it goes on
-const QUIET_SECONDS = 2; // a connection that is back by then was not worth a word
-const SPOKEN_WHOLE = 600; // characters of an answer that are read aloud at once
+const STILL_SECONDS = 7; // between announcements that a long answer is still being written
+const QUIET_SECONDS = 2; // a shorter interruption of the connection is not shown
+const READ_ALOUD_MAX = 600; // characters; of a longer answer only the length is read aloud
 
-const AROUND = ["conversations", "pane-title", "pane-acts", "deleting"]; // the page around the messages
+const AROUND = ["conversations", "pane-title", "pane-acts", "deleting"]; // ids of parts of the page
 
 const setState = (state) => (document.body.dataset.state = state);
 const isIdle = () => document.body.dataset.state === "idle";
@@ -22,14 +22,14 @@ export class LiveConversation {
     this.messages = messages;
     this.composer = composer;
     this.view = view;
-    this.followed = new Set(); // runs that were asked for or followed here: such a one brings its own end
+    this.followed = new Set(); // runs followed by this page, which updates itself when they end
   }
 
   // --- asking -------------------------------------------------------------------------------------
 
   async askQuery(text) {
     const composer = this.composer;
-    const question = build("user-turn");
+    const question = clone("user-turn");
     question.querySelector(".bubble").textContent = text;
     const place = composer.conversation ? { conversation: composer.conversation } : {};
     if (!composer.conversation && composer.agent) place.agent = composer.agent;
@@ -38,7 +38,7 @@ export class LiveConversation {
     if (!started) return;
     const isNew = !composer.conversation;
     composer.accepted(started.conversation);
-    if (isNew) await this.#begin(started);
+    if (isNew) await this.#openNew(started);
   }
 
   async askAgain(form) {
@@ -55,22 +55,22 @@ export class LiveConversation {
     if (run) await stop(run, this.composer.token).catch((error) => this.#explain(error));
   }
 
-  // Show the question and a reply to come in place of `replaced`, all in one frame; ask, and follow. Resolves
-  // to run.started, or null: then the page is as before and a notice says why.
+  // Show the question and an empty reply instead of `replaced`, in one frame; then ask, and follow the run.
+  // Resolve to run.started, or to null: then the page is as before and a notice shows the reason.
   async #send(body, key, question, replaced) {
     if (!navigator.onLine) {
-      notifyWord("offline");
+      notifyByName("offline");
       return null;
     }
-    const live = build("live-turn");
+    const live = clone("live-turn");
     clearNotice();
     setState("asking");
-    if (question) this.composer.empty(body.query);
+    if (question) this.composer.startSending(body.query);
     if (replaced) replaced.hidden = true;
     this.messages.append(...(question ? [question] : []), live);
-    this.view.asked(question, live);
+    this.view.showQuestion(question, live);
     try {
-      const started = await this.#askWithFreshToken(body, key);
+      const started = await this.#askWithToken(body, key);
       live.dataset.run = started.run;
       this.#follow(live);
       return started;
@@ -78,15 +78,15 @@ export class LiveConversation {
       question?.remove();
       live.remove();
       if (replaced) replaced.hidden = false;
-      if (question) this.composer.putBack();
+      if (question) this.composer.restoreText();
       setState("idle");
       await this.#explain(error);
       return null;
     }
   }
 
-  // A token is outdated when the person has signed in anew in another tab.
-  async #askWithFreshToken(body, key) {
+  // A CSRF token is outdated after a new sign-in in another tab.
+  async #askWithToken(body, key) {
     try {
       return await ask(body, key, this.composer.token);
     } catch (error) {
@@ -97,25 +97,25 @@ export class LiveConversation {
   }
 
   async #explain(error) {
-    if (!(error instanceof Refused)) return notifyWord("unreachable");
-    if (error.status === 401) return notifyWord("signed-out");
-    if (error.status === 409) await this.settle(); // another tab asked: show its answer
+    if (!(error instanceof Refused)) return notifyByName("unreachable");
+    if (error.status === 401) return notifyByName("signed-out");
+    if (error.status === 409) await this.settle(); // another tab has asked: show its answer
     if (!error.retryAfter) return notify(error.message);
-    this.composer.hold(true);
-    notifyFor(error.message, error.retryAfter, () => this.composer.hold(false));
+    this.composer.setDisabled(true);
+    notifyFor(error.message, error.retryAfter, () => this.composer.setDisabled(false));
   }
 
-  async #begin({ conversation, title }) {
+  async #openNew({ conversation, title }) {
     history.pushState({}, "", `/chat/${conversation}/`);
     document.title = document.title.replace(/^.* · /, () => `${title} · `);
     document.getElementById("welcome")?.remove();
-    const fresh = await fetchPage().catch(() => null); // the end of the run brings it too
+    const fresh = await fetchPage().catch(() => null); // the update at the end of the run has it too
     if (fresh) swap(fresh, AROUND);
   }
 
   // --- following ----------------------------------------------------------------------------------
 
-  // Follow what runs now, if anything does.
+  // Follow the active run, if there is one.
   followActive() {
     const article = this.messages.querySelector("[data-run]");
     if (article) this.#follow(article);
@@ -123,81 +123,81 @@ export class LiveConversation {
 
   #follow(article) {
     const byBlock = document.body.dataset.announce === "blocks";
-    const reply = new LiveReply(article, (text) => byBlock && speak(text));
+    const reply = new LiveReply(article, (text) => byBlock && readAloud(text));
     const still = setInterval(() => announce("still-answering"), STILL_SECONDS * 1000);
     let quiet = 0;
     this.followed.add(article.dataset.run);
-    const over = () => {
+    const stopReply = () => {
       clearInterval(still);
       reply.end();
     };
     setState("answering");
     announce("answering");
     follow(article.dataset.run, Number(article.dataset.seq), {
-      event: (name, data) => reply.take(name, data),
+      event: (name, data) => reply.apply(name, data),
       lost: () => {
-        quiet ||= setTimeout(tellConnection, QUIET_SECONDS * 1000, "reconnecting");
+        quiet ||= setTimeout(showConnection, QUIET_SECONDS * 1000, "reconnecting");
       },
       back: () => {
         clearTimeout(quiet);
         quiet = 0;
-        tellConnection(null);
+        showConnection(null);
       },
       done: async () => {
-        over();
+        stopReply();
         await this.settle();
-        this.#tellEnd();
+        this.#announceEnd();
       },
       refused: (status) => {
-        over();
+        stopReply();
         this.#giveUp(status);
       },
     });
   }
 
-  #tellEnd() {
+  #announceEnd() {
     const last = this.messages.lastElementChild;
     const ending = last?.querySelector(".ending");
     announce(ending ? "ended" : "complete");
-    if (last?.querySelector(".broken")) alarm(ending.textContent);
-    else if (document.body.dataset.announce === "whole") speak(spoken(last?.querySelector(".prose")));
+    if (last?.querySelector(".broken")) announceProblem(ending.textContent);
+    else if (document.body.dataset.announce === "whole") readAloud(textToRead(last?.querySelector(".prose")));
   }
 
-  // The server's page in place of what was live; and whatever runs now is followed.
+  // Replace the live reply by the server's page, and follow the active run, if there is one.
   async settle() {
     let fresh;
     try {
-      fresh = await fetchPagePatiently(() => tellConnection("reconnecting"));
+      fresh = await fetchPageRetrying(() => showConnection("reconnecting"));
     } catch (error) {
       return this.#giveUp(error.status);
     }
-    tellConnection(null);
+    showConnection(null);
     setState("idle");
-    this.#take(fresh);
+    this.#applyPage(fresh);
   }
 
-  #take(fresh) {
+  #applyPage(fresh) {
     const before = this.messages.querySelectorAll("article").length;
     swap(fresh);
-    this.view.came(Math.max(0, this.messages.querySelectorAll("article").length - before));
+    this.view.messagesAdded(Math.max(0, this.messages.querySelectorAll("article").length - before));
     this.followActive();
   }
 
-  // --- what happens elsewhere ---------------------------------------------------------------------
+  // --- changes made elsewhere ---------------------------------------------------------------------
 
   get id() {
     return this.composer.conversation;
   }
 
-  // Resolves to whether the page shows it now. While something is asked or followed here, the messages
-  // wait: its end brings them.
+  // Resolve to whether the page is now up to date. While this page asks or follows a run, the messages are
+  // not touched: the end of the run updates them.
   async catchUp() {
     const address = location.href;
     const fresh = await this.#fetch();
-    // It came too late where another conversation is open, or something newer is shown.
+    // Too late: another conversation is open by now, or the page shows something newer.
     if (!fresh || address !== location.href || lastChange(fresh) < lastChange()) return false;
     document.title = fresh.title;
-    if (isIdle()) this.#take(fresh);
+    if (isIdle()) this.#applyPage(fresh);
     else swap(fresh, AROUND);
     return true;
   }
@@ -208,7 +208,7 @@ export class LiveConversation {
 
   async #fetch(address) {
     try {
-      return await fetchPagePatiently(() => {}, address);
+      return await fetchPageRetrying(() => {}, address);
     } catch (error) {
       this.#giveUp(error.status);
       return null;
@@ -217,12 +217,12 @@ export class LiveConversation {
 
   #giveUp(status) {
     setState("idle");
-    tellConnection(null);
-    notifyWord(status === 401 ? "signed-out" : "gone");
+    showConnection(null);
+    notifyByName(status === 401 ? "signed-out" : "gone");
   }
 }
 
-function spoken(prose) {
+function textToRead(prose) {
   const text = prose?.innerText ?? "";
-  return text.length <= SPOKEN_WHOLE ? text : word("long").replace("%s", text.length);
+  return text.length <= READ_ALOUD_MAX ? text : uiString("long").replace("%s", text.length);
 }

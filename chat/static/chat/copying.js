@@ -1,19 +1,19 @@
-// Copying: an answer as it was written, and code as it is; and its lines wrapped.
+// Buttons that copy an answer's Markdown, copy code, and wrap its lines.
 
 import { announce, toast } from "./notices.js";
-import { word } from "./words.js";
+import { uiString } from "./ui_strings.js";
 
 const COPIED_SECONDS = 1.5;
 
-// Stored HTML knows no language: its buttons get their words here, before they are shown.
-export function dress(root) {
+// Stored HTML is the same in every language, so its buttons get their labels here, before they are shown.
+export function addCodeButtons(root) {
   for (const copy of root.querySelectorAll("figure.code .copy[hidden]")) {
     copy.hidden = false;
-    copy.textContent = word("copy");
+    copy.textContent = uiString("copy");
     const wrap = document.createElement("button");
     wrap.type = "button";
     wrap.className = "wrap";
-    wrap.textContent = word("wrap");
+    wrap.textContent = uiString("wrap");
     wrap.setAttribute("aria-pressed", "false");
     copy.before(wrap);
   }
@@ -21,7 +21,7 @@ export function dress(root) {
 }
 
 export function startCopying(messages) {
-  dress(messages);
+  addCodeButtons(messages);
   messages.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (button?.matches(".copy")) copyCode(button);
@@ -48,12 +48,12 @@ async function copyCode(button) {
   const code = button.closest("figure").querySelector("code").textContent;
   if (!(await copy(Promise.resolve(code)))) return;
   announce("copied-code");
-  button.textContent = word("copied");
-  setTimeout(() => (button.textContent = word("copy")), COPIED_SECONDS * 1000);
+  button.textContent = uiString("copied");
+  setTimeout(() => (button.textContent = uiString("copy")), COPIED_SECONDS * 1000);
 }
 
 async function copyMessage(form) {
-  if (await copy(fetchText(form.action))) toast(word("copied-message"));
+  if (await copy(fetchText(form.action))) toast(uiString("copied-message"));
 }
 
 async function fetchText(address) {
@@ -62,7 +62,7 @@ async function fetchText(address) {
   return await response.text();
 }
 
-// A browser copies only at a person's wish: it is asked at once, and given the text when it is there.
+// Browsers allow copying only during a user's action, so call the clipboard immediately, with a promise of the text.
 async function copy(text) {
   try {
     if (navigator.clipboard) {
@@ -71,12 +71,12 @@ async function copy(text) {
     } else copyFromField(await text);
     return true;
   } catch {
-    toast(word("not-copied"), { stays: true }); // refused, or the text could not be had
+    toast(uiString("not-copied"), { stays: true }); // the browser refused, or the text could not be fetched
     return false;
   }
 }
 
-// Over plain http from another machine there is no clipboard, save by the old way.
+// Over plain HTTP from another machine there is no navigator.clipboard, only execCommand.
 function copyFromField(text) {
   const field = document.createElement("textarea");
   const focused = document.activeElement;

@@ -1,46 +1,47 @@
-// What is being written, kept for each conversation until the server has it. Each member's is their own.
+// Drafts in localStorage, one for each member and conversation, until the server has the message.
 
-const DELAY = 300; // milliseconds behind the last key
+const DELAY = 300; // milliseconds after the last key
 const PREFIX = "parley-draft:";
 
-const own = () => `${PREFIX}${document.body.dataset.member}:`;
-const name = (conversation) => own() + (conversation ?? "new");
+const ownPrefix = () => `${PREFIX}${document.body.dataset.member}:`;
+const keyOf = (conversation) => ownPrefix() + (conversation ?? "new");
 let timer = 0;
-let waiting = null;
+let unsaved = null;
 
-export const readDraft = (conversation) => guarded(() => localStorage.getItem(name(conversation))) ?? "";
+export const readDraft = (conversation) => withStorage(() => localStorage.getItem(keyOf(conversation))) ?? "";
 
 export function keepDraft(conversation, text) {
   clearTimeout(timer);
-  waiting = [conversation, text];
+  unsaved = [conversation, text];
   timer = setTimeout(write, DELAY);
 }
 
 export function dropDraft(conversation) {
   clearTimeout(timer);
-  waiting = null;
-  guarded(() => localStorage.removeItem(name(conversation)));
+  unsaved = null;
+  withStorage(() => localStorage.removeItem(keyOf(conversation)));
 }
 
-// All drafts here, or those of other members.
+// Remove all drafts, or only those of other members.
 export function dropDrafts({ others = false } = {}) {
-  guarded(() => {
+  withStorage(() => {
     for (const key of Object.keys(localStorage)) {
-      if (key.startsWith(PREFIX) && !(others && key.startsWith(own()))) localStorage.removeItem(key);
+      if (key.startsWith(PREFIX) && !(others && key.startsWith(ownPrefix()))) localStorage.removeItem(key);
     }
   });
 }
 
 function write() {
   clearTimeout(timer);
-  if (!waiting) return;
-  const [conversation, text] = waiting;
-  waiting = null;
-  guarded(() => (text ? localStorage.setItem(name(conversation), text) : localStorage.removeItem(name(conversation))));
+  if (!unsaved) return;
+  const [conversation, text] = unsaved;
+  unsaved = null;
+  const key = keyOf(conversation);
+  withStorage(() => (text ? localStorage.setItem(key, text) : localStorage.removeItem(key)));
 }
 
-// A browser may have no storage, or no room in it: then a draft lives as long as its page.
-function guarded(use) {
+// Storage may be missing or full: then a draft is lost with its page.
+function withStorage(use) {
   try {
     return use();
   } catch (error) {

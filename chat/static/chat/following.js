@@ -1,17 +1,17 @@
-// Following a run by EventSource, through lost connections, restarts and hidden tabs, to its [DONE].
+// An EventSource that follows a run to its [DONE], across lost connections, restarts and hidden tabs.
 
-import { delay } from "./patience.js";
+import { retryDelay } from "./backoff.js";
 
-const NAMES = [
+const EVENT_NAMES = [
   "run.started", "html", "thought", "tool.called", "tool.returned", "file", "agent", "replace",
   "run.completed", "run.stopped", "run.failed", "run.expired",
 ];
 
-// A browser has six connections a server (HTTP/1.1): a tab that nobody looks at gives its one back.
+// A browser has six connections to a server (HTTP/1.1), so a hidden tab closes its own after this time.
 const HIDDEN_SECONDS = 10;
 
-// Follow `run` from behind event `seq`. Handlers: event(name, data), lost(), back(), done(), and
-// refused(status) where the person is signed out (401) or the run is gone (404).
+// Follow `run` from the event after `seq`. Handlers: event(name, data), lost(), back(), done(), and
+// refused(status) if the user is signed out (401) or the run is gone (404).
 export function follow(run, seq, handlers) {
   let source = null;
   let failures = 0;
@@ -24,27 +24,27 @@ export function follow(run, seq, handlers) {
       failures = 0;
       handlers.back();
     };
-    source.onmessage = finish; // [DONE] is all that has no name
-    for (const name of NAMES) source.addEventListener(name, (event) => take(name, event));
-    source.onerror = lost;
+    source.onmessage = finish; // only [DONE] has no event name
+    for (const name of EVENT_NAMES) source.addEventListener(name, (event) => handle(name, event));
+    source.onerror = onError;
   }
 
-  function take(name, event) {
+  function handle(name, event) {
     seq = Number(event.lastEventId.split(":")[1]);
     handlers.event(name, JSON.parse(event.data));
   }
 
-  // A broken connection is opened again by the browser; an answer other than 200 closes it for good.
-  function lost() {
+  // The browser reopens a broken connection; after a status other than 200 it does not.
+  function onError() {
     handlers.lost();
     if (source.readyState !== EventSource.CLOSED) return;
     clearTimeout(timer);
-    timer = setTimeout(lookAndOpen, delay(failures));
+    timer = setTimeout(reopen, retryDelay(failures));
     failures += 1;
   }
 
-  // An EventSource does not tell why it was closed: ask.
-  async function lookAndOpen() {
+  // An EventSource hides why it was closed, so request the run.
+  async function reopen() {
     const response = await fetch(`/api/v1/runs/${run}`).catch(() => null);
     if (source === null || source.readyState !== EventSource.CLOSED) return;
     if (response && (response.status === 401 || response.status === 404)) {
@@ -65,7 +65,7 @@ export function follow(run, seq, handlers) {
 
   function end() {
     close();
-    document.removeEventListener("visibilitychange", look);
+    document.removeEventListener("visibilitychange", onVisibility);
   }
 
   function close() {
@@ -74,12 +74,12 @@ export function follow(run, seq, handlers) {
     source = null;
   }
 
-  function look() {
+  function onVisibility() {
     clearTimeout(timer);
     if (document.hidden) timer = setTimeout(close, HIDDEN_SECONDS * 1000);
     else if (source === null || source.readyState === EventSource.CLOSED) open();
   }
 
-  document.addEventListener("visibilitychange", look);
+  document.addEventListener("visibilitychange", onVisibility);
   open();
 }

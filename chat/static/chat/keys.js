@@ -1,11 +1,11 @@
-// The keyboard's ways: those that hands know from elsewhere. Cmd is a Mac's Ctrl.
+// Keyboard shortcuts, as in other chat programs. On a Mac, Cmd is Ctrl.
 
 import { copyLastAnswer, copyLastCode } from "./copying.js";
 import { openDialog, showSidebar, toggleSidebar } from "./panels.js";
 
 const focus = (id) => document.getElementById(id).focus();
 
-const WAYS = {
+const SHORTCUTS = {
   "Ctrl+k": () => {
     showSidebar();
     focus("find");
@@ -15,31 +15,31 @@ const WAYS = {
   "Shift+escape": () => focus("query"),
   "Ctrl+Shift+c": copyLastAnswer,
   "Ctrl+Shift+;": copyLastCode,
-  "Ctrl+Shift+:": copyLastCode, // the same key where Shift changes its sign
+  "Ctrl+Shift+:": copyLastCode, // the same key on layouts where Shift changes the character
   "Ctrl+/": () => openDialog("keys-list"),
-  "Alt+arrowup": () => step(-1),
-  "Alt+arrowdown": () => step(1),
+  "Alt+arrowup": () => goToMessage(-1),
+  "Alt+arrowdown": () => goToMessage(1),
 };
 
-// `stop` stops the answer that is being written.
+// `stop` is called to stop the answer being written.
 export function startKeys(stop) {
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || document.querySelector("dialog[open]")) return;
-    const key = spelled(event);
+    const key = shortcutOf(event);
     if (key === "escape" && event.target.id === "query") return stop();
-    if (!WAYS[key]) return;
+    if (!SHORTCUTS[key]) return;
     event.preventDefault();
-    WAYS[key]();
+    SHORTCUTS[key]();
   });
 }
 
-function spelled(event) {
+function shortcutOf(event) {
   const held = [(event.ctrlKey || event.metaKey) && "Ctrl", event.altKey && "Alt", event.shiftKey && "Shift"];
   return [...held.filter(Boolean), event.key.toLowerCase()].join("+");
 }
 
-// To the message before or after the one that has the focus, or that is in view.
-function step(by) {
+// Go to the message before or after the one that has the focus, or that is in view.
+function goToMessage(by) {
   const turns = [...document.querySelectorAll("#messages > article")];
   const top = document.getElementById("main").getBoundingClientRect().top;
   let at = turns.indexOf(document.activeElement.closest?.("article"));

@@ -1,15 +1,15 @@
-// The page comes alive: asking, following and stopping without leaving it.
+// Entry point: connects the modules, so that asking, following and stopping work without a page load.
 
 import { Composer } from "./composer.js";
 import { LiveConversation } from "./conversation.js";
 import { startCopying } from "./copying.js";
 import { dropDrafts } from "./drafts.js";
-import { followElsewhere } from "./elsewhere.js";
 import { startKeys } from "./keys.js";
-import { clearNotice, notifyWord } from "./notices.js";
-import { bringOlder } from "./older.js";
+import { clearNotice, notifyByName } from "./notices.js";
+import { loadOlder } from "./older_messages.js";
 import { openDialog, startPanels } from "./panels.js";
 import { startPreferences } from "./preferences.js";
+import { followChanges } from "./remote_changes.js";
 import { View } from "./scrolling.js";
 
 const part = (id) => document.getElementById(id);
@@ -33,25 +33,25 @@ document.addEventListener("submit", (event) => {
 });
 part("show-keys").addEventListener("click", () => openDialog("keys-list"));
 
-addEventListener("offline", () => notifyWord("offline"));
+addEventListener("offline", () => notifyByName("offline"));
 addEventListener("online", clearNotice);
 
-// Back and forward lead to another page, also while this one was loading and no script heard of it; one that
-// was kept in memory is no longer true.
-function showWhatIsAddressed() {
-  const addressed = /\/chat\/([0-9a-f-]{36})\//.exec(location.pathname)?.[1] ?? null;
-  if (addressed !== composer.conversation) location.reload();
+// Reload if Back or Forward changed the address, even while this page was loading. A page from the browser's
+// back/forward cache is outdated, so reload it too.
+function reloadIfMoved() {
+  const inAddress = /\/chat\/([0-9a-f-]{36})\//.exec(location.pathname)?.[1] ?? null;
+  if (inAddress !== composer.conversation) location.reload();
 }
-addEventListener("popstate", showWhatIsAddressed);
+addEventListener("popstate", reloadIfMoved);
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
-showWhatIsAddressed();
+reloadIfMoved();
 dropDrafts({ others: true });
 startPanels();
 startPreferences();
 startCopying(part("messages"));
 startKeys(() => conversation.stopRun());
 view.begin();
-bringOlder(part("main"), part("messages"), part("older"));
+loadOlder(part("main"), part("messages"), part("older"));
 conversation.followActive();
-followElsewhere(conversation);
+followChanges(conversation);

@@ -1,33 +1,33 @@
-// One tree becomes like another by the fewest changes: equal nodes stay the nodes they are, so a
-// selection in them survives, and text grows in its place.
+// Updates one DOM tree to equal another with few changes: equal nodes are kept, so a selection in them
+// survives, and text is appended in place.
 
-// What the person has changed, or a script for the person, is not the server's to take back.
+// Attributes changed by the user, or by a script for the user: the server's page does not reset them.
 const KEPT = new Set(["open", "aria-pressed", "style"]);
 
-// Make the children of `parent` from place `from` on those of `next`, which is used up.
+// Make the children of `parent`, from index `from` on, equal to those of `next`, which is emptied.
 export function morph(parent, next, from = 0) {
   let place = from;
   for (const fresh of [...next.childNodes]) {
     const here = find(parent, place, fresh);
     if (!here) parent.insertBefore(fresh, parent.childNodes[place] ?? null);
-    else if (!here.isEqualNode(fresh)) become(here, fresh);
+    else if (!here.isEqualNode(fresh)) update(here, fresh);
     place += 1;
   }
   while (parent.childNodes.length > place) parent.lastChild.remove();
 }
 
-// The child that `fresh` is to take over, moved to its place: the one of the same id, or else the one
-// that stands there, unless that one has a name and is somebody else.
+// Return the child to update with `fresh`, moved to `place`: the one with the same id, or else the one at
+// `place`, unless that has another id.
 function find(parent, place, fresh) {
   const there = parent.childNodes[place];
-  if ((there?.id ?? "") === (fresh.id ?? "")) return there && alike(there, fresh);
+  if ((there?.id ?? "") === (fresh.id ?? "")) return there && matching(there, fresh);
   const same = fresh.id && [...parent.children].find((child) => child.id === fresh.id);
   if (same) return move(parent, same, there);
   return there?.id ? undefined : there;
 }
 
-// A template's line ends stand between elements that a script puts side by side.
-function alike(there, fresh) {
+// Templates have whitespace between elements that scripts insert without it: remove such a text node.
+function matching(there, fresh) {
   if (there.nodeName === fresh.nodeName) return there;
   if (fresh.nodeType === Node.TEXT_NODE) return undefined;
   const next = there.nextSibling;
@@ -37,14 +37,14 @@ function alike(there, fresh) {
 }
 
 function move(parent, node, before) {
-  // moveBefore keeps the focus; older browsers do not have it
+  // moveBefore keeps the focus; older browsers lack it
   if (parent.moveBefore) parent.moveBefore(node, before ?? null);
   else parent.insertBefore(node, before ?? null);
   return node;
 }
 
-function become(here, fresh) {
-  if (here.nodeType === Node.TEXT_NODE && fresh.nodeType === Node.TEXT_NODE) write(here, fresh.data);
+function update(here, fresh) {
+  if (here.nodeType === Node.TEXT_NODE && fresh.nodeType === Node.TEXT_NODE) writeText(here, fresh.data);
   else if (here.nodeName !== fresh.nodeName || here.nodeType !== Node.ELEMENT_NODE) here.replaceWith(fresh);
   else {
     takeAttributes(here, fresh);
@@ -52,7 +52,7 @@ function become(here, fresh) {
   }
 }
 
-function write(here, data) {
+function writeText(here, data) {
   if (data.startsWith(here.data)) here.appendData(data.slice(here.data.length));
   else here.data = data;
 }

@@ -1,19 +1,19 @@
-// What the page tells the person, outside the reply: seen, or read aloud.
+// Messages to the user outside the reply: shown, or read aloud by a screen reader.
 
-import { build, sentence, word } from "./words.js";
+import { clone, uiNodes, uiString } from "./ui_strings.js";
 
 const part = (id) => document.getElementById(id);
 let countdown = 0;
 
-// A problem: seen, and read aloud at once.
+// Show a problem; screen readers read it immediately.
 export function notify(text) {
   clearInterval(countdown);
   part("notice").replaceChildren(text);
 }
 
-export function notifyWord(name) {
+export function notifyByName(name) {
   clearInterval(countdown);
-  part("notice").replaceChildren(...sentence(name));
+  part("notice").replaceChildren(...uiNodes(name));
 }
 
 export function clearNotice() {
@@ -21,11 +21,11 @@ export function clearNotice() {
   part("notice").replaceChildren();
 }
 
-// A problem that passes: `text`, and the seconds until one may try again, which are not read aloud.
+// Show a temporary problem, and the seconds until a retry is allowed, which are not read aloud.
 export function notifyFor(text, seconds, over) {
   const left = document.createElement("span");
   left.ariaHidden = "true";
-  const show = () => (left.textContent = ` ${word("wait").replace("%s", seconds)}`);
+  const show = () => (left.textContent = ` ${uiString("wait").replace("%s", seconds)}`);
   notify(text);
   part("notice").append(left);
   show();
@@ -37,43 +37,45 @@ export function notifyFor(text, seconds, over) {
   }, 1000);
 }
 
-// How the connection is: quiet, under the answer.
-export const tellConnection = (name) => part("connection").replaceChildren(...(name ? sentence(name) : []));
+// Show the state of the connection under the answer; null: hide it.
+export const showConnection = (name) => part("connection").replaceChildren(...(name ? uiNodes(name) : []));
 
-// Read aloud only: what the answer does.
-export const announce = (name) => (part("announcer").textContent = word(name));
+// Have the answer's state read aloud.
+export const announce = (name) => (part("announcer").textContent = uiString(name));
 
-export const alarm = (text) => (part("alarm").textContent = text);
+export const announceProblem = (text) => (part("alarm").textContent = text);
 
-const LOGGED = 20;
+const LOG_MAX = 20;
 
-// Read aloud only: what the answer says.
-export function speak(text) {
+// Have a part of the answer read aloud.
+export function readAloud(text) {
   const line = document.createElement("p");
   line.textContent = text;
   part("log").append(line);
-  while (part("log").children.length > LOGGED) part("log").firstChild.remove();
+  while (part("log").children.length > LOG_MAX) part("log").firstChild.remove();
 }
 
-const MOST = 3;
-const SECONDS = 5;
+const TOASTS_MAX = 3;
+const TOAST_SECONDS = 5;
 
-// Short words at the edge of the page about what was just done, never the only place of a message. An error
-// `stays` until it is closed.
+// Show a short message about an action at the edge of the page, never as the only place of that information.
+// An error `stays` until it is closed.
 export function toast(text, { stays = false } = {}) {
-  const shown = build("toast");
+  const shown = clone("toast");
   shown.querySelector(".toast-text").textContent = text;
   shown.classList.toggle("stays", stays);
   shown.querySelector("button").addEventListener("click", () => shown.remove());
   part("toasts").append(shown);
-  const over = part("toasts").children.length - MOST;
-  const goers = [...part("toasts").children].sort((a, b) => a.classList.contains("stays") - b.classList.contains("stays"));
-  for (const goer of goers.slice(0, Math.max(0, over))) goer.remove();
-  if (!stays) setTimeout(() => leave(shown), SECONDS * 1000);
+  const excess = part("toasts").children.length - TOASTS_MAX;
+  const stayingLast = [...part("toasts").children].sort(
+    (a, b) => a.classList.contains("stays") - b.classList.contains("stays"),
+  );
+  for (const toRemove of stayingLast.slice(0, Math.max(0, excess))) toRemove.remove();
+  if (!stays) setTimeout(() => removeToast(shown), TOAST_SECONDS * 1000);
 }
 
-// Not while somebody is about to close it, or reads it under the pointer.
-function leave(shown) {
-  if (shown.matches(":hover, :focus-within")) setTimeout(() => leave(shown), 1000);
+// Remove the toast, but not while it has the focus or the pointer.
+function removeToast(shown) {
+  if (shown.matches(":hover, :focus-within")) setTimeout(() => removeToast(shown), 1000);
   else shown.remove();
 }

@@ -1,6 +1,6 @@
-// What opens over the page or beside it: the sidebar, and dialogs.
+// The sidebar and the dialogs.
 
-import { keep } from "./preferences.js";
+import { savePreference } from "./preferences.js";
 
 const sidebar = document.getElementById("sidebar");
 const menu = document.getElementById("menu");
@@ -14,19 +14,19 @@ export function startPanels() {
   });
   sidebar.addEventListener("toggle", (event) => {
     if (event.newState === "open") sidebar.querySelector("#new").focus();
-    tell();
+    updateMenu();
   });
-  isNarrow.addEventListener("change", tell);
-  document.addEventListener("click", dialogs);
-  tell();
+  isNarrow.addEventListener("change", updateMenu);
+  document.addEventListener("click", onDialogButton);
+  updateMenu();
 }
 
 export function toggleSidebar() {
   if (isNarrow.matches) return sidebar.togglePopover();
   const wanted = isOpen() ? "closed" : "open";
   document.body.dataset.sidebar = wanted;
-  tell();
-  keep("sidebar", wanted);
+  updateMenu();
+  savePreference("sidebar", wanted);
 }
 
 export function showSidebar() {
@@ -43,10 +43,10 @@ function isOpen() {
   return isNarrow.matches ? sidebar.matches(":popover-open") : document.body.dataset.sidebar !== "closed";
 }
 
-const tell = () => menu.setAttribute("aria-expanded", String(isOpen()));
+const updateMenu = () => menu.setAttribute("aria-expanded", String(isOpen()));
 
-// A dialog is a popover without scripts; with them it is modal, and what is behind it waits.
-function dialogs(event) {
+// Dialogs are popovers without scripts, and modal with them.
+function onDialogButton(event) {
   const button = event.target.closest("[popovertarget]");
   const dialog = button && document.getElementById(button.getAttribute("popovertarget"));
   if (!(dialog instanceof HTMLDialogElement)) return;

@@ -1,28 +1,28 @@
-// How somebody likes the page: shown at once, and kept by the server for every page to come.
+// A member's settings of the page: applied immediately, and stored by the server in cookies.
 
 import { toast } from "./notices.js";
-import { word } from "./words.js";
+import { uiString } from "./ui_strings.js";
 
 const form = document.getElementById("preferences");
 
 export function startPreferences() {
   form.addEventListener("change", async ({ target }) => {
-    show(target.name, target.value);
-    if (await keep(target.name, target.value)) toast(word("saved"));
+    apply(target.name, target.value);
+    if (await savePreference(target.name, target.value)) toast(uiString("saved"));
   });
 }
 
-// Resolves to whether it is kept; a toast says where it is not.
-export async function keep(name, value) {
+// Resolve to whether the server stored it; a toast reports a failure.
+export async function savePreference(name, value) {
   const fields = { csrfmiddlewaretoken: form.elements.csrfmiddlewaretoken.value, [name]: value };
   const body = new URLSearchParams(fields);
   const response = await fetch(form.action, { method: "POST", body, redirect: "manual" }).catch(() => null);
-  const kept = response?.type === "opaqueredirect"; // the way back to the page, which is here already
-  if (!kept) toast(word("not-saved"), { stays: true });
-  return kept;
+  const stored = response?.type === "opaqueredirect"; // the redirect back to this page
+  if (!stored) toast(uiString("not-saved"), { stays: true });
+  return stored;
 }
 
-function show(name, value) {
+function apply(name, value) {
   const place = name === "theme" ? document.documentElement : document.body;
   place.dataset[name] = value;
 }

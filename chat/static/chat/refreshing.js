@@ -1,13 +1,13 @@
-// The page as the server has it now, taken in place: what was live becomes what a reload would show.
+// Update of the page in place from the server's current page, as a reload would show it.
 
 import { Refused } from "./asking.js";
-import { dress } from "./copying.js";
+import { retryDelay, sleep } from "./backoff.js";
+import { addCodeButtons } from "./copying.js";
 import { morph, takeAttributes } from "./morph.js";
-import { delay, pause } from "./patience.js";
-import { parsePage } from "./trusted.js";
+import { parsePage } from "./trusted_html.js";
 
-// Resolves to the parsed page, this one by default. Throws Refused (401, 404), or a TypeError where there
-// is no connection.
+// Resolve to the parsed page, this one by default. Throws Refused (401, 404), or a TypeError without a
+// connection.
 export async function fetchPage(address = location.href) {
   const response = await fetch(address, { headers: { Accept: "text/html" } });
   if (response.redirected) throw new Refused(401, { code: "not_signed_in", detail: "" });
@@ -15,20 +15,20 @@ export async function fetchPage(address = location.href) {
   return parsePage(await response.text());
 }
 
-// As fetchPage, for as long as it takes: `lost` is called with each failure that may pass.
-export async function fetchPagePatiently(lost, address) {
+// Call fetchPage until it succeeds or is refused with a 4xx; `lost` is called after each temporary failure.
+export async function fetchPageRetrying(lost, address) {
   for (let failures = 0; ; failures += 1) {
     try {
       return await fetchPage(address);
     } catch (error) {
       if (error instanceof Refused && error.status < 500) throw error;
       lost();
-      await pause(delay(failures));
+      await sleep(retryDelay(failures));
     }
   }
 }
 
-// Make the parts of this page with these ids those of `fresh`; all of them by default.
+// Replace the parts of this page with these ids by those of `fresh`; by default all parts with data-swap.
 export function swap(fresh, ids = [...document.querySelectorAll("[data-swap]")].map((part) => part.id)) {
   for (const id of ids) {
     const [here, there] = [document.getElementById(id), fresh.getElementById(id)];
@@ -39,16 +39,16 @@ export function swap(fresh, ids = [...document.querySelectorAll("[data-swap]")].
   }
 }
 
-// `there` has the newest messages alone: what this page has above them stays.
+// `there` has only the newest messages: keep the older ones above them.
 function takeMessages(here, there, fresh) {
-  for (const parent of [here, there]) dropBlanks(parent);
+  for (const parent of [here, there]) removeWhitespace(parent);
   const first = there.firstElementChild?.id;
   const above = Math.max(0, [...here.children].findIndex((turn) => first && turn.id === first));
   if (above === 0) morph(document.getElementById("older"), fresh.getElementById("older"));
-  morph(here, dress(there), above);
+  morph(here, addCodeButtons(there), above);
 }
 
-// Template's line ends between messages, which say nothing.
-function dropBlanks(parent) {
+// Remove the template's whitespace between messages.
+function removeWhitespace(parent) {
   for (const node of [...parent.childNodes]) if (node.nodeType === Node.TEXT_NODE) node.remove();
 }

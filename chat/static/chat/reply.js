@@ -1,15 +1,15 @@
-// The reply that is being written: a run's events become what a reload would show.
+// The reply being written: shows a run's events as a reload would show them.
 
-import { dress } from "./copying.js";
+import { addCodeButtons } from "./copying.js";
 import { morph } from "./morph.js";
 import { Steps } from "./steps.js";
-import { fragment } from "./trusted.js";
-import { word } from "./words.js";
+import { parseFragment } from "./trusted_html.js";
+import { uiString } from "./ui_strings.js";
 
-const PATIENT_SECONDS = 3; // from then on the wait says how long it is
+const LONG_SECONDS = 3; // a longer wait shows its duration
 
 export class LiveReply {
-  // `blockDone` is called with the text of each block that will not change any more.
+  // `blockDone` is called with the text of each block that is final.
   constructor(article, blockDone) {
     this.speaker = article.querySelector(".speaker");
     this.steps = new Steps(article.querySelector(".steps"), article.hasAttribute("data-thinking"));
@@ -20,14 +20,14 @@ export class LiveReply {
     this.#countSeconds(article.querySelector(".waiting"));
   }
 
-  take(name, data) {
+  apply(name, data) {
     switch (name) {
       case "run.started": return this.#start(data);
       case "html": return this.#write(data);
-      case "thought": return this.steps.think(data.text);
-      case "tool.called": return this.steps.call(data);
-      case "tool.returned": return this.steps.answer(data);
-      case "file": return this.steps.save(data);
+      case "thought": return this.steps.addThought(data.text);
+      case "tool.called": return this.steps.showCall(data);
+      case "tool.returned": return this.steps.showResult(data);
+      case "file": return this.steps.showFile(data);
       case "agent": return this.#name(data.name);
       case "replace": return this.#replace(data);
     }
@@ -44,23 +44,23 @@ export class LiveReply {
     this.done = 0;
   }
 
-  // Its text comes as html. With `keep`, only the text of the latest model call differs.
+  // The new text comes as an html event. With `keep`, only the latest model call's text differs: keep the steps.
   #replace({ keep }) {
     if (keep === undefined) this.steps.clear();
   }
 
   #name(agent) {
-    const words = agent.replaceAll("_", " ").trim();
-    this.speaker.textContent = words.slice(0, 1).toUpperCase() + words.slice(1);
-    this.steps.rest();
+    const name = agent.replaceAll("_", " ").trim();
+    this.speaker.textContent = name.slice(0, 1).toUpperCase() + name.slice(1);
+    this.steps.endThought();
   }
 
-  // The blocks before `from` stay; `closed` ones follow, which are final; `open` is still being written
-  // and sent from its `keep`-th character on (docs/streaming.md).
+  // Keep the blocks before `from`; add the `closed` ones, which are final; `open` is still being written, and
+  // is sent from its `keep`-th character on (docs/streaming.md).
   #write({ from, closed, keep, open }) {
     this.open = this.open.slice(0, keep) + open;
-    if (closed.length || this.open) this.steps.rest();
-    morph(this.body, dress(fragment(closed.join("") + this.open)), from);
+    if (closed.length || this.open) this.steps.endThought();
+    morph(this.body, addCodeButtons(parseFragment(closed.join("") + this.open)), from);
     const final = from + closed.length;
     for (const block of [...this.body.children].slice(this.done, final)) this.blockDone(block.innerText);
     this.done = Math.max(this.done, final);
@@ -71,7 +71,7 @@ export class LiveReply {
     this.timer = setInterval(() => {
       const seconds = Math.floor((performance.now() - began) / 1000);
       if (this.body.firstChild || !waiting.isConnected) this.end();
-      else if (seconds >= PATIENT_SECONDS) waiting.textContent = word("thinking-for").replace("%s", seconds);
+      else if (seconds >= LONG_SECONDS) waiting.textContent = uiString("thinking-for").replace("%s", seconds);
     }, 1000);
   }
 }

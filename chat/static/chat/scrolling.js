@@ -1,8 +1,8 @@
-// The newest words stay in view, unless the person scrolls up to read, or would rather stay at the question.
+// Scrolling to the newest text, unless the user scrolls up, or has chosen to stay at the question.
 
-import { word } from "./words.js";
+import { uiString } from "./ui_strings.js";
 
-const SLACK = 48; // pixels from the end that still count as the end
+const SLACK = 48; // pixels from the end that count as the end
 
 export class View {
   constructor(view, jump) {
@@ -25,19 +25,19 @@ export class View {
     return this.view.scrollHeight - this.view.scrollTop - this.view.clientHeight;
   }
 
-  // The person has asked `question`, and `live` is the reply to come.
-  asked(question, live) {
+  // Scroll to a new question; `live` is the empty reply below it.
+  showQuestion(question, live) {
     if (this.follows || !question) return this.toEnd();
     this.sticks = false;
-    // room below, so that the question can be at the top from the first word on
+    // space below, so that the question can be at the top before the reply has text
     const style = getComputedStyle(this.view.firstElementChild);
     const gap = live.getBoundingClientRect().top - question.getBoundingClientRect().bottom;
-    const room = this.view.clientHeight - question.offsetHeight - gap - parseFloat(style.paddingBlockEnd);
-    live.style.minBlockSize = `${Math.max(0, Math.floor(room))}px`;
+    const space = this.view.clientHeight - question.offsetHeight - gap - parseFloat(style.paddingBlockEnd);
+    live.style.minBlockSize = `${Math.max(0, Math.floor(space))}px`;
     question.scrollIntoView({ block: "start", behavior: "instant" });
   }
 
-  // To the end, unless the address names a place in the messages: the browser goes there by itself.
+  // Scroll to the end, unless the address names a message: the browser scrolls there.
   begin() {
     this.sticks = !this.view.contains(document.getElementById(location.hash.slice(1)));
     if (this.sticks) this.toEnd();
@@ -46,35 +46,35 @@ export class View {
   toEnd(behavior = "instant") {
     this.sticks = this.follows;
     this.unseen = 0;
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.view.scrollTo({ top: this.view.scrollHeight, behavior: calm ? "instant" : behavior });
-    this.#look();
+    const reducesMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.view.scrollTo({ top: this.view.scrollHeight, behavior: reducesMotion ? "instant" : behavior });
+    this.#updateJump();
   }
 
-  // Messages have come that nobody asked for here.
-  came(count) {
+  // Count messages that came from elsewhere.
+  messagesAdded(count) {
     if (!this.sticks && this.gap > SLACK) this.unseen += count;
-    this.#look();
+    this.#updateJump();
   }
 
   #scrolled() {
-    // Content that shrinks moves the view up as well; that is nobody's wish to read.
+    // Content that shrinks moves the view up too; that is not the user's scrolling.
     if (this.gap <= SLACK) {
       this.sticks = this.follows;
       this.unseen = 0;
     } else if (this.view.scrollTop < this.last - 1) this.sticks = false;
     this.last = this.view.scrollTop;
-    this.#look();
+    this.#updateJump();
   }
 
   #resized() {
     if (this.sticks) this.view.scrollTo({ top: this.view.scrollHeight, behavior: "instant" });
-    this.#look();
+    this.#updateJump();
   }
 
-  #look() {
+  #updateJump() {
     this.jump.hidden = this.sticks || this.gap <= SLACK;
-    const count = this.unseen ? word("new-messages").replace("%s", this.unseen) : "";
+    const count = this.unseen ? uiString("new-messages").replace("%s", this.unseen) : "";
     this.jump.querySelector("#jump-count").textContent = count;
   }
 }

@@ -1,16 +1,16 @@
-// The socket: what changed elsewhere. It says that, and never how: whoever is told reads it over HTTP.
+// The WebSocket that reports changes made elsewhere. It sends no content: the page fetches that over HTTP.
 
-import { delay } from "./patience.js";
+import { retryDelay } from "./backoff.js";
 
-// A tab that nobody looks at gives its socket back; on its return it hears what it missed.
+// A hidden tab closes its socket after this time. When it is visible again, it receives the missed changes.
 const HIDDEN_SECONDS = 60;
-// A socket that lasted so long was a good one: the next failure is a first one.
-const GOOD_SECONDS = 10;
+// After a socket that lasted this long, the count of failures starts again.
+const STABLE_SECONDS = 10;
 const SIGNED_OUT = 4401;
 
-// Handlers: after(), the number of the last change that the page shows; told(change); and signedOut(),
-// which resolves to whether the person is still signed in after all (with a new session).
-export function listen({ after, told, signedOut }) {
+// Handlers: lastChange() returns the number of the last change that the page shows; onChange(change); and
+// isSignedIn() resolves to whether the user is still signed in, perhaps with a new session.
+export function listen({ lastChange, onChange, isSignedIn }) {
   let socket = null;
   let failures = 0;
   let timer = 0;
@@ -18,42 +18,42 @@ export function listen({ after, told, signedOut }) {
   function open() {
     clearTimeout(timer);
     const opened = Date.now();
-    const mine = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/?after=${after()}`);
-    mine.onmessage = (event) => told(JSON.parse(event.data));
+    const mine = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/?after=${lastChange()}`);
+    mine.onmessage = (event) => onChange(JSON.parse(event.data));
     mine.onclose = (event) => {
-      if (socket !== mine) return; // given back
+      if (socket !== mine) return; // closed by closeHidden
       socket = null;
-      if (Date.now() - opened > GOOD_SECONDS * 1000) failures = 0;
-      ended(event.code);
+      if (Date.now() - opened > STABLE_SECONDS * 1000) failures = 0;
+      onClose(event.code);
     };
     socket = mine;
   }
 
-  async function ended(code) {
-    if (code === SIGNED_OUT && !(await signedOut())) return leave();
+  async function onClose(code) {
+    if (code === SIGNED_OUT && !(await isSignedIn())) return end();
     if (document.hidden || socket) return;
     clearTimeout(timer);
-    timer = setTimeout(open, delay(failures));
+    timer = setTimeout(open, retryDelay(failures));
     failures += 1;
   }
 
-  function look() {
+  function onVisibility() {
     clearTimeout(timer);
-    if (document.hidden) timer = setTimeout(giveBack, HIDDEN_SECONDS * 1000);
+    if (document.hidden) timer = setTimeout(closeHidden, HIDDEN_SECONDS * 1000);
     else if (!socket) open();
   }
 
-  function giveBack() {
+  function closeHidden() {
     const mine = socket;
     socket = null;
     mine?.close();
   }
 
-  function leave() {
+  function end() {
     clearTimeout(timer);
-    document.removeEventListener("visibilitychange", look);
+    document.removeEventListener("visibilitychange", onVisibility);
   }
 
-  document.addEventListener("visibilitychange", look);
-  look();
+  document.addEventListener("visibilitychange", onVisibility);
+  onVisibility();
 }

@@ -1,10 +1,10 @@
-// What the agent does besides writing: its thoughts, its tools and the files it saves, as they happen. Text only ever text.
+// The steps of a reply while it is written: thoughts, tool calls and saved files. Sets text only, never HTML.
 
-import { build, word } from "./words.js";
+import { clone, uiString } from "./ui_strings.js";
 
-const SHOWN_OUTCOME = 2000; // characters, as in chat/pages/transcript.py
+const OUTCOME_MAX = 2000; // characters shown unfolded, as in chat/pages/transcript.py
 
-// Steps that the person has folded or unfolded are left so.
+// Steps that the user has folded or unfolded are left so.
 const touched = new WeakSet();
 document.addEventListener("click", (event) => {
   const step = event.target.closest("summary")?.parentElement;
@@ -15,7 +15,7 @@ export class Steps {
   constructor(list, thinking) {
     this.list = list;
     this.thought = null;
-    if (thinking) this.#follow(list.lastElementChild);
+    if (thinking) this.#openThought(list.lastElementChild);
   }
 
   clear() {
@@ -23,60 +23,60 @@ export class Steps {
     this.thought = null;
   }
 
-  think(text) {
+  addThought(text) {
     if (!this.thought) {
-      const step = build("thought-step");
+      const step = clone("thought-step");
       step.querySelector(".step-text").replaceChildren(new Text());
       this.list.append(step);
-      this.#follow(step);
+      this.#openThought(step);
     }
     this.thought.appendData(text);
   }
 
-  // The thought is over: something else happens.
-  rest() {
+  // Fold the thought, when another step or text follows it.
+  endThought() {
     const step = this.thought?.parentElement.closest(".step");
     if (step && !touched.has(step)) step.open = false;
     this.thought = null;
   }
 
-  call({ id, name, args }) {
-    this.rest();
-    const step = build("tool-step");
+  showCall({ id, name, args }) {
+    this.endThought();
+    const step = clone("tool-step");
     step.dataset.call = id;
     step.querySelector(".tool-name").textContent = name;
     step.querySelector(".tool-args").textContent = readable(args);
     this.list.append(step);
   }
 
-  answer({ id, result, error, elapsed_ms: elapsed }) {
+  showResult({ id, result, error, elapsed_ms: elapsed }) {
     const step = [...this.list.children].findLast((each) => each.dataset.call === id);
     if (!step) return;
     const state = step.querySelector(".tool-state");
     const failed = error !== undefined;
     const outcome = failed ? error : readable(result);
     state.classList.toggle("failed", failed);
-    state.textContent = failed ? word("failed") : word("seconds").replace("%s", (elapsed / 1000).toFixed(1));
-    // by characters, not by halves of them
-    const characters = outcome.length > SHOWN_OUTCOME ? [...outcome] : [outcome];
-    const fits = characters.length <= SHOWN_OUTCOME;
-    step.querySelector(".tool-outcome").textContent = fits ? outcome : characters.slice(0, SHOWN_OUTCOME).join("");
+    state.textContent = failed ? uiString("failed") : uiString("seconds").replace("%s", (elapsed / 1000).toFixed(1));
+    // split by characters, not by UTF-16 code units
+    const characters = outcome.length > OUTCOME_MAX ? [...outcome] : [outcome];
+    const fits = characters.length <= OUTCOME_MAX;
+    step.querySelector(".tool-outcome").textContent = fits ? outcome : characters.slice(0, OUTCOME_MAX).join("");
     if (fits) return;
-    const rest = build("tool-rest");
-    rest.querySelector("pre").textContent = characters.slice(SHOWN_OUTCOME).join("");
+    const rest = clone("tool-rest");
+    rest.querySelector("pre").textContent = characters.slice(OUTCOME_MAX).join("");
     step.append(rest);
   }
 
-  save({ name, version, note }) {
-    this.rest();
-    const step = build("file-step");
+  showFile({ name, version, note }) {
+    this.endThought();
+    const step = clone("file-step");
     step.querySelector(".file-name").textContent = name;
-    step.querySelector(".file-version").textContent = word("version").replace("%s", version);
+    step.querySelector(".file-version").textContent = uiString("version").replace("%s", version);
     step.querySelector(".file-note").textContent = note;
     this.list.append(step);
   }
 
-  #follow(step) {
+  #openThought(step) {
     const text = step.querySelector(".step-text");
     if (text.firstChild?.nodeType !== Node.TEXT_NODE) text.prepend(new Text());
     this.thought = text.firstChild;

@@ -1,11 +1,11 @@
-// The one place where text becomes markup. What comes here is the server's own, cleaned by it; the
-// browser refuses every other place (Trusted Types).
+// The only place that makes markup from text: HTML that the server has sanitized. Trusted Types make the
+// browser refuse any other.
 
 const server =
   globalThis.trustedTypes?.createPolicy("server-html", { createHTML: (html) => html }) ??
   { createHTML: (html) => html };
 
-export function fragment(html) {
+export function parseFragment(html) {
   const template = document.createElement("template");
   template.innerHTML = server.createHTML(html);
   return template.content;

@@ -1,8 +1,8 @@
-"""How long the review desk takes: ``python -m benchmarks.review_desk``, after ``make fixture-large``.
+"""Response times of the admin: ``python -m benchmarks.admin_pages``, after ``make fixture-large``.
 
-Asks each kind of page of the whole application as a server does, signed in as the fixture's moderator,
-one request after the other, in the database of the settings. Prints one table in Markdown; its last
-column is this process's own CPU, which on SQLite is the whole cost, whatever else the machine is doing.
+Calls the ASGI application as a server does, signed in as the fixture's moderator, one request after
+another, on the configured database. Prints a Markdown table. Its last column is the CPU time of this
+process: on SQLite that is the whole cost, and it does not depend on other load of the machine.
 """
 
 import argparse
@@ -31,10 +31,10 @@ LIST, RUNS = "/admin/chat/conversation/", "/admin/chat/run/"
 
 
 def pages() -> dict[str, Callable[[], str]]:
-    """Each kind of page; a call gives the next address of it, of another conversation each time."""
-    rng = random.Random(11)  # noqa: S311  (the same pages each time)
+    """Return a function for each kind of page; each call returns an address, of another conversation."""
+    rng = random.Random(11)  # noqa: S311  (the same pages in every run)
     some = list(Conversation.objects.reviewable().order_by("-updated_at")[:20_000:97])
-    longest = Conversation.objects.order_by("-id")[0]  # the fixture's last one takes what is left
+    longest = Conversation.objects.order_by("-id")[0]  # the fixture's last one has all the remaining messages
     marked = Message.objects.filter(text__contains="Reference mark").values_list("text", flat=True)[:60]
     rare = [text.rpartition(" ")[2].rstrip(".") for text in marked]
     words = [conversation.title.split() for conversation in some]
@@ -65,7 +65,7 @@ def pages() -> dict[str, Callable[[], str]]:
 
 
 async def measure(client: Client, address: Callable[[], str], times: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of each request, and of CPU, in order of size; after one that is not counted."""
+    """Return sorted milliseconds of elapsed and of CPU time for each request, after one warm-up request."""
     took, used = [], []
     for _ in range(times + 1):
         path = address()
@@ -77,7 +77,7 @@ async def measure(client: Client, address: Callable[[], str], times: int) -> tup
     return sorted(took[1:]), sorted(used[1:])
 
 
-def counted() -> str:
+def row_counts() -> str:
     rows = (("conversations", Conversation), ("messages", Message), ("runs", Run))
     return ", ".join(f"{model.objects.count():,} {name}" for name, model in rows)
 
@@ -85,14 +85,14 @@ def counted() -> str:
 async def main(times: int) -> None:
     moderator = await sync_to_async(User.objects.get)(username="moderator")
     client = await Client(application, moderator).sign_in()
-    settings.ALLOWED_HOSTS.append("testserver")  # the client's name for it
+    settings.ALLOWED_HOSTS.append("testserver")  # the host name that the client uses
     kinds = await sync_to_async(pages)()
     database = "SQLite" if settings.ON_SQLITE else "PostgreSQL"
-    say(f"{database}, {await sync_to_async(counted)()}; {times} requests each\n")
-    say("| page | median ms | p95 ms | worst ms | p95 of CPU ms |\n|---|---|---|---|---|")
+    write_line(f"{database}, {await sync_to_async(row_counts)()}; {times} requests each\n")
+    write_line("| page | median ms | p95 ms | worst ms | p95 of CPU ms |\n|---|---|---|---|---|")
     for kind, address in kinds.items():
         took, used = await measure(client, address, times)
-        say(
+        write_line(
             f"| {kind} | {statistics.median(took):.0f} | {p95(took):.0f} | {took[-1]:.0f} | {p95(used):.0f} |"
         )
 
@@ -101,8 +101,8 @@ def p95(ordered: list[float]) -> float:
     return ordered[max(0, round(0.95 * len(ordered)) - 1)]
 
 
-def say(words: str) -> None:
-    sys.stdout.write(f"{words}\n")
+def write_line(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 

@@ -1,0 +1,21 @@
+"""Creation of files that hold a secret. Imports nothing of Django, so that settings can use it too."""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def create_secret_file(path: Path, content: str) -> None:
+    """Write ``content`` to a new file with mode 0600; leave an existing file as it is."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+        # A link appears with its whole content, and only once: two processes that start together read
+        # the same secret.
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
