@@ -94,7 +94,7 @@ def test_a_thousand_stops_race_the_finish(
     oracle.check()
 
 
-def test_a_deletion_races_the_finish_and_neither_waits_for_ever(
+def test_a_deletion_racing_the_finish_does_not_deadlock(
     alice: Any, process: Process, settings: Any, at_once: AtOnce
 ) -> None:
     """Both lock the conversation and the run: in one order, or PostgreSQL ends one of them."""
@@ -112,7 +112,7 @@ def test_a_deletion_races_the_finish_and_neither_waits_for_ever(
     assert Run.objects.active().count() == 0
 
 
-def test_of_eight_claims_one_wins(alice: Any, process: Process, at_once: AtOnce) -> None:
+def test_one_of_eight_concurrent_claims_wins(alice: Any, process: Process, at_once: AtOnce) -> None:
     for _ in range(20):
         run = queued(alice)
         results = at_once(*[lambda run=run: lifecycle.claim(run.pk, process.pk) for _ in range(8)])
@@ -120,7 +120,7 @@ def test_of_eight_claims_one_wins(alice: Any, process: Process, at_once: AtOnce)
         Run.objects.filter(pk=run.pk).delete()
 
 
-def test_of_eight_takeovers_one_wins(alice: Any, process: Process, at_once: AtOnce) -> None:
+def test_one_of_eight_concurrent_takeovers_wins(alice: Any, process: Process, at_once: AtOnce) -> None:
     for _ in range(20):
         claim = claimed(alice, process)
         results = at_once(
@@ -130,7 +130,7 @@ def test_of_eight_takeovers_one_wins(alice: Any, process: Process, at_once: AtOn
         Run.objects.filter(pk=claim.run).delete()
 
 
-def test_who_was_taken_over_writes_nothing_more(alice: Any, process: Process) -> None:
+def test_a_process_whose_run_was_taken_over_cannot_write_to_it(alice: Any, process: Process) -> None:
     old = claimed(alice, process)
     taken = lifecycle.take_over(old.run, old.epoch, process.pk)
     assert taken
@@ -143,7 +143,7 @@ def test_who_was_taken_over_writes_nothing_more(alice: Any, process: Process) ->
     assert SessionEvent.objects.count() == 0
 
 
-def test_a_restart_replaces_what_was_written_and_happens_once(alice: Any, process: Process) -> None:
+def test_a_restart_replaces_the_written_text_and_happens_once(alice: Any, process: Process) -> None:
     old = claimed(alice, process)
     write([Page(old, [events.Row(2, "text", '{"text": "half"}')], [(0, "{}")], None)])  # type: ignore[arg-type]
     taken = lifecycle.take_over(old.run, old.epoch, process.pk)
@@ -160,7 +160,7 @@ def test_a_restart_replaces_what_was_written_and_happens_once(alice: Any, proces
     oracle.check()
 
 
-def test_a_handed_over_run_is_queued_again_and_no_death_counts(alice: Any, process: Process) -> None:
+def test_a_handed_over_run_is_queued_again_without_counting_an_attempt(alice: Any, process: Process) -> None:
     claim = claimed(alice, process)
     assert lifecycle.hand_over(claim) == []
     again = lifecycle.claim(claim.run, process.pk)

@@ -78,7 +78,7 @@ async def test_its_route_is_the_pattern_and_its_method_a_known_one(
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/static/chat/css/base.css"])
-async def test_what_machines_ask_every_few_seconds_has_none(
+async def test_probes_and_metrics_requests_are_not_logged(
     visitor: Client, lines: list[dict[str, Any]], path: str
 ) -> None:
     answer = await visitor.get(path)
@@ -86,7 +86,7 @@ async def test_what_machines_ask_every_few_seconds_has_none(
     assert not answered(lines)
 
 
-async def test_a_request_that_nobody_waited_for_has_its_line_all_the_same(
+async def test_an_abandoned_request_still_has_its_line(
     as_alice: Client, gemini: Gemini, lines: list[dict[str, Any]]
 ) -> None:
     gemini.on("slow", [Text("half"), Hold()])
@@ -99,23 +99,23 @@ async def test_a_request_that_nobody_waited_for_has_its_line_all_the_same(
 # --- names of requests and runs ---------------------------------------------------------------------
 
 
-async def test_a_safe_name_given_by_who_stands_before_us_is_kept(visitor: Client) -> None:
+async def test_a_safe_request_id_of_a_proxy_is_kept(visitor: Client) -> None:
     answer = await visitor.get("/healthz", headers={"X-Request-ID": "edge-7_Ab"})
     assert answer.headers["x-request-id"] == "edge-7_Ab"
 
 
 @pytest.mark.parametrize("given", ["", "a b", "a\tb", 'a"b', "ä", "a" * 65, "a;b", "<b>"])
-async def test_another_one_is_not_repeated(visitor: Client, given: str) -> None:
+async def test_an_unsafe_request_id_is_replaced(visitor: Client, given: str) -> None:
     answer = await visitor.get("/healthz", headers={"X-Request-ID": given})
     assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])
 
 
-async def test_two_requests_have_two_names(visitor: Client) -> None:
+async def test_request_ids_are_unique(visitor: Client) -> None:
     names = {(await visitor.get("/healthz")).headers["x-request-id"] for _ in range(20)}
     assert len(names) == 20
 
 
-async def test_a_line_about_a_run_names_it_and_no_request(
+async def test_a_line_about_a_run_names_the_run_and_no_request(
     as_alice: Client, gemini: Gemini, lines: list[dict[str, Any]]
 ) -> None:
     gemini.on("too much", [Status(429, "RESOURCE_EXHAUSTED")])
@@ -145,7 +145,7 @@ def raised(error: Exception, cause: Exception | None = None) -> Exception:
 HOSTILE = 'a\nERROR root: "},{"level":"CRITICAL\x1b[2J\u2028\u202e'
 
 
-def test_an_event_is_one_line_of_json_whatever_it_says() -> None:
+def test_an_event_is_always_one_line_of_json() -> None:
     text = logs.JsonFormatter().format(record_of("%s", HOSTILE, error=raised(ValueError(HOSTILE))))
     assert text.isascii()
     assert text.isprintable()
@@ -159,7 +159,7 @@ def test_a_line_of_text_cannot_be_forged() -> None:
     assert all(line.startswith("    ") and line.isprintable() for line in rest)
 
 
-def test_a_circle_of_exceptions_is_told_once() -> None:
+def test_a_cycle_of_exceptions_is_logged_once() -> None:
     """Other people's code may make one, and the log must not fail over it."""
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
@@ -167,7 +167,7 @@ def test_a_circle_of_exceptions_is_told_once() -> None:
     assert logs.exception_of(one).count("builtins.ValueError: other") == 1
 
 
-def test_an_exception_is_told_without_the_rows_that_it_quotes() -> None:
+def test_an_exception_is_logged_without_the_rows_that_it_quotes() -> None:
     refused = raised(DataError(f"value too long for type character varying(8)\nDETAIL: {CANARY}"))
     found = logs.exception_of(raised(RuntimeError("the journal"), refused))
     assert CANARY not in found
@@ -198,7 +198,7 @@ def serve(tmp_path: Path, gemini: Gemini) -> Iterator[Serve]:
 
 @pytest.mark.any_database
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_at_debug_no_line_and_no_metric_holds_what_people_say_or_what_is_secret(
+def test_logs_and_metrics_hold_no_message_text_and_no_secret_even_at_debug(
     serve: Serve, gemini: Gemini, form: str
 ) -> None:
     """The canary is in everything that a person, a model or a link can hold."""
@@ -257,7 +257,7 @@ def exercise(server: LiveServer, http: httpx.Client, token: str) -> None:
 
 
 @pytest.mark.any_database
-def test_debug_is_parleys_alone(tmp_path: Path) -> None:
+def test_only_parleys_own_loggers_log_at_debug(tmp_path: Path) -> None:
     """Clients of models write out their prompts there, Django its SQL and its templates' contexts."""
     server = LiveServer(tmp_path, port=None, LOG_LEVEL="DEBUG", LOG_FORMAT="text")
     libraries = ("openai", "LiteLLM", "django.template", "django.db.backends", "google_adk.flows", "x")
@@ -272,7 +272,7 @@ def test_debug_is_parleys_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("schema", ["1", "2"])
-async def test_no_span_and_no_record_of_adks_holds_what_is_said_whatever_the_environment_says(
+async def test_adks_spans_and_records_hold_no_text_whatever_the_environment_says(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, schema: str
 ) -> None:
     from google.adk.telemetry import tracing

@@ -36,7 +36,7 @@ CALLBACKS = {
 
 
 @pytest.mark.parametrize("callback", CALLBACKS)
-async def test_an_agent_that_remembers_completes_and_finds_nothing(
+async def test_an_agent_that_uses_a_memory_completes_and_finds_nothing(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, callback: str
 ) -> None:
     arguments, context, call = CALLBACKS[callback]

@@ -85,7 +85,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize("request_", FOUND, ids=lambda each: f"{each.method} {each.path[:40]}: {each.what}")
-async def test_what_was_a_500_is_refused_or_ignored(
+async def test_inputs_that_caused_a_500_are_refused_or_ignored(
     request_: Sent, as_alice: Client, visitor: Client, no_rate_limits: None
 ) -> None:
     for client in (visitor, as_alice):
@@ -97,7 +97,9 @@ async def test_what_was_a_500_is_refused_or_ignored(
 
 
 @pytest.mark.parametrize("length", [254, 255])
-async def test_an_address_of_more_than_254_characters_is_told_so(visitor: Client, length: int) -> None:
+async def test_an_e_mail_address_over_254_characters_is_refused_with_a_reason(
+    visitor: Client, length: int
+) -> None:
     domain = "b." * 120 + "org"
     form = {
         "username": "zoe",

@@ -47,7 +47,7 @@ def versions() -> list[int]:
     return list(Message.objects.filter(role="assistant").values_list("renderer_version", flat=True))
 
 
-def test_every_old_reply_is_rendered_anew(old: Callable[[int], list[Message]]) -> None:
+def test_every_old_reply_is_rendered_again(old: Callable[[int], list[Message]]) -> None:
     messages = old(7)
     assert run(batch=3).splitlines()[-1].startswith("7 replies were rendered anew")
     for message in messages:
@@ -55,7 +55,7 @@ def test_every_old_reply_is_rendered_anew(old: Callable[[int], list[Message]]) -
         assert (message.html, message.renderer_version) == (render(message.text), RENDERER_VERSION)
 
 
-def test_what_is_up_to_date_and_what_people_wrote_stays_as_it_is(old: Callable[[int], list[Message]]) -> None:
+def test_current_replies_and_questions_are_left_unchanged(old: Callable[[int], list[Message]]) -> None:
     (message,) = old(1)
     Message.objects.filter(pk=message.pk).update(html="<p>mine</p>", renderer_version=RENDERER_VERSION)
     question = Message.objects.create(conversation=message.conversation, role="user", text="*q*")
@@ -65,7 +65,7 @@ def test_what_is_up_to_date_and_what_people_wrote_stays_as_it_is(old: Callable[[
     assert (message.html, question.html) == ("<p>mine</p>", "")
 
 
-def test_what_is_interrupted_goes_on_where_it_was(
+def test_an_interrupted_command_continues_where_it_was(
     old: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old(5)
@@ -86,7 +86,7 @@ def test_what_is_interrupted_goes_on_where_it_was(
     assert set(versions()) == {RENDERER_VERSION}
 
 
-def test_a_text_that_was_taken_away_meanwhile_does_not_come_back(
+def test_a_text_erased_during_rendering_is_not_restored(
     old: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (message,) = old(1)
@@ -101,7 +101,7 @@ def test_a_text_that_was_taken_away_meanwhile_does_not_come_back(
     assert message.html == ""
 
 
-def test_nothing_is_rendered_while_the_database_is_locked(
+def test_rendering_happens_outside_the_transaction(
     old: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old(4)
@@ -115,12 +115,12 @@ def test_nothing_is_rendered_while_the_database_is_locked(
     assert versions() == [RENDERER_VERSION] * 4
 
 
-def test_a_senseless_batch_is_refused() -> None:
+def test_an_invalid_batch_size_is_refused() -> None:
     with pytest.raises(CommandError, match="at least 1"):
         run(batch=0)
 
 
-async def test_a_page_shows_an_old_reply_as_today_s_renderer_does(
+async def test_a_page_shows_an_old_reply_as_the_current_renderer_does(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("sum", [Text("It is $x^2$.")])

@@ -93,7 +93,7 @@ def test_the_first_start_prints_the_address_and_the_owners_link(standing: LiveSe
     assert httpx.get(f"{link[0][:-2]}/").status_code == 404
 
 
-def test_a_later_start_takes_seconds_and_keeps_everything(serve: Serve, gemini: Gemini) -> None:
+def test_a_later_start_is_fast_and_keeps_all_data(serve: Serve, gemini: Gemini) -> None:
     server = serve()
     alice = server.member("alice")
     with alice.ask("remember me") as response:
@@ -115,7 +115,7 @@ def test_a_second_server_on_the_same_data_is_refused(standing: LiveServer) -> No
     assert httpx.get(f"{standing.url}/readyz").status_code == 200
 
 
-def test_a_database_that_was_not_prepared_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_an_unprepared_database_is_one_sentence(tmp_path: Path) -> None:
     done = LiveServer(tmp_path).manage("serve")
     assert done.returncode == 1
     assert done.stderr.startswith("CommandError: The database cannot be used: no such table")
@@ -148,7 +148,7 @@ def _has_ipv6() -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_server_ends_at_once(serve: Serve, number: int) -> None:
+def test_an_idle_server_stops_immediately(serve: Serve, number: int) -> None:
     server = serve()
     signalled(server, number)
     assert exit_code(server, within=5) == 0
@@ -156,7 +156,7 @@ def test_an_idle_server_ends_at_once(serve: Serve, number: int) -> None:
 
 
 @pytest.mark.parametrize("after", [0.2, 0.5, 0.8, 1.2, 1.6])
-def test_a_signal_during_the_start_ends_it_quietly(tmp_path: Path, after: float) -> None:
+def test_a_signal_during_the_start_ends_the_server_without_a_traceback(tmp_path: Path, after: float) -> None:
     server = LiveServer(tmp_path).prepare()
     command = [sys.executable, "manage.py", "serve"]
     with subprocess.Popen(command, cwd=ROOT, env=server.env, stderr=subprocess.PIPE, text=True) as process:
@@ -167,7 +167,7 @@ def test_a_signal_during_the_start_ends_it_quietly(tmp_path: Path, after: float)
     assert "Traceback" not in words
 
 
-def test_a_reply_under_way_is_finished_before_the_end(serve: Serve, gemini: Gemini) -> None:
+def test_a_running_reply_is_finished_before_the_server_ends(serve: Serve, gemini: Gemini) -> None:
     gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
     server = serve()
     alice, bob = server.member("alice"), server.member("bob")
@@ -212,7 +212,7 @@ def _until_not_ready(server: LiveServer) -> httpx.Response:
         time.sleep(0.02)
 
 
-def test_a_reply_that_outlives_the_drain_is_answered_after_the_restart(serve: Serve, gemini: Gemini) -> None:
+def test_a_reply_longer_than_the_drain_is_finished_after_the_restart(serve: Serve, gemini: Gemini) -> None:
     gemini.on("slow", [Text("half"), Hold()], [Text("whole")])
     server = serve(DRAIN_SECONDS="1")
     alice = server.member("alice")
@@ -234,7 +234,7 @@ def test_a_reply_that_outlives_the_drain_is_answered_after_the_restart(serve: Se
     assert run["attempt"] == 1, "a hand-over is no death"
 
 
-def test_a_second_signal_hands_over_at_once(serve: Serve, gemini: Gemini) -> None:
+def test_a_second_signal_hands_runs_over_immediately(serve: Serve, gemini: Gemini) -> None:
     gemini.on("slow", [Text("half"), Hold()])
     server = serve(DRAIN_SECONDS="60")
     alice = server.member("alice")
@@ -247,7 +247,7 @@ def test_a_second_signal_hands_over_at_once(serve: Serve, gemini: Gemini) -> Non
     assert_quiet(server)
 
 
-def test_half_a_request_does_not_disturb_the_end(serve: Serve) -> None:
+def test_half_a_request_does_not_delay_the_shutdown(serve: Serve) -> None:
     server = serve()
     with socket.create_connection(("127.0.0.1", server.port)) as half:
         half.sendall(b"POST /chat/stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
@@ -262,7 +262,7 @@ def test_half_a_request_does_not_disturb_the_end(serve: Serve) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from /proc")
-def test_readers_that_do_not_read_cost_no_memory_and_are_closed(serve: Serve, gemini: Gemini) -> None:
+def test_clients_that_do_not_read_cost_no_memory_and_are_closed(serve: Serve, gemini: Gemini) -> None:
     """Twenty of them, a reply of 4 MiB: without back-pressure the server grows by 90 MB."""
     pieces = [Text("x" * 8192)] * 512
     gemini.on("long", pieces)
@@ -310,7 +310,7 @@ def _peak_memory(server: LiveServer) -> int:
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "in chunks"])
-def test_ten_megabytes_are_refused_by_the_application_and_not_kept(
+def test_a_ten_megabyte_body_is_refused_by_the_application_and_not_kept(
     standing: LiveServer, chunked: bool
 ) -> None:
     alice = standing.member(f"alice-{chunked}")
@@ -334,7 +334,7 @@ def _written(server: LiveServer) -> int:
     return int(found[1])
 
 
-def test_a_body_without_end_is_cut_off(standing: LiveServer) -> None:
+def test_an_endless_body_is_cut_off(standing: LiveServer) -> None:
     sent = 0
     with socket.create_connection(("127.0.0.1", standing.port), timeout=30) as endless:
         endless.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -168,7 +168,7 @@ def test_the_second_set_up_does_nothing_and_needs_no_index(ready: Project) -> No
     assert time.monotonic() - began < 5  # 0.1 s
 
 
-def test_a_changed_lock_is_installed_anew(ready: Project) -> None:
+def test_a_changed_lock_is_installed_again(ready: Project) -> None:
     ready.lock("2.0")
     assert ready.set_up().returncode == 0
     assert ready.installed() == "2.0"
@@ -225,7 +225,7 @@ def _as_a_link(venv: Path) -> None:
     [_without_python, _with_a_lost_python, _of_another_python, _without_a_stamp, _as_a_link],
     ids=lambda damage: damage.__name__.strip("_").replace("_", " "),
 )
-def test_an_environment_that_is_not_ours_or_not_whole_is_not_trusted(ready: Project, damage: Any) -> None:
+def test_a_foreign_or_incomplete_environment_is_not_trusted(ready: Project, damage: Any) -> None:
     question = "from config.bootstrap import is_ready; print(is_ready('requirements.txt'))"
 
     def is_ready() -> str:
@@ -237,7 +237,7 @@ def test_an_environment_that_is_not_ours_or_not_whole_is_not_trusted(ready: Proj
     assert is_ready() == "False\n"
 
 
-def test_an_environment_that_is_not_trusted_is_made_anew(ready: Project) -> None:
+def test_an_environment_that_is_not_trusted_is_made_again(ready: Project) -> None:
     _with_a_lost_python(ready.folder / ".venv")
     _as_a_link(ready.folder / ".venv")
     done = ready.set_up()
@@ -346,7 +346,7 @@ def test_ctrl_c_during_the_set_up_is_one_sentence(ready: Project, index: Index) 
 # --- one sentence for what stands in the way --------------------------------------------------
 
 
-def test_an_index_that_cannot_be_reached_is_told_soon(ready: Project) -> None:
+def test_an_unreachable_index_is_reported_within_seconds(ready: Project) -> None:
     began = time.monotonic()
     done = ready.set_up("set-up-dev", PIP_INDEX_URL=f"http://127.0.0.1:{free_port()}/simple")
     assert sentence(done).startswith(
@@ -356,21 +356,21 @@ def test_an_index_that_cannot_be_reached_is_told_soon(ready: Project) -> None:
     assert not ready.is_trusted()
 
 
-def test_an_index_that_gives_something_else_is_not_trusted(ready: Project) -> None:
+def test_a_package_with_another_hash_is_refused(ready: Project) -> None:
     shutil.copy(ready.wheels / "alpha-1.0-py3-none-any.whl", ready.wheels / "beta-1.0-py3-none-any.whl")
     words = sentence(ready.set_up("set-up-dev"))
     assert "something else than the file whose hash is in requirements-dev.txt" in words
     assert not ready.is_trusted()
 
 
-def test_a_package_that_there_is_not_for_this_python(ready: Project) -> None:
+def test_a_package_missing_for_this_python_is_one_sentence(ready: Project) -> None:
     shutil.rmtree(ready.wheels)
     ready.wheels.mkdir()
     words = sentence(ready.set_up("set-up-dev"))
     assert words.startswith("The package index has no beta==1.0 for Python 3.")
 
 
-def test_a_folder_that_cannot_be_written(clone: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_read_only_folder_is_one_sentence(clone: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
     """As another user: root may write everywhere."""
     as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
     if as_nobody and not shutil.which("setpriv"):
@@ -390,7 +390,7 @@ def test_a_folder_that_cannot_be_written(clone: Project, tmp_path_factory: pytes
     assert re.fullmatch(r".*/\.venv cannot be (made|written): .*Permission denied.*\n", done.stderr)
 
 
-def test_no_python_at_all(clone: Project, tmp_path: Path) -> None:
+def test_a_machine_without_python_is_one_sentence(clone: Project, tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
     for tool in ("make", "sh"):
@@ -421,19 +421,19 @@ def bootstrap_after(project: Project, preparation: str) -> Done:
     )
 
 
-def test_a_python_that_is_too_old(clone: Project) -> None:
+def test_a_python_that_is_too_old_is_one_sentence(clone: Project) -> None:
     done = bootstrap_after(clone, "sys.version_info = (3, 10, 4, 'final', 0)")
     assert done.returncode == 1
     assert done.stderr.startswith("Parley needs Python 3.11 or newer, and this is 3.10. Install a newer one")
     assert not (clone.folder / ".venv").exists()
 
 
-def test_an_old_python_can_read_that_it_is_too_old() -> None:
+def test_an_old_python_can_parse_bootstrap_py() -> None:
     ast.parse((ROOT / "config" / "bootstrap.py").read_text(), feature_version=(3, 7))
 
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
-def test_a_python_without_venv(clone: Project, module: str) -> None:
+def test_a_python_without_venv_is_one_sentence(clone: Project, module: str) -> None:
     done = bootstrap_after(clone, f"sys.modules[{module!r}] = None")
     assert done.returncode == 1
     assert done.stderr == (
@@ -466,19 +466,19 @@ def direct(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
-def test_the_lock_holds_all_that_is_asked_for_and_each_has_its_reason(name: str) -> None:
+def test_the_lock_holds_all_requirements_and_each_has_a_reason(name: str) -> None:
     assert set(direct(f"{name}.in")) <= set(pins(f"{name}.txt"))
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
-def test_a_lock_holds_hashes_and_no_places(name: str) -> None:
+def test_a_lock_holds_hashes_and_no_urls_or_paths(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"://|^ *--(?!hash)|^[./]| @ |/home|/tmp", text, re.MULTILINE)
     for entry in re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]:
         assert "--hash=sha256:" in entry, entry
 
 
-def test_what_developers_have_is_what_is_served() -> None:
+def test_the_developers_lock_contains_the_servers_lock() -> None:
     assert pins("requirements.txt").items() <= pins("requirements-dev.txt").items()
 
 
@@ -505,7 +505,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_make_run_serves_and_keeps_everything(tree: Path, tmp_path: Path) -> None:
+def test_make_run_serves_and_keeps_its_data(tree: Path, tmp_path: Path) -> None:
     env = {"DATA_DIR": str(tmp_path / "data"), "PORT": str(free_port())}
     first, second = _run_for_a_moment(tree, env), _run_for_a_moment(tree, env)
     assert f"Parley 0.1.0 serves http://127.0.0.1:{env['PORT']}/" in first
@@ -601,13 +601,13 @@ def test_a_busy_port_is_one_sentence(tree: Path, tmp_path: Path, index: Index) -
     )
 
 
-def test_a_data_folder_on_a_read_only_disk_is_one_sentence(tree: Path, tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_made_is_one_sentence(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file, where the folder should be")
     done = make(tree, "run", DATA_DIR=str(tmp_path / "data"))
     assert sentence(done) == f"Parley cannot start: DATA_DIR: {tmp_path}/data cannot be made (File exists)."
 
 
-def test_the_environment_wins_over_the_file(tree: Path, tmp_path: Path) -> None:
+def test_environment_variables_win_over_the_file(tree: Path, tmp_path: Path) -> None:
     (tree / ".env").write_text("# a comment\nPORT=first\nexport LOG_LEVEL='INFO'\n")
     try:
         data = str(tmp_path / "data")
@@ -619,7 +619,7 @@ def test_the_environment_wins_over_the_file(tree: Path, tmp_path: Path) -> None:
         (tree / ".env").unlink()
 
 
-def test_a_line_of_the_file_that_is_no_setting_is_one_sentence(tree: Path, tmp_path: Path) -> None:
+def test_an_invalid_line_of_the_file_is_one_sentence(tree: Path, tmp_path: Path) -> None:
     (tree / ".env").write_text("DEBUG=off\nPORT 9000\n")
     try:
         done = make(tree, "run", DATA_DIR=str(tmp_path / "data"))

@@ -102,7 +102,7 @@ PATHS: dict[str, list[tuple[str, Any]]] = {
 WRONG_IDS = ["random", "foreign", "upper", "braces", "urn", "bare", "word", "long", "nil"]
 
 
-def test_every_route_that_names_an_object_is_tried() -> None:
+def test_every_member_route_with_an_object_is_tested() -> None:
     named = {route for route, policy in POLICY.items() if "<" in route and policy == MEMBER}
     assert named == set(PATHS)
 
@@ -139,7 +139,7 @@ def shape(answer: Answer) -> tuple[int, dict[str, str], bytes]:
 
 
 @pytest.mark.parametrize("route", PATHS)
-async def test_what_is_not_yours_is_not_there_byte_for_byte(
+async def test_foreign_and_missing_objects_get_identical_answers(
     as_alice: Client, as_bob: Client, in_thread: Thread, route: str
 ) -> None:
     mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
@@ -163,7 +163,7 @@ async def test_what_is_not_yours_is_not_there_byte_for_byte(
 
 
 @pytest.mark.parametrize("route", PATHS)
-async def test_the_owner_gets_it(as_alice: Client, route: str) -> None:
+async def test_the_owner_gets_the_object(as_alice: Client, route: str) -> None:
     """The very requests that strangers are refused succeed for the owner: no 404 for another reason."""
     mine = (await as_alice.ask("hello"))[0].json()
     name = "conversation" if "conversation" in route else "run"
@@ -174,7 +174,7 @@ async def test_the_owner_gets_it(as_alice: Client, route: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["conversation", "parent", "prompt"])
-async def test_a_foreign_id_in_a_body_is_not_there(as_alice: Client, as_bob: Client, field: str) -> None:
+async def test_a_foreign_id_in_a_body_is_not_found(as_alice: Client, as_bob: Client, field: str) -> None:
     mine = (await as_alice.ask("alice's"))[0].json()
     his = (await as_bob.ask("bob's"))[0].json()
 
@@ -192,7 +192,7 @@ async def test_a_foreign_id_in_a_body_is_not_there(as_alice: Client, as_bob: Cli
 
 
 @pytest.mark.parametrize("kind", WRONG_IDS)
-async def test_no_message_but_of_the_conversation_is_copied(
+async def test_only_messages_of_the_conversation_can_be_copied(
     as_alice: Client, as_bob: Client, kind: str
 ) -> None:
     mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
@@ -210,7 +210,7 @@ async def test_a_foreign_run_cannot_be_resumed(as_alice: Client, as_bob: Client)
 
 
 @pytest.mark.parametrize("route", [route for route, policy in POLICY.items() if policy != PUBLIC])
-async def test_a_visitor_gets_nothing(visitor: Client, as_alice: Client, route: str) -> None:
+async def test_a_visitor_gets_no_object(visitor: Client, as_alice: Client, route: str) -> None:
     mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
     path = "/" + route.replace("<str:message>", mine["prompt"])
     for name in ("conversation", "run"):
@@ -226,7 +226,7 @@ async def test_a_visitor_gets_nothing(visitor: Client, as_alice: Client, route: 
 
 
 @pytest.mark.parametrize("route", SOCKET_POLICY)
-async def test_a_visitors_socket_hears_nothing(visitor: Client, as_alice: Client, route: str) -> None:
+async def test_a_visitors_socket_receives_nothing(visitor: Client, as_alice: Client, route: str) -> None:
     for path in (f"/{route}", f"/{route}?after=0"):
         async with visitor.socket(path) as socket:
             await as_alice.ask("alice's canary 7f3a")
@@ -238,20 +238,20 @@ async def test_a_visitors_socket_hears_nothing(visitor: Client, as_alice: Client
             assert socket.text == []
 
 
-async def test_a_visitors_form_leads_to_the_sign_in_also_without_a_csrf_token(visitor: Client) -> None:
+async def test_a_visitors_form_redirects_to_the_sign_in_without_a_csrf_token_too(visitor: Client) -> None:
     for csrf in (True, False):
         answer = await visitor.post("/chat/", form={"query": "x"}, csrf=csrf)
         assert answer.status == 302
         assert answer.headers["location"].startswith("/accounts/login/")
 
 
-async def test_a_member_gets_nothing_of_the_admin(as_alice: Client) -> None:
+async def test_a_member_gets_no_page_of_the_admin(as_alice: Client) -> None:
     answer = await as_alice.get("/admin/")
     assert answer.status in {302, 403}
     assert b"site administration" not in answer.body.lower()
 
 
-async def test_a_moderator_reads_no_conversation_by_the_members_way(
+async def test_a_moderator_cannot_read_conversations_by_the_members_routes(
     as_alice: Client, parley: Any, mona: Any
 ) -> None:
     mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
@@ -278,7 +278,7 @@ async def test_no_answer_to_a_member_may_be_kept_by_a_cache(as_alice: Client, ge
         assert "private" in kept, path
 
 
-async def test_a_user_who_was_deactivated_is_a_visitor(
+async def test_a_deactivated_user_is_treated_as_a_visitor(
     as_alice: Client, alice: Any, in_thread: Thread
 ) -> None:
     from accounts.models import User

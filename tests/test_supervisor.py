@@ -51,7 +51,7 @@ async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any, in_
     assert (run.status, run.reply.text) == ("completed", "You said: hello")
 
 
-async def test_a_dead_processs_run_is_begun_again(parley: Any, alice: Any, in_thread: Thread) -> None:
+async def test_a_dead_processs_run_is_restarted(parley: Any, alice: Any, in_thread: Thread) -> None:
     begun = await in_thread(asked_at, await in_thread(dead_process), alice)
     run = await until_ended(in_thread, begun.pk)
     assert run.reply
@@ -59,7 +59,7 @@ async def test_a_dead_processs_run_is_begun_again(parley: Any, alice: Any, in_th
     await in_thread(oracle.check)
 
 
-async def test_a_dead_processs_run_that_was_to_stop_is_stopped(
+async def test_a_dead_processs_run_with_a_stop_request_is_stopped(
     parley: Any, alice: Any, in_thread: Thread
 ) -> None:
     dead = await in_thread(dead_process)
@@ -78,7 +78,7 @@ async def test_a_living_processs_run_is_left_alone(parley: Any, alice: Any, in_t
     assert (await until_ended(in_thread, begun.pk)).status == "completed"
 
 
-async def test_what_an_error_gave_up_is_taken_up_by_the_same_process(
+async def test_a_run_whose_end_failed_is_restarted_by_the_same_process(
     as_alice: Client, gemini: Gemini, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = lifecycle.end, []
@@ -96,14 +96,14 @@ async def test_what_an_error_gave_up_is_taken_up_by_the_same_process(
     await in_thread(oracle.check, [events])
 
 
-async def test_the_process_registers_anew_where_its_row_was_lost(parley: Any, in_thread: Thread) -> None:
+async def test_a_process_whose_row_was_lost_registers_again(parley: Any, in_thread: Thread) -> None:
     await in_thread(Process.objects.all().delete)
     async with asyncio.timeout(5):
         while not await in_thread(Process.objects.filter(pk__in=[supervisor.id]).exists):
             await asyncio.sleep(0.05)
 
 
-async def test_a_stop_that_another_process_recorded_is_seen(
+async def test_a_stop_recorded_by_another_process_is_seen(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text("never")])
@@ -119,7 +119,7 @@ async def test_a_stop_that_another_process_recorded_is_seen(
     assert await in_thread(RunEvent.objects.filter(type="run.stopped").count) == 1
 
 
-async def test_a_duty_that_loses_its_cancellation_holds_nothing_up(
+async def test_a_duty_that_swallows_its_cancellation_does_not_block_the_stop(
     parley: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server of which one duty went on never ended, until it was killed."""

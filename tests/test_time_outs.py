@@ -45,7 +45,7 @@ async def test_a_model_that_does_not_begin_in_time_fails_the_run(
     await in_thread(oracle.check, [said.events])
 
 
-async def test_without_streaming_it_is_the_whole_answer_that_must_begin_in_time(
+async def test_the_first_token_limit_is_for_the_whole_answer_without_streaming(
     talk: Talk, gemini: Gemini, settings: Any
 ) -> None:
     settings.FIRST_TOKEN_SECONDS = 0.3
@@ -55,7 +55,7 @@ async def test_without_streaming_it_is_the_whole_answer_that_must_begin_in_time(
     await works_on(talk, gemini, settings, asked="slow", seen=[])
 
 
-async def test_a_thought_is_a_beginning(talk: Talk, gemini: Gemini, settings: Any) -> None:
+async def test_a_thought_counts_as_a_first_token(talk: Talk, gemini: Gemini, settings: Any) -> None:
     settings.FIRST_TOKEN_SECONDS = 1.5
     gemini.on("think", [Thought("Hm."), Pause(2), Text("Done.")])
     said = await talk.ask("think")
@@ -78,7 +78,7 @@ async def test_a_model_that_falls_silent_fails_the_run_and_its_text_is_kept(
     await in_thread(oracle.check, [said.events])
 
 
-async def test_a_model_that_goes_on_slowly_is_not_silent(talk: Talk, gemini: Gemini, settings: Any) -> None:
+async def test_a_slow_model_is_not_silent(talk: Talk, gemini: Gemini, settings: Any) -> None:
     settings.SILENCE_SECONDS = 0.6
     steps = [step for n in range(5) for step in (Pause(0.2), Text(f"{n} "), Pause(0.2), Thought("hm"))]
     gemini.on("slow", [*steps, Text("5")])
@@ -87,7 +87,7 @@ async def test_a_model_that_goes_on_slowly_is_not_silent(talk: Talk, gemini: Gem
 
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
-async def test_silence_counts_while_text_is_streamed_alone(
+async def test_silence_counts_only_while_text_is_streamed(
     talk: Talk, gemini: Gemini, settings: Any, streamed: bool
 ) -> None:
     """Without streaming the model is silent by design, until its whole answer is there."""
@@ -128,7 +128,7 @@ async def test_a_run_that_takes_too_long_fails_and_its_text_is_kept(
     await in_thread(oracle.check)
 
 
-async def test_a_run_whose_time_is_up_in_the_middle_of_a_tool_says_so_to_the_model(
+async def test_a_run_that_timed_out_in_a_tool_says_so_to_the_model(
     talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.RUN_SECONDS = 0.5
@@ -158,7 +158,7 @@ def blocks() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("function", [lingers, blocks])
-async def test_a_tool_that_takes_too_long_is_an_error_and_the_run_goes_on(
+async def test_a_tool_that_takes_too_long_is_an_error_and_the_run_continues(
     talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch, function: Any
 ) -> None:
     settings.TOOL_SECONDS = 0.3
@@ -172,7 +172,7 @@ async def test_a_tool_that_takes_too_long_is_an_error_and_the_run_goes_on(
     assert said.data["duration_ms"] < 1400  # nobody waits for the thread
 
 
-async def test_a_tool_that_blocks_does_not_hold_up_another_run(
+async def test_a_blocking_tool_does_not_delay_another_run(
     talk: Talk, as_bob: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await use_tools(monkeypatch, blocks)
@@ -193,7 +193,7 @@ async def test_a_tool_that_blocks_does_not_hold_up_another_run(
     assert Said(blocked).text == "I looked."
 
 
-async def test_a_tool_that_blocks_does_not_hold_up_a_stop(
+async def test_a_blocking_tool_does_not_delay_a_stop(
     talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await use_tools(monkeypatch, blocks)
@@ -213,7 +213,7 @@ async def test_a_tool_that_blocks_does_not_hold_up_a_stop(
 # --- many at once ---------------------------------------------------------------------------------
 
 
-async def test_each_run_has_its_own_clock(
+async def test_each_run_has_its_own_time_limits(
     as_alice: Client, gemini: Gemini, settings: Any, in_thread: Any
 ) -> None:
     settings.SILENCE_SECONDS = 0.6

@@ -108,7 +108,7 @@ def test_the_demo_models_first_ask_imports_nothing(fresh: Callable[..., Started]
     assert imported() - before == set()
 
 
-def test_the_first_ask_of_somebodys_agent_imports_nothing(fresh: Callable[..., Started]) -> None:
+def test_the_first_ask_of_a_users_own_agent_imports_nothing(fresh: Callable[..., Started]) -> None:
     alice, imported, _ = fresh(GOOGLE_API_KEY="x", AGENTS_DIR=str(ROOT / "tests" / "agents"))
     before = imported()
     for agent in ("story_pipeline", "research_parallel", "weather_time"):
@@ -117,7 +117,7 @@ def test_the_first_ask_of_somebodys_agent_imports_nothing(fresh: Callable[..., S
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads CPU time from /proc")
-def test_the_first_ask_costs_about_what_the_third_one_costs(fresh: Callable[..., Started]) -> None:
+def test_the_first_ask_costs_about_as_much_as_the_third(fresh: Callable[..., Started]) -> None:
     """CPU time of the server: 300 ms and 35 ms before, 60 ms and 35 ms now."""
     alice, _, pid = fresh(GOOGLE_API_KEY="x")
 
