@@ -1,4 +1,4 @@
-"""One key is one run, however often and however fast it is sent."""
+"""Idempotency keys: one key starts one run, however often and fast it is sent."""
 
 import asyncio
 import uuid

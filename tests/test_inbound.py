@@ -1,4 +1,4 @@
-"""Clients that send what is expensive to read: others keep being served, and each gets an answer."""
+"""Expensive and malformed input: it delays no other client, and each sender gets an answer."""
 
 import os
 import socket
@@ -44,7 +44,7 @@ def multipart(parts: int) -> bytes:
     return body(b"multipart/form-data; boundary=b", content)
 
 
-# Most made others wait for 0.6 to 20 s; trailers and pipelined requests are there to stay cheap.
+# Most of these once delayed other clients by 0.6 to 20 s. Trailers and pipelined requests were always cheap.
 FLOODS = {
     "one-byte chunks": CHUNKED + b"1\r\nx\r\n" * 600_000,
     "one-byte chunks with zeros before their size": CHUNKED + b"0000001\r\nx\r\n" * 300_000,
@@ -73,13 +73,13 @@ def test_five_floods_do_not_delay_other_clients(server: LiveServer, flood: bytes
             began = time.monotonic()
             assert http.get("/healthz").status_code == 200
             waits.append(time.monotonic() - began)
-    # 0.01 to 0.06 s; before, one-byte chunks took 5.3 s, forms 1.5 s, socket frames 0.4 to 0.9 s.
+    # Now 0.01 to 0.06 s. Earlier, one-byte chunks took 5.3 s, forms 1.5 s, socket frames 0.4 to 0.9 s.
     assert cpu_seconds(server) - spent < 0.3
-    assert max(waits) < 2, f"a stranger waited {max(waits):.2f} s"  # 0.08 s; before, up to 20 s
+    assert max(waits) < 2, f"another client waited {max(waits):.2f} s"  # now 0.08 s, earlier up to 20 s
 
 
 def send(server: LiveServer, data: bytes) -> bytes:
-    """Send it, the head first where the server must answer it; returns what came back."""
+    """Return the answer to ``data``, whose head is sent first if it is a handshake."""
     head, rest = (data[: data.find(b"\r\n\r\n") + 4], data) if data.startswith(HANDSHAKE) else (b"", data)
     answer = b""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
@@ -92,10 +92,10 @@ def send(server: LiveServer, data: bytes) -> bytes:
             connection.settimeout(3)
             while received := connection.recv(65536):
                 answer += received
-                if not head:  # a first answer is enough
+                if not head:  # the first bytes of the answer are enough
                     break
         except OSError:
-            pass  # cut off while it was sending
+            pass  # the server closed the connection during the sending
     return answer
 
 
@@ -176,7 +176,7 @@ def test_frames_sent_before_the_handshake_ends_are_harmless(server: LiveServer) 
         assert connection.recv(4096).startswith(b"HTTP/1.1 101 ")
 
 
-# --- the clock ----------------------------------------------------------------------------------
+# --- time limits --------------------------------------------------------------------------------
 
 
 Connection = tuple[Callable[[bytes], None], Clock, StringTransport]
@@ -184,7 +184,7 @@ Connection = tuple[Callable[[bytes], None], Clock, StringTransport]
 
 @pytest.fixture
 def connection() -> Iterator[Connection]:
-    """The server's side of one: what it receives, its clock, and what it does."""
+    """Return a connection's server side: its receive function, its clock and its transport."""
     from config.inbound import Channel
 
     channel: Any = Channel()

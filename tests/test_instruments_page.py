@@ -1,4 +1,4 @@
-"""The page of instruments in the admin: who sees it, and what it shows after a restart."""
+"""The instruments page in the admin: its permission, its content after a restart, its sums and charts."""
 
 import re
 import uuid
@@ -30,19 +30,19 @@ GAP = "parley_delta_gap_seconds"
 
 @pytest.fixture
 async def as_owner(parley: Any, in_thread: Thread) -> Client:
-    """The browser of the site's owner."""
+    """Return a browser signed in as the site's owner."""
     owner = await in_thread(make_user, "olga", is_staff=True, is_superuser=True)
     return await Client(parley, owner).sign_in()
 
 
 def row(page: str, name: str) -> list[str]:
-    """The cells of the table's row that begins with ``name``."""
+    """Return the cells of the table's row that begins with ``name``."""
     found = re.search(rf"<tr>\s*<t[hd][^>]*>{re.escape(name)}</t[hd]>(.*?)</tr>", page, flags=re.DOTALL)
     assert found, page
     return [cell.strip() for cell in re.findall(r"<td>(.*?)</td>", found[1], flags=re.DOTALL)]
 
 
-# --- who --------------------------------------------------------------------------------------------
+# --- access -----------------------------------------------------------------------------------------
 
 
 async def test_a_visitor_and_a_member_are_sent_to_the_sign_in(visitor: Client, as_alice: Client) -> None:
@@ -69,7 +69,7 @@ async def test_the_page_cannot_be_kept_or_posted_to(as_owner: Client) -> None:
     assert (await as_owner.post(PAGE, {})).status == 405
 
 
-# --- what -------------------------------------------------------------------------------------------
+# --- content ----------------------------------------------------------------------------------------
 
 
 async def test_runs_and_counters_are_shown_after_a_restart(
@@ -208,7 +208,7 @@ def test_levels_are_the_maximum_per_process_summed_over_processes() -> None:
     assert found.levels["parley_open_streams"] == 8
 
 
-# --- pictures ---------------------------------------------------------------------------------------
+# --- charts -----------------------------------------------------------------------------------------
 
 
 def chart(*values: float | None, stacked: bool = False, others: tuple[float, ...] = ()) -> Chart:

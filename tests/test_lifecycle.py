@@ -1,4 +1,4 @@
-"""The states of a run: whoever claims first, and one end, on any database."""
+"""Transitions of a run under races: one claim wins and one end is stored, on any database."""
 
 import threading
 from collections import Counter
@@ -49,12 +49,12 @@ def _disconnect() -> None:
     connection.close()  # this thread's own
 
 
-AtOnce = Callable[..., list[Any]]
+Simultaneously = Callable[..., list[Any]]
 
 
 @pytest.fixture
-def at_once(transactional_db: None) -> Iterator[AtOnce]:
-    """Call all of its arguments at the same moment, each on a thread with a connection of its own."""
+def simultaneously(transactional_db: None) -> Iterator[Simultaneously]:
+    """Return a function that calls its arguments at the same time, each on its own thread and connection."""
     with ThreadPoolExecutor(MOST) as threads:
 
         def race(*work: Callable[[], Any]) -> list[Any]:
@@ -73,7 +73,7 @@ def at_once(transactional_db: None) -> Iterator[AtOnce]:
 
 @pytest.mark.timeout(600)
 def test_a_thousand_stops_race_the_finish(
-    alice: Any, process: Process, settings: Any, at_once: AtOnce
+    alice: Any, process: Process, settings: Any, simultaneously: Simultaneously
 ) -> None:
     settings.LIMITS = False
     won: Counter[str] = Counter()
@@ -81,7 +81,7 @@ def test_a_thousand_stops_race_the_finish(
         claim = claimed(alice, process)
         finish = Outcome(events.COMPLETED, finish="stop")
         stop = Outcome(events.STOPPED)
-        results = at_once(
+        results = simultaneously(
             partial(lifecycle.end, claim, finish, Fold(said("a", "b")), said("a", "b")),
             partial(lifecycle.end, claim, stop, Fold(said("a")), said("a")),
         )
@@ -95,14 +95,14 @@ def test_a_thousand_stops_race_the_finish(
 
 
 def test_a_deletion_racing_the_finish_does_not_deadlock(
-    alice: Any, process: Process, settings: Any, at_once: AtOnce
+    alice: Any, process: Process, settings: Any, simultaneously: Simultaneously
 ) -> None:
-    """Both lock the conversation and the run: in one order, or PostgreSQL ends one of them."""
+    """Both lock the conversation and the run. In different orders, PostgreSQL would end one of them."""
     settings.LIMITS = False
     for _ in range(DELETIONS):
         claim = claimed(alice, process)
         conversation = Conversation.objects.get(runs=claim.run)
-        ended, _running = at_once(
+        ended, _running = simultaneously(
             partial(
                 lifecycle.end, claim, Outcome(events.COMPLETED, finish="stop"), Fold(said("a")), said("a")
             ),
@@ -112,18 +112,22 @@ def test_a_deletion_racing_the_finish_does_not_deadlock(
     assert Run.objects.active().count() == 0
 
 
-def test_one_of_eight_concurrent_claims_wins(alice: Any, process: Process, at_once: AtOnce) -> None:
+def test_one_of_eight_concurrent_claims_wins(
+    alice: Any, process: Process, simultaneously: Simultaneously
+) -> None:
     for _ in range(20):
         run = queued(alice)
-        results = at_once(*[lambda run=run: lifecycle.claim(run.pk, process.pk) for _ in range(8)])
+        results = simultaneously(*[lambda run=run: lifecycle.claim(run.pk, process.pk) for _ in range(8)])
         assert sum(found is not None for found in results) == 1
         Run.objects.filter(pk=run.pk).delete()
 
 
-def test_one_of_eight_concurrent_takeovers_wins(alice: Any, process: Process, at_once: AtOnce) -> None:
+def test_one_of_eight_concurrent_takeovers_wins(
+    alice: Any, process: Process, simultaneously: Simultaneously
+) -> None:
     for _ in range(20):
         claim = claimed(alice, process)
-        results = at_once(
+        results = simultaneously(
             *[lambda claim=claim: lifecycle.take_over(claim.run, claim.epoch, process.pk) for _ in range(8)]
         )
         assert sum(found is not None for found in results) == 1

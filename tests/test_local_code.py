@@ -1,4 +1,4 @@
-"""Agents that run code on this machine: not available unless allowed, and confined where they are."""
+"""Agents that run code on this machine: unavailable unless allowed, and then confined."""
 
 import asyncio
 import json
@@ -103,7 +103,7 @@ def others() -> dict[str, tuple[bool, str | None]]:
     return {agent.name: (agent.available, agent.reason) for agent in catalog.listed()[1:]}
 
 
-# --- listed ---------------------------------------------------------------------------------------
+# --- availability ---------------------------------------------------------------------------------
 
 
 async def test_agents_that_run_local_code_are_unavailable_with_a_reason(
@@ -125,7 +125,7 @@ async def test_agents_that_run_local_code_are_unavailable_with_a_reason(
 def test_local_code_agents_that_can_be_confined_are_available_when_allowed(
     agent_files: Write, allowed: None, settings: Any
 ) -> None:
-    settings.ENV_FILE = Path("manage.py")  # with_skills has its bash tool in the folder of the server
+    settings.ENV_FILE = Path("manage.py")  # with_skills runs its bash tool in the server's folder
     agent_files({f"{name}.py": code_of(expression) for name, expression in {**LOCAL, **REMOTE}.items()})
     refused = {
         "cloud_run": "It runs code on this machine in a way that Parley cannot confine.",
@@ -200,12 +200,12 @@ async def test_an_agent_created_during_a_run_cannot_run_local_code_either(
 
 
 def block(code: str) -> list[Text]:
-    """The model's answer with a block of code, as it streams."""
+    """Return the model's answer with a block of code, as streamed pieces."""
     return [Text("I compute.\n```python\n"), Text(code), Text("\n```"), Text("\nand more")]
 
 
 def told(gemini: Gemini) -> str:
-    """What the model was told last: the output of its code."""
+    """Return the last text that the model received: the output of its code."""
     parts = gemini.requests[-1]["contents"][-1]["parts"]
     return "".join(part.get("text") or str(part.get("codeExecutionResult", "")) for part in parts)
 
@@ -346,7 +346,7 @@ async def test_a_command_that_a_person_approved_runs_confined(allowed: None, tmp
     assert not (tmp_path / "x").exists()
 
 
-# --- confined -------------------------------------------------------------------------------------
+# --- confinement ----------------------------------------------------------------------------------
 
 
 def run(code: str, *, seconds: float = 20, max_output: int = 10_000) -> Finished:
@@ -442,7 +442,7 @@ def command_lines() -> list[str]:
         try:
             found.append(path.read_text())
         except OSError:
-            continue  # it has ended
+            continue  # the process has ended
     return found
 
 
@@ -476,7 +476,7 @@ def test_ordinary_code_works(code: str) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="the other tests are run by such a user then")
 def test_a_user_without_privileges_is_confined_as_root_is() -> None:
-    """As which servers run in Docker and under systemd; Landlock needs no privilege."""
+    """Servers run as such a user in Docker and under systemd. Landlock needs no privileges."""
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     assert python, "a Python that such a user may execute"
     policy = json.dumps({"read": confinement.READABLE, "write": ["/dev/null"], "limits": {}})

@@ -1,4 +1,4 @@
-"""The log: one line an event, which request and run it belongs to, and what never stands in it."""
+"""The log: one line per event, the request and run it belongs to, and the texts it must not hold."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ Serve = Callable[..., LiveServer]
 
 @pytest.fixture
 def lines() -> Iterator[list[dict[str, Any]]]:
-    """What is logged meanwhile, as it stands in a log of JSON."""
+    """Return the lines logged during the test, as a JSON log would hold them."""
     found: list[dict[str, Any]] = []
 
     class Keep(logging.Handler):
@@ -96,7 +96,7 @@ async def test_an_abandoned_request_still_has_its_line(
     assert (line["route"], line["status"]) == ("chat/stream", 200)
 
 
-# --- names of requests and runs ---------------------------------------------------------------------
+# --- ids of requests and runs -----------------------------------------------------------------------
 
 
 async def test_a_safe_request_id_of_a_proxy_is_kept(visitor: Client) -> None:
@@ -122,10 +122,10 @@ async def test_a_line_about_a_run_names_the_run_and_no_request(
     run = (await as_alice.ask("too much"))[0].run
     [line] = [line for line in lines if line["logger"] == "chat.runs.execution"]
     assert line["run"] == run
-    assert "request" not in line  # the run outlives it
+    assert "request" not in line  # the run outlives the request
 
 
-# --- what a line looks like -------------------------------------------------------------------------
+# --- the format of a line ---------------------------------------------------------------------------
 
 
 def record_of(message: str, *args: Any, error: Exception | None = None) -> logging.LogRecord:
@@ -160,7 +160,7 @@ def test_a_line_of_text_cannot_be_forged() -> None:
 
 
 def test_a_cycle_of_exceptions_is_logged_once() -> None:
-    """Other people's code may make one, and the log must not fail over it."""
+    """An agent's code may build such a cycle, and logging must not fail on it."""
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
     assert logs.exception_of(one).count("builtins.ValueError: one") == 1
@@ -177,7 +177,7 @@ def test_an_exception_is_logged_without_the_rows_that_it_quotes() -> None:
     assert __file__ in found
 
 
-# --- what never stands in it ------------------------------------------------------------------------
+# --- texts that no line holds -----------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def serve(tmp_path: Path, gemini: Gemini) -> Iterator[Serve]:
 def test_logs_and_metrics_hold_no_message_text_and_no_secret_even_at_debug(
     serve: Serve, gemini: Gemini, form: str
 ) -> None:
-    """The canary is in everything that a person, a model or a link can hold."""
+    """The marker text is in everything that a person, a model or a link can hold."""
     gemini.on(f"plain {CANARY}", [Text(f"reply {CANARY} "), Text(CANARY)])
     gemini.on(f"tool {CANARY}", [Call("calculate", {"expression": CANARY})])
     gemini.on(f"broken {CANARY}", [Text(CANARY), Raw(f"data: {CANARY}\n\n".encode())])
@@ -215,7 +215,7 @@ def test_logs_and_metrics_hold_no_message_text_and_no_secret_even_at_debug(
     with server.member("alice") as alice:
         exercise(server, alice.http, link[1])
     assert server.stop() == 0
-    # behind the welcome, which shows the link to whoever starts the server
+    # after the welcome, which shows the link to the person who starts the server
     written = server.output().partition(link[0])[2].strip()
     assert written.count("chat/stream") >= 4
     assert CANARY not in written.lower()
@@ -258,7 +258,7 @@ def exercise(server: LiveServer, http: httpx.Client, token: str) -> None:
 
 @pytest.mark.any_database
 def test_only_parleys_own_loggers_log_at_debug(tmp_path: Path) -> None:
-    """Clients of models write out their prompts there, Django its SQL and its templates' contexts."""
+    """At DEBUG, model clients log prompts, and Django logs SQL and template contexts."""
     server = LiveServer(tmp_path, port=None, LOG_LEVEL="DEBUG", LOG_FORMAT="text")
     libraries = ("openai", "LiteLLM", "django.template", "django.db.backends", "google_adk.flows", "x")
     lines = "".join(f"logging.getLogger({name!r}).debug({CANARY!r})\n" for name in libraries)
@@ -291,7 +291,7 @@ async def test_adks_spans_and_records_hold_no_text_whatever_the_environment_says
     records, logger_provider = InMemoryLogRecordExporter(), LoggerProvider()  # type: ignore[no-untyped-call]
     logger_provider.add_log_record_processor(SimpleLogRecordProcessor(records))
     monkeypatch.setattr(tracing, "otel_logger", logger_provider.get_logger("test"))
-    # as a process has it that starts in this environment: ADK reads it once
+    # ADK reads the environment once, when its process starts
     rebuilt = type(reply.TELEMETRY)(**reply.TELEMETRY.model_dump(exclude_none=True))
     monkeypatch.setattr(reply, "TELEMETRY", rebuilt)
     gemini.on(f"tool {CANARY}", [Call("calculate", {"expression": f"1 + 1 # {CANARY}"})], [Text(CANARY)])

@@ -1,4 +1,4 @@
-"""Agents that use a memory run; nothing is remembered, and nothing is found."""
+"""Agents that use a memory: they run, but nothing is remembered or found."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""What /metrics says, and to whom."""
+"""The content of /metrics, and the clients that may read it."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ DELTAS = 20_000
 
 
 def values(text: str) -> dict[str, float]:
-    """Each sample of a page in Prometheus' format: ``name{labels}`` and its value."""
+    """Return each sample of a page in Prometheus' format: ``name{labels}`` and its value."""
     found = {}
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -45,7 +45,7 @@ def grown(before: dict[str, float], after: dict[str, float], name: str) -> float
     return after.get(name, 0) - before.get(name, 0)
 
 
-# --- what it says -----------------------------------------------------------------------------------
+# --- content ----------------------------------------------------------------------------------------
 
 
 async def test_a_run_is_counted_by_its_end_its_first_text_and_its_deltas(
@@ -61,7 +61,7 @@ async def test_a_run_is_counted_by_its_end_its_first_text_and_its_deltas(
         "parley_delta_bytes_sum": len("Hello wörld".encode()),
         "parley_delta_gap_seconds_count": 2,
         'parley_run_seconds_count{code="",status="completed"}': 1,
-        'parley_responses_total{status="2xx"}': 2,  # the first reading, and the answer
+        'parley_responses_total{status="2xx"}': 2,  # the read before, and the answer
     }.items():
         assert grown(before, after, name) == expected, name
     commits = grown(before, after, "parley_journal_commit_seconds_count")
@@ -112,7 +112,7 @@ async def test_process_and_version_are_reported(visitor: Client) -> None:
 
 @pytest.mark.any_database
 def test_a_client_that_does_not_read_shows_in_the_unsent_bytes(tmp_path: Path, gemini: Gemini) -> None:
-    """A real server, since its connections are what is measured."""
+    """This needs a real server, because its connections are measured."""
     gemini.on("long", [Text("x" * 900_000)])
     server = LiveServer(
         tmp_path, GOOGLE_API_KEY="not-a-key", GOOGLE_GEMINI_BASE_URL=gemini.url, STALL_SECONDS="60"
@@ -143,7 +143,7 @@ def test_a_client_that_does_not_read_shows_in_the_unsent_bytes(tmp_path: Path, g
 
 
 def test_an_observation_costs_little() -> None:
-    """Three of them come with each delta. Three times the bound that the docs name: machines differ."""
+    """Each delta makes three observations. The bound is three times the documented one: machines differ."""
     histogram = metrics.Histogram("parley_test", "", metrics.delta_gap_seconds.bounds)
     best = min(_seconds_of(histogram) for _round in range(5))
     assert best / DELTAS < 9e-6
@@ -166,11 +166,11 @@ def test_a_histogram_bucket_includes_its_upper_bound() -> None:
     assert histogram.sum == 104
 
 
-# --- to whom ----------------------------------------------------------------------------------------
+# --- access -----------------------------------------------------------------------------------------
 
 
 def from_peer(client: Client, address: str | None) -> Client:
-    """The same person, at another address."""
+    """Return a client of the same user at another address."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         peer = None if address is None else (address, 1)

@@ -1,7 +1,7 @@
-"""Every parameter of every route takes nasty values, from anybody, without a 5xx.
+"""Every parameter of every route accepts nasty values from any client without a 5xx.
 
-Generated from the URL table: about 280,000 requests. Each run sends 500 as each person, chosen by a seed that
-the failure names (``NASTY_SEED``); ``NASTY=300000`` sends all.
+About 280,000 requests are generated from the URL table. Each test run sends 500 as each user, chosen by a
+seed that a failure prints (``NASTY_SEED``). ``NASTY=300000`` sends all.
 """
 
 import os
@@ -23,7 +23,7 @@ SAMPLE = int(os.environ.get("NASTY") or 500)
 
 @pytest.fixture
 def no_rate_limits(settings: Any) -> None:
-    """Else signing in is refused from the sixth request on, before it has read anything."""
+    """Lift the limits: sign-ins would be refused from the sixth on, before their input is read."""
     settings.ACCOUNT_RATE_LIMITS = False
     settings.LIMITS = False
 
@@ -54,7 +54,7 @@ async def test_nasty_values_get_no_5xx(
 
 
 OCTAL_NUL = r'sessionid="\000bcdefghijklmnopqrstuvwxyzabcdef"'
-# Each was a 500, on PostgreSQL at least.
+# Each of these was a 500, at least on PostgreSQL.
 FOUND = [
     Sent("GET", "/", "session cookie with a NUL", cookie=OCTAL_NUL),
     Sent("GET", "/accounts/login/", "session cookie with a NUL", cookie=OCTAL_NUL),

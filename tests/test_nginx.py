@@ -1,4 +1,4 @@
-"""The settings and the nginx configuration of docs/operations.md: a real nginx before a real Parley."""
+"""The settings and the nginx configuration of docs/operations.md, with a real nginx before a real Parley."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ METRICS = "    location = /metrics {\n        return 404;\n    }\n"
 
 @pytest.fixture(scope="module")
 def server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Parley with the documented settings, apart from what is not on this machine. Members sign up."""
+    """Start Parley with the documented settings, without services missing here. Sign-up is open."""
     documented = {k: v for k, v in documented_environment().items() if k != "DATA_DIR"}
     documented |= {"EMAIL_HOST": "", "GOOGLE_API_KEY": "not-a-key", "SIGNUP": "open"}
     folder = tmp_path_factory.mktemp("parley")
@@ -78,11 +78,11 @@ def test_parley_knows_that_the_client_speaks_https(site: Nginx) -> None:
     assert "Secure" in answer.headers["Set-Cookie"]
 
 
-# --- who is counted -----------------------------------------------------------------------------------
+# --- lockouts -----------------------------------------------------------------------------------------
 
 
 def sign_in(visitor: Visitor, login: str, password: str, **headers: str) -> bool:
-    """Sign in on the page. Returns False where a right password is refused for too many wrong ones."""
+    """Sign in on the page. Return False if the account is locked after too many wrong passwords."""
     if "csrftoken" not in visitor.http.cookies:
         visitor.http.get("/accounts/login/")
     form = {"login": login, "password": password}
@@ -95,7 +95,7 @@ def sign_in(visitor: Visitor, login: str, password: str, **headers: str) -> bool
 
 
 def fail_ten_times(visitor: Visitor, *forwarded: str) -> None:
-    """Each time with another name, of which each has a limit too, and with the next of these headers."""
+    """Fail ten sign-ins, each with another name (names have a limit too) and the next of these headers."""
     for n in range(10):
         headers = {"X-Forwarded-For": forwarded[n % len(forwarded)]} if forwarded else {}
         assert not sign_in(visitor, f"nobody {n} at {visitor.source}", WRONG, **headers)

@@ -1,4 +1,4 @@
-"""docs/operations.md, done as it says: its settings, its unit, its nginx, its back-up."""
+"""The settings, systemd unit, nginx configuration and back-up of docs/operations.md."""
 
 import configparser
 import os
@@ -62,7 +62,7 @@ def test_the_unit_waits_longer_than_the_drain_may_take() -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(UNIT)
-    assert int(unit["Service"]["TimeoutStopSec"]) > 60 + 10  # DRAIN_SECONDS, and handing over
+    assert int(unit["Service"]["TimeoutStopSec"]) > 60 + 10  # DRAIN_SECONDS plus the hand-over
     for line in ("ExecStartPre", "ExecStart"):
         assert (ROOT / Path(unit["Service"][line].split()[1]).name).exists()
     assert {"prepare", "serve"} == {unit["Service"][key].split()[2] for key in ("ExecStartPre", "ExecStart")}

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote, and bare sockets, at the real server."""
+"""Third-party clients and bare sockets against a real server."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.any_database
 
 @pytest.fixture
 def server(tmp_path: Path, gemini: Gemini) -> Iterator[LiveServer]:
-    """On SQLite in every leg: these tests are about the wire."""
+    """Start a server on SQLite on every run of the test matrix: these tests are about the wire."""
     live = LiveServer(tmp_path, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url).prepare().start()
     yield live
     gemini.release()
@@ -89,7 +89,7 @@ def test_a_bare_socket_receives_the_first_line_immediately(server: LiveServer, g
 
 
 def test_two_questions_on_one_connection(server: LiveServer) -> None:
-    """Keep-alive: the second request must not meet what the first one left behind."""
+    """With keep-alive, the second request must not see leftovers of the first."""
     alice = server.member("alice")
     for n in range(5):
         with alice.ask(f"question {n}") as response:

@@ -1,4 +1,4 @@
-"""The pages as a browser without JavaScript has them: reading, asking, stopping, answering again."""
+"""The pages in a browser without JavaScript: reading, asking, stopping, regenerating."""
 
 import json
 import re
@@ -36,13 +36,13 @@ async def see(client: Client, path: str, *, status: int = 200) -> Element:
 
 
 async def submit(client: Client, form: Element, at: str, **typed: str) -> Answer:
-    """Send a form as a browser does: with its own token, and no header of a script."""
+    """Send a form as a browser does: with its own CSRF token and without a script's headers."""
     path = form.get("action") or at
     return await client.post(path, form=form.fields() | typed, csrf=False)
 
 
 async def ask(client: Client, query: str, at: str = "/") -> str:
-    """Ask by the page's form; the address of the conversation."""
+    """Ask by the page's form and return the conversation's path."""
     form = (await see(client, at)).one("form", id="composer")
     answer = await submit(client, form, at, query=query)
     assert answer.status == 303, answer.text
@@ -50,7 +50,7 @@ async def ask(client: Client, query: str, at: str = "/") -> str:
 
 
 async def settled(client: Client, path: str) -> Element:
-    """The conversation's page once no run is active."""
+    """Return the conversation's page once no run is active."""
     from chat.runs.supervisor import supervisor
 
     await supervisor.idle()
@@ -58,7 +58,7 @@ async def settled(client: Client, path: str) -> Element:
 
 
 def turns(page: Element) -> list[str]:
-    """What the messages say, in order."""
+    """Return the texts of the messages, in order."""
     said = []
     for article in page.all("article"):
         body = article.all("div", class_="bubble") or article.all("div", class_="prose") or [article]
@@ -247,7 +247,7 @@ async def _until(client: Client, path: str, word: str) -> Element:
 async def test_an_answer_that_ends_while_the_page_is_built_is_shown(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once it was neither among the messages, read before, nor the one that is written, read after."""
+    """An earlier version read messages first and the active run later, and showed the answer in neither."""
     gemini.on("go", [Text("Once upon"), Hold(), Text(" a time")])
     path = await ask(as_alice, "go")
     await _until(as_alice, path, "Once")
@@ -305,7 +305,7 @@ async def test_a_stop_after_the_end_is_not_an_error(as_alice: Client, gemini: Ge
     assert turns(await see(as_alice, path)) == ["go", "Once upon"]
 
 
-# --- how it ended, and once more ------------------------------------------------------------------
+# --- endings and retries --------------------------------------------------------------------------
 
 
 async def test_a_failed_answer_says_why_and_can_be_tried_again(as_alice: Client, gemini: Gemini) -> None:
@@ -390,7 +390,7 @@ async def test_regenerate_replaces_the_last_answer(
     assert await in_thread(Run.objects.count) == 3
 
 
-# --- what an answer is made of --------------------------------------------------------------------
+# --- parts of an answer ---------------------------------------------------------------------------
 
 
 async def test_an_answer_is_rendered_markdown_under_its_speakers_name(
@@ -477,7 +477,7 @@ async def test_a_message_that_a_moderator_hid_is_not_copied(as_alice: Client, in
     assert (await as_alice.get(address)).status == 404
 
 
-# --- finding one's way ----------------------------------------------------------------------------
+# --- navigation -----------------------------------------------------------------------------------
 
 
 async def test_the_sidebar_lists_the_members_own_conversations_newest_first(
@@ -505,7 +505,7 @@ async def test_a_deleted_conversation_is_gone_from_everywhere(as_alice: Client) 
 async def test_a_conversation_is_deleted_by_a_plain_form(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("go", [Text("Once"), Hold()])
     path = await ask(as_alice, "go")
-    page = await _until(as_alice, path, "Once")  # also while it answers
+    page = await _until(as_alice, path, "Once")  # also during a run
     form = page.one("dialog", id="delete").one("form")
     answer = await submit(as_alice, form, path)
     assert (answer.status, answer.headers["location"]) == (303, "/")
@@ -677,7 +677,7 @@ async def test_only_the_script_with_the_pages_nonce_may_run(as_alice: Client, vi
         assert f"script-src 'nonce-{nonce}'" in policy.split("; ")
         assert "require-trusted-types-for 'script'" in policy
         assert "trusted-types server-html" in policy
-        assert nonce not in (await as_alice.get("/")).text  # for once
+        assert nonce not in (await as_alice.get("/")).text  # a nonce is used once
     assert "'nonce-" not in (await visitor.get("/accounts/login/")).headers["content-security-policy"]
 
 
@@ -813,7 +813,7 @@ LEGIBLE = {
 
 
 def luminance(colour: str) -> float:
-    """WCAG's relative luminance of #rrggbb."""
+    """Return WCAG's relative luminance of #rrggbb."""
     channels = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
@@ -839,7 +839,7 @@ def test_text_and_controls_have_enough_contrast(scheme: int) -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_our_modules_are_found_by_the_names_of_their_hashed_copies(path: Path) -> None:
-    """Django rewrites an import only where it ends with a semicolon, and also in comments."""
+    """Django rewrites an import only if it ends with a semicolon, and does so in comments too."""
     source = path.read_text()
     comments = re.findall(r"^\s*//.*$", source, re.MULTILINE)
     assert not [line for line in comments if re.search(r"\b(?:import|export)\b.*\bfrom\b", line)]
@@ -861,7 +861,7 @@ def test_minified_modules_are_found_by_the_names_of_their_hashed_copies(path: Pa
 
 
 def test_our_modules_import_in_one_direction() -> None:
-    """A circle makes collectstatic fail: "Max post-process passes exceeded"."""
+    """A cycle makes collectstatic fail: "Max post-process passes exceeded"."""
     imported = {path.name: re.findall(r'from "\./([\w.]+)"', path.read_text()) for path in SCRIPTS}
     done: set[str] = set()
     while len(done) < len(imported):
@@ -874,6 +874,6 @@ def test_our_modules_import_in_one_direction() -> None:
 def test_our_scripts_make_no_code_and_no_markup_from_text(path: Path) -> None:
     source = without_comments(path.read_text())
     markup = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|parseFromString|createPolicy|setHTML"
-    if path.name != "trusted.js":  # the one place
+    if path.name != "trusted.js":  # the only place that may
         assert not re.search(markup, source)
     assert not re.search(r"\beval\b|new Function|console\.", source)

@@ -1,4 +1,4 @@
-"""How somebody likes the page: kept by the browser, rendered by the server."""
+"""Display preferences: stored in a cookie and rendered by the server."""
 
 from typing import Any
 

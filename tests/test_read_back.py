@@ -1,4 +1,4 @@
-"""/api/v1: what PROTOCOL promises of what is stored."""
+"""/api/v1: the stored conversations, messages and runs as docs/streaming.md promises them."""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Refusals before the first frame: their shape, their order, and that nothing is half stored."""
+"""Refusals before the first frame: their shape and order, and that nothing is partly stored."""
 
 import uuid
 from collections.abc import Callable
@@ -162,7 +162,7 @@ async def test_a_question_without_a_database_gets_503_and_no_internals(
 async def test_the_order_of_refusals(
     as_alice: Client, visitor: Client, as_bob: Client, gemini: Gemini, settings: Any, in_thread: Thread
 ) -> None:
-    """Each request is wrong in several ways: the first in PROTOCOL's order is the answer."""
+    """Each request is wrong in several ways. The answer is the first of them in the documented order."""
     settings.RUNS_PER_MEMBER = 1
     settings.STREAMS_PER_MEMBER = 1
     foreign = (await as_bob.ask("bob's"))[0].json()["conversation"]

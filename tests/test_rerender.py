@@ -1,4 +1,4 @@
-"""What another version of the renderer wrote: shown rightly at once, rendered anew by one command."""
+"""Replies stored by an older renderer: pages show them correctly, and ``rerender`` updates them."""
 
 from collections.abc import Callable
 from io import StringIO
@@ -18,8 +18,8 @@ Thread = Callable[..., Any]
 
 
 @pytest.fixture
-def old(alice: Any) -> Callable[[int], list[Message]]:
-    """Replies that an older renderer wrote."""
+def old_replies(alice: Any) -> Callable[[int], list[Message]]:
+    """Return a function that stores replies of an older renderer."""
 
     def make(count: int) -> list[Message]:
         conversation = Conversation.objects.create(owner=alice, agent="chat_assistant", title="t")
@@ -47,16 +47,18 @@ def versions() -> list[int]:
     return list(Message.objects.filter(role="assistant").values_list("renderer_version", flat=True))
 
 
-def test_every_old_reply_is_rendered_again(old: Callable[[int], list[Message]]) -> None:
-    messages = old(7)
+def test_every_old_reply_is_rendered_again(old_replies: Callable[[int], list[Message]]) -> None:
+    messages = old_replies(7)
     assert run(batch=3).splitlines()[-1].startswith("7 replies were rendered anew")
     for message in messages:
         message.refresh_from_db()
         assert (message.html, message.renderer_version) == (render(message.text), RENDERER_VERSION)
 
 
-def test_current_replies_and_questions_are_left_unchanged(old: Callable[[int], list[Message]]) -> None:
-    (message,) = old(1)
+def test_current_replies_and_questions_are_left_unchanged(
+    old_replies: Callable[[int], list[Message]],
+) -> None:
+    (message,) = old_replies(1)
     Message.objects.filter(pk=message.pk).update(html="<p>mine</p>", renderer_version=RENDERER_VERSION)
     question = Message.objects.create(conversation=message.conversation, role="user", text="*q*")
     run()
@@ -66,9 +68,9 @@ def test_current_replies_and_questions_are_left_unchanged(old: Callable[[int], l
 
 
 def test_an_interrupted_command_continues_where_it_was(
-    old: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
+    old_replies: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old(5)
+    old_replies(5)
     rendered: list[str] = []
 
     def interrupted(text: str) -> str:
@@ -87,9 +89,9 @@ def test_an_interrupted_command_continues_where_it_was(
 
 
 def test_a_text_erased_during_rendering_is_not_restored(
-    old: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
+    old_replies: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (message,) = old(1)
+    (message,) = old_replies(1)
 
     def erased_meanwhile(text: str) -> str:
         Message.objects.filter(pk=message.pk).update(text="", html="")
@@ -102,9 +104,9 @@ def test_a_text_erased_during_rendering_is_not_restored(
 
 
 def test_rendering_happens_outside_the_transaction(
-    old: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
+    old_replies: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old(4)
+    old_replies(4)
 
     def outside(text: str) -> str:
         assert not connection.in_atomic_block

@@ -1,24 +1,24 @@
-"""What ADK expects of a session service, asked of ours and of ADK's own in memory.
+"""ADK's contract of a session service, checked on ours and on ADK's in-memory service.
 
-Ours writes inside a real run: asked by ``actions.send_message``, claimed, its turn loaded and
+Ours writes inside a real run: created by ``actions.send_message``, claimed, its turn loaded and
 attached, its events recorded by the journal, and ended by ``lifecycle.end``. The order of the
 checks is that of ADK's contract: keys, creation, equality, state, ``temp:``, partial events, the
 whole event, order and windows, time and lists, staleness, deletion, odd values, shared scopes.
-Where the two differ and ADK's way would be possible, the check is a strict xfail with its reason.
+Where the two differ and ADK's way would be possible, the check is a strict xfail with a reason.
 
 Left out, because sessions are conversations:
 
-- one id for sessions of two users: the id of a conversation is one in the whole installation, so
-  ``create_session`` refuses it (checked below, for ours alone)
+- one id for sessions of two users: the id of a conversation is unique in the installation, so
+  ``create_session`` refuses it (checked below, only for ours)
 - ids of any form: they are UUIDs
 - initial state of the session's own scope: a conversation begins empty (``app:`` and ``user:`` are
-  taken). It could not survive ADK's rewind either, which plays back the deltas of events
+  accepted). It would not survive ADK's rewind either, which replays the deltas of events
 - appending at any time: only a run appends, and one conversation has one run at a time
-- shared state seen by others at once: a run's deltas count when it has ended
-- ``last_update_time`` of an event outside its run: then it is the conversation's
-- deletion of the rows: a deleted conversation is gone for everybody but retention
-- the same event appended twice is stored once: ADK's in-memory service alone does that, no caller
-  of ours repeats an append
+- shared state seen by others immediately: a run's deltas become visible when it has ended
+- ``last_update_time`` of an event outside its run: it is the conversation's then
+- deletion of the rows: a deleted conversation is hidden, and its rows are kept for retention
+- the same event appended twice is stored once: only ADK's in-memory service does that, and no
+  caller of ours repeats an append
 """
 
 import asyncio
@@ -65,7 +65,7 @@ OURS, IN_MEMORY = "conversations", "in memory"
 
 
 class Store(ABC):
-    """A session service, and what must be done so that a session takes appends."""
+    """A session service, with the steps that prepare a session for appends."""
 
     service: BaseSessionService
     alice: str
@@ -91,7 +91,7 @@ class Store(ABC):
         return found
 
     async def open(self, user: str | None = None) -> Session:
-        """A new session that takes appends."""
+        """Create a session that accepts appends."""
         session = await self.create(user)
         await self.begin(session.id, user or self.alice)
         return await self.load(session.id, user)
@@ -158,7 +158,7 @@ class Conversations(Store):
         assert await run_db(lifecycle.end, claimed, outcome, Fold([events.text("answer")]), rest)
 
     def elsewhere(self) -> "Conversations":
-        """The same tables as another process sees them."""
+        """Return a store on the same tables as another process would have it."""
         other = copy.copy(self)
         other.service = ConversationSessionService()
         return other
@@ -166,7 +166,7 @@ class Conversations(Store):
 
 @pytest.fixture
 def members(request: pytest.FixtureRequest) -> Any:
-    """Alice and bob, where the sessions are conversations."""
+    """Return alice and bob if the sessions are conversations."""
     if request.param == OURS:
         return request.getfixturevalue("alice"), request.getfixturevalue("bob")
     return None
@@ -190,13 +190,13 @@ def ours(*marks: Any) -> Any:
 
 
 def both(*, in_memory: str = "") -> Any:
-    """Ask this of both services; ``in_memory`` says why ADK's own differs."""
+    """Run the test on both services; ``in_memory`` is the reason why ADK's own differs."""
     marks = [pytest.mark.xfail(strict=True, reason=in_memory)] if in_memory else []
     asked = [ours(), pytest.param(IN_MEMORY, marks=marks)]
     return pytest.mark.parametrize("members", asked, indirect=True)
 
 
-ours_alone = pytest.mark.parametrize("members", [ours()], indirect=True)
+only_ours = pytest.mark.parametrize("members", [ours()], indirect=True)
 
 
 def event(**fields: Any) -> Event:
@@ -236,7 +236,7 @@ async def test_a_session_being_written_is_not_found_by_another_app_or_user(store
         assert await store.service.get_session(app_name=app, user_id=user, session_id=session.id) is None
 
 
-@ours_alone
+@only_ours
 async def test_the_id_of_another_members_conversation_cannot_be_taken(store: Store) -> None:
     session = await store.create(store.bob)
     with pytest.raises(AlreadyExistsError):
@@ -293,7 +293,7 @@ async def test_a_refused_creation_stores_no_state(store: Store) -> None:
     assert (await store.load(session.id)).state == {}
 
 
-@ours_alone
+@only_ours
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
@@ -455,7 +455,7 @@ async def test_a_partial_event_is_returned_and_changes_nothing(store: Store) -> 
 
 
 def full_event() -> Event:
-    """An event in which every field of ADK's is filled."""
+    """Return an event in which every field of ADK's is filled."""
     return Event(
         id="event-1",
         invocation_id="invocation-1",
@@ -561,7 +561,7 @@ async def test_every_field_of_an_event_is_read_back(store: Store) -> None:
     assert (await store.load(session.id)).events[-1] == full_event()
 
 
-@ours_alone
+@only_ours
 async def test_every_field_is_read_back_in_another_process(store: Conversations) -> None:
     session = await store.open()
     await store.service.append_event(session, full_event())
@@ -707,7 +707,7 @@ async def test_the_same_session_accepts_successive_appends(store: Store) -> None
     assert await store.load(session.id) == session
 
 
-@ours_alone
+@only_ours
 async def test_a_session_not_loaded_by_the_run_accepts_no_append(store: Store) -> None:
     session = await store.open()
     made_up = Session(id=session.id, app_name=APP, user_id=store.alice)
@@ -715,7 +715,7 @@ async def test_a_session_not_loaded_by_the_run_accepts_no_append(store: Store) -
         await store.append(made_up, a=1)
 
 
-@ours_alone
+@only_ours
 async def test_a_session_of_the_previous_run_accepts_no_append(store: Store) -> None:
     session = await store.open()
     await store.append(session, a=1)
@@ -725,7 +725,7 @@ async def test_a_session_of_the_previous_run_accepts_no_append(store: Store) -> 
         await store.append(session, a=2)
 
 
-@ours_alone
+@only_ours
 async def test_a_failed_append_changes_nothing_and_can_be_retried(
     store: Conversations,
 ) -> None:
@@ -749,7 +749,7 @@ async def test_a_failed_append_changes_nothing_and_can_be_retried(
     assert (await store.load(session.id)).state == {"a": 2, "user:b": 3}
 
 
-@ours_alone
+@only_ours
 async def test_an_append_returns_after_the_commit(store: Conversations) -> None:
     session = await store.open()
     await store.append(session, a=1)
@@ -758,12 +758,12 @@ async def test_an_append_returns_after_the_commit(store: Conversations) -> None:
     assert store.journal.commits == 1
 
 
-@ours_alone
+@only_ours
 async def test_a_cancelled_append_is_still_stored(store: Conversations) -> None:
-    """Its record is under way: what the run knows of itself must not be less than the database does."""
+    """The write is already running, and the run must not know less of itself than the database."""
     session = await store.open()
     appending = asyncio.ensure_future(store.append(session, a=1))
-    await asyncio.sleep(0)  # it waits for the commit now
+    await asyncio.sleep(0)  # the append waits for the commit now
     appending.cancel()
     await asyncio.wait([appending])
     assert appending.cancelled()
@@ -805,7 +805,7 @@ async def test_deleting_a_foreign_or_missing_session_deletes_nothing(store: Stor
     assert (await store.load(session.id)).id == session.id
 
 
-@ours_alone
+@only_ours
 async def test_a_conversation_with_an_active_run_is_not_deleted(store: Store) -> None:
     session = await store.open()
     with pytest.raises(ValueError, match="stop the run first"):
@@ -813,7 +813,7 @@ async def test_a_conversation_with_an_active_run_is_not_deleted(store: Store) ->
     await store.append(session, a=1)
 
 
-@ours_alone
+@only_ours
 async def test_an_append_outside_a_run_is_refused(store: Store) -> None:
     session = await store.create()
     with pytest.raises(SessionNotFoundError):
@@ -835,7 +835,7 @@ async def test_a_value_json_cannot_hold_does_not_lose_the_event(store: Store) ->
     assert text_of(read.events[-1]) == "hello"
 
 
-@ours_alone
+@only_ours
 async def test_a_value_json_cannot_hold_is_stored_as_its_repr(store: Store) -> None:
     session = await store.open()
     odd = {"function": len, "good": 1}
@@ -845,7 +845,7 @@ async def test_a_value_json_cannot_hold_is_stored_as_its_repr(store: Store) -> N
     assert read.events[0].actions.state_delta == read.state
 
 
-@ours_alone
+@only_ours
 async def test_lone_surrogates_and_nul_are_replaced_and_the_event_is_kept(store: Store) -> None:
     session = await store.open()
     part = types.Part(text="a\ud83d\x00", thought_signature=b"\x00\xff")
@@ -859,7 +859,7 @@ async def test_lone_surrogates_and_nul_are_replaced_and_the_event_is_kept(store:
     assert read.timestamp == 1.1
 
 
-@ours_alone
+@only_ours
 @pytest.mark.parametrize("prefix", ["user:", "app:"])
 @pytest.mark.parametrize("key", ["k" * 2000, "a\x00b", "a\ud83db"], ids=["long", "NUL", "half a surrogate"])
 async def test_a_key_that_no_column_can_hold_does_not_prevent_the_runs_end(
@@ -885,7 +885,7 @@ async def test_user_state_is_shared_by_a_users_sessions_and_app_state_by_all(sto
     assert other.state == {}
 
 
-@ours_alone
+@only_ours
 async def test_shared_state_is_visible_to_others_once_the_run_has_ended(store: Store) -> None:
     session = await store.open()
     await store.append(session, user__a=1, app__b=2)
@@ -894,7 +894,7 @@ async def test_shared_state_is_visible_to_others_once_the_run_has_ended(store: S
     assert (await store.create(store.alice)).state == {"user:a": 1, "app:b": 2}
 
 
-@ours_alone
+@only_ours
 async def test_shared_state_of_concurrent_runs_is_merged_by_key(store: Store) -> None:
     first, second = await store.open(), await store.open()
     await store.append(first, user__a=1, user__both="first", app__x=1)
@@ -910,9 +910,9 @@ async def test_shared_state_of_concurrent_runs_is_merged_by_key(store: Store) ->
     }
 
 
-@ours_alone
+@only_ours
 async def test_runs_that_end_together_create_each_shared_scopes_row_once(store: Store) -> None:
-    """Written in different orders, too: two that wait for each other would be a deadlock."""
+    """The rows are written in different orders, which would deadlock if the order of locks were not fixed."""
     sessions = [await store.open(store.alice if n % 2 else store.bob) for n in range(6)]
     keys = [f"key{n}" for n in range(20)]
     for n, session in enumerate(sessions):
@@ -923,7 +923,7 @@ async def test_runs_that_end_together_create_each_shared_scopes_row_once(store: 
     assert await run_db(AppState.objects.count) == 20
 
 
-@ours_alone
+@only_ours
 async def test_only_changed_shared_scopes_are_written(store: Store) -> None:
     await store.create(state={"user:a": 1, "app:b": 1})
     await run_db(lambda: (UserState.objects.update(value="7"), AppState.objects.update(value="8")))
@@ -947,10 +947,10 @@ async def test_user_state_can_be_read_without_a_session(store: Store) -> None:
     assert await read(app_name=APP, user_id="nobody") == {}
 
 
-# --- what it costs --------------------------------------------------------------------------------
+# --- cost -----------------------------------------------------------------------------------------
 
 
-@ours_alone
+@only_ours
 async def test_a_list_reads_no_events(store: Store) -> None:
     for _ in range(3):
         session = await store.open()

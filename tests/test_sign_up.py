@@ -1,4 +1,4 @@
-"""SIGNUP=closed: nobody makes an account but the site's owner, by the set-up link and in the admin."""
+"""SIGNUP=closed: only the site's owner creates accounts, by the set-up link and in the admin."""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def closed(settings: Any, fresh_limits: None) -> Iterator[None]:
 
 @pytest.fixture
 def as_olga() -> Client:
-    """The site's owner at the admin."""
+    """Return a browser signed in as the site's owner."""
     make_user("olga", is_staff=True, is_superuser=True)
     olga = Client()
     assert sign_in(olga, "olga").status_code == 302
@@ -108,7 +108,7 @@ def test_an_e_mail_to_an_unknown_address_links_only_to_an_open_sign_up(settings:
     assert "nobody@example.org" in str(letter.body)
 
 
-# --- no other way in --------------------------------------------------------------------------------
+# --- other routes -----------------------------------------------------------------------------------
 
 ACCOUNT = {
     "username": "eve",
@@ -128,7 +128,7 @@ ACCOUNT = {
 
 
 def addresses(patterns: Any, before: str = "/") -> Iterator[str]:
-    """Each route of the site, with something in the place of its arguments."""
+    """Return each route of the site, with placeholders for its arguments."""
     for pattern in patterns:
         route = before + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
@@ -147,8 +147,8 @@ def test_the_tried_routes_include_those_of_accounts() -> None:
 
 @pytest.mark.parametrize("who", ["a visitor", "alice", "mona"])
 def test_no_route_creates_an_account(who: str, settings: Any) -> None:
-    """Each route, with every field that any form about accounts has."""
-    settings.ACCOUNT_RATE_LIMITS = False  # else a limit could refuse what is open
+    """Send each route every field of every form about accounts."""
+    settings.ACCOUNT_RATE_LIMITS = False  # otherwise a rate limit could hide an open route
     client = Client()
     if who != "a visitor":
         member = make_user(who, is_staff=who == "mona")

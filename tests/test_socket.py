@@ -1,4 +1,4 @@
-"""The socket: a tab hears what changed elsewhere, and nothing of what it says."""
+"""The socket: a tab receives what changed elsewhere, as ids without texts."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ async def last_change(client: Client, in_thread: Thread) -> int:
     return int((await in_thread(changes.last_of, [client.user.pk])).get(client.user.pk, 0))
 
 
-# --- what is told ---------------------------------------------------------------------------------
+# --- frames of changes ----------------------------------------------------------------------------
 
 
 async def test_a_tab_hears_the_start_and_the_end_of_a_turn(as_alice: Client, gemini: Gemini) -> None:
@@ -39,7 +39,7 @@ async def test_a_tab_hears_the_start_and_the_end_of_a_turn(as_alice: Client, gem
         async with as_alice.open("POST", "/chat/stream", json_body={"query": "Hello"}) as stream:
             started = (await anext(stream.events())).json()
             began = await socket.frames(2)
-            assert await socket.silent()  # it goes on: nothing that a tab must be told
+            assert await socket.silent()  # deltas send no frames
             gemini.release()
             ended = await socket.frame()
     named = {"conversation": started["conversation"], "run": started["run"]}
@@ -108,7 +108,7 @@ async def test_every_tab_receives_the_same_frames(as_alice: Client) -> None:
         assert await two.frames(3) == heard
 
 
-# --- what was missed ------------------------------------------------------------------------------
+# --- catching up ----------------------------------------------------------------------------------
 
 
 async def test_a_tab_with_a_position_receives_the_changes_since_it(
@@ -173,18 +173,18 @@ async def test_a_lost_doorbell_delays_frames_by_a_second_at_most(
 
 
 @pytest.fixture
-def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "LOOK_SECONDS", 3600)
 
 
-async def test_the_doorbell_is_enough_without_polling(nobody_looks: None, as_alice: Client) -> None:
+async def test_the_doorbell_is_enough_without_polling(no_polling: None, as_alice: Client) -> None:
     async with as_alice.socket() as socket:
         await socket.opened()
         await as_alice.ask("Hello")
         assert types(await socket.frames(3)) == TURN
 
 
-# --- who is told ----------------------------------------------------------------------------------
+# --- recipients -----------------------------------------------------------------------------------
 
 
 async def test_bob_receives_no_frames_about_alice(as_alice: Client, as_bob: Client) -> None:
@@ -220,7 +220,7 @@ async def test_no_frame_holds_text(as_alice: Client, gemini: Gemini) -> None:
         assert set(json.loads(text)) <= {"type", "conversation", "run"}
 
 
-# --- who may open it, and for how long ------------------------------------------------------------
+# --- opening and closing --------------------------------------------------------------------------
 
 
 async def closed_with(client: Client, **options: Any) -> int:
@@ -245,7 +245,7 @@ async def test_a_visitor_is_closed_with_4401(visitor: Client, as_alice: Client) 
         {"origin": "http://testserver.evil.example"},
         {"origin": "http://evil.example/testserver"},
         {"origin": "null"},
-        {"origin": ""},  # as good as none
+        {"origin": ""},  # same as no origin
         {"origin": "http://[broken"},
         {"origin": "http://evil.example", "host": "evil.example"},  # not one of ALLOWED_HOSTS
     ],
@@ -305,7 +305,7 @@ async def test_a_session_that_ends_without_a_signal_closes_its_socket(
     monkeypatch.setattr(consumers, "CHECK_SECONDS", 0.2)
     async with as_alice.socket() as socket:
         await socket.opened()
-        assert await socket.silent(0.8)  # checked, and found to be right
+        assert await socket.silent(0.8)  # the session was checked and is valid
         await in_thread(end, alice)
         assert await socket.closed(2) == 4401
 
@@ -317,7 +317,7 @@ async def test_a_members_sockets_are_limited(as_alice: Client, as_bob: Client, s
             await socket.opened()
         assert await closed_with(as_alice) == 4429
         assert await one.silent()
-    async with as_alice.socket() as again:  # those that were closed don't count
+    async with as_alice.socket() as again:  # closed sockets don't count
         await again.opened()
         assert await again.silent()
 
@@ -330,7 +330,7 @@ async def test_limits_off_lifts_the_limit_of_sockets(as_alice: Client, settings:
         assert await two.silent()
 
 
-# --- clients that misbehave, and servers that end -------------------------------------------------
+# --- misbehaving clients, stopping servers --------------------------------------------------------
 
 
 async def test_a_few_client_messages_are_ignored(as_alice: Client) -> None:

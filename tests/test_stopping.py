@@ -1,4 +1,4 @@
-"""Stop: before the first token, in the middle, during a tool, after the end; and deletion."""
+"""Stops before the first token, in the middle, during a tool and after the end; and deletion."""
 
 import asyncio
 from collections.abc import Callable
@@ -80,7 +80,7 @@ async def test_a_stop_during_a_tool_ends_the_run(
     as_alice: Client, gemini: Gemini, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slow(place: str) -> None:
-        """Takes its time."""
+        """Take 60 s."""
         await asyncio.sleep(60)
 
     await use_tools(monkeypatch, slow)

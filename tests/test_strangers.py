@@ -1,4 +1,4 @@
-"""Nobody else's bytes: every route, its policy, and what a stranger gets of it."""
+"""Access by strangers: every route, its policy, and its answers to users who may not see the object."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ Thread = Callable[..., Any]
 
 PUBLIC, MEMBER, STAFF = "public", "member", "staff"
 
-# Each route and who it is for. A route that is missing here fails the build, and so does a row too many.
+# Each route and its policy. A missing route fails the build, and so does a stale row.
 POLICY = {
     "": MEMBER,
     "chat/": MEMBER,
@@ -36,7 +36,7 @@ POLICY = {
     "api/v1/agents": MEMBER,
     "healthz": PUBLIC,
     "readyz": PUBLIC,
-    "metrics": PUBLIC,  # of this machine: tests/test_metrics.py
+    "metrics": PUBLIC,  # only for this machine: tests/test_metrics.py
     "accounts/set-up/<str:token>/": PUBLIC,
     "accounts/login/": PUBLIC,
     "accounts/login/code/confirm/": PUBLIC,
@@ -58,7 +58,7 @@ POLICY = {
 }
 
 
-# The same for sockets: nothing but /ws/ is one.
+# The same for sockets: /ws/ is the only one.
 SOCKET_POLICY = {"ws/": MEMBER, "": "nobody"}
 
 
@@ -66,7 +66,7 @@ def routes(patterns: Any, before: str = "") -> Iterator[str]:
     for pattern in patterns:
         route = before + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
-            if route == "admin/":  # Django's own: one policy for all of it
+            if route == "admin/":  # Django's own routes have one policy
                 yield route
             else:
                 yield from routes(pattern.url_patterns, route)
@@ -75,7 +75,7 @@ def routes(patterns: Any, before: str = "") -> Iterator[str]:
 
 
 def plain(route: str) -> str:
-    """allauth writes some of its routes as regular expressions."""
+    """Return a route of allauth that is a regular expression as plain text."""
     for written, meant in (
         ("^confirm-email/(?P<key>[-:\\w]+)/$", "confirm-email/<key>/"),
         ("^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$", "password/reset/key/<uidb36>-<key>/"),
@@ -133,7 +133,7 @@ CLOCKS = {"date", "expires"}
 
 
 def shape(answer: Answer) -> tuple[int, dict[str, str], bytes]:
-    """All of an answer that could tell something: not when it was given, and under which name."""
+    """Return all of an answer that could reveal something: not its date or its request id."""
     said = {k: v for k, v in answer.headers.items() if k not in CLOCKS | {"x-request-id"}}
     return answer.status, said, answer.body
 
@@ -164,7 +164,7 @@ async def test_foreign_and_missing_objects_get_identical_answers(
 
 @pytest.mark.parametrize("route", PATHS)
 async def test_the_owner_gets_the_object(as_alice: Client, route: str) -> None:
-    """The very requests that strangers are refused succeed for the owner: no 404 for another reason."""
+    """The requests refused to strangers succeed for the owner, so those 404s have no other reason."""
     mine = (await as_alice.ask("hello"))[0].json()
     name = "conversation" if "conversation" in route else "run"
     for method, body in PATHS[route]:

@@ -1,4 +1,4 @@
-"""POST and GET /chat/stream: the seed's protocol, and what goes beside it."""
+"""POST and GET /chat/stream: the wire contract of docs/streaming.md."""
 
 import asyncio
 from collections.abc import Callable
@@ -112,7 +112,7 @@ async def test_thoughts_and_tools_are_sent_as_named_events(as_alice: Client, gem
     assert returned["result"]["time_zone"] == "Africa/Lagos"
     assert returned["elapsed_ms"] >= 0
     assert text_of(events) == "Let me look.\n\nIt is late."
-    assert [e.data for e in events if e.data == '{"text": "\\n\\n"}']  # the separator is an event of its own
+    assert [e.data for e in events if e.data == '{"text": "\\n\\n"}']  # the separator is a separate event
 
 
 async def test_a_heartbeat_comment_is_sent_during_silence(
@@ -161,7 +161,7 @@ async def test_twenty_concurrent_runs_share_commits(
     await in_thread(oracle.check, answers)
 
 
-# --- the seed's EventSource ---------------------------------------------------------------------
+# --- the tutorial's EventSource client ----------------------------------------------------------
 
 
 async def test_an_event_source_can_ask_by_get(as_alice: Client) -> None:

@@ -1,4 +1,4 @@
-"""An open stream, and an open socket, costs tasks: no thread, no database connection."""
+"""Open streams and sockets use tasks, but no thread and no database connection."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from tests.gemini import Gemini, Hold, Text
 from tests.sse_client import text_of
 
 STREAMS = 50
-ASKS = 20  # twice the connections of the pool
+ASKS = 20  # twice as many as connections in the pool
 SOCKETS = 200
 
 
@@ -25,7 +25,7 @@ def without_limits(settings: Any) -> None:
 
 
 def database_connections() -> int:
-    """How many connections this process has to its database."""
+    """Return the number of connections that this process has to its database."""
     if settings.ON_SQLITE:
         database = Path(str(settings.DATABASES["default"]["NAME"])).resolve()
         files = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]

@@ -1,4 +1,4 @@
-"""``manage.py chat``: asked at a terminal and through pipes, with a server and without."""
+"""``manage.py chat`` at a terminal and through pipes, with a server and without."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ Open = Callable[..., Terminal]
 
 @pytest.fixture
 def parley_here(tmp_path: Path, gemini: Gemini) -> Iterator[LiveServer]:
-    """Parley with alice and bob, and no server running."""
+    """Return Parley with alice and bob, without a running server."""
     server = peopled(tmp_path, gemini)
     yield server
     gemini.release()
@@ -62,7 +62,7 @@ def stored(server: LiveServer, query: str) -> list[tuple[Any, ...]]:
 
 
 def signed_in(server: LiveServer, name: str) -> Member:
-    """Somebody of the data folder, at the pages."""
+    """Return a browser signed in as an existing member."""
     member = Member(server.url)
     member.http.get("/accounts/login/")
     form = {"login": name, "password": "correct horse battery", **csrf(member)}
@@ -137,7 +137,7 @@ def test_a_closed_output_pipe_causes_no_traceback(parley_here: LiveServer, gemin
     assert stored(parley_here, "SELECT status FROM chat_run") == [("completed",)]
 
 
-# --- why it cannot begin --------------------------------------------------------------------------
+# --- failed starts --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_locked_database_file_is_reported_in_a_sentence(parley_here: LiveServe
     database = sqlite3.connect(parley_here.data_dir / "parley.sqlite3")
     database.execute("BEGIN EXCLUSIVE")
     try:
-        done = chat_piped(parley_here, "hi\n")  # it waits for 20 s first, as a server does
+        done = chat_piped(parley_here, "hi\n")  # after a wait of 20 s, like a server's
     finally:
         database.close()
     assert done.stderr.startswith("CommandError: Another program holds ")
@@ -334,7 +334,7 @@ def test_a_closed_terminal_hands_its_run_over(
     terminal.process.send_signal(signal.SIGHUP)
     assert terminal.exit_code() == 129
     assert stored(parley_here, "SELECT status, attempt FROM chat_run") == [("queued", 1)]
-    assert chat_piped(parley_here, "next\n").returncode == 0  # another command, which takes it up
+    assert chat_piped(parley_here, "next\n").returncode == 0  # another command executes the run
     assert ("completed",) in stored(parley_here, "SELECT status FROM chat_run")
     check_with_oracle(parley_here, [])
 
@@ -368,7 +368,7 @@ def test_several_outputs_receive_the_conversation_simultaneously(
     terminal.expect("You: ")
     terminal.type("hi\n")
     terminal.expect(": Hel")
-    until(lambda: one.read_text().endswith("] chat_assistant: Hel"))  # the terminal has it first
+    until(lambda: one.read_text().endswith("] chat_assistant: Hel"))  # the terminal shows it first
     assert one.read_text().splitlines()[-2].endswith("] alice: hi")
     gemini.release()
     terminal.expect("You: ", times=2)
@@ -427,7 +427,7 @@ def test_a_title_is_shown_without_its_escape_sequences(open_terminal: Open, parl
 def test_a_running_server_executes_immediately_and_its_pages_show_it(
     open_terminal: Open, parley_here: LiveServer, gemini: Gemini
 ) -> None:
-    # No sweep takes it up in the time of this test: the offer alone can.
+    # No sweep runs during this test, so only an assignment can start the run.
     parley_here.env |= {"QUEUED_MAX_SECONDS": "60", "HEARTBEAT_SECONDS": "60", "DEAD_AFTER_SECONDS": "200"}
     parley_here.start()
     assert parley_here.process

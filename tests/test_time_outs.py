@@ -1,4 +1,4 @@
-"""No run waits for ever: the first token, silence, the whole run, a tool. The conversation works on."""
+"""Time limits of the first token, silence, the whole run and tools; the conversation stays usable."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ def talk(as_alice: Client) -> Talk:
 
 
 async def works_on(talk: Talk, gemini: Gemini, settings: Any, *, asked: str, seen: list[str]) -> None:
-    """The next question is answered in its time, and the model knows what the person saw."""
+    """Check that the next question is answered, and that the model knows what the person saw."""
     settings.FIRST_TOKEN_SECONDS = settings.SILENCE_SECONDS = settings.RUN_SECONDS = 60
     gemini.release()
     said = await talk.ask("And now?")
@@ -60,7 +60,7 @@ async def test_a_thought_counts_as_a_first_token(talk: Talk, gemini: Gemini, set
     gemini.on("think", [Thought("Hm."), Pause(2), Text("Done.")])
     said = await talk.ask("think")
     assert (said.end, said.text) == ("run.completed", "Done.")
-    assert said.data["ttft_ms"] >= 2000  # the text's, not the thought's
+    assert said.data["ttft_ms"] >= 2000  # the time of the text, not of the thought
 
 
 # --- silence --------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ async def test_a_slow_model_is_not_silent(talk: Talk, gemini: Gemini, settings: 
 async def test_silence_counts_only_while_text_is_streamed(
     talk: Talk, gemini: Gemini, settings: Any, streamed: bool
 ) -> None:
-    """Without streaming the model is silent by design, until its whole answer is there."""
+    """Without streaming, a model is silent until its whole answer is complete."""
     settings.SILENCE_SECONDS = 0.3
     gemini.on("slow", [Call("calculate", {"expression": "1 + 1"})], [Pause(0.8), Text("Done.")])
     if streamed:
@@ -146,13 +146,13 @@ async def test_a_run_that_timed_out_in_a_tool_says_so_to_the_model(
 
 
 async def lingers() -> dict[str, Any]:
-    """Does not come back."""
+    """Never return."""
     await asyncio.sleep(3600)
     return {}
 
 
 def blocks() -> dict[str, Any]:
-    """Blocks its thread for a second and a half, as careless code does."""
+    """Block the thread for 1.5 s, as careless code does."""
     time.sleep(1.5)
     return {"slept": 1.5}
 
@@ -169,7 +169,7 @@ async def test_a_tool_that_takes_too_long_is_an_error_and_the_run_continues(
     (returned,) = said.named("tool.returned")
     assert returned.json()["error"] == f"{function.__name__} did not answer within 0.3 s."
     assert 300 <= returned.json()["elapsed_ms"] < 1300
-    assert said.data["duration_ms"] < 1400  # nobody waits for the thread
+    assert said.data["duration_ms"] < 1400  # the run does not wait for the thread
 
 
 async def test_a_blocking_tool_does_not_delay_another_run(
@@ -210,7 +210,7 @@ async def test_a_blocking_tool_does_not_delay_a_stop(
     await works_on(talk, gemini, settings, asked="Look", seen=[])
 
 
-# --- many at once ---------------------------------------------------------------------------------
+# --- concurrent runs ------------------------------------------------------------------------------
 
 
 async def test_each_run_has_its_own_time_limits(

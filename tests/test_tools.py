@@ -1,4 +1,4 @@
-"""The built-in agent's tools: what they answer, and what they never do to a run."""
+"""The built-in agent's tools: their answers, and their failures, which must not harm a run."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ def talk(as_alice: Client) -> Talk:
     return Talk(as_alice)
 
 
-# --- what they answer -----------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_the_model_receives_each_tools_parameters() -> None:
         assert schema and set(schema["required"]) == set(schema["properties"])
 
 
-# --- what they never do to a run ------------------------------------------------------------------
+# --- failures -------------------------------------------------------------------------------------
 
 
 async def stubborn(place: str) -> dict[str, Any]:
-    """Does not let itself be cancelled for 3 s."""
+    """Ignore cancellation for 3 s."""
     clock = asyncio.get_running_loop().time
     end = clock() + 3
     while clock() < end:
@@ -131,12 +131,12 @@ async def stubborn(place: str) -> dict[str, Any]:
 
 
 async def impatient(place: str) -> dict[str, Any]:
-    """Has a time-out of its own."""
+    """Raise a time-out of its own."""
     raise TimeoutError("the weather office is closed")
 
 
 async def late(place: str) -> dict[str, Any]:
-    """Raises when nobody waits for it any more."""
+    """Raise an error after the run has stopped waiting."""
     try:
         await asyncio.sleep(3600)
     finally:

@@ -1,4 +1,4 @@
-"""Code that holds up the event loop: which agent's it is, and where, stands in the log while it does."""
+"""The watchdog of the event loop: it logs blocking code and its agent while the loop is blocked."""
 
 import asyncio
 import json
@@ -81,7 +81,7 @@ BLOCKING = {
 
 @pytest.fixture
 def lines() -> Iterator[list[dict[str, Any]]]:
-    """What the watchdog logs, as it stands in a log of JSON."""
+    """Return the watchdog's lines, as a JSON log would hold them."""
     found: list[dict[str, Any]] = []
 
     class Keep(logging.Handler):
@@ -96,7 +96,7 @@ def lines() -> Iterator[list[dict[str, Any]]]:
 
 
 def counted(agent: str) -> tuple[float, float]:
-    """How often this agent held up the loop, and for how long in all."""
+    """Return how often this agent blocked the loop, and for how many seconds in total."""
     label = (agent,)
     return metrics.loop_stalls.counts.get(label, 0), metrics.loop_stalled_seconds.counts.get(label, 0)
 
@@ -230,7 +230,7 @@ def test_a_stall_of_the_whole_process_is_not_the_loops(
     for now, used in zip(woken, cpu, strict=True):
         found = seen.at(now, used, beat_at=0.0)
     assert found == pytest.approx(late, abs=0.01), what
-    assert seen.at(woken[-1] + 0.25, cpu[-1], beat_at=woken[-1] + 0.2) < 0, "it goes on"
+    assert seen.at(woken[-1] + 0.25, cpu[-1], beat_at=woken[-1] + 0.2) < 0, "the loop runs again"
 
 
 @pytest.mark.any_database
