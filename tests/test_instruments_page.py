@@ -131,10 +131,10 @@ async def test_every_chart_has_a_title_and_a_description(
 ) -> None:
     await as_alice.ask("Hello")
     page = (await as_owner.get(PAGE)).text
-    pictures = re.findall(r"<svg viewBox.*?</svg>", page, flags=re.DOTALL)
-    assert len(pictures) == 7
-    for picture in pictures:
-        tree = ET.fromstring(picture)
+    charts = re.findall(r"<svg viewBox.*?</svg>", page, flags=re.DOTALL)
+    assert len(charts) == 7
+    for drawing in charts:
+        tree = ET.fromstring(drawing)
         ids = {element.get("id") for element in tree if element.tag in ("title", "desc")}
         assert set((tree.get("aria-labelledby") or "").split()) == ids
         assert all(element.text for element in tree if element.tag in ("title", "desc"))

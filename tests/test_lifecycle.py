@@ -22,7 +22,7 @@ from tests import oracle
 pytestmark = pytest.mark.django_db(transaction=True)
 
 DELETIONS = 100
-MOST = 8  # at once
+MOST = 8  # concurrent calls
 RACES = 1000
 
 

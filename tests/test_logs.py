@@ -19,7 +19,7 @@ from tests.gemini import Call, Gemini, Hold, Raw, Status, Text
 from tests.live import LiveServer, read
 from tests.waiting import until
 
-CANARY = "kanarienvogel"
+MARKER = "kanarienvogel"
 Serve = Callable[..., LiveServer]
 
 
@@ -168,9 +168,9 @@ def test_a_cycle_of_exceptions_is_logged_once() -> None:
 
 
 def test_an_exception_is_logged_without_the_rows_that_it_quotes() -> None:
-    refused = raised(DataError(f"value too long for type character varying(8)\nDETAIL: {CANARY}"))
+    refused = raised(DataError(f"value too long for type character varying(8)\nDETAIL: {MARKER}"))
     found = logs.exception_of(raised(RuntimeError("the journal"), refused))
-    assert CANARY not in found
+    assert MARKER not in found
     assert "value too long" in found
     assert found.endswith("builtins.RuntimeError: the journal")
     assert found.count("Traceback (most recent call last):") == 2
@@ -185,7 +185,7 @@ def serve(tmp_path: Path, gemini: Gemini) -> Iterator[Serve]:
     servers = []
 
     def start(**env: str) -> LiveServer:
-        env = {"GOOGLE_API_KEY": f"key-{CANARY}", "GOOGLE_GEMINI_BASE_URL": gemini.url, **env}
+        env = {"GOOGLE_API_KEY": f"key-{MARKER}", "GOOGLE_GEMINI_BASE_URL": gemini.url, **env}
         servers.append(LiveServer(tmp_path, port=None, **env).prepare().start())
         return servers[0]
 
@@ -202,9 +202,9 @@ def test_logs_and_metrics_hold_no_message_text_and_no_secret_even_at_debug(
     serve: Serve, gemini: Gemini, form: str
 ) -> None:
     """The marker text is in everything that a person, a model or a link can hold."""
-    gemini.on(f"plain {CANARY}", [Text(f"reply {CANARY} "), Text(CANARY)])
-    gemini.on(f"tool {CANARY}", [Call("calculate", {"expression": CANARY})])
-    gemini.on(f"broken {CANARY}", [Text(CANARY), Raw(f"data: {CANARY}\n\n".encode())])
+    gemini.on(f"plain {MARKER}", [Text(f"reply {MARKER} "), Text(MARKER)])
+    gemini.on(f"tool {MARKER}", [Call("calculate", {"expression": MARKER})])
+    gemini.on(f"broken {MARKER}", [Text(MARKER), Raw(f"data: {MARKER}\n\n".encode())])
     capture = {
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_AND_EVENT",
         "ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS": "true",
@@ -218,7 +218,7 @@ def test_logs_and_metrics_hold_no_message_text_and_no_secret_even_at_debug(
     # after the welcome, which shows the link to the person who starts the server
     written = server.output().partition(link[0])[2].strip()
     assert written.count("chat/stream") >= 4
-    assert CANARY not in written.lower()
+    assert MARKER not in written.lower()
     assert link[1] not in written
     assert "csrftoken" not in written
     if form == "json":
@@ -228,11 +228,11 @@ def test_logs_and_metrics_hold_no_message_text_and_no_secret_even_at_debug(
 
 
 def exercise(server: LiveServer, http: httpx.Client, token: str) -> None:
-    headers = {"X-CSRFToken": http.cookies["csrftoken"], "X-Note": CANARY, "User-Agent": CANARY}
-    headers |= {"Referer": f"{server.url}/{CANARY}"}
+    headers = {"X-CSRFToken": http.cookies["csrftoken"], "X-Note": MARKER, "User-Agent": MARKER}
+    headers |= {"Referer": f"{server.url}/{MARKER}"}
     for query in ("plain", "tool", "broken"):
         with http.stream(
-            "POST", f"/chat/stream?q={CANARY}", json={"query": f"{query} {CANARY}"}, headers=headers
+            "POST", f"/chat/stream?q={MARKER}", json={"query": f"{query} {MARKER}"}, headers=headers
         ) as response:
             assert response.status_code == 200
             seen: list[Any] = []
@@ -240,19 +240,19 @@ def exercise(server: LiveServer, http: httpx.Client, token: str) -> None:
             assert seen[-1].is_done
     conversation = seen[0].json()["conversation"]
     event_source = {**headers, "Accept": "text/event-stream"}
-    http.get("/chat/stream", params={"query": f"asked {CANARY}"}, headers=event_source)
+    http.get("/chat/stream", params={"query": f"asked {MARKER}"}, headers=event_source)
     address = f"/api/v1/conversations/{conversation}"
-    http.patch(address, json={"title": f"title {CANARY}"}, headers=headers)
-    http.get(f"/chat/{conversation}/?before={CANARY}", headers=headers)
+    http.patch(address, json={"title": f"title {MARKER}"}, headers=headers)
+    http.get(f"/chat/{conversation}/?before={MARKER}", headers=headers)
     http.get("/", headers=headers)
-    http.get(f"/{CANARY}/", headers=headers)
-    http.get("/healthz", headers={"Host": f"{CANARY}.example"})
-    http.post("/chat/stream", content=f'{{"{CANARY}"', headers=headers | {"Content-Type": CANARY})
+    http.get(f"/{MARKER}/", headers=headers)
+    http.get("/healthz", headers={"Host": f"{MARKER}.example"})
+    http.post("/chat/stream", content=f'{{"{MARKER}"', headers=headers | {"Content-Type": MARKER})
     http.get(f"/accounts/set-up/{token}/", headers=headers)
-    http.get(f"/accounts/password/reset/key/1-{CANARY}/", headers=headers)
+    http.get(f"/accounts/password/reset/key/1-{MARKER}/", headers=headers)
     page = http.get("/metrics")
     assert page.status_code == 200
-    assert CANARY not in page.text
+    assert MARKER not in page.text
     until(lambda: "parley_open_streams 0.0" in http.get("/metrics").text)
 
 
@@ -261,11 +261,11 @@ def test_only_parleys_own_loggers_log_at_debug(tmp_path: Path) -> None:
     """At DEBUG, model clients log prompts, and Django logs SQL and template contexts."""
     server = LiveServer(tmp_path, port=None, LOG_LEVEL="DEBUG", LOG_FORMAT="text")
     libraries = ("openai", "LiteLLM", "django.template", "django.db.backends", "google_adk.flows", "x")
-    lines = "".join(f"logging.getLogger({name!r}).debug({CANARY!r})\n" for name in libraries)
+    lines = "".join(f"logging.getLogger({name!r}).debug({MARKER!r})\n" for name in libraries)
     done = server.manage("shell", "-c", f"import logging\n{lines}logging.getLogger('chat.x').debug('ours')")
     assert done.returncode == 0, done.stderr
     assert "DEBUG chat.x: ours" in done.stderr
-    assert CANARY not in done.stderr
+    assert MARKER not in done.stderr
 
 
 # --- ADK's own spans --------------------------------------------------------------------------------
@@ -294,11 +294,11 @@ async def test_adks_spans_and_records_hold_no_text_whatever_the_environment_says
     # ADK reads the environment once, when its process starts
     rebuilt = type(reply.TELEMETRY)(**reply.TELEMETRY.model_dump(exclude_none=True))
     monkeypatch.setattr(reply, "TELEMETRY", rebuilt)
-    gemini.on(f"tool {CANARY}", [Call("calculate", {"expression": f"1 + 1 # {CANARY}"})], [Text(CANARY)])
-    events = await as_alice.ask(f"tool {CANARY}")
+    gemini.on(f"tool {MARKER}", [Call("calculate", {"expression": f"1 + 1 # {MARKER}"})], [Text(MARKER)])
+    events = await as_alice.ask(f"tool {MARKER}")
     assert {"tool.called", "run.completed"} <= {event.name for event in events}
     spans, written = exporter.get_finished_spans(), records.get_finished_logs()
     assert len(spans) >= 3  # the agent, the model, the tool
     assert written
     told = "".join(span.to_json() for span in spans) + "".join(str(each.log_record) for each in written)
-    assert CANARY not in told
+    assert MARKER not in told
