@@ -13,9 +13,12 @@ MAX_LENGTH = 4000
 FULL_WIDTH = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 TYPOGRAPHY = "\u2013-\u201f\u2026\u2039\u203a«»"
 NO_ADDRESS = FULL_WIDTH + TYPOGRAPHY + "\ufdd0-\ufdd3"
+WEB = r"(?i:https?://|www\.(?=[a-z0-9-]+\.[a-z]))"
+STARTS_LIKE_WEB = re.compile(WEB)
+SCHEME = re.compile("https?://|mailto:", re.IGNORECASE)
 ADDRESS = re.compile(
     rf"""
-    (?<![A-Za-z0-9_]) (?i:https?://|www\.(?=[a-z0-9-]+\.[a-z])) [^\s<>"'`\\|{NO_ADDRESS}]+
+    (?<![A-Za-z0-9_]) {WEB} [^\s<>"'`\\|{NO_ADDRESS}]+
     | (?<![A-Za-z0-9.+_-]) (?:mailto:)? [A-Za-z0-9.+_-]+
       @ [A-Za-z0-9_-]+ (?:\.[A-Za-z0-9_-]+)* \.[A-Za-z0-9_-]*[A-Za-z0-9]
     """,
@@ -42,8 +45,9 @@ def addresses(text: str) -> Iterator[tuple[int, int]]:
     if "://" not in text and "@" not in text and "ww." not in text.lower():
         return
     for found in ADDRESS.finditer(text):
-        address = found[0] if _is_mail(found[0]) else _trimmed(found[0])
-        if len(address) <= MAX_LENGTH and (address.rpartition("/")[2] or address.count("/") > 2):
+        web = STARTS_LIKE_WEB.match(found[0])
+        address = _trimmed(found[0]) if web else found[0]
+        if len(address) <= MAX_LENGTH and not (web and len(address) <= web.end()):
             yield found.start(), found.start() + len(address)
 
 
@@ -57,14 +61,11 @@ def with_links(text: str) -> str:
     return "".join(pieces) + escape(text[at:], quote=False)
 
 
-def _is_mail(address: str) -> bool:
-    return "@" in address and "://" not in address and not address.lower().startswith("www.")
-
-
 def _url(address: str) -> str:
-    if "://" in address or address.startswith("mailto:"):
+    # Only a scheme at the start counts: an address may have another one in its query.
+    if SCHEME.match(address):
         return address
-    return f"mailto:{address}" if _is_mail(address) else f"http://{address}"
+    return f"http://{address}" if STARTS_LIKE_WEB.match(address) else f"mailto:{address}"
 
 
 def _trimmed(address: str) -> str:
