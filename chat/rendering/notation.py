@@ -25,7 +25,7 @@ SIGN = re.compile(r"[\\^_={}<>+*/|]")
 WORD = re.compile(r"(?<![^\W_])[^\W\d_]{2,}")
 TWO_WORDS = re.compile(r"[^\W\d_]{2,}[ \n,;]+[^\W\d_]{2,}")
 FUNCTIONS = {"sin", "cos", "tan", "log", "ln", "exp", "lim", "max", "min", "mod", "gcd", "det", "dim"}
-VARIABLE = re.compile(r"[A-Za-z_]\w+(?:[/:.-]\w*)*")
+VARIABLE = re.compile(r"[A-Za-z_]\w+(?:[/:.-]\w*|\[\w+\])*|\{\w+\}")
 INDEXED = re.compile(r"[A-Za-z]_\w+")  # x_1 is a variable of mathematics
 LETTER = re.compile(r"\s*[A-Za-z]\s*")
 NOT_OF_WORDS = re.compile(r"[^\w\s.,;:'\u2019\"-]")
@@ -179,18 +179,32 @@ def is_money(tex: str, before: str, after: str) -> bool:
     if tex[0].isspace() or tex[-1].isspace() or after.isdigit() or after == "{":
         return True
     has_tex = bool(TEX.search(tex))
-    if before.isascii() and before.isalnum() and (not has_tex or (tex[0].isdigit() and before.isalpha())):
+    bare = COMMAND.sub(" ", tex)
+    if _is_shell(tex, bare, before, after):
         return True
-    if after.isascii() and after.isalpha() and _is_name(tex):
+    if before.isascii() and before.isalnum() and (not has_tex or (tex[0].isdigit() and before.isalpha())):
         return True
     if not has_tex and not _is_balanced(tex):
         return True
-    bare = COMMAND.sub(" ", tex)
     if tex[0].isdigit() and ("**" in tex or "|" in tex):
         return True
     if TWO_WORDS.search(bare) and (not has_tex or tex[0].isdigit()):
         return not set(WORD.findall(bare)) <= FUNCTIONS
     return tex[0].isdigit() and not has_tex and not set(WORD.findall(bare)) <= FUNCTIONS
+
+
+def _is_shell(tex: str, bare: str, before: str, after: str) -> bool:
+    """Return whether the dollar signs begin variables of a shell: "$@" "$1", $A$B, $(pwd)/$(ls)."""
+    if '"' in bare or tex[0] in "@#" or bare[-1] in "^_":  # no formula has these there
+        return True
+    if tex[0] in "?!*" and not tex[-1].isalnum() and after and after in "@#?!*":
+        return True
+    if tex[0] == after == "(":
+        return True
+    if not (after.isascii() and after.isalpha()):
+        return False
+    # One capital is a variable only before another one: "the $N$th" has a formula.
+    return _is_name(tex) or (len(tex) == 1 and tex.isupper() and after.isupper()) or before == tex[-1] == "'"
 
 
 def is_prose(tex: str, opener: str) -> bool:
