@@ -8,7 +8,7 @@ import re
 from html import escape
 
 from chat.rendering.formulas import formula
-from chat.rendering.wall import clean
+from chat.rendering.sanitizer import clean
 from tests.dom import VOID, Element, parse
 
 FORMULA = re.compile(r"⟨(.*?)⟩|⟪(.*?)⟫")

@@ -10,8 +10,8 @@ import pytest
 
 from chat.rendering import render, writer
 from chat.rendering.formulas import MAX_STEPS, formula
+from chat.rendering.sanitizer import clean
 from chat.rendering.stream import MarkdownStream
-from chat.rendering.wall import clean
 from tests.hostile import PAYLOADS
 from tests.inspector import inspect
 

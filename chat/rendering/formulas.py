@@ -9,7 +9,7 @@ from html import escape
 
 from math_core import LatexError, LatexToMathML
 
-from chat.rendering.wall import MATH, MATH_ATTRIBUTES
+from chat.rendering.sanitizer import MATH, MATH_ATTRIBUTES
 
 # math-core recurses, up to 5 KB of stack a level, and its overflow is a crash of the process: 200 nested
 # \frac{ were too many for 512 KB. A thread has 8 MB. Only commands and braces nest; macros, which multiply
