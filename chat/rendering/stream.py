@@ -3,7 +3,7 @@
 import re
 
 from chat.rendering.blocks import Block, definitions_in, outline, to_blocks
-from chat.rendering.healing import heal, without_half_fence, without_half_table
+from chat.rendering.completion import complete, without_half_fence, without_half_table
 from chat.rendering.source import cut, line_ends, prepare
 
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -71,9 +71,9 @@ class MarkdownStream:
         if prepared.in_fence:
             source = without_half_fence(prepared.text)
         else:
-            source = without_half_table(heal(prepared.text))
-        healed = cut(prepared, source, self._definitions)
-        return "".join(block.html for block in to_blocks(healed, unfinished=True))
+            source = without_half_table(complete(prepared.text))
+        completed = cut(prepared, source, self._definitions)
+        return "".join(block.html for block in to_blocks(completed, unfinished=True))
 
     def finish(self) -> list[str]:
         """All blocks of the whole text, as ``render`` gives them."""

@@ -25,7 +25,7 @@ MAX_UNDECIDED = 200  # characters of a last line: a longer one is shown, whateve
 MAX_SEGMENT = 8_000  # characters without a blank line: beyond, marks are shown as they come
 
 
-def heal(text: str) -> str:
+def complete(text: str) -> str:
     """``text``, prepared and outside code, with its open marks closed and its half ones left out."""
     head, _, last = text.rpartition("\n")
     if len(last) <= MAX_UNDECIDED and UNDECIDED.match(last):
@@ -35,7 +35,7 @@ def heal(text: str) -> str:
         cut = found.start()
     if len(text) - cut > MAX_SEGMENT:
         return text
-    return text[:cut] + _healed(text[cut:])
+    return text[:cut] + _completed(text[cut:])
 
 
 def without_half_table(text: str) -> str:
@@ -51,7 +51,7 @@ def without_half_fence(text: str) -> str:
     return HALF_FENCE.sub("\n", text)
 
 
-def _healed(segment: str) -> str:
+def _completed(segment: str) -> str:
     segment = HALF_MARK.sub("", segment)
     segment = HALF_IMAGE.sub("", segment)
     segment = HALF_LINK.sub(r"\1", segment)
