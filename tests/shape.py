@@ -7,7 +7,7 @@ code ``<pre language>`` with ⏎ for a line end, an inline formula ⟨TeX⟩ and
 import re
 from html import escape
 
-from chat.rendering.formulas import formula
+from chat.rendering.mathml import formula
 from chat.rendering.sanitizer import clean
 from tests.dom import VOID, Element, parse
 

@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 from chat.rendering import render, writer
-from chat.rendering.formulas import MAX_STEPS, formula
+from chat.rendering.mathml import MAX_STEPS, formula
 from chat.rendering.sanitizer import clean
 from chat.rendering.stream import MarkdownStream
 from tests.hostile import PAYLOADS

@@ -19,6 +19,6 @@ def whole(text: str) -> list[str]:
     """As ``render``, block by block."""
     # Imported here: a server never loads the parsers, which take 12 MB and read hostile input in native code.
     from chat.rendering.blocks import to_blocks
-    from chat.rendering.source import prepare
+    from chat.rendering.preprocess import prepare
 
     return [block.html for block in to_blocks(prepare(text))]

@@ -7,8 +7,8 @@ from typing import Any
 import pyromark
 
 from chat.rendering.layout import OPTIONS, Event, folded
+from chat.rendering.preprocess import Prepared
 from chat.rendering.sanitizer import clean
-from chat.rendering.source import Prepared
 from chat.rendering.writer import Writer
 
 

@@ -4,9 +4,9 @@ import re
 from html import escape
 from typing import Any
 
-from chat.rendering import links, marks
-from chat.rendering.formulas import formula
-from chat.rendering.notation import Formula
+from chat.rendering import links, placeholders
+from chat.rendering.formula_finder import Formula
+from chat.rendering.mathml import formula
 
 # Emphasis and tags inside each other: nh3 walks its open elements, 500 KB of <sub> took it 192 s.
 MAX_NESTING = 16
@@ -89,20 +89,20 @@ class Inline:
         """Return text of the parser as it was before the source passes: code, addresses, labels."""
         if value.isascii():
             return value
-        return marks.FORMULA.sub(
-            lambda found: self._formulas[int(found[1])].source, marks.without_letters(value)
+        return placeholders.FORMULA.sub(
+            lambda found: self._formulas[int(found[1])].source, placeholders.without_letters(value)
         )
 
     def _text(self, value: str) -> None:
         if value.isascii():
             self._out.append(self._words(value))
             return
-        if value.startswith(marks.GOES_ON) and self._out[-1] in ("<br>", " "):
+        if value.startswith(placeholders.GOES_ON) and self._out[-1] in ("<br>", " "):
             self._out.pop()
         if self._images:
             self._out.append(escape(self.as_written(value), quote=False))
             return
-        for n, piece in enumerate(marks.FORMULA.split(marks.without_letters(value))):
+        for n, piece in enumerate(placeholders.FORMULA.split(placeholders.without_letters(value))):
             if n % 2:
                 found = self._formulas[int(piece)]
                 self._out.append(formula(found.tex, display=found.display))

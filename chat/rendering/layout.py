@@ -8,7 +8,7 @@ from typing import Any
 import pyromark
 
 _Options = pyromark.Options
-# Not ENABLE_MATH: to the parser two prices are a formula. chat/rendering/notation.py finds formulas.
+# Not ENABLE_MATH: to the parser two prices are a formula. chat/rendering/formula_finder.py finds formulas.
 OPTIONS = (
     _Options.ENABLE_TABLES
     | _Options.ENABLE_STRIKETHROUGH

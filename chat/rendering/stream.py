@@ -4,7 +4,7 @@ import re
 
 from chat.rendering.blocks import Block, definitions_in, outline, to_blocks
 from chat.rendering.completion import complete, without_half_fence, without_half_table
-from chat.rendering.source import cut, line_ends, prepare
+from chat.rendering.preprocess import cut, line_ends, prepare
 
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 CLOSING_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})\s*")

@@ -8,11 +8,11 @@ from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext
 
-from chat.rendering import marks
+from chat.rendering import placeholders
 from chat.rendering.code import Colours
-from chat.rendering.formulas import formula
+from chat.rendering.formula_finder import Formula
 from chat.rendering.inline import Inline
-from chat.rendering.notation import Formula
+from chat.rendering.mathml import formula
 
 # Quotes and lists inside each other: nh3's time grows with the square, 20,000 lists took it 3.5 s.
 MAX_NESTING = 16
@@ -25,7 +25,7 @@ TAGS = {
 }
 NESTING = {"BlockQuote", "List", "Item"}
 INLINE_TAGS = {"Emphasis", "Strong", "Strikethrough", "Link", "Image"}
-DISPLAYED = ('<math display="block"', '<code class="tex"')  # see source.MATH_LINE
+DISPLAYED = ('<math display="block"', '<code class="tex"')  # see preprocess.MATH_LINE
 BY_ITS_WORDS = ' dir="auto"'  # a top-level block is written in the direction of its own first word
 
 
@@ -188,7 +188,7 @@ class Writer:
     def _end_formula(self, info: str, source: str) -> None:
         """End a block of code that is a formula: in ``source``, or where its info string has a mark."""
         is_open = self._unfinished
-        if found := marks.FORMULA.search(info):
+        if found := placeholders.FORMULA.search(info):
             marked = self._formulas[int(found[1])]
             source, is_open = marked.tex, marked.is_open
         shown = f"<pre>{escape(source, quote=False)}</pre>" if is_open else formula(source, display=True)

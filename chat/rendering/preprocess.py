@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from chat.rendering import emphasis, links, marks, tables
+from chat.rendering import emphasis, links, placeholders, tables
+from chat.rendering.formula_finder import Formula, Notation
 from chat.rendering.layout import Definitions, Event, Layout, Leaf, Spans, events, layout_of
-from chat.rendering.notation import Formula, Notation
 
 MATH_FENCE = "`````"
 # A heading ends a paragraph and is one line: the writer makes a formula of its own of it.
@@ -37,7 +37,7 @@ class Prepared:
 def line_ends(text: str) -> str:
     """Return ``text`` with line feeds as line ends, and without the characters of our marks."""
     text = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-    return text if text.isascii() else marks.ANY.sub("\ufffd", text)
+    return text if text.isascii() else placeholders.ANY.sub("\ufffd", text)
 
 
 def prepare(text: str, definitions: Definitions | None = None, *, final: bool = True) -> Prepared:
@@ -115,12 +115,12 @@ class _Rewriter:
         for start, end in emphasis.runs_to_mark(self._text):
             is_inline = self._layout.leaf_at(start) and not self._addresses.cover(start)
             if is_inline and not self._layout.code.cover(start) and not self._layout.fixed.cover(start):
-                yield start, start, marks.LETTER
-                yield end, end, marks.LETTER
+                yield start, start, placeholders.LETTER
+                yield end, end, placeholders.LETTER
 
     def _formula(self, number: int, formula: Formula) -> tuple[int, int, str]:
         text, start, end = self._text, formula.start, formula.end
-        mark = marks.mark(number)
+        mark = placeholders.mark(number)
         leaf = self._layout.leaf_at(start)
         assert leaf is not None
         further = self._notation.prefix(leaf)[1]
@@ -130,10 +130,10 @@ class _Rewriter:
             first = "" if begin == start else further
             if not lines:
                 return begin, end, f"{first}{MATH_LINE}{mark}"
-            inner = f"\n{further}{marks.GOES_ON}" * (lines - (not formula.is_open))
+            inner = f"\n{further}{placeholders.GOES_ON}" * (lines - (not formula.is_open))
             closing = "" if formula.is_open else f"\n{further}{MATH_FENCE}"
             return begin, end, f"{first}{MATH_FENCE}math {mark}{inner}{closing}"
-        return start, end, mark + f"\n{further}{marks.GOES_ON}" * lines
+        return start, end, mark + f"\n{further}{placeholders.GOES_ON}" * lines
 
     def _is_a_block(self, formula: Formula, leaf: Leaf) -> bool:
         """Return whether a formula has its lines for itself."""

@@ -7,8 +7,8 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from chat.rendering.formulas import MAX_LENGTH
 from chat.rendering.layout import Layout, Leaf, Spans
+from chat.rendering.mathml import MAX_LENGTH
 
 # A backslash hides what follows it, so that pairs are taken as one.
 DELIMITER = re.compile(r"\\[\s\S]|\$+")
