@@ -7,8 +7,8 @@ code ``<pre language>`` with ⏎ for a line end, an inline formula ⟨TeX⟩ and
 import re
 from html import escape
 
-from chat.rendering.mathml import formula
-from chat.rendering.sanitizer import clean
+from chat.rendering.mathml import to_mathml
+from chat.rendering.sanitizer import sanitize
 from tests.dom import VOID, Element, parse
 
 FORMULA = re.compile(r"⟨(.*?)⟩|⟪(.*?)⟫")
@@ -29,7 +29,7 @@ def expected_shape(expected: str) -> str:
 def _mathml(found: re.Match[str]) -> str:
     inline, display = (part and part.replace("&lt;", "<").replace("&gt;", ">") for part in found.groups())
     tex = (inline or display).replace("&amp;", "&")
-    html = clean(formula(tex, display=display is not None))
+    html = sanitize(to_mathml(tex, display=display is not None))
     assert "<code" not in html, f"{tex} is no formula"
     return _node(parse(html).one("math"))
 

@@ -9,8 +9,8 @@ from functools import cache
 import pytest
 
 from chat.rendering import render, writer
-from chat.rendering.mathml import MAX_STEPS, formula
-from chat.rendering.sanitizer import clean
+from chat.rendering.mathml import MAX_STEPS, to_mathml
+from chat.rendering.sanitizer import sanitize
 from chat.rendering.stream import MarkdownStream
 from tests.hostile import PAYLOADS
 from tests.inspector import inspect
@@ -29,7 +29,7 @@ def streamed(source: str) -> str:
 
 
 def without_the_second_wall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat.rendering.blocks.clean", lambda html: html)
+    monkeypatch.setattr("chat.rendering.blocks.sanitize", lambda html: html)
 
 
 def faults_of(render_one: Callable[[str], str]) -> dict[str, list[str]]:
@@ -47,7 +47,7 @@ def test_the_renderer_is_safe_without_its_second_wall(monkeypatch: pytest.Monkey
 
 
 def test_the_second_wall_alone_stops_what_runs_and_what_loads() -> None:
-    faults = {fault for source in PAYLOADS for fault in inspect(clean(source)).faults}
+    faults = {fault for source in PAYLOADS for fault in inspect(sanitize(source)).faults}
     assert faults == {"class composer"}  # classes are the renderer's own matter
 
 
@@ -165,7 +165,7 @@ def test_windows_line_ends_are_line_ends() -> None:
 
 def test_what_is_nested_too_deep_is_flat_and_whole() -> None:
     html = render("- " * 1000 + "needle\n\n" + "> " * 1000 + "thread")
-    assert html.count("<ul") == html.count("<blockquote") == writer.MAX_NESTING
+    assert html.count("<ul") == html.count("<blockquote") == writer.MAX_BLOCK_NESTING
     assert inspect(html).text == "needlethread"
 
 
@@ -295,7 +295,7 @@ def test_the_deepest_formula_that_is_read_needs_a_quarter_of_a_thread_s_stack(sh
     try:
         for steps in range(MAX_STEPS // 4, MAX_STEPS + 2, 20):
             source = NESTED_FORMULAS[shape](steps)
-            thread = threading.Thread(target=formula, args=(source,), kwargs={"display": True})
+            thread = threading.Thread(target=to_mathml, args=(source,), kwargs={"display": True})
             thread.start()
             thread.join()
     finally:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat.rendering import render, whole
+from chat.rendering import render, render_blocks
 from chat.rendering.stream import MarkdownStream
 from tests.inspector import inspect
 from tests.markdown import ANSWER, DOCUMENTS, FORWARD
@@ -47,7 +47,7 @@ def test_what_was_sure_is_what_the_whole_text_says(name: str, mode: str) -> None
     text = DOCUMENTS[name]
     closed, stream = write(text, mode)
     final = stream.finish()
-    assert final == whole(text)
+    assert final == render_blocks(text)
     assert "".join(final) == render(text)
     assert roots(render(text)) == final
     if name not in FORWARD:
@@ -76,7 +76,7 @@ LINES = sorted({line for text in DOCUMENTS.values() for line in text.replace("\r
 def test_any_lines_in_any_order(lines: list[str], seed: int) -> None:
     text = "\n".join(lines)
     _closed, stream = write(text, "token", seed)
-    assert stream.finish() == whole(text) == roots(render(text))
+    assert stream.finish() == render_blocks(text) == roots(render(text))
     assert inspect(render(text)).faults == []
 
 
@@ -87,7 +87,7 @@ MARKUP = st.text(alphabet="ab *_`~#>-+1.|[]()<>!$\\{}^&:/\"'=\n\n\t\r\u00e9\U000
 @given(MARKUP | st.text(max_size=60), st.integers(0, 99))
 def test_any_characters_in_any_order(text: str, seed: int) -> None:
     _closed, stream = write(text, "token", seed)
-    assert stream.finish() == whole(text) == roots(render(text))
+    assert stream.finish() == render_blocks(text) == roots(render(text))
     assert inspect(render(text)).faults == []
 
 
@@ -142,7 +142,7 @@ def test_an_open_block_of_code_is_plain_and_a_closed_one_has_colours_and_its_but
     stream.close()
     assert 't-k">if</span>' in stream.closed[0]
     assert 'class="copy"' in stream.closed[0]
-    assert stream.closed == whole("```python\nif x:\n    pass\n```\n")
+    assert stream.closed == render_blocks("```python\nif x:\n    pass\n```\n")
 
 
 def test_a_windows_line_end_that_comes_in_two_is_one() -> None:
@@ -151,7 +151,7 @@ def test_a_windows_line_end_that_comes_in_two_is_one() -> None:
         stream.feed(letter)
         stream.close()
     assert stream.closed == ['<p dir="auto">a</p>']
-    assert stream.finish() == whole("a\n\nb\nc\nd")
+    assert stream.finish() == render_blocks("a\n\nb\nc\nd")
 
 
 def test_an_answer_of_ordinary_length_costs_little_to_stream() -> None:

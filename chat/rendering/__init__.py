@@ -12,10 +12,10 @@ RENDERER_VERSION = 4
 
 def render(text: str) -> str:
     """The HTML of a Markdown text, safe to put into any page: its blocks, one root element each."""
-    return "".join(whole(text))
+    return "".join(render_blocks(text))
 
 
-def whole(text: str) -> list[str]:
+def render_blocks(text: str) -> list[str]:
     """As ``render``, block by block."""
     # Imported here: a server never loads the parsers, which take 12 MB and read hostile input in native code.
     from chat.rendering.blocks import to_blocks

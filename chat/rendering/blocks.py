@@ -6,10 +6,10 @@ from typing import Any
 
 import pyromark
 
-from chat.rendering.layout import OPTIONS, Event, folded
+from chat.rendering.layout import OPTIONS, ParserEvent, folded
 from chat.rendering.preprocess import Prepared
-from chat.rendering.sanitizer import clean
-from chat.rendering.writer import Writer
+from chat.rendering.sanitizer import sanitize
+from chat.rendering.writer import BlockWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class _Span:
 
 def to_blocks(prepared: Prepared, *, count: int | None = None, unfinished: bool = False) -> list[Block]:
     """Return the blocks of a prepared text, or its first ``count``; ``unfinished`` where it goes on."""
-    writer = Writer(prepared.formulas, unfinished=unfinished)
+    writer = BlockWriter(prepared.formulas, unfinished=unfinished)
     lines = _LineCounter(prepared.text.encode())
     found: list[Block] = []
     for name, tag, arg, span in _walk(prepared.events):
@@ -46,7 +46,7 @@ def to_blocks(prepared: Prepared, *, count: int | None = None, unfinished: bool 
         else:
             writer.leaf(name, arg)
         if span:
-            found.append(lines.block(span, clean(writer.block())))
+            found.append(lines.block(span, sanitize(writer.block())))
             if len(found) == count:
                 break
     return found
@@ -66,7 +66,7 @@ def definitions_in(source: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _walk(events: list[Event]) -> Iterator[tuple[str, str, Any, _Span | None]]:
+def _walk(events: list[ParserEvent]) -> Iterator[tuple[str, str, Any, _Span | None]]:
     """Yield each event, and the top-level block that it completes."""
     depth = item_end = begin = 0
     kind, fenced = "", False

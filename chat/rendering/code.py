@@ -15,7 +15,7 @@ from pygments.util import ClassNotFound
 
 # The first alias of each lexer that tests/test_code.py fuzzes. Another language is shown without colours: a
 # lexer that delegates (html+ng2) gives no token until all is read, and took 6 s for 8 KB of "(".
-LANGUAGES = frozenset(
+FUZZED_LANGUAGES = frozenset(
     (
         "ada awk basemake bash batch c clojure cmake common-lisp cpp cr csharp css d dart delphi diff "
         "docker elixir elm erlang fortran fsharp gas gdscript glsl go graphql groovy haskell html "
@@ -82,7 +82,7 @@ def lexer_of(language: str) -> Lexer | None:
     except ClassNotFound:
         return None
     name = lexer.aliases[0]
-    if name not in LANGUAGES:
+    if name not in FUZZED_LANGUAGES:
         return None
     if isinstance(lexer, RegexLexer):
         vars(lexer)["_tokens"] = _bounded_rules(name)
@@ -90,7 +90,7 @@ def lexer_of(language: str) -> Lexer | None:
     return found
 
 
-@lru_cache(len(LANGUAGES))
+@lru_cache(len(FUZZED_LANGUAGES))
 def _bounded_rules(name: str) -> dict[str, list[tuple[Any, Any, Any]]]:
     """Return the rules of a lexer, whose expressions see no more than the window."""
     lexer: Any = get_lexer_by_name(name)

@@ -15,7 +15,7 @@ HALF_LINK = re.compile(r"\[([^\[\]\n]*)(?:\](?:\([^)\[\n]*)?)?$")
 HALF_FENCE = re.compile(r"\n[ \t>]*(?:[`~]{1,2}|\$|\\)$")
 # Of dollars, those that begin a formula rather than a price.
 DOLLAR = re.compile(r"(?<![\\$\w])\$(?=[^\s$\d]|$)")
-TEX = re.compile(r"[\\^_{]")
+TEX_CHARACTER = re.compile(r"[\\^_{]")
 CODE_SPAN = re.compile(r"(?<!`)(`+)[^`]+\1(?!`)")
 OPENERS = ("\\(", "\\[", "$$")
 # Characters of an unfinished formula that are held back, and of what may be one: "$x" or "$HOME".
@@ -77,7 +77,8 @@ def _half_formula(bare: str) -> int:
     end = len(bare)
     openers = [at for opener in OPENERS if (at := bare.find(opener)) >= 0 and end - at <= MAX_HELD]
     found = DOLLAR.search(bare)
-    if found and end - found.start() <= (MAX_HELD if TEX.search(bare, found.end()) else MAX_HELD_WORDS):
+    most = MAX_HELD if found and TEX_CHARACTER.search(bare, found.end()) else MAX_HELD_WORDS
+    if found and end - found.start() <= most:
         openers.append(found.start())
     return min(openers, default=end)
 

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from chat.rendering.layout import Layout, Leaf, Spans
-from chat.rendering.mathml import MAX_LENGTH
+from chat.rendering.mathml import MAX_FORMULA_LENGTH
 
 # A backslash hides what follows it, so that pairs are taken as one.
 DELIMITER = re.compile(r"\\[\s\S]|\$+")
@@ -20,14 +20,14 @@ CONTAINERS = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+[ \t>]*)*")
 
 # Words of TeX, with a group of text that belongs to them.
 COMMAND = re.compile(r"\\(?:[A-Za-z]+\*?(?:[ ]?\{[^{}\\]*\})?|.)", re.DOTALL)
-TEX = re.compile(r"\\[A-Za-z]|[\^_{]")
+TEX_SYNTAX = re.compile(r"\\[A-Za-z]|[\^_{]")
 SIGN = re.compile(r"[\\^_={}<>+*/|]")
-WORD = re.compile(r"(?<![^\W_])[^\W\d_]{2,}")
+WORD_OF_LETTERS = re.compile(r"(?<![^\W_])[^\W\d_]{2,}")
 TWO_WORDS = re.compile(r"[^\W\d_]{2,}[ \n,;]+[^\W\d_]{2,}")
 FUNCTIONS = {"sin", "cos", "tan", "log", "ln", "exp", "lim", "max", "min", "mod", "gcd", "det", "dim"}
 VARIABLE = re.compile(r"[A-Za-z_]\w+(?:[/:.-]\w*|\[\w+\])*|\{\w+\}")
 INDEXED = re.compile(r"[A-Za-z]_\w+")  # x_1 is a variable of mathematics
-LETTER = re.compile(r"\s*[A-Za-z]\s*")
+ONE_LETTER = re.compile(r"\s*[A-Za-z]\s*")
 NOT_OF_WORDS = re.compile(r"[^\w\s.,;:'\u2019\"-]")
 LINK = re.compile(r"\]\((?:https?:|mailto:|[/#])")
 
@@ -51,7 +51,7 @@ class _Token:
     end: int
 
 
-class Notation:
+class FormulaFinder:
     """The formulas of a text; ``waiting`` is where the first begins whose end may still come."""
 
     def __init__(self, text: str, layout: Layout, apart: Spans, *, final: bool) -> None:
@@ -114,7 +114,7 @@ class Notation:
             end = self._blank[n] if n < len(self._blank) else len(self._text)
         code = self._layout.code.starts
         n = bisect_left(code, opener.start)
-        return min(end, code[n] if n < len(code) else end, opener.end + MAX_LENGTH)
+        return min(end, code[n] if n < len(code) else end, opener.end + MAX_FORMULA_LENGTH)
 
     def _unclosed(self, opener: _Token, leaf: Leaf, limit: int) -> Formula | None:
         """Return the formula so far where its end may come with the text that does."""
@@ -178,7 +178,7 @@ def is_money(tex: str, before: str, after: str) -> bool:
     """
     if tex[0].isspace() or tex[-1].isspace() or after.isdigit() or after == "{":
         return True
-    has_tex = bool(TEX.search(tex))
+    has_tex = bool(TEX_SYNTAX.search(tex))
     bare = COMMAND.sub(" ", tex)
     if _is_shell(tex, bare, before, after):
         return True
@@ -189,8 +189,8 @@ def is_money(tex: str, before: str, after: str) -> bool:
     if tex[0].isdigit() and ("**" in tex or "|" in tex):
         return True
     if TWO_WORDS.search(bare) and (not has_tex or tex[0].isdigit()):
-        return not set(WORD.findall(bare)) <= FUNCTIONS
-    return tex[0].isdigit() and not has_tex and not set(WORD.findall(bare)) <= FUNCTIONS
+        return not set(WORD_OF_LETTERS.findall(bare)) <= FUNCTIONS
+    return tex[0].isdigit() and not has_tex and not set(WORD_OF_LETTERS.findall(bare)) <= FUNCTIONS
 
 
 def _is_shell(tex: str, bare: str, before: str, after: str) -> bool:
@@ -213,12 +213,12 @@ def is_prose(tex: str, opener: str) -> bool:
     if opener == "\\(":
         return not SIGN.search(tex) and bool(TWO_WORDS.search(bare))
     if SIGN.search(tex):
-        return "$" in bare or (not TEX.search(tex) and not _is_balanced(tex))
+        return "$" in bare or (not TEX_SYNTAX.search(tex) and not _is_balanced(tex))
     if TWO_WORDS.search(bare) or not _is_balanced(tex):
         return True
     if opener == "\\[":
-        return not LETTER.fullmatch(tex) and not NOT_OF_WORDS.search(tex)
-    return tex[0] == tex[-1] == " " and bool(WORD.search(bare))
+        return not ONE_LETTER.fullmatch(tex) and not NOT_OF_WORDS.search(tex)
+    return tex[0] == tex[-1] == " " and bool(WORD_OF_LETTERS.search(bare))
 
 
 def _is_name(tex: str) -> bool:

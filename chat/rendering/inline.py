@@ -6,17 +6,17 @@ from typing import Any
 
 from chat.rendering import links, placeholders
 from chat.rendering.formula_finder import Formula
-from chat.rendering.mathml import formula
+from chat.rendering.mathml import to_mathml
 
 # Emphasis and tags inside each other: nh3 walks its open elements, 500 KB of <sub> took it 192 s.
-MAX_NESTING = 16
+MAX_INLINE_NESTING = 16
 
 BREAK = re.compile(r"</?br\s*/?>", re.IGNORECASE)
 BARE_TAG = re.compile(r"<(/?)(sub|sup|kbd|mark)\s*>", re.IGNORECASE)
-TAGS = {"Emphasis": "em", "Strong": "strong", "Strikethrough": "del", "Link": "a"}
+INLINE_ELEMENTS = {"Emphasis": "em", "Strong": "strong", "Strikethrough": "del", "Link": "a"}
 
 
-class Inline:
+class InlineWriter:
     """Writes to ``out``. ``is_one_line``: in a heading or a cell, where a line's end is a space."""
 
     def __init__(self, out: list[str], formulas: list[Formula]) -> None:
@@ -32,14 +32,14 @@ class Inline:
         if tag == "Image":
             self._images.append((len(self._out), self.as_written(arg["dest_url"])))
             return
-        shown = len(self._open) < MAX_NESTING
-        start = f"<{TAGS[tag]}>"
+        shown = len(self._open) < MAX_INLINE_NESTING
+        start = f"<{INLINE_ELEMENTS[tag]}>"
         if tag == "Link":
             url = ("mailto:" if arg["link_type"] == "Email" else "") + self.as_written(arg["dest_url"])
             shown = links.is_safe(url)
             self._links += shown
             start = links.opening(url, self.as_written(arg["title"]))
-        self._open.append((TAGS[tag], shown, False))
+        self._open.append((INLINE_ELEMENTS[tag], shown, False))
         self._out.append(start if shown else "")
 
     def end(self, tag: str) -> None:
@@ -89,7 +89,7 @@ class Inline:
         """Return text of the parser as it was before the source passes: code, addresses, labels."""
         if value.isascii():
             return value
-        return placeholders.FORMULA.sub(
+        return placeholders.FORMULA_MARK.sub(
             lambda found: self._formulas[int(found[1])].source, placeholders.without_letters(value)
         )
 
@@ -97,15 +97,15 @@ class Inline:
         if value.isascii():
             self._out.append(self._words(value))
             return
-        if value.startswith(placeholders.GOES_ON) and self._out[-1] in ("<br>", " "):
+        if value.startswith(placeholders.FURTHER_LINE) and self._out[-1] in ("<br>", " "):
             self._out.pop()
         if self._images:
             self._out.append(escape(self.as_written(value), quote=False))
             return
-        for n, piece in enumerate(placeholders.FORMULA.split(placeholders.without_letters(value))):
+        for n, piece in enumerate(placeholders.FORMULA_MARK.split(placeholders.without_letters(value))):
             if n % 2:
                 found = self._formulas[int(piece)]
-                self._out.append(formula(found.tex, display=found.display))
+                self._out.append(to_mathml(found.tex, display=found.display))
             elif piece:
                 self._out.append(self._words(piece))
 
@@ -120,7 +120,7 @@ class Inline:
         elif not found:
             self._out.append(escape(value, quote=False).replace("\n", "<br>"))
         elif not found[1]:
-            tag, shown = found[2].lower(), len(self._open) < MAX_NESTING
+            tag, shown = found[2].lower(), len(self._open) < MAX_INLINE_NESTING
             self._open.append((tag, shown, True))
             self._out.append(f"<{tag}>" if shown else "")
         elif self._open and self._open[-1][0] == found[2].lower():

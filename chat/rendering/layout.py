@@ -21,7 +21,7 @@ INLINE_TAGS = {"Emphasis", "Strong", "Strikethrough", "Link", "Image"}
 LABELLED = {"Shortcut", "Collapsed", "ShortcutUnknown", "CollapsedUnknown", "Autolink", "Email"}
 
 # Its name; of Start and End the tag; the argument; its range in bytes.
-Event = tuple[str, str, Any, int, int]
+ParserEvent = tuple[str, str, Any, int, int]
 Definitions = Mapping[str, tuple[str, str]]  # a link's label to its address and title
 
 
@@ -30,7 +30,7 @@ def folded(label: str) -> str:
     return " ".join(label.split()).casefold()
 
 
-def events(source: str, definitions: Definitions | None = None) -> list[Event]:
+def events(source: str, definitions: Definitions | None = None) -> list[ParserEvent]:
     """Return the parser's events. ``definitions`` are those of links that are not in ``source``."""
 
     def look_up(link: Any) -> tuple[str, str] | None:
@@ -42,7 +42,7 @@ def events(source: str, definitions: Definitions | None = None) -> list[Event]:
     return [_event(event, byte_range["start"], byte_range["end"]) for event, byte_range in found]
 
 
-def _event(event: Any, start: int, end: int) -> Event:
+def _event(event: Any, start: int, end: int) -> ParserEvent:
     if isinstance(event, str):
         return event, "", None, start, end
     ((name, value),) = event.items()
@@ -117,7 +117,7 @@ class Layout:
         )  # fmt: skip
 
 
-def layout_of(text: str, found: list[Event]) -> Layout:
+def layout_of(text: str, found: list[ParserEvent]) -> Layout:
     """Return the layout of a text by its events."""
     return _Reader(text).read(found)
 
@@ -134,7 +134,7 @@ class _Reader:
         self._row_end = 0  # inside a table's row: where it ends
         self._links: list[list[Any]] = []  # open ones: start, end of the last child, target is fixed from
 
-    def read(self, found: list[Event]) -> Layout:
+    def read(self, found: list[ParserEvent]) -> Layout:
         at = _characters(self._text, found)
         in_code = False
         for name, tag, arg, start, end in found:
@@ -212,7 +212,7 @@ def _apart(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
             last = end
 
 
-def _characters(text: str, found: list[Event]) -> Any:
+def _characters(text: str, found: list[ParserEvent]) -> Any:
     """Return the positions in characters of the events' bytes, by a mapping or the like."""
     if text.isascii():
         return range(len(text) + 1)

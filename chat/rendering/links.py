@@ -8,7 +8,7 @@ from html import escape
 SAFE_URL = re.compile(r"(?:https?://|mailto:|#|/(?![/\\]))[^\x00-\x1f\x7f]*\Z", re.IGNORECASE)
 
 # Characters of an address or a title. nh3's time for one grows with the square.
-MAX_LENGTH = 4000
+MAX_ADDRESS_LENGTH = 4000
 
 FULL_WIDTH = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 TYPOGRAPHY = "\u2013-\u201f\u2026\u2039\u203a«»"
@@ -31,12 +31,12 @@ CLOSERS = {")": "(", "]": "["}
 
 
 def is_safe(url: str) -> bool:
-    return len(url) <= MAX_LENGTH and bool(SAFE_URL.match(url))
+    return len(url) <= MAX_ADDRESS_LENGTH and bool(SAFE_URL.match(url))
 
 
 def opening(url: str, title: str = "") -> str:
     """The start tag of a link."""
-    shown = f' title="{escape(title[:MAX_LENGTH])}"' if title else ""
+    shown = f' title="{escape(title[:MAX_ADDRESS_LENGTH])}"' if title else ""
     return f'<a href="{escape(url)}"{shown} target="_blank">'
 
 
@@ -47,7 +47,7 @@ def addresses(text: str) -> Iterator[tuple[int, int]]:
     for found in ADDRESS.finditer(text):
         web = STARTS_LIKE_WEB.match(found[0])
         address = _trimmed(found[0]) if web else found[0]
-        if len(address) <= MAX_LENGTH and not (web and len(address) <= web.end()):
+        if len(address) <= MAX_ADDRESS_LENGTH and not (web and len(address) <= web.end()):
             yield found.start(), found.start() + len(address)
 
 

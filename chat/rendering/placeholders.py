@@ -6,12 +6,12 @@ All are Unicode noncharacters, which no text may hold. The parser takes each for
 import re
 
 FORMULA_START, FORMULA_END = "\ufdd0", "\ufdd1"  # around a formula's number
-GOES_ON = "\ufdd2"  # in place of each further line of a formula
-LETTER = "\ufdd3"  # beside a run of stars, so that it may open and close emphasis
+FURTHER_LINE = "\ufdd2"  # in place of each further line of a formula
+LETTER_MARK = "\ufdd3"  # beside a run of stars, so that it may open and close emphasis
 
-FORMULA = re.compile(f"{FORMULA_START}(\\d+){FORMULA_END}")
+FORMULA_MARK = re.compile(f"{FORMULA_START}(\\d+){FORMULA_END}")
 ANY = re.compile("[\ufdd0-\ufdd3]")
-_WITHOUT_FORMULAS = re.compile(f"[{GOES_ON}{LETTER}]")
+_WITHOUT_FORMULAS = re.compile(f"[{FURTHER_LINE}{LETTER_MARK}]")
 
 
 def without_letters(text: str) -> str:
@@ -19,6 +19,6 @@ def without_letters(text: str) -> str:
     return _WITHOUT_FORMULAS.sub("", text)
 
 
-def mark(number: int) -> str:
+def for_formula(number: int) -> str:
     """Return what stands for the formula with this number."""
     return f"{FORMULA_START}{number}{FORMULA_END}"

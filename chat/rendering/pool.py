@@ -30,7 +30,7 @@ KEPT_WORKERS = 3
 # A worker that is busy for longer has a large or hostile text: the next one is given to another worker.
 HEAD_START_SECONDS = 0.02
 # By the clock, beyond the budget of CPU time: a busy machine gives a worker a tenth of a core.
-PATIENCE_SECONDS = 5
+GRACE_SECONDS = 5
 # KiB. Remembered colours and large texts stay in a worker's memory; forking another one costs 3 ms.
 LARGEST_WORKER = 128 * 1024
 # The first process imports the parsers first: 0.3 s on an idle machine.
@@ -55,14 +55,14 @@ class _Job:
 class _Worker:
     """A process that does one job at a time."""
 
-    def __init__(self, connection: socket.socket, patience: float, forker: "_Forker") -> None:
+    def __init__(self, connection: socket.socket, grace: float, forker: "_Forker") -> None:
         self.socket = connection
         self.forker = forker
         self.job: _Job | None = None
         self.began = 0.0
         self.pid = 0  # until it has said that it lives
         self.fits = True  # it has not grown too large
-        self._patience = patience
+        self._grace = grace
         self._spent = 0.0  # CPU of this process for the job
 
     @property
@@ -73,12 +73,12 @@ class _Worker:
     @property
     def deadline(self) -> float:
         assert self.job is not None
-        return self.began + self.job.budget + self._patience
+        return self.began + self.job.budget + self._grace
 
     def begin(self, job: _Job) -> None:
         """Raise OSError when the worker is gone."""
         spent = time.thread_time()
-        frames.send(self.socket, [job.budget, job.name, *job.arguments])
+        frames.send_value(self.socket, [job.budget, job.name, *job.arguments])
         self.job, self.began = job, time.monotonic()
         self._spent = time.thread_time() - spent
 
@@ -87,13 +87,13 @@ class _Worker:
         assert self.job is not None
         budget, spent = self.job.budget, time.thread_time()
         try:
-            seconds, memory, result, error = frames.receive(self.socket)
+            seconds, memory, result, error = frames.receive_value(self.socket)
         except (EOFError, OSError, ValueError):
             # Of its budget it dies no sooner than after that.
             self.fits = False
             raise NotRendered("slow" if time.monotonic() - self.began >= budget else "failed") from None
         self.fits = memory < LARGEST_WORKER
-        self._patience = PATIENCE_SECONDS
+        self._grace = GRACE_SECONDS
         if error:
             log.error("The renderer failed:\n%s", error)
             raise NotRendered("failed")
@@ -219,7 +219,7 @@ class Pool:
     def _greet(self, worker: _Worker, job: _Job) -> None:
         """Hear that a new worker lives; where it was never forked, give its job to another one."""
         try:
-            worker.pid = int(frames.receive(worker.socket))
+            worker.pid = int(frames.receive_value(worker.socket))
         except (EOFError, OSError):
             self._discard(worker)
             _give_up(worker.forker)  # it died with the order to fork in its hands
@@ -261,12 +261,12 @@ def _fork() -> tuple[socket.socket, float, _Forker]:
     """
     global _forker  # noqa: PLW0603  (one a process)
     ours, theirs = socket.socketpair()
-    ours.settimeout(PATIENCE_SECONDS)
+    ours.settimeout(GRACE_SECONDS)
     with theirs:
         if _forker is not None:
             try:
                 socket.send_fds(_forker.door, [b"1"], [theirs.fileno()])
-                return ours, PATIENCE_SECONDS, _forker
+                return ours, GRACE_SECONDS, _forker
             except OSError as error:
                 log.warning("The process that forks renderers is replaced: %s", error)
                 _forker.close()

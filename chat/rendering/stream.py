@@ -4,7 +4,7 @@ import re
 
 from chat.rendering.blocks import Block, definitions_in, outline, to_blocks
 from chat.rendering.completion import complete, without_half_fence, without_half_table
-from chat.rendering.preprocess import cut, line_ends, prepare
+from chat.rendering.preprocess import line_ends, prepare, with_text
 
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 CLOSING_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})\s*")
@@ -51,7 +51,7 @@ class MarkdownStream:
         prepared = prepare(tail, self._definitions, final=False)
         if prepared.waiting is not None:  # not yet known to be a formula
             sure = "".join(line + "\n" for line in prepared.text.split("\n")[: prepared.waiting])
-            prepared = cut(prepared, sure, self._definitions)
+            prepared = with_text(prepared, sure, self._definitions)
         found = outline(prepared)
         lines = prepared.text.split("\n")
         if found and not _is_sure(found[-1], lines):
@@ -72,7 +72,7 @@ class MarkdownStream:
             source = without_half_fence(prepared.text)
         else:
             source = without_half_table(complete(prepared.text))
-        completed = cut(prepared, source, self._definitions)
+        completed = with_text(prepared, source, self._definitions)
         return "".join(block.html for block in to_blocks(completed, unfinished=True))
 
     def finish(self) -> list[str]:

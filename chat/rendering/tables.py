@@ -13,7 +13,7 @@ RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
 BAR = re.compile(r"\\[\s\S]|\|")
 TICKS = re.compile(r"`+")
 # A formula without a space at its ends: a bar in it is none of the table's.
-FORMULA = re.compile(r"\\\((?:(?!\\[()])[^\n])*\\\)|\\[\s\S]|\$(?![\s$])[^$]*[^\s$]\$(?!\d)|\$")
+FORMULA_IN_ROW = re.compile(r"\\\((?:(?!\\[()])[^\n])*\\\)|\\[\s\S]|\$(?![\s$])[^$]*[^\s$]\$(?!\d)|\$")
 
 
 def wide_rows(lines: list[str]) -> Iterator[tuple[int, str]]:
@@ -65,9 +65,9 @@ def _with_inline_bars(line: str) -> str:
     """Return the row with the bars of code and formulas escaped."""
     pieces, at = [], 0
     for start, end in _code_spans(line):
-        pieces += [FORMULA.sub(_escaped, line[at:start]), BAR.sub(_escaped_bar, line[start:end])]
+        pieces += [FORMULA_IN_ROW.sub(_escaped, line[at:start]), BAR.sub(_escaped_bar, line[start:end])]
         at = end
-    return "".join([*pieces, FORMULA.sub(_escaped, line[at:])])
+    return "".join([*pieces, FORMULA_IN_ROW.sub(_escaped, line[at:])])
 
 
 def _code_spans(line: str) -> Iterator[tuple[int, int]]:

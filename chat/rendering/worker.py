@@ -25,12 +25,13 @@ import chat
 from chat.rendering import frames, render
 from chat.rendering.stream import MarkdownStream
 
-# How often an idle process looks whether its parent lives. An open socket is no proof of that: every fork of
-# the server holds a copy of the other end.
-LOOK_SECONDS = 5
-LOOK = struct.pack("ll", LOOK_SECONDS, 0)  # the kernel's own time-out: Python's costs two more system calls
+# An idle process checks this often that its parent lives. An open socket is no proof: every fork of the
+# server holds a copy of the other end.
+PARENT_CHECK_SECONDS = 5
+# The kernel's own time-out: Python's costs two more system calls.
+PARENT_CHECK_TIMEVAL = struct.pack("ll", PARENT_CHECK_SECONDS, 0)
 # Importing these lexers takes 0.1 s. Done before the first fork, no worker pays for it out of its budget.
-LANGUAGES = "bash c cpp css go html java javascript json python rust sql typescript yaml".split()
+PRELOADED_LANGUAGES = "bash c cpp css go html java javascript json python rust sql typescript yaml".split()
 
 
 def main(door: socket.socket, language: str) -> None:
@@ -40,11 +41,11 @@ def main(door: socket.socket, language: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     _set_up(language)
-    render("$x$\n\n" + "\n\n".join(f"```{name}\nx\n```" for name in LANGUAGES))
+    render("$x$\n\n" + "\n\n".join(f"```{name}\nx\n```" for name in PRELOADED_LANGUAGES))
     with Path(os.devnull).open("w") as nothing:
         os.dup2(nothing.fileno(), 2)  # a panic in Rust prints what it was parsing
     gc.freeze()  # a collection would write to every page that the workers share
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, PARENT_CHECK_TIMEVAL)
     parent = os.getppid()
     while _wait(door, parent):
         told, files, _flags, _address = socket.recv_fds(door, 1, 1)
@@ -72,7 +73,7 @@ def _wait(connection: socket.socket, parent: int) -> bool:
     while os.getppid() == parent:
         try:
             connection.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:  # nothing for LOOK_SECONDS
+        except BlockingIOError:  # nothing for PARENT_CHECK_SECONDS
             continue
         except OSError:
             return False
@@ -84,12 +85,12 @@ def _work(connection: socket.socket) -> NoReturn:
     """Do jobs until the server hangs up. Never return into the code of the process that forked."""
     code = 1
     try:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
-        frames.send(connection, os.getpid())
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, PARENT_CHECK_TIMEVAL)
+        frames.send_value(connection, os.getpid())
         parent = os.getppid()
         while _wait(connection, parent):
-            budget, name, *arguments = frames.receive(connection)
-            frames.send(connection, _do(budget, JOBS[name], arguments))
+            budget, name, *arguments = frames.receive_value(connection)
+            frames.send_value(connection, _do(budget, JOBS[name], arguments))
             signal.setitimer(signal.ITIMER_PROF, 0)
         code = 0
     except (EOFError, OSError):

@@ -11,11 +11,12 @@ from django.utils.translation import gettext
 from chat.rendering import placeholders
 from chat.rendering.code import Colours
 from chat.rendering.formula_finder import Formula
-from chat.rendering.inline import Inline
-from chat.rendering.mathml import formula
+from chat.rendering.inline import InlineWriter
+from chat.rendering.layout import INLINE_TAGS
+from chat.rendering.mathml import to_mathml
 
 # Quotes and lists inside each other: nh3's time grows with the square, 20,000 lists took it 3.5 s.
-MAX_NESTING = 16
+MAX_BLOCK_NESTING = 16
 
 TAGS = {
     "Paragraph": "p",
@@ -24,7 +25,6 @@ TAGS = {
     "TableRow": "tr",
 }
 NESTING = {"BlockQuote", "List", "Item"}
-INLINE_TAGS = {"Emphasis", "Strong", "Strikethrough", "Link", "Image"}
 DISPLAYED = ('<math display="block"', '<code class="tex"')  # see preprocess.MATH_LINE
 BY_ITS_WORDS = ' dir="auto"'  # a top-level block is written in the direction of its own first word
 
@@ -40,7 +40,7 @@ def _words() -> dict[str, str]:
         }
 
 
-class Writer:
+class BlockWriter:
     """One pass over a text's events; ``out`` is the HTML so far of the block that is being written.
 
     ``unfinished``: the text goes on, so code has no colours and no copy button yet.
@@ -49,7 +49,7 @@ class Writer:
     def __init__(self, formulas: list[Formula], *, unfinished: bool = False) -> None:
         self.out: list[str] = []
         self._formulas = formulas
-        self._inline = Inline(self.out, formulas)
+        self._inline = InlineWriter(self.out, formulas)
         self._unfinished = unfinished
         self._colours = Colours()
         self._code: tuple[str, list[str]] | None = None
@@ -74,7 +74,7 @@ class Writer:
         self._inline.end_of_block()
         if tag in NESTING:
             self._depth += tag != "Item"
-            if self._depth > MAX_NESTING:
+            if self._depth > MAX_BLOCK_NESTING:
                 self._inline.break_line()
                 return
         direction, self._direction = self._direction, ""
@@ -116,7 +116,7 @@ class Writer:
         self._inline.end_of_block()
         if tag in NESTING:
             self._depth -= tag != "Item"
-            if self._depth + (tag != "Item") > MAX_NESTING:
+            if self._depth + (tag != "Item") > MAX_BLOCK_NESTING:
                 return
         out = self.out.append
         match tag:
@@ -188,10 +188,10 @@ class Writer:
     def _end_formula(self, info: str, source: str) -> None:
         """End a block of code that is a formula: in ``source``, or where its info string has a mark."""
         is_open = self._unfinished
-        if found := placeholders.FORMULA.search(info):
+        if found := placeholders.FORMULA_MARK.search(info):
             marked = self._formulas[int(found[1])]
             source, is_open = marked.tex, marked.is_open
-        shown = f"<pre>{escape(source, quote=False)}</pre>" if is_open else formula(source, display=True)
+        shown = f"<pre>{escape(source, quote=False)}</pre>" if is_open else to_mathml(source, display=True)
         self.out.append(f'<div class="math" dir="ltr">{shown}</div>')
 
 
