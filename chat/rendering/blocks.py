@@ -1,4 +1,4 @@
-"""A prepared text as its top-level blocks, each exactly one root element."""
+"""Top-level blocks of a preprocessed text, each exactly one root element."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,13 +53,13 @@ def to_blocks(prepared: Prepared, *, count: int | None = None, unfinished: bool 
 
 
 def outline(prepared: Prepared) -> list[Block]:
-    """As ``to_blocks``, without the HTML: where each block begins and ends."""
+    """Return the blocks of a prepared text without their HTML."""
     lines = _LineCounter(prepared.text.encode())
     return [lines.block(span, "") for *_event, span in _walk(prepared.events) if span]
 
 
 def definitions_in(source: str) -> dict[str, tuple[str, str]]:
-    """The links that a prepared text defines. The first definition of a label counts."""
+    """Return the link definitions of a prepared text. The first one of a label counts."""
     found: dict[str, tuple[str, str]] = {}
     for label, definition in pyromark.reference_definitions(source, options=OPTIONS).items():
         found.setdefault(folded(label), (definition["dest"], definition["title"] or ""))
@@ -78,12 +78,13 @@ def _walk(events: list[ParserEvent]) -> Iterator[tuple[str, str, Any, _Span | No
             item_end = end
         if depth:
             yield name, tag, arg, None
-        else:  # a list's own range runs on to the next block: it ends with its last item
+        else:
+            # The parser's range of a list reaches to the next block: end it with its last item.
             yield name, tag, arg, _Span(kind, fenced, begin, item_end if kind == "List" else end)
 
 
 class _LineCounter:
-    """Bytes to lines, for spans that come in order: each byte is looked at once."""
+    """Converter of byte ranges, which come in order, to lines. It reads each byte once."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw

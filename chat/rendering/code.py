@@ -1,4 +1,4 @@
-"""Code in colours, by lexers whose every step is short."""
+"""Syntax highlighting, by lexers whose every step is short."""
 
 import io
 import re
@@ -25,7 +25,7 @@ FUZZED_LANGUAGES = frozenset(
         "tsx typescript vb.net vim xml yaml zig"
     ).split()
 )
-INSTEAD = {"make": "basemake"}  # which cuts its lines itself, in one step
+INSTEAD = {"make": "basemake"}  # "make" splits into lines and calls basemake, all in one step
 MAX_HIGHLIGHTED = 20_000  # characters a block; pygments costs 1 to 3 ms a KB
 # A rule sees this many characters, so that no match takes long: 20 KB of "\n" took the C lexer 8 s. A comment
 # or a string of one rule that is longer loses its colour.
@@ -33,7 +33,7 @@ WINDOW = 2_000
 # CPU a block, and a message. Looked at between tokens, each of which takes 6 ms at most.
 BLOCK_SECONDS = 0.1
 MESSAGE_SECONDS = 0.2
-# A reply is rendered as it streams and once more when it is stored: its colours are found once. At most
+# A reply is rendered as it streams and again when it is stored: its code is highlighted once. At most
 # 20 KB a block, some 200 KB as HTML: 25 MB.
 REMEMBERED = 128
 
@@ -41,7 +41,7 @@ FORMATTER = HtmlFormatter(nowrap=True, classprefix="t-")
 
 
 class Colours:
-    """The colours of one message's code, as long as its time for them lasts."""
+    """Highlighter of one message's code, within the message's time for it."""
 
     def __init__(self) -> None:
         self._seconds = MESSAGE_SECONDS
@@ -74,7 +74,7 @@ def _highlighted(source: str, language: str) -> str:
 
 
 def lexer_of(language: str) -> Lexer | None:
-    """Return the lexer of a language, each of whose steps is short; None where there is none."""
+    """Return the lexer of a language; None if it is unknown or not fuzzed."""
     try:
         lexer: Any = get_lexer_by_name(language, stripnl=False, ensurenl=False)
         if lexer.aliases[0] in INSTEAD:
@@ -92,7 +92,7 @@ def lexer_of(language: str) -> Lexer | None:
 
 @lru_cache(len(FUZZED_LANGUAGES))
 def _bounded_rules(name: str) -> dict[str, list[tuple[Any, Any, Any]]]:
-    """Return the rules of a lexer, whose expressions see no more than the window."""
+    """Return the rules of a lexer, with expressions that see at most ``WINDOW`` characters."""
     lexer: Any = get_lexer_by_name(name)
     return {
         state: [(partial(_match, match), action, new_state) for match, action, new_state in rules]

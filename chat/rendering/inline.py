@@ -1,4 +1,4 @@
-"""Inline content to HTML: words, links, emphasis, formulas, and the few tags that a message may hold."""
+"""Writer of inline content: words, links, emphasis, formulas and a few bare tags."""
 
 import re
 from html import escape
@@ -8,7 +8,7 @@ from chat.rendering import links, placeholders
 from chat.rendering.formula_finder import Formula
 from chat.rendering.mathml import to_mathml
 
-# Emphasis and tags inside each other: nh3 walks its open elements, 500 KB of <sub> took it 192 s.
+# Levels of emphasis and tags. nh3 walks its open elements: 500 KB of <sub> took it 192 s.
 MAX_INLINE_NESTING = 16
 
 BREAK = re.compile(r"</?br\s*/?>", re.IGNORECASE)
@@ -17,7 +17,7 @@ INLINE_ELEMENTS = {"Emphasis": "em", "Strong": "strong", "Strikethrough": "del",
 
 
 class InlineWriter:
-    """Writes to ``out``. ``is_one_line``: in a heading or a cell, where a line's end is a space."""
+    """Writer to ``out``. ``is_one_line``: in a heading or a cell, where a line end is a space."""
 
     def __init__(self, out: list[str], formulas: list[Formula]) -> None:
         self.is_one_line = False
@@ -52,7 +52,7 @@ class InlineWriter:
         self._close()
 
     def end_of_block(self) -> None:
-        """Close the tags that the text has not."""
+        """Close the tags that the text left open."""
         while self._open:
             self._close()
         self._line_of_html = False
@@ -74,19 +74,19 @@ class InlineWriter:
                 self._out.append(f'<sup class="footnote-ref">{label}</sup>')
 
     def lines_of_html(self, value: str) -> None:
-        """Write lines of a block that begins with a tag, as the text they are."""
+        """Write lines of an HTML block as text."""
         if self._line_of_html:
             self.break_line()
         self._html(value.removesuffix("\n"))
         self._line_of_html = value.endswith("\n")
 
     def break_line(self) -> None:
-        """Write a line's end, where there is none yet."""
+        """Write a line break, unless the output ends with one."""
         if not self._out or self._out[-1] != "<br>":
             self._out.append("<br>")
 
     def as_written(self, value: str) -> str:
-        """Return text of the parser as it was before the source passes: code, addresses, labels."""
+        """Return code, an address or a label as it was before preprocessing."""
         if value.isascii():
             return value
         return placeholders.FORMULA_MARK.sub(
@@ -133,7 +133,8 @@ class InlineWriter:
         self._out.append(f"</{tag}>" if shown else "")
 
     def _end_image(self) -> None:
-        """An image of another host tells it who reads: shown as a link."""
+        """Write an image as a link."""
+        # Loading an image of another host would tell that host who reads the message.
         at, url = self._images.pop()
         if self._images and len(self._out) > at:
             return  # a part of the outer one's label

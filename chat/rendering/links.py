@@ -1,4 +1,4 @@
-"""Which addresses become links, and how."""
+"""Links: bare addresses in text, the allow-list of schemes, and the start tag."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from html import escape
 # No control characters: a browser reads "/<tab>/host" as "//host".
 SAFE_URL = re.compile(r"(?:https?://|mailto:|#|/(?![/\\]))[^\x00-\x1f\x7f]*\Z", re.IGNORECASE)
 
-# Characters of an address or a title. nh3's time for one grows with the square.
+# Characters of an address or a title: nh3's time for each grows with the square.
 MAX_ADDRESS_LENGTH = 4000
 
 FULL_WIDTH = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
@@ -24,8 +24,8 @@ ADDRESS = re.compile(
     """,
     re.VERBOSE,
 )
-# Chinese, Japanese and Korean words that follow a Latin letter are no more the address.
-WORDS_BEHIND = re.compile(r"(?<=[A-Za-z0-9])[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]")
+# Chinese, Japanese and Korean letters after a Latin one end the address.
+WORDS_AFTER = re.compile(r"(?<=[A-Za-z0-9])[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]")
 ENTITY = re.compile(r"&[A-Za-z0-9]{1,32};\Z")
 CLOSERS = {")": "(", "]": "["}
 
@@ -35,7 +35,7 @@ def is_safe(url: str) -> bool:
 
 
 def opening(url: str, title: str = "") -> str:
-    """The start tag of a link."""
+    """Return the start tag of a link."""
     shown = f' title="{escape(title[:MAX_ADDRESS_LENGTH])}"' if title else ""
     return f'<a href="{escape(url)}"{shown} target="_blank">'
 
@@ -52,7 +52,7 @@ def addresses(text: str) -> Iterator[tuple[int, int]]:
 
 
 def with_links(text: str) -> str:
-    """Plain text as HTML, the addresses in it as links."""
+    """Return plain text as HTML, with its addresses as links."""
     pieces, at = [], 0
     for start, end in addresses(text):
         shown = text[start:end]
@@ -70,7 +70,7 @@ def _url(address: str) -> str:
 
 def _trimmed(address: str) -> str:
     """Return an address without the punctuation of the sentence around it."""
-    if words := WORDS_BEHIND.search(address):
+    if words := WORDS_AFTER.search(address):
         address = address[: words.start()]
     surplus = {closer: address.count(closer) - address.count(opener) for closer, opener in CLOSERS.items()}
     end = len(address)

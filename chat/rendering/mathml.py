@@ -27,7 +27,7 @@ _latex = LatexToMathML(fancy_error=False, max_expansions=0)
 
 @lru_cache(2048)
 def to_mathml(tex: str, *, display: bool) -> str:
-    """A formula as MathML; its source where it can't be read, is too long, or nests too deep."""
+    """Return a formula as MathML; its source if it is invalid, too long or nested too deeply."""
     if len(tex) > MAX_FORMULA_LENGTH or sum(1 for _ in STEP.finditer(tex)) > MAX_STEPS:
         return _source(tex)
     try:
@@ -42,12 +42,13 @@ def _source(tex: str) -> str:
 
 
 def _tag(found: re.Match[str]) -> str:
-    """A tag of math-core's with what a message may hold. It aligns by style, which our pages forbid."""
+    """Return a tag of math-core's with only allowed attributes."""
     slash, name, rest = found.groups()
     if name not in MATHML_ELEMENTS:
         return ""
     kept = MATHML_ATTRIBUTES.get(name, set())
     attributes = [f' {key}="{value}"' for key, value in ATTRIBUTE.findall(rest) if key in kept]
+    # math-core aligns by style attributes, which the pages' CSP forbids.
     if aligned := ALIGNED.search(rest):
         attributes.append(f' class="ta-{aligned[1]}"')
     return f"<{slash}{name}{''.join(attributes)}{'/' if rest.endswith('/') else ''}>"

@@ -1,6 +1,6 @@
-"""Characters that stand for something between the source passes and the writer.
+"""Characters that preprocessing inserts and the writers replace or remove.
 
-All are Unicode noncharacters, which no text may hold. The parser takes each for a letter.
+All are Unicode noncharacters, which no text may hold. The parser reads each as a letter.
 """
 
 import re
@@ -15,10 +15,10 @@ _WITHOUT_FORMULAS = re.compile(f"[{FURTHER_LINE}{LETTER_MARK}]")
 
 
 def without_letters(text: str) -> str:
-    """Return ``text`` without the marks that carry nothing."""
+    """Return ``text`` without the placeholders of lines and letters."""
     return _WITHOUT_FORMULAS.sub("", text)
 
 
 def for_formula(number: int) -> str:
-    """Return what stands for the formula with this number."""
+    """Return the placeholder of the formula with this number."""
     return f"{FORMULA_START}{number}{FORMULA_END}"

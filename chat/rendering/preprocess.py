@@ -1,8 +1,7 @@
-r"""A text on its way to the parser: line ends, formulas, wide tables, addresses and CJK emphasis.
+r"""Preprocessing of a text for the parser: line ends, formulas, wide tables, addresses, CJK emphasis.
 
-The parser knows no formulas and no CJK emphasis. Each formula becomes a mark, and the text around it
-is made such that the parser reads it as it was meant. A line stays a line, so that a block's lines
-are the text's.
+The parser knows neither formulas nor CJK emphasis: placeholders stand for formulas, and escapes make it read
+the rest correctly. The number of lines stays the same, so that a block's lines are those of the text.
 """
 
 import re
@@ -14,17 +13,17 @@ from chat.rendering.formula_finder import Formula, FormulaFinder
 from chat.rendering.layout import Definitions, Layout, Leaf, ParserEvent, Spans, events, layout_of
 
 MATH_FENCE = "`````"
-# A heading ends a paragraph and is one line: the writer makes a formula of its own of it.
+# A heading ends a paragraph and is one line. The writer turns it into a display formula.
 MATH_LINE = "###### "
 IN_ADDRESS = re.compile(r"[*_~]")
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """``text`` for the parser, what it reads there, and the formulas that its marks stand for.
+    """``text`` for the parser, the parser's events, and the formulas of its placeholders.
 
-    ``in_fence``: it ends inside code or a formula. ``waiting``: the line of the first formula whose end
-    may still come.
+    ``in_fence``: it ends inside code or a formula. ``waiting``: the line of the first formula that may still
+    be closed.
     """
 
     text: str
@@ -35,13 +34,13 @@ class Prepared:
 
 
 def line_ends(text: str) -> str:
-    """Return ``text`` with line feeds as line ends, and without the characters of our marks."""
+    """Return ``text`` with line feeds as line ends, and without placeholder characters."""
     text = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
     return text if text.isascii() else placeholders.ANY.sub("\ufffd", text)
 
 
 def prepare(text: str, definitions: Definitions | None = None, *, final: bool = True) -> Prepared:
-    """Return ``text`` for the parser; not ``final`` where more of it may come."""
+    """Return ``text`` for the parser. ``final``: no more of it will come."""
     text = line_ends(text)
     found = events(text, definitions)
     layout = layout_of(text, found)
@@ -65,14 +64,14 @@ def prepare(text: str, definitions: Definitions | None = None, *, final: bool = 
 
 
 def with_text(prepared: Prepared, text: str, definitions: Definitions | None) -> Prepared:
-    """Return ``prepared`` with another text, which has the same formulas."""
+    """Return ``prepared`` with another text that has the same formulas."""
     return (
         prepared if text == prepared.text else replace(prepared, text=text, events=events(text, definitions))
     )
 
 
 def _without_wide_rows(text: str, layout: Layout) -> str:
-    """Return ``text`` with its tables' rows as wide as the tables; empty where they are."""
+    """Return ``text`` with its too wide table rows repaired; empty if there are none."""
     if "|" not in text:
         return ""
     lines = text.split("\n")
@@ -81,7 +80,7 @@ def _without_wide_rows(text: str, layout: Layout) -> str:
 
 
 class _Rewriter:
-    """Puts marks and escapes into a text."""
+    """Inserter of placeholders and escapes into a text."""
 
     def __init__(self, text: str, layout: Layout, finder: FormulaFinder, addresses: Spans) -> None:
         self._text = text
@@ -136,7 +135,7 @@ class _Rewriter:
         return start, end, mark + f"\n{further}{placeholders.FURTHER_LINE}" * lines
 
     def _is_a_block(self, formula: Formula, leaf: Leaf) -> bool:
-        """Return whether a formula has its lines for itself."""
+        """Return whether a formula shares its lines with no other text."""
         if not formula.display or leaf.kind != "text" or not self._finder.begins_a_line(formula.start):
             return False
         line_end = self._text.find("\n", formula.end)

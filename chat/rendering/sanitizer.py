@@ -1,4 +1,4 @@
-"""The second wall: what leaves the renderer is cleaned once more, whatever the renderer did."""
+"""HTML sanitizer: the allow-list that all HTML of the renderer passes, safe or not."""
 
 import re
 from itertools import pairwise
@@ -9,7 +9,7 @@ HTML_ELEMENTS = set(
     "p h3 h4 h5 h6 ul ol li blockquote hr pre code span a em strong del sub sup kbd mark br "
     "table thead tbody tr th td div figure figcaption section button".split()
 )
-# MathML Core and what math-core writes beside it. No "a", "maction", "semantics" or "annotation-xml",
+# MathML Core, and the other elements of math-core. No "a", "maction", "semantics" or "annotation-xml",
 # which have all been ways to run script.
 MATHML_ELEMENTS = set(
     "math menclose mfrac mi mn mo mover mpadded mphantom mroot mrow ms mspace msqrt mstyle msub msubsup "
@@ -53,14 +53,14 @@ NEEDS_ESCAPE = re.compile("[&\u00a0]")
 
 
 def sanitize(html: str) -> str:
-    """``html`` with nothing in it but what a message may show."""
+    """Return ``html`` with only the elements and attributes that a message may have."""
     if html.count("&") + html.count("\u00a0") > MAX_ESCAPED:
         html = "<".join(map(_divided, html.split("<")))
     return CLEANER.clean(html)
 
 
 def _divided(piece: str) -> str:
-    """Return a tag's inside and the text behind it, that text with empty elements in it where it is long."""
+    """Return the inside of a tag and the text after it, long text divided by empty elements."""
     tag, end, text = piece.partition(">")
     cuts = [found.start() for found in NEEDS_ESCAPE.finditer(text)][MAX_ESCAPED::MAX_ESCAPED]
     runs = [text[start:stop] for start, stop in pairwise([0, *cuts, len(text)])]

@@ -1,4 +1,4 @@
-"""A text's blocks while it is still being written: each is rendered once, when it is sure."""
+"""Renderer of a growing text: each block is rendered once, as soon as no later text can change it."""
 
 import re
 
@@ -12,19 +12,19 @@ ENDED_BY_A_BLANK_LINE = {"Paragraph", "Table", "BlockQuote"}  # a list may go on
 
 
 class MarkdownStream:
-    """Feed it text; ``close`` gives the blocks that are sure, ``open_html`` what is still being written.
+    """Markdown that arrives in pieces: ``feed`` text, ``close`` its final blocks, read ``open_html``.
 
-    Only whole lines decide. A block is closed when the next one has begun, or when nothing can change it
-    any more. ``finish`` renders the whole text as ``render`` does; it differs from what was closed where a
-    later line says what an earlier one meant (a link's address, a footnote).
+    Only whole lines count. A block is closed when the next one has begun, or when no text can change it.
+    ``finish`` renders the whole text as ``render`` does. It differs from the closed blocks where a later line
+    defines a link or a footnote of an earlier one.
     """
 
     def __init__(self) -> None:
         self.closed: list[str] = []
-        self._tail = ""  # what is not closed, in pieces joined
-        self._pieces: list[str] = []  # all of it, to be rendered whole
+        self._tail = ""  # the text that is not closed
+        self._pieces: list[str] = []  # the whole text
         self._half_line_end = ""
-        self._unsure = ""  # the whole lines in which nothing was sure
+        self._unsure = ""  # the whole lines that closed no block when last read
         self._definitions: dict[str, tuple[str, str]] = {}
 
     @property
@@ -33,7 +33,7 @@ class MarkdownStream:
 
     @property
     def tail(self) -> str:
-        """The source of what is not closed."""
+        """The text that is not closed."""
         return self._tail
 
     def feed(self, delta: str) -> None:
@@ -43,8 +43,8 @@ class MarkdownStream:
         self._tail += line_ends(delta.removesuffix("\r"))
 
     def close(self) -> None:
-        """Render the blocks that have become sure; they are added to ``closed``."""
-        tail = self._tail[: self._tail.rfind("\n") + 1]  # a line that is not whole may become anything
+        """Render the blocks that have become final, and add them to ``closed``."""
+        tail = self._tail[: self._tail.rfind("\n") + 1]  # an unfinished line may become any block
         if tail == self._unsure:
             return
         self._unsure = tail
@@ -66,7 +66,7 @@ class MarkdownStream:
         self._tail = self._tail[sum(len(line) + 1 for line in tail.split("\n")[:end]) :]
 
     def open_html(self) -> str:
-        """What is not closed, healed: for the eye until the next call."""
+        """Return the HTML of the text that is not closed, completed for display."""
         prepared = prepare(self._tail, self._definitions, final=False)
         if prepared.in_fence:
             source = without_half_fence(prepared.text)
@@ -76,14 +76,14 @@ class MarkdownStream:
         return "".join(block.html for block in to_blocks(completed, unfinished=True))
 
     def finish(self) -> list[str]:
-        """All blocks of the whole text, as ``render`` gives them."""
+        """Return all blocks of the whole text, as ``render`` does."""
         self.closed = [block.html for block in to_blocks(prepare(self.text))]
         self._tail = ""
         return self.closed
 
 
 def _is_sure(block: Block, lines: list[str]) -> bool:
-    """Whether the last block of whole lines (the last of ``lines`` is empty) can't change any more."""
+    """Return whether the last block of whole lines is final. The last of ``lines`` is empty."""
     if block.kind in ("Heading", "Rule"):
         return True
     if block.kind in ENDED_BY_A_BLANK_LINE:

@@ -1,8 +1,7 @@
-"""``python -m chat.rendering.worker FD LANGUAGE``: renders, in processes that the kernel ends in time.
+"""``python -m chat.rendering.worker FD LANGUAGE``: the rendering processes.
 
-The first process imports the parsers once, then forks a worker for each socket that it receives over FD. A
-fork costs 2 ms where a start costs 200, so killing a worker is cheap. chat/rendering/pool.py is the other
-side.
+The first process imports the parsers, then forks a worker for each socket that it receives over FD. A fork
+costs 2 ms and a start 200 ms, so killing a worker is cheap. chat/rendering/pool.py is the other side.
 """
 
 import gc
@@ -58,7 +57,8 @@ def main(door: socket.socket, language: str) -> None:
 
 
 def _set_up(language: str) -> None:
-    """Give the renderer its translations, and neither models nor settings, which hold secrets."""
+    """Set up Django's translations, without models and without the server's settings."""
+    # Settings hold secrets, and a parser may be exploited.
 
     class WithoutModels(django.apps.AppConfig):
         def import_models(self) -> None:
@@ -69,7 +69,7 @@ def _set_up(language: str) -> None:
 
 
 def _wait(connection: socket.socket, parent: int) -> bool:
-    """Wait until there is something to read. Return False when the parent died first."""
+    """Wait until the socket is readable. Return False if the parent died first."""
     while os.getppid() == parent:
         try:
             connection.recv(1, socket.MSG_PEEK)
@@ -100,7 +100,7 @@ def _work(connection: socket.socket) -> NoReturn:
 
 
 def _do(budget: float, job: Callable[..., Any], arguments: list[Any]) -> list[Any]:
-    """Return the CPU seconds used, the largest memory so far in KiB, the result, and an error's frames.
+    """Return the CPU seconds, the peak memory in KiB, the result, and an error's traceback.
 
     SIGPROF keeps its default action, which ends this process: also in the middle of a regular expression,
     where no Python code runs and no exception could be raised. It counts CPU time, so a busy machine does not
@@ -119,7 +119,7 @@ def _do(budget: float, job: Callable[..., Any], arguments: list[Any]) -> list[An
 
 
 def _part(tail: str, definitions: dict[str, list[str]], closes: bool) -> list[Any]:
-    """Return the blocks that became sure, what is left of ``tail``, the definitions, and the open HTML."""
+    """Return the new final blocks, the rest of ``tail``, the link definitions, and the open HTML."""
     stream = MarkdownStream()
     stream._definitions = {label: (url, title) for label, (url, title) in definitions.items()}
     stream.feed(tail)
