@@ -56,7 +56,7 @@ class Outcome:
 
 @transaction.atomic
 def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
-    """QUEUED → RUNNING for this process; None if another one was first."""
+    """Start a queued run in this process (QUEUED → RUNNING); None if another one was first."""
     won = Run.objects.filter(pk=run_id, status=Run.Status.QUEUED).update(
         status=Run.Status.RUNNING,
         process_id=process_id,
@@ -82,7 +82,7 @@ def take_over(run_id: uuid.UUID, epoch: int, process_id: uuid.UUID) -> tuple[Cla
 
 @transaction.atomic
 def restart(claim: Claim) -> list[Row] | None:
-    """RUNNING → RUNNING, attempt 2, with an empty reply; None if it is no longer this claim's attempt 1."""
+    """Start attempt 2 with an empty reply (RUNNING → RUNNING); None if it is not this claim's attempt 1."""
     run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch, attempt=1)
     if run is None:
         return None
@@ -93,7 +93,7 @@ def restart(claim: Claim) -> list[Row] | None:
 
 @transaction.atomic
 def hand_over(claim: Claim) -> list[Row] | None:
-    """RUNNING → QUEUED by a process that shuts down. The next process starts again; attempt stays."""
+    """Return a run to the queue at shutdown (RUNNING → QUEUED). It starts again; ``attempt`` stays."""
     won = Run.objects.filter(pk=claim.run, status=Run.Status.RUNNING, epoch=claim.epoch).update(
         status=Run.Status.QUEUED, process=None, epoch=F("epoch") + 1
     )
@@ -107,7 +107,7 @@ def hand_over(claim: Claim) -> list[Row] | None:
 
 @transaction.atomic
 def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
-    """QUEUED → STOPPED, in any process; None if the run is no longer queued."""
+    """Stop a queued run in any process (QUEUED → STOPPED); None if it is no longer queued."""
     conversation = _lock_conversation_of(run_id)
     run = _lock(run_id, status=Run.Status.QUEUED)
     return _end(run, conversation, Outcome(events.STOPPED, code=code), None, []) if run else None
@@ -116,7 +116,7 @@ def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
 def end(
     claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = (), html: str | None = None
 ) -> list[Row] | None:
-    """RUNNING → the outcome's status: reply, usage, session state, terminal event and status together.
+    """Store a running run's outcome: reply, usage, session state, terminal event and status together.
 
     ``fold`` is of all events that were shown; ``rest`` are those that are not yet in the log. ``html`` is
     the rendered text; without it, each page renders the text.

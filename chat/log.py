@@ -11,7 +11,7 @@ from chat.models import RunEvent
 
 
 def append(run_id: uuid.UUID, new: Sequence[Event]) -> list[Row]:
-    """Number and store events. The caller's transaction must hold the run's lock."""
+    """Store events under the run's next numbers. The caller's transaction must hold the run's lock."""
     last: int = RunEvent.objects.filter(run_id=run_id).aggregate(last=Max("seq"))["last"] or 0
     rows = [Row(last + n, event.type, events.encode_json(event.data)) for n, event in enumerate(new, 1)]
     RunEvent.objects.bulk_create(

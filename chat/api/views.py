@@ -1,10 +1,12 @@
-"""/api/v1: reading back and changing, described by /api/v1/openapi.json."""
+"""Views of ``/api/v1``, described by ``/api/v1/openapi.json``."""
 
+import uuid
 from dataclasses import asdict
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from ninja import Field, NinjaAPI, Schema, Status
 from ninja.operation import Operation
@@ -71,7 +73,7 @@ class ConversationWithMessagesOut(ConversationOut):
 
 
 class ConversationChange(Schema):
-    """What PATCH takes; described here, read by the strict parser."""
+    """Body of PATCH, for the description; chat/http/parsing.py reads it."""
 
     title: str | None = None
     pinned: bool | None = None
@@ -140,7 +142,7 @@ def read_conversation(
     return {**_described(found), "messages": _page_of_messages(end, size)}
 
 
-def _page_of_messages(end: Any, size: int) -> dict[str, Any]:
+def _page_of_messages(end: uuid.UUID | None, size: int) -> dict[str, Any]:
     branch = Message.objects.branch(end, limit=size)
     more = branch[0].parent_id if branch else None
     return {"items": serializers.messages(branch), "next": paging.encode_cursor(str(more)) if more else None}
@@ -181,9 +183,11 @@ def change_conversation(request: HttpRequest, conversation: str) -> Any:
 def _title(value: str) -> str:
     title = " ".join(value.split())
     if not is_visible(title):
-        raise refusals.unprocessable("blank", "A title needs at least one letter.")
+        raise refusals.unprocessable("blank", _("A title needs at least one letter."))
     if len(title) > TITLE_MAX:
-        raise refusals.unprocessable("too_long", f"A title has at most {TITLE_MAX} characters.")
+        raise refusals.unprocessable(
+            "too_long", _("A title has at most %(limit)s characters.") % {"limit": TITLE_MAX}
+        )
     return title
 
 
@@ -206,9 +210,7 @@ def list_agents(request: HttpRequest) -> Any:
 
 
 def urls() -> Any:
-    """The routes: each answers 401 by itself instead of a redirect to the sign-in, and no cache
-    may keep what it answers.
-    """
+    """Return the routes, without a redirect to the sign-in page (they answer 401), and never cached."""
     patterns, app, name = api.urls
     for pattern in patterns:
         assert pattern.callback
