@@ -29,6 +29,7 @@ class User(AbstractUser):
     objects: ClassVar[Users] = Users()
 
     class Meta:
+        verbose_name, verbose_name_plural = _("user"), _("users")
         constraints = [
             models.UniqueConstraint(Lower("username"), name="accounts_user_name"),
             models.UniqueConstraint(
