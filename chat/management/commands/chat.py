@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat.terminal.loop import CannotTalk, Wanted, converse
+from chat.terminal.command import CannotTalk, Wanted, converse
 from chat.terminal.talk import unwritable
 
 
