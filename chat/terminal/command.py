@@ -17,7 +17,7 @@ from chat.agent.agents import catalog
 from chat.models import Conversation
 from chat.refusals import Refusal
 from chat.terminal import questions
-from chat.terminal.engine import Engine
+from chat.terminal.event_loop import Engine
 from chat.terminal.host import Host
 from chat.terminal.margin import Margin
 from chat.terminal.outputs import File, Output, Pipe, Screen, Stream

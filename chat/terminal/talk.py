@@ -15,7 +15,7 @@ from chat.events import Event, Row
 from chat.models import Conversation, Run
 from chat.refusals import Refusal
 from chat.runs.follow import follow
-from chat.terminal.engine import Engine
+from chat.terminal.event_loop import Engine
 from chat.terminal.host import Host
 from chat.terminal.margin import Margin, whole_or_not
 from chat.terminal.outputs import File, Output
