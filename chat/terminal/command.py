@@ -18,7 +18,7 @@ from chat.models import Conversation
 from chat.refusals import Refusal
 from chat.terminal import questions
 from chat.terminal.event_loop import Engine
-from chat.terminal.host import Host
+from chat.terminal.executor import Host
 from chat.terminal.margin import Margin
 from chat.terminal.outputs import File, Output, Pipe, Screen, Stream
 from chat.terminal.signals import EXIT_INTERRUPTED, Leave, interrupts, leave_when_told

@@ -16,7 +16,7 @@ from chat.models import Conversation, Run
 from chat.refusals import Refusal
 from chat.runs.follow import follow
 from chat.terminal.event_loop import Engine
-from chat.terminal.host import Host
+from chat.terminal.executor import Host
 from chat.terminal.margin import Margin, whole_or_not
 from chat.terminal.outputs import File, Output
 from chat.terminal.signals import interrupts
