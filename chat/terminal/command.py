@@ -19,7 +19,7 @@ from chat.refusals import Refusal
 from chat.terminal import questions
 from chat.terminal.event_loop import Engine
 from chat.terminal.executor import Host
-from chat.terminal.margin import Margin
+from chat.terminal.stderr import Margin
 from chat.terminal.outputs import File, Output, Pipe, Screen, Stream
 from chat.terminal.signals import EXIT_INTERRUPTED, Leave, interrupts, leave_when_told
 from chat.terminal.talk import Talk, unwritable

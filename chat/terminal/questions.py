@@ -6,7 +6,7 @@ from typing import IO
 
 from django.utils.translation import gettext as _
 
-from chat.terminal.margin import Margin
+from chat.terminal.stderr import Margin
 
 # The tutorial's own, word for word: they are asked of a model, in its language.
 DEMO = (

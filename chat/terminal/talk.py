@@ -17,7 +17,7 @@ from chat.refusals import Refusal
 from chat.runs.follow import follow
 from chat.terminal.event_loop import Engine
 from chat.terminal.executor import Host
-from chat.terminal.margin import Margin, whole_or_not
+from chat.terminal.stderr import Margin, whole_or_not
 from chat.terminal.outputs import File, Output
 from chat.terminal.signals import interrupts
 from chat.text import check_text
