@@ -22,7 +22,7 @@ from chat.terminal.executor import Host
 from chat.terminal.stderr import Margin
 from chat.terminal.outputs import File, Output, Pipe, Screen, Stream
 from chat.terminal.signals import EXIT_INTERRUPTED, Leave, interrupts, leave_when_told
-from chat.terminal.talk import Talk, unwritable
+from chat.terminal.chat import Talk, unwritable
 from chat.terminal.text import on_one_line
 
 
