@@ -17,9 +17,9 @@ from chat.refusals import Refusal
 from chat.runs.follow import follow
 from chat.terminal.event_loop import Engine
 from chat.terminal.executor import Host
-from chat.terminal.stderr import Margin, whole_or_not
 from chat.terminal.outputs import File, Output
 from chat.terminal.signals import interrupts
+from chat.terminal.stderr import Margin, whole_or_not
 from chat.text import check_text
 
 STOP_POLL_SECONDS = 1.0  # of silence after which it is seen to that somebody executes the run

@@ -17,12 +17,12 @@ from chat.agent.agents import catalog
 from chat.models import Conversation
 from chat.refusals import Refusal
 from chat.terminal import questions
+from chat.terminal.chat import Talk, unwritable
 from chat.terminal.event_loop import Engine
 from chat.terminal.executor import Host
-from chat.terminal.stderr import Margin
 from chat.terminal.outputs import File, Output, Pipe, Screen, Stream
 from chat.terminal.signals import EXIT_INTERRUPTED, Leave, interrupts, leave_when_told
-from chat.terminal.chat import Talk, unwritable
+from chat.terminal.stderr import Margin
 from chat.terminal.text import on_one_line
 
 

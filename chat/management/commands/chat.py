@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat.terminal.command import CannotTalk, Wanted, converse
 from chat.terminal.chat import unwritable
+from chat.terminal.command import CannotTalk, Wanted, converse
 
 
 class Command(BaseCommand):
