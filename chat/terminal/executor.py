@@ -48,8 +48,8 @@ class Host:
     async def _execute_here(self) -> None:
         """This process takes runs from here on, and takes up what dead ones left."""
         try:
-            self._lock = exclusive.hold(exclusive.HELD_BY_TERMINAL)
-        except exclusive.Held:
+            self._lock = exclusive.acquire_lock(exclusive.HELD_BY_TERMINAL)
+        except exclusive.LockHeld:
             return  # a process that holds the file, and is not ready yet or not awake
         try:
             await supervisor.start()
