@@ -184,7 +184,7 @@ class Journal:
         self._ring([str(batch.claim.run) for batch in batches if batch.rows])
 
     async def _commit_separately(self, batches: Sequence[Batch]) -> set[Claim]:
-        """Commit each batch in its own transaction, so that only the one that the database refuses is lost."""
+        """Commit each batch in its own transaction: the database refuses only some of them."""
         held: set[Claim] = set()
         for batch in batches:
             try:

@@ -1,38 +1,37 @@
-"""The command from its first look at the database to its exit code."""
+"""The command behind ``manage.py chat``, from its options to its exit code."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils.translation import gettext as _
 
+from accounts.models import User
 from chat import access
 from chat.agent.agents import catalog
 from chat.models import Conversation
 from chat.refusals import Refusal
 from chat.terminal import questions
-from chat.terminal.chat import Talk, unwritable
-from chat.terminal.event_loop import Engine
-from chat.terminal.executor import Host
-from chat.terminal.outputs import File, Output, Pipe, Screen, Stream
-from chat.terminal.signals import EXIT_INTERRUPTED, Leave, interrupts, leave_when_told
-from chat.terminal.stderr import Margin
+from chat.terminal.chat import TerminalChat, cannot_write
+from chat.terminal.event_loop import EventLoopThread
+from chat.terminal.executor import RunExecutor
+from chat.terminal.outputs import FileOutput, Output, PipeOutput, ScreenOutput, TextStream
+from chat.terminal.signals import EXIT_INTERRUPTED, ExitRequested, exit_on_signals, handle_ctrl_c
+from chat.terminal.stderr import Stderr
 from chat.terminal.text import on_one_line
 
 
-class CannotTalk(Exception):
-    """The command cannot begin; its text is the sentence for the person."""
+class CannotStart(Exception):
+    """The command cannot start; ``str()`` is the message for the user."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the command line asks for."""
+class ChatOptions:
+    """Options of the command line."""
 
     user: str
     agent: str | None = None
@@ -42,110 +41,111 @@ class Wanted:
     colour: bool = True
 
 
-def converse(wanted: Wanted) -> int:
-    """Talk until there is nothing more to ask. Returns the exit code. Raises CannotTalk."""
-    leave_when_told()
-    with told_in_a_sentence():
-        member, conversation = _reach(wanted)
-    typed = sys.stdin.isatty() and not wanted.demo
+def run_chat(options: ChatOptions) -> int:
+    """Chat until there are no more questions; return the exit code. Raise CannotStart."""
+    exit_on_signals()
+    with readable_errors():
+        member, conversation = _load(options)
+    interactive = sys.stdin.isatty() and not options.demo
     with ExitStack() as stack:
-        stdout, stderr = _streams()
-        outputs = _outputs(wanted, stdout, asker=member.get_username(), typed=typed, stack=stack)
-        margin = Margin(stderr, stdout if stdout.file.isatty() else None, colour=wanted.colour)
-        engine = Engine(margin.tick)
-        stack.callback(engine.close)
-        host = Host()
-        talk = Talk(
-            member, engine, host, outputs, margin,
-            agent=wanted.agent or catalog.names()[0], conversation=conversation,
+        for file in (sys.stdout, sys.stderr):
+            # a terminal that cannot show a character gets a question mark, not a traceback
+            file.reconfigure(errors="replace")  # type: ignore[union-attr]
+        stdout = TextStream(sys.stdout)
+        outputs = _outputs(options, stdout, asker=member.username, interactive=interactive, stack=stack)
+        screen = stdout if sys.stdout.isatty() else None
+        stderr = Stderr(TextStream(sys.stderr), screen, colour=options.colour)
+        loop = EventLoopThread(stderr.draw_spinner)
+        stack.callback(loop.close)
+        chat = TerminalChat(
+            member, loop, RunExecutor(), outputs, stderr,
+            agent=options.agent or catalog.names()[0], conversation=conversation,
         )  # fmt: skip
-        return _from_open_to_close(talk, _asked(wanted, margin, typed), typed)
+        return _run(chat, _questions(options, stderr, interactive), interactive)
 
 
-def _from_open_to_close(talk: Talk, asked: Iterator[str], typed: bool) -> int:
-    at_once = True
+def _run(chat: TerminalChat, asked: Iterator[str], interactive: bool) -> int:
+    hand_over = True
     try:
-        with told_in_a_sentence():
-            talk.engine.run(talk.host.open())
-        _welcome(talk, typed)
-        code = _ask_all(talk, asked, typed)
-        if typed and talk.conversation:
-            words = {"user": talk.member.get_username(), "id": talk.conversation}
-            talk.margin.aside(_("To go on: chat --user %(user)s --conversation %(id)s") % words)
-        at_once = False
+        with readable_errors():
+            chat.loop.run(chat.executor.open())
+        if interactive:
+            _welcome(chat)
+        code = _ask_all(chat, asked, interactive)
+        if interactive and chat.conversation:
+            values = {"user": chat.member.username, "id": chat.conversation}
+            chat.stderr.note(_("To go on: chat --user %(user)s --conversation %(id)s") % values)
+        hand_over = False
         return code
     except BrokenPipeError:
-        at_once = False  # the answer goes on without its reader, as on a page
+        hand_over = False  # the reply is completed without its reader, as for a closed page
         raise
-    except Leave as leave:
-        # A second Ctrl-C comes after the wish to stop, which takes a moment and no more.
-        at_once = leave.code != EXIT_INTERRUPTED
-        return leave.code
+    except ExitRequested as request:
+        # A second Ctrl-C follows the stop request of the first one, which ends the run within a moment.
+        hand_over = request.code != EXIT_INTERRUPTED
+        return request.code
     finally:
-        with interrupts(lambda: talk.engine.begin(talk.host.hand_over())):
-            talk.engine.run(talk.host.close(at_once=at_once))
+        with handle_ctrl_c(lambda: chat.loop.start(chat.executor.hand_over())):
+            chat.loop.run(chat.executor.close(hand_over=hand_over))
 
 
-def _ask_all(talk: Talk, asked: Iterator[str], typed: bool) -> int:
-    """The exit code: at a prompt a failed answer was seen; a script has only this."""
+def _ask_all(chat: TerminalChat, asked: Iterator[str], interactive: bool) -> int:
+    """Ask the questions; return the exit code, which is 0 at a prompt: its user saw each failure."""
     code = 0
     for question in asked:
-        if not talk.ask(question) and not typed:
+        if not chat.ask(question) and not interactive:
             code = 1
-        if talk.interrupted and not typed:
+        if chat.interrupted and not interactive:
             return EXIT_INTERRUPTED
     return code
 
 
-def _welcome(talk: Talk, typed: bool) -> None:
-    if not typed:
-        return
-    where = _("This command answers.") if talk.host.executes_here else _("A running Parley answers.")
-    talk.margin.aside(f"Parley {settings.VERSION}, {talk.agent}. {where}")
-    if talk.title:
-        talk.margin.aside(_("The conversation goes on: %(title)s") % {"title": talk.title})
-    talk.margin.aside(_("Ctrl-C stops an answer; exit or Ctrl-D leaves."))
+def _welcome(chat: TerminalChat) -> None:
+    answers = _("This command answers.") if chat.executor.executes_here else _("A running Parley answers.")
+    chat.stderr.note(f"Parley {settings.VERSION}, {chat.agent}. {answers}")
+    if chat.title:
+        chat.stderr.note(_("The conversation goes on: %(title)s") % {"title": chat.title})
+    chat.stderr.note(_("Ctrl-C stops an answer; exit or Ctrl-D leaves."))
 
 
-# --- what it begins with ----------------------------------------------------------------------
+# --- member, conversation, files ----------------------------------------------------------------
 
 
-def _reach(wanted: Wanted) -> tuple[Any, Conversation | None]:
-    """The member and the conversation. Raises CannotTalk, and what the database raises."""
-    with _without_a_pool():
-        member = _member(wanted.user)
-        if wanted.agent is not None and wanted.agent not in catalog.names():
+def _load(options: ChatOptions) -> tuple[User, Conversation | None]:
+    """Return the member and the conversation. Raise CannotStart, and what the database raises."""
+    with _without_pool():
+        member = _member(options.user)
+        if options.agent is not None and options.agent not in catalog.names():
             names = ", ".join(catalog.names())
-            raise CannotTalk(_("There is no agent of this name. There are: %(names)s.") % {"names": names})
-        return member, _conversation(member, wanted)
+            raise CannotStart(_("There is no agent of this name. There are: %(names)s.") % {"names": names})
+        return member, _conversation(member, options)
 
 
-def _member(name: str) -> Any:
-    users = get_user_model()
+def _member(name: str) -> User:
     try:
-        member = users._default_manager.get_by_natural_key(name)
-    except users.DoesNotExist:
+        member = User.objects.get_by_natural_key(name)
+    except User.DoesNotExist:
         shown = on_one_line(name, 150)
-        raise CannotTalk(_("There is no user %(name)s.") % {"name": shown}) from None
+        raise CannotStart(_("There is no user %(name)s.") % {"name": shown}) from None
     if not member.is_active:
-        raise CannotTalk(_("The account of %(name)s is not active.") % {"name": member.get_username()})
+        raise CannotStart(_("The account of %(name)s is not active.") % {"name": member.username})
     return member
 
 
-def _conversation(member: Any, wanted: Wanted) -> Conversation | None:
-    if wanted.conversation is None:
+def _conversation(member: User, options: ChatOptions) -> Conversation | None:
+    if options.conversation is None:
         return None
-    if wanted.agent is not None:
-        raise CannotTalk(_("--agent is for a new conversation: this one has its agent."))
+    if options.agent is not None:
+        raise CannotStart(_("--agent is for a new conversation: this one has its agent."))
     try:
-        return access.access_conversation(member, wanted.conversation.lower())
+        return access.access_conversation(member, options.conversation.lower())
     except Refusal:
-        raise CannotTalk(_("There is no such conversation of this user.")) from None
+        raise CannotStart(_("There is no such conversation of this user.")) from None
 
 
 @contextmanager
-def _without_a_pool() -> Iterator[None]:
-    """A pool would try for 10 s to reach a database that is away, and then not say why."""
+def _without_pool() -> Iterator[None]:
+    """Connect without the pool, which retries for 10 s and then hides the database's reason."""
     options = connection.settings_dict["OPTIONS"]
     pool = options.pop("pool", None)
     try:
@@ -157,45 +157,44 @@ def _without_a_pool() -> Iterator[None]:
 
 
 @contextmanager
-def told_in_a_sentence() -> Iterator[None]:
+def readable_errors() -> Iterator[None]:
+    """Raise CannotStart, with one sentence, for errors of the database and of files."""
     try:
         yield
     except (DatabaseError, InterfaceError) as error:
-        words = " ".join(str(error).split())
-        if "locked" in words:
+        reason = " ".join(str(error).split())
+        if "locked" in reason:
             name = settings.DATABASES["default"]["NAME"]
-            raise CannotTalk(
+            raise CannotStart(
                 _("Another program holds %(file)s. Try again when it has ended.") % {"file": name}
             ) from error
         sentence = _("The database cannot be used: %(reason)s. `manage.py prepare` brings it up to date.")
-        raise CannotTalk(sentence % {"reason": words.rstrip(".")}) from error
+        raise CannotStart(sentence % {"reason": reason.rstrip(".")}) from error
     except OSError as error:
-        raise CannotTalk(unwritable(error.filename, error)) from error
+        raise CannotStart(cannot_write(error.filename, error)) from error
 
 
-def _streams() -> tuple[Stream, Stream]:
-    for file in (sys.stdout, sys.stderr):
-        # a terminal that cannot show a character gets a question mark, not a traceback
-        file.reconfigure(errors="replace")  # type: ignore[union-attr]
-    return Stream(sys.stdout), Stream(sys.stderr)
-
-
-def _outputs(wanted: Wanted, stdout: Stream, *, asker: str, typed: bool, stack: ExitStack) -> list[Output]:
-    on_screen = stdout.file.isatty()
-    console = Screen(stdout, asker=asker, shows_questions=not typed) if on_screen else Pipe(stdout)
-    outputs: list[Output] = [console]
-    for name in wanted.out:
+def _outputs(
+    options: ChatOptions, stdout: TextStream, *, asker: str, interactive: bool, stack: ExitStack
+) -> list[Output]:
+    outputs: list[Output] = [
+        ScreenOutput(stdout, asker=asker, shows_questions=not interactive)
+        if stdout.file.isatty()
+        else PipeOutput(stdout)
+    ]
+    for name in options.out:
         try:
-            file = File(Path(name), asker=asker)
+            file = FileOutput(Path(name), asker=asker)
         except OSError as error:
-            raise CannotTalk(unwritable(on_one_line(name, 200), error)) from error
+            raise CannotStart(cannot_write(on_one_line(name, 200), error)) from error
         stack.callback(file.close)
         outputs.append(file)
     return outputs
 
 
-def _asked(wanted: Wanted, margin: Margin, typed: bool) -> Iterator[str]:
-    if wanted.demo:
-        return iter(questions.DEMO)
-    lines = questions.typed(sys.stdin, margin) if typed else questions.piped(sys.stdin.buffer)
-    return questions.until_left(lines)
+def _questions(options: ChatOptions, stderr: Stderr, interactive: bool) -> Iterator[str]:
+    if options.demo:
+        return iter(questions.DEMO_QUESTIONS)
+    if interactive:
+        return questions.until_exit(questions.typed_questions(sys.stdin, stderr))
+    return questions.until_exit(questions.piped_questions(sys.stdin.buffer))

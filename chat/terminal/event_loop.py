@@ -1,70 +1,63 @@
-"""The event loop, on a thread of its own.
-
-The main thread reads and writes the terminal, and may be held up there for as long as it likes: by
-somebody who thinks, by Ctrl-S, by a pipe that nobody reads. Runs and heartbeats go on meanwhile.
-"""
+"""The event loop of the command, on a thread of its own."""
 
 import asyncio
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from concurrent.futures import Future
+from concurrent.futures import wait
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-SIGNAL_POLL_SECONDS = 0.1
+ON_WAIT_SECONDS = 0.1
 
 
-class Engine:
-    """``tick`` is called on the main thread, about ten times a second, while it waits."""
+class EventLoopThread:
+    """A running event loop, for a main thread that reads and writes the terminal.
 
-    def __init__(self, tick: Callable[[], None] = lambda: None) -> None:
-        self.tick = tick
+    Runs and heartbeats go on while the main thread is blocked by the prompt, Ctrl-S or a full pipe.
+    ``on_wait`` is called on the main thread, every ON_WAIT_SECONDS, while it waits for the loop.
+    """
+
+    def __init__(self, on_wait: Callable[[], None]) -> None:
+        self._on_wait = on_wait
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do ``work`` on the loop, and wait for its result. Raises what it raises."""
-        return self._wait(asyncio.run_coroutine_threadsafe(work, self._loop))
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Run ``work`` on the loop and return its result. Raise what it raises."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            while wait([future], ON_WAIT_SECONDS).not_done:
+                self._on_wait()
+            return future.result()
+        finally:
+            future.cancel()  # where a signal handler raised; no effect on a future that is done
 
-    def begin(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Do ``work`` on the loop without waiting, as a signal handler must."""
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Start ``work`` on the loop without waiting, as a signal handler must."""
         asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def each(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
-        """What ``items`` yields, as it comes. Raises what it raises."""
-        basket: queue.SimpleQueue[T | None] = queue.SimpleQueue()
-        pouring = asyncio.run_coroutine_threadsafe(_pour(items, basket.put), self._loop)
-        pouring.add_done_callback(lambda _done: basket.put(None))
+    def iterate(self, items: AsyncGenerator[_T, None]) -> Iterator[_T]:
+        """Iterate over ``items`` on the loop and yield each one as it comes. Raise what it raises."""
+        received: queue.SimpleQueue[_T | None] = queue.SimpleQueue()
+        producer = asyncio.run_coroutine_threadsafe(_put_all(items, received.put), self._loop)
+        producer.add_done_callback(lambda _done: received.put(None))
         try:
-            while (item := self._next(basket)) is not None:
+            while (item := self._next(received)) is not None:
                 yield item
-            pouring.result()
+            producer.result()
         finally:
-            pouring.cancel()  # it ends by itself where it is done
+            producer.cancel()  # no effect once it is done
 
-    def _next(self, basket: "queue.SimpleQueue[T | None]") -> T | None:
+    def _next(self, received: "queue.SimpleQueue[_T | None]") -> _T | None:
         while True:
             try:
-                return basket.get(timeout=SIGNAL_POLL_SECONDS)
+                return received.get(timeout=ON_WAIT_SECONDS)
             except queue.Empty:
-                self.tick()
-
-    def _wait(self, future: "Future[T]") -> T:
-        try:
-            while True:
-                try:
-                    return future.result(SIGNAL_POLL_SECONDS)
-                except TimeoutError:
-                    if future.done():
-                        raise
-                    self.tick()
-        except BaseException:
-            future.cancel()  # nobody waits for it any more; where it is done, this does nothing
-            raise
+                self._on_wait()
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -72,7 +65,7 @@ class Engine:
         self._loop.close()
 
 
-async def _pour(items: AsyncGenerator[T, None], put: Callable[[T], None]) -> None:
+async def _put_all(items: AsyncGenerator[_T, None], put: Callable[[_T], None]) -> None:
     async with aclosing(items):
         async for item in items:
             put(item)
