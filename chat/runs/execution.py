@@ -43,13 +43,13 @@ ABORT_SECONDS = 1.0  # between an agent's abort and its cancellation
 class Abort:
     """Request that a run ends before its agent has finished; the first reason counts."""
 
-    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    requested: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
 
-    def want(self, reason: str) -> None:
+    def request(self, reason: str) -> None:
         if not self.reason:
             self.reason = reason
-            self.wanted.set()
+            self.requested.set()
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ async def _answer(reply: Reply, progress: _Progress, writer: RunWriter, abort: A
     """Run the agent to its end or to the abort; return the run's code and finish."""
     scope = containment.AgentScope(reply.turn.agent, str(writer.claim.run), reply.abort)
     pump = containment.begin(_pump(reply, progress, writer), scope)
-    watched = [asyncio.ensure_future(abort.wanted.wait()), asyncio.ensure_future(writer.lost.wait())]
+    watched = [asyncio.ensure_future(abort.requested.wait()), asyncio.ensure_future(writer.lost.wait())]
     try:
         await asyncio.wait([pump, *watched], return_when=asyncio.FIRST_COMPLETED)
         if not pump.done():

@@ -1,7 +1,7 @@
-"""The one writer of a process: commits the events of all its runs in batches, then delivers them.
+"""The one writer of a process: commits the events of all its runs together, then delivers them.
 
-A batch is one transaction with the events of JOURNAL_SECONDS. An urgent event is committed immediately: the
-first text of a run, a tool's call, an ADK event that the Runner waits for.
+A transaction stores a batch for each run, with the events of JOURNAL_SECONDS. An urgent event begins it
+immediately: the first text of a run, a tool's call, an ADK event that the Runner waits for.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class RunLost(Exception):
 
 @dataclass(slots=True)
 class Batch:
-    """Rows and ADK events that one transaction stores for one run."""
+    """Rows and ADK events of one run, stored by one transaction."""
 
     claim: Claim
     rows: list[Row]
@@ -115,7 +115,7 @@ class Journal:
     """The journal of a process, which has one. ``run`` is its task."""
 
     def __init__(self) -> None:
-        self.commits = 0  # for tests
+        self.commits = 0  # read by tests
         self._writers: dict[uuid.UUID, RunWriter] = {}
         self._dirty: dict[uuid.UUID, RunWriter] = {}
         self._wake = asyncio.Event()

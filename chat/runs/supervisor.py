@@ -102,7 +102,7 @@ class Supervisor:
     def hand_over(self) -> None:
         """Abort the runs, so that another process, or this one after its restart, executes them."""
         for _, abort in list(self._runs.values()):
-            abort.want(HAND_OVER)
+            abort.request(HAND_OVER)
 
     async def stop(self) -> None:
         """Cancel the background tasks and delete the registration."""
@@ -130,7 +130,7 @@ class Supervisor:
     def abort(self, run_id: uuid.UUID) -> None:
         """Stop a run if this process executes it."""
         if run_id in self._runs:
-            self._runs[run_id][1].want(STOP)
+            self._runs[run_id][1].request(STOP)
 
     async def announce_stop(self, run_id: uuid.UUID) -> None:
         """Stop the run if it is executed here, and ring for the other processes."""
@@ -170,7 +170,7 @@ class Supervisor:
         if claimed:
             claim, run = claimed
             if run.stop_requested_at:
-                abort.want(STOP)
+                abort.request(STOP)
             await execute_run(claim, run, self.journal, abort)
 
     async def _restart(self, claim: Claim, run: Run, abort: Abort) -> None:
