@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat.terminal.loop import CannotTalk, Wanted, converse
-from chat.terminal.talk import unwritable
+from chat.terminal.chat import cannot_write
+from chat.terminal.command import CannotStart, ChatOptions, run_chat
 
 
 class Command(BaseCommand):
@@ -34,7 +34,7 @@ class Command(BaseCommand):
             # The reason why a run failed is a sentence on the terminal; errors of Parley itself are logged.
             for name in ("", "chat"):
                 logging.getLogger(name).setLevel(logging.ERROR)
-        wanted = Wanted(
+        chat_options = ChatOptions(
             user=options["user"],
             agent=options["agent"],
             conversation=options["conversation"],
@@ -43,13 +43,13 @@ class Command(BaseCommand):
             colour=not options["no_color"],
         )
         try:
-            code = converse(wanted)
-        except CannotTalk as error:
+            code = run_chat(chat_options)
+        except CannotStart as error:
             raise CommandError(str(error)) from error
         except OSError as error:
             # stdout; and Python would stumble once more over what is left to flush
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):  # then who read it has ended, and needs no word
-                raise CommandError(unwritable("stdout", error)) from error
+                raise CommandError(cannot_write("stdout", error)) from error
             code = 1
         sys.exit(code)
