@@ -75,7 +75,7 @@ class PipeOutput:
 
     def restart(self) -> None:
         self.stream.end_line()
-        self.stream.write(f"[{_('started again')}]\n")
+        self.stream.write("[" + _("started again") + "]\n")
 
     def end(self, note: str = "") -> None:
         self.stream.end_line()  # the note goes to stderr
@@ -122,7 +122,7 @@ class FileOutput:
 
     def restart(self) -> None:
         self.stream.end_line()
-        self.stream.write(f"[{_('started again')}] ")
+        self.stream.write("[" + _("started again") + "] ")
 
     def end(self, note: str = "") -> None:
         self.stream.end_line()
