@@ -16,8 +16,8 @@ from chat.agent.memory.context import load_turn
 from chat.agent.memory.payload import invocation_of
 from chat.agent.memory.session_data import SessionData
 from chat.agent.turn import containment
-from chat.agent.turn.failures import AgentFailure
-from chat.agent.turn.faults import Fault
+from chat.agent.turn.exception_details import Fault
+from chat.agent.turn.failure_codes import AgentFailure
 from chat.agent.turn.interruption import close_history
 from chat.agent.turn.reply import Reply
 from chat.database import run_db_patiently

@@ -14,7 +14,7 @@ from chat.agent.memory.artifact_service import TemporaryArtifactService
 from chat.agent.memory.memory_service import EmptyMemoryService
 from chat.agent.memory.session_service import ConversationSessionService
 from chat.agent.turn import containment
-from chat.agent.turn.faults import fault_of
+from chat.agent.turn.exception_details import fault_of
 from chat.agent.turn.tool_limits import with_tool_limits
 
 log = logging.getLogger(__name__)

@@ -30,8 +30,8 @@ from google.adk.tools.skill_toolset import _GENERATED_FILES_MARKER
 from google.adk.workflow import BaseNode
 from google.adk.workflow._graph import Graph
 
-from chat.agent.turn import confinement
-from chat.agent.turn.confinement import Finished
+from chat.agent.turn import sandbox
+from chat.agent.turn.sandbox import Finished
 
 OUTPUT_BYTES = 256 * 1024  # of one output: 64,000 tokens, more than a model reads with care
 # A skill's script prints the files that it made, which ADK bounds to 16 MiB before it encodes them.
@@ -65,7 +65,7 @@ class ConfinedExecutor(UnsafeLocalCodeExecutor):
         code = code_execution_input.code
         seconds = min(self.timeout_seconds or settings.TOOL_SECONDS, settings.TOOL_SECONDS)
         with tempfile.TemporaryDirectory(prefix="parley-code-", ignore_cleanup_errors=True) as folder:
-            done = confinement.run_confined(
+            done = sandbox.run_confined(
                 [sys.executable, "-s", "-E", "-X", "utf8", "-c", _RUNNER, _run_name(code)],
                 folder=Path(folder),
                 seconds=seconds,
@@ -87,7 +87,7 @@ class ConfinedEnvironment(LocalEnvironment):
         timeout: float | None = None,  # noqa: ASYNC109 (ADK's signature)
     ) -> ExecutionResult:
         done = await asyncio.to_thread(
-            confinement.run_confined,
+            sandbox.run_confined,
             ["/bin/sh", "-c", command],
             folder=self.working_dir,
             seconds=min(timeout or settings.TOOL_SECONDS, settings.TOOL_SECONDS),
@@ -116,7 +116,7 @@ class ConfinedBashTool(ExecuteBashTool):
         except ValueError as error:  # a quotation that never ends
             return {"error": f"Execution failed: {error}"}
         done = await asyncio.to_thread(
-            confinement.run_confined,
+            sandbox.run_confined,
             words,
             folder=self._workspace,
             seconds=seconds,
@@ -178,14 +178,14 @@ def _check(found: Any) -> None:
         raise NotAllowed(_("It runs code on this machine, which needs ALLOW_LOCAL_CODE=on."), detail)
     if _kind(found)[1] is None:
         raise NotAllowed(_("It runs code on this machine in a way that Parley cannot confine."), detail)
-    secrets = confinement.secrets()
-    if fault := confinement.fault(secrets):
+    secrets = sandbox.secrets()
+    if fault := sandbox.fault(secrets):
         reason = _(
             "It runs code on this machine, which needs Landlock (Linux 6.2) and DATA_DIR apart from programs."
         )
         raise NotAllowed(reason, f"{detail}: {fault}")
     folder = getattr(found, "_working_dir", None) or getattr(found, "_workspace", None)
-    if folder and confinement.holds(Path(folder), secrets):
+    if folder and sandbox.holds(Path(folder), secrets):
         reason = _("It runs commands in a folder that holds files of Parley's.")
         raise NotAllowed(reason, f"{detail}: {folder}")
 

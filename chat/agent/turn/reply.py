@@ -24,7 +24,7 @@ from google.genai import types
 from chat import events
 from chat.agent.memory.session_data import SessionData
 from chat.agent.memory.session_service import ConversationSessionService
-from chat.agent.turn import failures
+from chat.agent.turn import failure_codes
 from chat.agent.turn.containment import contained_stream
 from chat.agent.turn.reply_text import ReplyText
 from chat.agent.turn.turn_taking import ROOT_BRANCH, TurnTaking
@@ -63,14 +63,14 @@ class Reply:
     _author: str = ""
     _called: dict[str, float] = field(default_factory=dict)  # when each tool was called, and
     _elapsed: dict[str, int] = field(default_factory=dict)  # the milliseconds it took
-    _failures: dict[str, failures.AgentFailure] = field(default_factory=dict)  # the last word, by branch
+    _failures: dict[str, failure_codes.AgentFailure] = field(default_factory=dict)  # the last word, by branch
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """The agent's events as they come. Raises AgentFailure."""
         try:
             runner = self.runner_of(self.turn.agent)
         except LookupError as error:
-            raise failures.AgentFailure("unavailable", str(error)) from error
+            raise failure_codes.AgentFailure("unavailable", str(error)) from error
         service = runner.session_service
         assert isinstance(service, ConversationSessionService)
         self._root, self._author = runner.agent.name, self.turn.agent
@@ -90,7 +90,7 @@ class Reply:
                             yield event
             except Exception as error:
                 is_own = self.turn.agent == settings.AGENT_NAME
-                raise failures.of_exception(error, is_own=is_own) from error
+                raise failure_codes.of_exception(error, is_own=is_own) from error
         for event in self.flush():
             yield event
         is_answered = self.acted or self.waiting or self._text.says_something
@@ -190,7 +190,7 @@ class Reply:
             return events.tool_returned(answer.id or "", name, error=str(result["error"]), elapsed_ms=elapsed)
         return events.tool_returned(answer.id or "", name, result=result, elapsed_ms=elapsed)
 
-    def _failure_of(self, adk_event: AdkEvent) -> failures.AgentFailure | None:
+    def _failure_of(self, adk_event: AdkEvent) -> failure_codes.AgentFailure | None:
         """What the event says of the answer's end. Without streaming, ADK puts the reason why a
         text breaks off into ``finish_reason`` alone.
         """
@@ -199,10 +199,10 @@ class Reply:
             self.finish = "max_tokens" if reason == MAX_TOKENS else "stop"
         code = adk_event.error_code or reason
         if code is None and adk_event.error_message:
-            return failures.of_error_code(failures.UNNAMED_ERROR)
+            return failure_codes.of_error_code(failure_codes.UNNAMED_ERROR)
         if code is None or code in USUAL:
             return None
-        return failures.of_error_code(code)
+        return failure_codes.of_error_code(code)
 
 
 def _files(adk_event: AdkEvent) -> list[Event]:

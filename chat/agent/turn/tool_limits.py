@@ -22,7 +22,7 @@ from pydantic_core import to_jsonable_python
 
 from chat.agent.turn import local_code
 from chat.agent.turn.containment import AgentExit, contained
-from chat.agent.turn.failures import UNNAMED_ERROR
+from chat.agent.turn.failure_codes import UNNAMED_ERROR
 from chat.events import clean_json, clean_text
 
 

@@ -1,8 +1,8 @@
 """A script: give up every right that a model's code must not have, then become that code.
 
-    python -I confine.py '{"read": […], "write": […], "limits": {…}}' command argument …
+    python -I sandbox_launcher.py '{"read": […], "write": […], "limits": {…}}' command argument …
 
-`confinement` starts it. It imports nothing of Parley's, and needs no privilege: Landlock restricts the files,
+`sandbox` starts it. It imports nothing of Parley's, and needs no privilege: Landlock restricts the files,
 seccomp the system calls, both for good and for every process that comes after.
 """
 

@@ -14,7 +14,7 @@ from typing import IO
 
 from django.conf import settings
 
-LAUNCHER = Path(__file__).with_name("confine.py")
+LAUNCHER = Path(__file__).with_name("sandbox_launcher.py")
 
 # What may be read: programs and libraries, and what those look for in /etc. No folder of Parley's, of its
 # user's or of a service's. /proc is not among it: it shows the server's environment to the same user.

@@ -8,7 +8,7 @@ from google.adk.agents.invocation_context import LlmCallsLimitExceededError
 from google.genai import errors
 from pydantic import ValidationError
 
-from chat.agent.turn.faults import Fault, fault_of
+from chat.agent.turn.exception_details import Fault, fault_of
 from chat.instruments.stack import Owner
 
 # ADK puts the model's finish or block reason into an event's error_code.
