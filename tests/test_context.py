@@ -16,7 +16,7 @@ from chat import actions, lifecycle
 from chat.actions import Ask
 from chat.agent.agents import catalog
 from chat.agent.memory import session_service
-from chat.agent.memory.context import load_turn
+from chat.agent.memory.context import load_session
 from chat.models import Conversation, Message, Run
 from tests import oracle
 from tests.client import Client
@@ -248,7 +248,7 @@ async def test_a_run_stopped_in_the_queue_keeps_its_question_and_the_state(
     def ask_and_stop() -> str:
         conversation = Conversation.objects.get().pk
         ask = Ask(query="quickly", conversation=conversation)
-        asked = actions.send_message(alice, ask, agents=catalog.names())
+        asked = actions.send_message(alice, ask, agents=catalog.available_names())
         return actions.request_stop(asked.run).status
 
     assert await in_thread(ask_and_stop) == "stopped"
@@ -416,7 +416,7 @@ async def test_user_state_does_not_depend_on_the_branch(talk: Talk, gemini: Gemi
 def queries_of_load_turn(run_id: str) -> list[str]:
     run = lifecycle._load(Run.objects.get(pk=run_id).pk)
     with CaptureQueriesContext(connection) as captured:
-        load_turn(run)
+        load_session(run)
     return [query["sql"] for query in captured]
 
 

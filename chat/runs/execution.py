@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from chat import endings, events, lifecycle
 from chat.agent.agents import catalog
-from chat.agent.memory.context import load_turn
+from chat.agent.memory.context import load_session
 from chat.agent.memory.payload import invocation_of
 from chat.agent.memory.session_data import SessionData
 from chat.agent.turn import containment
-from chat.agent.turn.exception_details import Fault
+from chat.agent.turn.exception_details import ExceptionDetails
 from chat.agent.turn.failure_codes import AgentFailure
 from chat.agent.turn.interruption import close_history
 from chat.agent.turn.reply import Reply
@@ -63,7 +63,7 @@ class _Progress:
     frozen: bool = False  # nothing more is taken
     full: bool = False  # the limit of a reply is reached
     spoke: float = 0.0  # time.monotonic() of the last text
-    fault: Fault | None = None  # the exception that ended the agent
+    fault: ExceptionDetails | None = None  # the exception that ended the agent
 
     def milliseconds(self) -> int:
         return max(0, round((time.monotonic() - self.began) * 1000))
@@ -97,7 +97,7 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
     progress.fold.agent = run.conversation.agent
     turn = reply = None
     try:
-        turn = await run_db_patiently(load_turn, run)
+        turn = await run_db_patiently(load_session, run)
         turn.record = writer.record
         reply = Reply(turn, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
         code, finish = await _answer(reply, progress, writer, abort)
@@ -274,6 +274,6 @@ def _what_is_stored(run: Run, code: str) -> tuple[Outcome, Fold]:
         duration_ms=round(waited.total_seconds() * 1000),
         invocation_id=invocation_of(payloads),
         session_events=close_history(payloads, fold, run, catalog.root_name(run.conversation.agent)),
-        state=load_turn(run, own_payloads=payloads).state,
+        state=load_session(run, own_payloads=payloads).state,
     )
     return outcome, fold

@@ -57,7 +57,7 @@ def converse(wanted: Wanted) -> int:
         host = Host()
         talk = Talk(
             member, engine, host, outputs, margin,
-            agent=wanted.agent or catalog.names()[0], conversation=conversation,
+            agent=wanted.agent or catalog.available_names()[0], conversation=conversation,
         )  # fmt: skip
         return _from_open_to_close(talk, _asked(wanted, margin, typed), typed)
 
@@ -114,8 +114,8 @@ def _reach(wanted: Wanted) -> tuple[Any, Conversation | None]:
     """The member and the conversation. Raises CannotTalk, and what the database raises."""
     with _without_a_pool():
         member = _member(wanted.user)
-        if wanted.agent is not None and wanted.agent not in catalog.names():
-            names = ", ".join(catalog.names())
+        if wanted.agent is not None and wanted.agent not in catalog.available_names():
+            names = ", ".join(catalog.available_names())
             raise CannotTalk(_("There is no agent of this name. There are: %(names)s.") % {"names": names})
         return member, _conversation(member, wanted)
 

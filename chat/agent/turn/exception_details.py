@@ -17,7 +17,7 @@ MODEL_CALL = "generate_content_async"  # the method of every ADK model
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ExceptionDetails:
     """``kind`` is the exception's class, ``place`` the agent's file, line and function, empty where ADK
     raised it. ``traceback`` has frames without locals and no words; ``message`` has the words.
     """
@@ -35,13 +35,13 @@ class Fault:
         return {name: kept[name] for name in ("kind", "place", "message", "traceback")}
 
 
-def fault_of(error: BaseException) -> Fault:
+def details_of(error: BaseException) -> ExceptionDetails:
     """Return the fault behind an exception out of the Runner: ADK may have wrapped what an agent raised."""
     culprit = next((found for found in chain_of(error) if _owner_of(found) is Owner.AGENT), error)
     if isinstance(culprit, AgentExit):
         culprit = culprit.original
     frames = list(owners_in(culprit))
-    return Fault(
+    return ExceptionDetails(
         owner=Owner.AGENT if isinstance(error, AgentExit) else _owner_of(culprit),
         kind=type(culprit).__qualname__,
         place=next((place for owner, place in frames if owner is Owner.AGENT), ""),

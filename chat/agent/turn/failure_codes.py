@@ -8,7 +8,7 @@ from google.adk.agents.invocation_context import LlmCallsLimitExceededError
 from google.genai import errors
 from pydantic import ValidationError
 
-from chat.agent.turn.exception_details import Fault, fault_of
+from chat.agent.turn.exception_details import ExceptionDetails, details_of
 from chat.instruments.stack import Owner
 
 # ADK puts the model's finish or block reason into an event's error_code.
@@ -30,14 +30,14 @@ class AgentFailure(Exception):
     words of a person's. ``fault`` tells of an exception that no model is known to raise.
     """
 
-    def __init__(self, code: str, reason: str, fault: Fault | None = None) -> None:
+    def __init__(self, code: str, reason: str, fault: ExceptionDetails | None = None) -> None:
         super().__init__(f"{code}: {reason}")
         self.code = code
         self.reason = reason
         self.fault = fault
 
 
-def of_error_code(error_code: str) -> AgentFailure:
+def failure_of_code(error_code: str) -> AgentFailure:
     """The failure that an event's ``error_code`` tells of."""
     if error_code in BLOCKED:
         return AgentFailure("blocked", error_code)
@@ -55,7 +55,7 @@ def of_error_code(error_code: str) -> AgentFailure:
     return AgentFailure("model_error", error_code if NAMED.fullmatch(error_code) else UNNAMED_ERROR)
 
 
-def of_exception(error: Exception, *, is_own: bool = False) -> AgentFailure:
+def failure_of_exception(error: Exception, *, is_own: bool = False) -> AgentFailure:
     """The failure that an exception out of the Runner tells of. Never the request's own content.
 
     ``is_own``: the agent is Parley's, so what ADK raises is Parley's fault.
@@ -64,20 +64,20 @@ def of_exception(error: Exception, *, is_own: bool = False) -> AgentFailure:
         return error
     if isinstance(error, ExceptionGroup):  # of several agents at once: the first one is told
         first: Exception = error.exceptions[0]
-        return of_exception(first, is_own=is_own)
-    fault = fault_of(error)
+        return failure_of_exception(first, is_own=is_own)
+    fault = details_of(error)
     found = None if _is_outside_the_model(error, fault, is_own=is_own) else _of_kind(error, fault)
     return found or AgentFailure(_blamed(fault, is_own=is_own), fault.kind, fault)
 
 
-def _is_outside_the_model(error: Exception, fault: Fault, *, is_own: bool) -> bool:
+def _is_outside_the_model(error: Exception, fault: ExceptionDetails, *, is_own: bool) -> bool:
     """Whether no model had a part in it, of whatever kind it is: a callback's time-out is its agent's."""
     if fault.in_model_call or is_own:
         return False
     return fault.owner is Owner.AGENT or isinstance(error, (httpx.HTTPError, OSError))
 
 
-def _of_kind(error: Exception, fault: Fault) -> AgentFailure | None:
+def _of_kind(error: Exception, fault: ExceptionDetails) -> AgentFailure | None:
     """The failure for the kinds that ADK, models and their transport are known to raise."""
     reason = fault.kind
     # An agent's own client may have put the question into its words.
@@ -98,7 +98,7 @@ def _of_kind(error: Exception, fault: Fault) -> AgentFailure | None:
     return None
 
 
-def _blamed(fault: Fault, *, is_own: bool) -> str:
+def _blamed(fault: ExceptionDetails, *, is_own: bool) -> str:
     """The code for an exception of no known kind, by whose code raised it."""
     if fault.owner is Owner.AGENT:
         return "agent"

@@ -6,7 +6,14 @@ from google.adk.events import Event
 from google.genai import types
 
 from chat import events
-from chat.agent.memory.payload import author_of, calls_of, invocation_of, of_event, parts_of, waiting_calls_of
+from chat.agent.memory.payload import (
+    author_of,
+    calls_of,
+    encode_event,
+    invocation_of,
+    parts_of,
+    waiting_calls_of,
+)
 from chat.agent.turn.parts import pieces_of, text_of
 from chat.events import Fold
 from chat.models import Run
@@ -51,7 +58,7 @@ def _speaker_of(text: str, fold: Fold) -> str:
 
 def _event(author: str, invocation_id: str, content: types.Content) -> str:
     event = Event(author=author or "model", invocation_id=invocation_id, interrupted=True, content=content)
-    return of_event(event)
+    return encode_event(event)
 
 
 def _open_calls(payloads: Sequence[str]) -> list[dict[str, str]]:

@@ -46,7 +46,7 @@ HELD = (
 HOLDERS = (BaseNode, BaseTool, BaseToolset, Graph)
 
 
-class NotAllowed(Exception):
+class LocalCodeNotAllowed(Exception):
     """Code may not run on this machine. ``reason`` is a sentence for members; the message names it."""
 
     def __init__(self, reason: str | Promise, detail: str) -> None:
@@ -175,19 +175,21 @@ def _check(found: Any) -> None:
     """Raise NotAllowed where ``found`` may not run code here."""
     detail = type(found).__name__
     if not settings.ALLOW_LOCAL_CODE:
-        raise NotAllowed(_("It runs code on this machine, which needs ALLOW_LOCAL_CODE=on."), detail)
+        raise LocalCodeNotAllowed(_("It runs code on this machine, which needs ALLOW_LOCAL_CODE=on."), detail)
     if _kind(found)[1] is None:
-        raise NotAllowed(_("It runs code on this machine in a way that Parley cannot confine."), detail)
-    secrets = sandbox.secrets()
-    if fault := sandbox.fault(secrets):
+        raise LocalCodeNotAllowed(
+            _("It runs code on this machine in a way that Parley cannot confine."), detail
+        )
+    secrets = sandbox.secret_paths()
+    if fault := sandbox.why_unavailable(secrets):
         reason = _(
             "It runs code on this machine, which needs Landlock (Linux 6.2) and DATA_DIR apart from programs."
         )
-        raise NotAllowed(reason, f"{detail}: {fault}")
+        raise LocalCodeNotAllowed(reason, f"{detail}: {fault}")
     folder = getattr(found, "_working_dir", None) or getattr(found, "_workspace", None)
-    if folder and sandbox.holds(Path(folder), secrets):
+    if folder and sandbox.overlaps(Path(folder), secrets):
         reason = _("It runs commands in a folder that holds files of Parley's.")
-        raise NotAllowed(reason, f"{detail}: {folder}")
+        raise LocalCodeNotAllowed(reason, f"{detail}: {folder}")
 
 
 def _kind(found: object) -> tuple[type, type | None]:

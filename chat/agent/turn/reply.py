@@ -90,7 +90,7 @@ class Reply:
                             yield event
             except Exception as error:
                 is_own = self.turn.agent == settings.AGENT_NAME
-                raise failure_codes.of_exception(error, is_own=is_own) from error
+                raise failure_codes.failure_of_exception(error, is_own=is_own) from error
         for event in self.flush():
             yield event
         is_answered = self.acted or self.waiting or self._text.says_something
@@ -199,10 +199,10 @@ class Reply:
             self.finish = "max_tokens" if reason == MAX_TOKENS else "stop"
         code = adk_event.error_code or reason
         if code is None and adk_event.error_message:
-            return failure_codes.of_error_code(failure_codes.UNNAMED_ERROR)
+            return failure_codes.failure_of_code(failure_codes.UNNAMED_ERROR)
         if code is None or code in USUAL:
             return None
-        return failure_codes.of_error_code(code)
+        return failure_codes.failure_of_code(code)
 
 
 def _files(adk_event: AdkEvent) -> list[Event]:

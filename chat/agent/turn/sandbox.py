@@ -102,15 +102,15 @@ def run_confined(
         return Finished(process.returncode, _read(out, max_output), _read(err, max_output), timed_out)
 
 
-def fault(kept: Sequence[Path]) -> str | None:
+def why_unavailable(kept: Sequence[Path]) -> str | None:
     """Return why nothing can be confined here, None where it can: a confined program cannot open one of
     ``kept``. Tried once a process, which takes a tenth of a second.
     """
-    return _fault(tuple(str(path) for path in kept))
+    return _why_unavailable(tuple(str(path) for path in kept))
 
 
 @cache
-def _fault(kept: tuple[str, ...]) -> str | None:
+def _why_unavailable(kept: tuple[str, ...]) -> str | None:
     with tempfile.TemporaryDirectory(prefix="parley-probe-") as folder:
         done = run_confined(
             [sys.executable, "-I", "-c", PROBE, *kept],
@@ -123,7 +123,7 @@ def _fault(kept: tuple[str, ...]) -> str | None:
     return f"confined code could read {done.stdout.strip()}" if done.stdout else None
 
 
-def secrets() -> list[Path]:
+def secret_paths() -> list[Path]:
     """Return what no model's code may read: Parley's data, and the files of settings."""
     found: list[Path] = [settings.DATA_DIR, settings.ENV_FILE]
     if settings.ON_SQLITE:
@@ -133,7 +133,7 @@ def secrets() -> list[Path]:
     return [path.resolve() for path in found if path.is_dir() or path.is_file()]
 
 
-def holds(folder: Path, paths: Iterable[Path]) -> bool:
+def overlaps(folder: Path, paths: Iterable[Path]) -> bool:
     """Whether ``folder`` holds one of ``paths``, or lies in one of them."""
     folder = folder.resolve()
     return any(path.is_relative_to(folder) or folder.is_relative_to(path) for path in paths)
