@@ -142,7 +142,7 @@ def show_rows(claim: Claim, rows: list[Row] | None) -> None:
 
 async def _answer(reply: Reply, progress: _Progress, writer: RunWriter, abort: Abort) -> tuple[str, str]:
     """Run the agent to its end, or to the abort. Returns the code and the finish."""
-    scope = containment.AgentScope(reply.turn.agent, str(writer.claim.run), reply.abort)
+    scope = containment.AgentScope(reply.session.agent, str(writer.claim.run), reply.abort)
     pump = containment.begin(_pump(reply, progress, writer), scope)
     watched = [asyncio.ensure_future(abort.wanted.wait()), asyncio.ensure_future(writer.lost.wait())]
     try:
@@ -182,8 +182,8 @@ async def _pump(reply: Reply, progress: _Progress, writer: RunWriter) -> tuple[s
             return late, ""
     except AgentFailure as failure:
         if not progress.full:
-            progress.fault = failure.fault
-            _tell(failure, reply.turn)
+            progress.fault = failure.details
+            _tell(failure, reply.session)
             return failure.code, ""
     return _came_to(reply, progress)
 
@@ -192,16 +192,16 @@ def _came_to(reply: Reply, progress: _Progress) -> tuple[str, str]:
     """What an agent that ended by itself came to: the code and the finish."""
     if progress.full:
         return "", "length"
-    if reply.waiting:
+    if reply.pending_calls:
         return "", endings.APPROVAL
-    if not (progress.fold.says_something or reply.acted):
+    if not (progress.fold.says_something or reply.used_tools):
         return "empty", ""
     return "", reply.finish
 
 
 def _tell(failure: AgentFailure, turn: SessionData) -> None:
     """Log why the agent failed: classes, files and lines, no words."""
-    fault = failure.fault
+    fault = failure.details
     where = f" at {fault.place}" if fault and fault.place else ""
     log.warning(
         "Run %s: the agent failed (%s): %s%s",
