@@ -145,12 +145,12 @@ def test_a_kernel_that_cannot_confine_is_the_reason(
     text = sandbox.LAUNCHER.read_text()
     later.write_text(text.replace("LANDLOCK_VERSION = 3", "LANDLOCK_VERSION = 99"))
     monkeypatch.setattr(sandbox, "LAUNCHER", later)
-    sandbox._why_unavailable.cache_clear()
+    sandbox.why_unavailable.cache_clear()
     try:
         agent_files({"coder.py": code_of(LOCAL["executor"])})
         assert others() == {"coder": (False, LANDLOCK)}
     finally:
-        sandbox._why_unavailable.cache_clear()
+        sandbox.why_unavailable.cache_clear()
 
 
 def test_a_data_dir_among_the_programs_is_the_reason(

@@ -131,17 +131,15 @@ def _load_error(error: BaseException) -> AgentLoadError:
     match error:
         case AgentLoadError():
             return error
-        case local_code.LocalCodeNotAllowed():
+        case local_code.CodeNotAllowed():
             return AgentLoadError(error.reason)
         case SystemExit() | KeyboardInterrupt():
             return AgentLoadError(_("Its code ends the process instead of loading."))
         case SyntaxError():
             return AgentLoadError(_("There is a syntax error in its code."))
         case ModuleNotFoundError(name=str() as missing):
-            module = missing.removeprefix(f"{IMPORT_ROOT}.")
-            return AgentLoadError(
-                format_lazy(_("It needs the module {module}, which is not there."), module=module)
-            )
+            sentence = _("It needs the module {module}, which is not there.")
+            return AgentLoadError(format_lazy(sentence, module=missing.removeprefix(f"{IMPORT_ROOT}.")))
         case YAMLError():
             return AgentLoadError(format_lazy(_("Its {file} is no YAML."), file=YAML_FILE))
     return AgentLoadError(format_lazy(_("Its code does not load ({error})."), error=type(error).__name__))
@@ -150,13 +148,9 @@ def _load_error(error: BaseException) -> AgentLoadError:
 def _build(name: str, path: Path, make_runner: MakeRunner) -> FolderAgent:
     variables = _environment(name, path)
     account = gemini.own_account() or gemini.account_from(variables)
-    exposed = _import(name, path)
+    found = _import(name, path)
     # ADK 2.13's Runner wraps a bare agent in the same way, without App's validation.
-    app = (
-        exposed
-        if isinstance(exposed, App)
-        else App.model_construct(name=name, root_agent=exposed, plugins=[])
-    )
+    app = found if isinstance(found, App) else App.model_construct(name=name, root_agent=found, plugins=[])
     root = app.root_agent
     assert root is not None  # an App does not validate without one
     description = " ".join(clean_text(root.description or "").split())[:DESCRIPTION_LENGTH]

@@ -141,10 +141,8 @@ def state_after(runs: Sequence[uuid.UUID]) -> dict[str, Any]:
     # ADK never removes a key from a state. So an empty one after another is that of a run that never
     # started: use the last state that is not empty.
     if stored == NO_STATE:
-        with_state = set(
-            Run.objects.filter(pk__in=runs).exclude(state_after=NO_STATE).values_list("pk", flat=True)
-        )
-        last = next((run_id for run_id in reversed(runs) if run_id in with_state), None)
+        ids = set(Run.objects.filter(pk__in=runs).exclude(state_after=NO_STATE).values_list("pk", flat=True))
+        last = next((run_id for run_id in reversed(runs) if run_id in ids), None)
         stored = Run.objects.values_list("state_after", flat=True).get(pk=last) if last else NO_STATE
     state: dict[str, Any] = json.loads(stored)
     return state

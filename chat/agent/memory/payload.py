@@ -30,9 +30,8 @@ def encode_event(event: Event, delta: dict[str, dict[str, Any]] | None = None) -
 def encode_question(text: str, invocation_id: str, timestamp: float) -> str:
     """Return the event of a user's question, for a run that never started and so stored none."""
     content = types.Content(role="user", parts=[types.Part(text=text)])
-    return encode_event(
-        Event(author="user", invocation_id=invocation_id, content=content, timestamp=timestamp)
-    )
+    event = Event(author="user", invocation_id=invocation_id, content=content, timestamp=timestamp)
+    return encode_event(event)
 
 
 def encode_results(payload: str, calls: Sequence[dict[str, Any]], result: dict[str, Any]) -> str:
@@ -61,7 +60,7 @@ def invocation_of(payloads: Sequence[str]) -> str:
     return str(json.loads(payloads[0]).get("invocationId", "")) if payloads else ""
 
 
-def waiting_calls_of(payload: str) -> set[str]:
+def pending_ids_of(payload: str) -> set[str]:
     """Return the ids of the long-running calls in a stored event, for example those that a user confirms."""
     return set(json.loads(payload).get("longRunningToolIds") or ())
 

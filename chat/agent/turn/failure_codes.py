@@ -18,11 +18,8 @@ BLOCKED_CODES = {
     "IMAGE_RECITATION",
 }  # fmt: skip
 BAD_OUTPUT_CODES = {
-    "MALFORMED_FUNCTION_CALL",
-    "UNEXPECTED_TOOL_CALL",
-    "TOO_MANY_TOOL_CALLS",
-    "MALFORMED_RESPONSE",
-}
+    "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE",
+}  # fmt: skip
 RATE_LIMITED_CODES = {"RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", "RATE_LIMIT_ERROR"}
 UNAVAILABLE_CODES = {"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "OVERLOADED_ERROR"}
 CODE_PATTERN = re.compile(r"[A-Z0-9_]{1,64}")
@@ -73,12 +70,10 @@ def failure_of_exception(error: Exception, *, is_own: bool = False) -> AgentFail
         first: Exception = error.exceptions[0]
         return failure_of_exception(first, is_own=is_own)
     details = details_of(error)
-    found = (
-        None
-        if _is_outside_model_call(error, details, is_own=is_own)
-        else _failure_of_known_kind(error, details)
-    )
-    return found or AgentFailure(_code_by_owner(details, is_own=is_own), details.kind, details)
+    is_outside = _is_outside_model_call(error, details, is_own=is_own)
+    if not is_outside and (failure := _failure_of_known_kind(error, details)):
+        return failure
+    return AgentFailure(_code_by_owner(details, is_own=is_own), details.kind, details)
 
 
 def _is_outside_model_call(error: Exception, details: ExceptionDetails, *, is_own: bool) -> bool:
@@ -122,7 +117,7 @@ def _code_by_owner(details: ExceptionDetails, *, is_own: bool) -> str:
 
 def _status_of(error: Exception) -> int | None:
     """Return the HTTP status that a client of a model provider put on its exception, or None."""
-    # openai, anthropic, litellm and httpx use status_code; google-api-core uses code.
+    # openai, anthropic and litellm have status_code, google-api-core has code, httpx has it on the response.
     holders = (error, getattr(error, "response", None))
     found = [getattr(holder, name, None) for holder in holders for name in ("status_code", "code")]
     return next((int(each) for each in found if isinstance(each, int) and 400 <= each < 600), None)

@@ -12,7 +12,7 @@ from chat.agent.memory.payload import (
     encode_event,
     invocation_of,
     parts_of,
-    waiting_calls_of,
+    pending_ids_of,
 )
 from chat.agent.turn.parts import pieces_of, text_of
 from chat.events import Fold
@@ -72,7 +72,7 @@ def _open_calls(payloads: Sequence[str]) -> list[dict[str, str]]:
         call
         for payload in payloads
         for call in calls_of(payload)
-        if call.get("id") not in answered | waiting_calls_of(payload)
+        if call.get("id") not in answered | pending_ids_of(payload)
     ]
 
 

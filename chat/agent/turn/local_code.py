@@ -44,7 +44,7 @@ CHILD_ATTRIBUTES = (
 CONTAINERS = (BaseNode, BaseTool, BaseToolset, Graph)
 
 
-class LocalCodeNotAllowed(Exception):
+class CodeNotAllowed(Exception):
     """Code may not run on this machine. ``reason`` is a sentence for members, ``detail`` is for the log."""
 
     def __init__(self, reason: str | Promise, detail: str) -> None:
@@ -138,7 +138,7 @@ CONFINED: dict[type, type | None] = {
 def confine(*things: object) -> None:
     """Confine each object that runs code on this machine in these agents and tools.
 
-    Raises LocalCodeNotAllowed.
+    Raises CodeNotAllowed.
     """
     for found in _code_runners(things):
         if not isinstance(found, (ConfinedExecutor, ConfinedEnvironment, ConfinedBashTool)):
@@ -168,24 +168,22 @@ def _code_runners(things: Iterable[object]) -> list[Any]:
 
 
 def _check(found: Any) -> None:
-    """Raise LocalCodeNotAllowed if ``found`` may not run code here."""
+    """Raise CodeNotAllowed if ``found`` may not run code here."""
     detail = type(found).__name__
     if not settings.ALLOW_LOCAL_CODE:
-        raise LocalCodeNotAllowed(_("It runs code on this machine, which needs ALLOW_LOCAL_CODE=on."), detail)
+        raise CodeNotAllowed(_("It runs code on this machine, which needs ALLOW_LOCAL_CODE=on."), detail)
     if _classes_of(found)[1] is None:
-        raise LocalCodeNotAllowed(
-            _("It runs code on this machine in a way that Parley cannot confine."), detail
-        )
+        raise CodeNotAllowed(_("It runs code on this machine in a way that Parley cannot confine."), detail)
     secrets = sandbox.secret_paths()
     if why := sandbox.why_unavailable(secrets):
         reason = _(
             "It runs code on this machine, which needs Landlock (Linux 6.2) and DATA_DIR apart from programs."
         )
-        raise LocalCodeNotAllowed(reason, f"{detail}: {why}")
+        raise CodeNotAllowed(reason, f"{detail}: {why}")
     folder = getattr(found, "_working_dir", None) or getattr(found, "_workspace", None)
     if folder and sandbox.overlaps(Path(folder), secrets):
         reason = _("It runs commands in a folder that holds files of Parley's.")
-        raise LocalCodeNotAllowed(reason, f"{detail}: {folder}")
+        raise CodeNotAllowed(reason, f"{detail}: {folder}")
 
 
 def _classes_of(found: object) -> tuple[type, type | None]:

@@ -104,19 +104,15 @@ def run_confined(
         return Finished(process.returncode, _read(out, max_output), _read(err, max_output), timed_out)
 
 
-def why_unavailable(secrets: Sequence[Path]) -> str | None:
+@cache
+def why_unavailable(secrets: tuple[Path, ...]) -> str | None:
     """Return why commands cannot be confined on this machine, or None if they can.
 
     A probe tries to open each of ``secrets``. It runs once in a process and takes 0.1 s.
     """
-    return _why_unavailable(tuple(str(path) for path in secrets))
-
-
-@cache
-def _why_unavailable(secrets: tuple[str, ...]) -> str | None:
     with tempfile.TemporaryDirectory(prefix="parley-probe-") as folder:
         done = run_confined(
-            [sys.executable, "-I", "-c", PROBE, *secrets],
+            [sys.executable, "-I", "-c", PROBE, *map(str, secrets)],
             folder=Path(folder),
             seconds=PROBE_SECONDS,
             max_output=10_000,
@@ -126,14 +122,14 @@ def _why_unavailable(secrets: tuple[str, ...]) -> str | None:
     return f"confined code could read {done.stdout.strip()}" if done.stdout else None
 
 
-def secret_paths() -> list[Path]:
+def secret_paths() -> tuple[Path, ...]:
     """Return the paths that no model's code may read: Parley's data, and the .env files."""
     found: list[Path] = [settings.DATA_DIR, settings.ENV_FILE]
     if settings.ON_SQLITE:
         found.append(Path(str(settings.DATABASES["default"]["NAME"])))
     if settings.AGENTS_DIR:
         found += [settings.AGENTS_DIR / ".env", *settings.AGENTS_DIR.glob("*/.env")]
-    return [path.resolve() for path in found if path.is_dir() or path.is_file()]
+    return tuple(path.resolve() for path in found if path.is_dir() or path.is_file())
 
 
 def overlaps(folder: Path, paths: Iterable[Path]) -> bool:
