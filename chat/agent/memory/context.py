@@ -13,7 +13,7 @@ from google.adk.utils._function_call_names import (
     REQUEST_EUC_FUNCTION_CALL_NAME,
 )
 
-from chat.agent.memory.payload import calls_of, encode_question, encode_results, parts_of
+from chat.agent.memory.payload import answered_ids, calls_of, encode_question, encode_results
 from chat.agent.memory.session_data import SessionData
 from chat.agent.memory.state import stored_delta
 from chat.models import AppState, Message, Run, SessionEvent, UserState
@@ -86,18 +86,12 @@ def close_open_calls(payloads: Sequence[str]) -> list[str]:
     Such a call waited for the user, who asked something else instead. Models refuse a history with a call
     that has no result.
     """
-    answered = {
-        part["functionResponse"].get("id")
-        for payload in payloads
-        if '"functionResponse"' in payload
-        for part in parts_of(payload)
-        if "functionResponse" in part
-    }
+    answered = answered_ids(payloads) | {None}
     closed: list[str] = []
     for payload in payloads:
         closed.append(payload)
         if '"functionCall"' in payload:
-            open_calls = [call for call in calls_of(payload) if call.get("id") not in answered | {None}]
+            open_calls = [call for call in calls_of(payload) if call.get("id") not in answered]
             # ADK removes these calls from what it sends to a model: they need no result.
             unseen = (REQUEST_CONFIRMATION_FUNCTION_CALL_NAME, REQUEST_EUC_FUNCTION_CALL_NAME)
             if calls := [call for call in open_calls if call["name"] not in unseen]:

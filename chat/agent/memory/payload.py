@@ -71,6 +71,12 @@ def parts_of(payload: str) -> list[dict[str, Any]]:
     return content.get("parts") or []
 
 
+def answered_ids(payloads: Sequence[str]) -> set[str | None]:
+    """Return the ids of the calls that have a result in these stored events."""
+    parts = (part for payload in payloads if '"functionResponse"' in payload for part in parts_of(payload))
+    return {part["functionResponse"].get("id") for part in parts if "functionResponse" in part}
+
+
 def calls_of(payload: str) -> list[dict[str, Any]]:
     """Return the function calls in a stored event, as decoded JSON."""
     return [part["functionCall"] for part in parts_of(payload) if "functionCall" in part]

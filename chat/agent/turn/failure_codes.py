@@ -70,10 +70,8 @@ def failure_of_exception(error: Exception, *, is_own: bool = False) -> AgentFail
         first: Exception = error.exceptions[0]
         return failure_of_exception(first, is_own=is_own)
     details = details_of(error)
-    is_outside = _is_outside_model_call(error, details, is_own=is_own)
-    if not is_outside and (failure := _failure_of_known_kind(error, details)):
-        return failure
-    return AgentFailure(_code_by_owner(details, is_own=is_own), details.kind, details)
+    known = None if _is_outside_model_call(error, details, is_own=is_own) else _known_failure(error, details)
+    return known or AgentFailure(_code_by_owner(details, is_own=is_own), details.kind, details)
 
 
 def _is_outside_model_call(error: Exception, details: ExceptionDetails, *, is_own: bool) -> bool:
@@ -83,7 +81,7 @@ def _is_outside_model_call(error: Exception, details: ExceptionDetails, *, is_ow
     return details.owner is Owner.AGENT or isinstance(error, (httpx.HTTPError, OSError))
 
 
-def _failure_of_known_kind(error: Exception, details: ExceptionDetails) -> AgentFailure | None:
+def _known_failure(error: Exception, details: ExceptionDetails) -> AgentFailure | None:
     """Return the failure for an exception that ADK, models or their transport are known to raise."""
     reason = details.kind
     # The message of an agent's own client may quote the question.

@@ -7,6 +7,7 @@ from google.genai import types
 
 from chat import events
 from chat.agent.memory.payload import (
+    answered_ids,
     author_of,
     calls_of,
     encode_event,
@@ -62,12 +63,7 @@ def _event(author: str, invocation_id: str, content: types.Content) -> str:
 
 
 def _open_calls(payloads: Sequence[str]) -> list[dict[str, str]]:
-    answered = {
-        part["functionResponse"].get("id")
-        for payload in payloads
-        for part in parts_of(payload)
-        if "functionResponse" in part
-    }
+    answered = answered_ids(payloads)
     return [
         call
         for payload in payloads

@@ -50,7 +50,7 @@ class TimedTools(BasePlugin):
         self, *, callback_context: CallbackContext, llm_response: LlmResponse
     ) -> None:
         if llm_response.error_message and not llm_response.error_code:
-            llm_response.error_code = UNNAMED_ERROR  # ADK drops a response that has only a message
+            llm_response.error_code = UNNAMED_ERROR  # ADK 2.13 drops a response that has only a message
 
 
 class ToolErrors(BasePlugin):
