@@ -413,7 +413,7 @@ async def test_user_state_does_not_depend_on_the_branch(talk: Talk, gemini: Gemi
 # --- costs ----------------------------------------------------------------------------------------
 
 
-def queries_of_load_turn(run_id: str) -> list[str]:
+def queries_of_load_session(run_id: str) -> list[str]:
     run = lifecycle._load(Run.objects.get(pk=run_id).pk)
     with CaptureQueriesContext(connection) as captured:
         load_session(run)
@@ -425,10 +425,10 @@ async def test_query_counts_do_not_grow_with_the_conversation(
 ) -> None:
     await talk.ask("one")
     second = await talk.ask("two")
-    short = await in_thread(queries_of_load_turn, second.run)
+    short = await in_thread(queries_of_load_session, second.run)
     for n in range(6):
         last = await talk.ask(f"question {n}")
-    long = await in_thread(queries_of_load_turn, last.run)
+    long = await in_thread(queries_of_load_session, last.run)
     assert len(long) == len(short) <= 9
     assert not any('"html"' in sql or '"parts"' in sql for sql in long)
 

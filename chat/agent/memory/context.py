@@ -47,8 +47,8 @@ def load_session(run: Run, own_payloads: Sequence[str] = ()) -> SessionData:
 def runs_before(end: uuid.UUID | None) -> list[uuid.UUID]:
     """Return the runs on the branch that ends in message ``end``, oldest first, one for each prompt.
 
-    It is the run whose reply is on the branch, else the prompt's newest ended run. Messages that a moderator
-    has hidden are left out.
+    It is the run whose reply is on the branch, else the prompt's newest ended run. A run is left out if a
+    moderator has hidden its prompt or its reply.
     """
     messages = Message.objects.only("id", "role", "parent_id", "run_id", "hidden_at")  # texts can be large
     branch = messages.branch(end, limit=settings.CONTEXT_EVENTS)

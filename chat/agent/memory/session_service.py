@@ -90,7 +90,7 @@ class ConversationSessionService(BaseSessionService):
         await run_db(_delete, app_name, user_id, session_id.strip())
 
     async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:
-        return await run_db(lambda: context.user_state(user_id, app_name) if _is_user_id(user_id) else {})
+        return await run_db(lambda: context.user_state(user_id, app_name) if _user_exists(user_id) else {})
 
     async def append_event(self, session: Session, event: Event) -> Event:
         """Store ``event`` and return after the commit. A partial event is returned as it is.
@@ -168,7 +168,7 @@ def _create(app_name: str, user_id: str, state: dict[str, Any], session_id: str 
         conversation_id = uuid.UUID(given_id) if given_id else new_id()
     except ValueError as error:
         raise ValueError("A session's id is a conversation's: a UUID.") from error
-    if not _is_user_id(user_id):
+    if not _user_exists(user_id):
         raise ValueError("A session's user is a User.")
     delta = split_by_scope(state)
     if delta["session"]:
@@ -202,7 +202,7 @@ def _set(model: Any, key: dict[str, Any], value: Any) -> None:
     model.objects.update_or_create(**key, defaults={"value": json.dumps(value)})
 
 
-def _is_user_id(user_id: str) -> bool:
+def _user_exists(user_id: str) -> bool:
     return _is_number(user_id) and get_user_model().objects.filter(pk=user_id).exists()
 
 

@@ -41,7 +41,7 @@ CHILD_ATTRIBUTES = (
     "sub_agents", "nodes", "graph", "agent", "node", "_node", "tool", "tools", "_provided_tools_by_name",
     "_provided_toolsets", "code_executor", "_code_executor", "_environment", "_env",
 )  # fmt: skip
-CONTAINERS = (BaseNode, BaseTool, BaseToolset, Graph)
+CONTAINER_CLASSES = (BaseNode, BaseTool, BaseToolset, Graph)
 
 
 class CodeNotAllowed(Exception):
@@ -156,7 +156,7 @@ def _code_runners(things: Iterable[object]) -> list[Any]:
     waiting = list(things)
     while waiting:
         thing = waiting.pop()
-        if id(thing) in seen or not isinstance(thing, (*CONTAINERS, *CONFINED)):
+        if id(thing) in seen or not isinstance(thing, (*CONTAINER_CLASSES, *CONFINED)):
             continue
         seen.add(id(thing))
         if isinstance(thing, tuple(CONFINED)):

@@ -8,13 +8,8 @@ from google.genai import types
 
 from chat import events
 
-TEXT_PIECE, THOUGHT_PIECE, PLACEHOLDER_PIECE, CODE_PIECE, OUTCOME_PIECE = (
-    "text",
-    "thought",
-    "placeholder",
-    "code",
-    "outcome",
-)
+TEXT_PIECE, THOUGHT_PIECE, PLACEHOLDER_PIECE = "text", "thought", "placeholder"
+CODE_PIECE, OUTCOME_PIECE = "code", "outcome"
 TEXT_KINDS = (TEXT_PIECE, PLACEHOLDER_PIECE)  # they make up the reply's text
 
 

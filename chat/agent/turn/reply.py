@@ -40,8 +40,8 @@ MAX_TOKENS = "MAX_TOKENS"
 # Error codes and finish reasons that are not failures. ADK uses the first one for an abort.
 NOT_FAILURES = {"INVOCATION_ABORTED", "STOP", MAX_TOKENS, "FINISH_REASON_UNSPECIFIED"}
 
-# No span or log record of ADK has the content of messages, whatever the environment variables say. One object
-# for all runs: without it, ADK 2.13 reads seven environment variables for each fragment (-17 % CPU with it).
+# Keeps the content of messages out of ADK's spans and log records, in spite of any environment variable.
+# One object for all runs: with it, ADK 2.13 does not read seven variables for each fragment (-17 % CPU).
 TELEMETRY = TelemetryConfig(capture_message_content=ContentCapturingMode.NO_CONTENT)
 
 

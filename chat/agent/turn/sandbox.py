@@ -33,9 +33,8 @@ READABLE = [
 ]
 WRITABLE = ["/dev/null"]
 
-FILE_BYTES = (
-    32 * 1024 * 1024
-)  # of each file it writes, output included: endless output must not fill the disk
+# Of each file that the command writes, its output included: endless output must not fill the disk.
+FILE_BYTES = 32 * 1024 * 1024
 PROBE_SECONDS = 20  # on a fully loaded machine, Python starts within 2 s
 
 # Opens each path of its arguments, and prints those that it could open.
