@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from chat.agent.agents import catalog
-from chat.agent.turn import confinement, local_code
-from chat.agent.turn.confinement import Finished
+from chat.agent.turn import local_code, sandbox
+from chat.agent.turn.sandbox import Finished
 from tests.client import Client
 from tests.gemini import Call, Gemini, Text
 from tests.talk import Talk
@@ -101,7 +101,7 @@ def allowed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def others() -> dict[str, tuple[bool, str | None]]:
-    return {agent.name: (agent.available, agent.reason) for agent in catalog.listed()[1:]}
+    return {agent.name: (agent.available, agent.reason) for agent in catalog.all_agents()[1:]}
 
 
 # --- availability ---------------------------------------------------------------------------------
@@ -141,16 +141,16 @@ LANDLOCK = "It runs code on this machine, which needs Landlock (Linux 6.2) and D
 def test_agents_are_unavailable_on_a_kernel_that_cannot_confine(
     agent_files: Write, allowed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    later = tmp_path / "confine.py"
-    text = confinement.LAUNCHER.read_text()
+    later = tmp_path / "launcher.py"
+    text = sandbox.LAUNCHER.read_text()
     later.write_text(text.replace("LANDLOCK_VERSION = 3", "LANDLOCK_VERSION = 99"))
-    monkeypatch.setattr(confinement, "LAUNCHER", later)
-    confinement._fault.cache_clear()
+    monkeypatch.setattr(sandbox, "LAUNCHER", later)
+    sandbox.why_unavailable.cache_clear()
     try:
         agent_files({"coder.py": code_of(LOCAL["executor"])})
         assert others() == {"coder": (False, LANDLOCK)}
     finally:
-        confinement._fault.cache_clear()
+        sandbox.why_unavailable.cache_clear()
 
 
 def test_agents_are_unavailable_if_data_dir_lies_among_the_programs(
@@ -158,7 +158,7 @@ def test_agents_are_unavailable_if_data_dir_lies_among_the_programs(
 ) -> None:
     (tmp_path / "lib" / "data").mkdir(parents=True)
     settings.DATA_DIR = tmp_path / "lib" / "data"
-    monkeypatch.setattr(confinement, "READABLE", [*confinement.READABLE, str(tmp_path / "lib")])
+    monkeypatch.setattr(sandbox, "READABLE", [*sandbox.READABLE, str(tmp_path / "lib")])
     agent_files({"coder.py": code_of(LOCAL["executor"])})
     assert others() == {"coder": (False, LANDLOCK)}
 
@@ -353,7 +353,7 @@ async def test_a_command_that_a_person_approved_runs_confined(allowed: None, tmp
 def run(code: str, *, seconds: float = 20, max_output: int = 10_000) -> Finished:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", code]
-        return confinement.run_confined(command, folder=Path(folder), seconds=seconds, max_output=max_output)
+        return sandbox.run_confined(command, folder=Path(folder), seconds=seconds, max_output=max_output)
 
 
 async def test_no_variable_of_the_servers_reaches_the_code(
@@ -431,7 +431,7 @@ def test_processes_started_by_the_code_end_with_it() -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", code, mark]
         begun = time.monotonic()
-        done = confinement.run_confined(command, folder=Path(folder), seconds=20, max_output=100)
+        done = sandbox.run_confined(command, folder=Path(folder), seconds=20, max_output=100)
     assert (done.code, done.stdout) == (0, "left\n")
     assert time.monotonic() - begun < 15
     until(lambda: not any(mark in line for line in command_lines()))
@@ -480,11 +480,11 @@ def test_a_user_without_privileges_is_confined_as_root_is() -> None:
     """Servers run as such a user in Docker and under systemd. Landlock needs no privileges."""
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     assert python, "a Python that such a user may execute"
-    policy = json.dumps({"read": confinement.READABLE, "write": ["/dev/null"], "limits": {}})
+    policy = json.dumps({"read": sandbox.READABLE, "write": ["/dev/null"], "limits": {}})
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        launcher, secret = Path(folder) / "confine.py", Path(folder) / "secret"
-        launcher.write_text(confinement.LAUNCHER.read_text())
+        launcher, secret = Path(folder) / "launcher.py", Path(folder) / "secret"
+        launcher.write_text(sandbox.LAUNCHER.read_text())
         secret.write_text("x")
         words = [python, "-I", str(launcher), policy, "/bin/cat", str(secret)]
         nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}

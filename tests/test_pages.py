@@ -202,9 +202,9 @@ async def test_an_agent_can_be_chosen_if_there_are_several(
     from chat.agent.agents import catalog
 
     assert not (await see(as_alice, "/")).all("select")
-    default = catalog.listed()[0]
-    second = catalog.Listed("librarian", "Knows books", available=False, reason="No books yet")
-    monkeypatch.setattr(catalog, "listed", lambda: [default, second])
+    default = catalog.all_agents()[0]
+    second = catalog.AgentInfo("librarian", "Knows books", available=False, reason="No books yet")
+    monkeypatch.setattr(catalog, "all_agents", lambda: [default, second])
     picker = (await see(as_alice, "/")).one("select")
     assert [(option["value"], "disabled" in option.attrs) for option in picker.all("option")] == [
         (default.name, False),

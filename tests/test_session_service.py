@@ -50,7 +50,7 @@ from google.genai import types
 from chat import events, lifecycle
 from chat.actions import Ask, send_message
 from chat.agent.memory import session_service
-from chat.agent.memory.context import load_turn
+from chat.agent.memory.context import load_session
 from chat.agent.memory.session_data import SessionData
 from chat.agent.memory.session_service import ConversationSessionService
 from chat.database import run_db
@@ -132,7 +132,7 @@ class Conversations(Store):
             process = Process.objects.create(host="here", pid=1, boot_id="", version="0")
             claimed = lifecycle.claim(run_id, process.pk)
             assert claimed is not None
-            return claimed[0], load_turn(claimed[1])
+            return claimed[0], load_session(claimed[1])
 
         claimed, turn = await run_db(claim)
         pen = self.journal.open(claimed, 1)

@@ -26,7 +26,7 @@ class AgentFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         from chat.agent.agents import catalog  # takes a second, and every command reads this module
 
-        return [(agent.name, agent.name) for agent in catalog.listed()]
+        return [(agent.name, agent.name) for agent in catalog.all_agents()]
 
     def has_output(self) -> bool:
         return True  # also where there is one: the agents of old conversations may be gone

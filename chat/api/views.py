@@ -206,7 +206,7 @@ def read_run(request: HttpRequest, run: str) -> Any:
 
 @api.get("/agents", response=AgentsOut)
 def list_agents(request: HttpRequest) -> Any:
-    return {"items": [asdict(agent) for agent in catalog.listed()]}
+    return {"items": [asdict(agent) for agent in catalog.all_agents()]}
 
 
 def urls() -> Any:

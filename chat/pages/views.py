@@ -158,9 +158,9 @@ def render_page(
         "older": branch[0].pk if branch and branch[0].parent_id else None,
         "is_older": bool(before),
         "live": transcript.live(active) if active else None,
-        "agents": [] if found else transcript.choices(catalog.listed()),
+        "agents": [] if found else transcript.choices(catalog.all_agents()),
         "chosen": request.POST.get("agent", ""),
-        "is_gone": found and found.agent not in catalog.names(),
+        "is_gone": found and found.agent not in catalog.available_names(),
         "speaker": transcript.spoken(found.agent) if found else "",
         # One time each: a form that is sent twice is one message.
         "client_id": uuid.uuid4(),

@@ -12,12 +12,12 @@ from django.utils import timezone
 
 from chat import endings, events, lifecycle
 from chat.agent.agents import catalog
-from chat.agent.memory.context import load_turn
+from chat.agent.memory.context import load_session
 from chat.agent.memory.payload import invocation_of
 from chat.agent.memory.session_data import SessionData
 from chat.agent.turn import containment
-from chat.agent.turn.failures import AgentFailure
-from chat.agent.turn.faults import Fault
+from chat.agent.turn.exception_details import ExceptionDetails
+from chat.agent.turn.failure_codes import AgentFailure
 from chat.agent.turn.interruption import close_history
 from chat.agent.turn.reply import Reply
 from chat.database import run_db_patiently
@@ -63,7 +63,7 @@ class _Progress:
     frozen: bool = False  # further events are dropped
     full: bool = False  # REPLY_MAX_BYTES is reached
     last_text: float = 0.0  # time.monotonic()
-    fault: Fault | None = None  # the exception that ended the agent
+    details: ExceptionDetails | None = None  # the exception that ended the agent
 
     def milliseconds(self) -> int:
         return max(0, round((time.monotonic() - self.started) * 1000))
@@ -97,7 +97,7 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
     progress.fold.agent = run.conversation.agent
     session = reply = None
     try:
-        session = await run_db_patiently(load_turn, run)
+        session = await run_db_patiently(load_session, run)
         session.record = writer.record
         reply = Reply(session, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
         code, finish = await _answer(reply, progress, writer, abort)
@@ -144,7 +144,7 @@ def deliver_rows(claim: Claim, rows: list[Row] | None) -> None:
 
 async def _answer(reply: Reply, progress: _Progress, writer: RunWriter, abort: Abort) -> tuple[str, str]:
     """Run the agent to its end or to the abort; return the run's code and finish."""
-    scope = containment.AgentScope(reply.turn.agent, str(writer.claim.run), reply.abort)
+    scope = containment.AgentScope(reply.session.agent, str(writer.claim.run), reply.abort)
     pump = containment.begin(_pump(reply, progress, writer), scope)
     watched = [asyncio.ensure_future(abort.requested.wait()), asyncio.ensure_future(writer.lost.wait())]
     try:
@@ -184,8 +184,8 @@ async def _pump(reply: Reply, progress: _Progress, writer: RunWriter) -> tuple[s
             return code, ""
     except AgentFailure as failure:
         if not progress.full:
-            progress.fault = failure.fault
-            _log_failure(failure, reply.turn)
+            progress.details = failure.details
+            _log_failure(failure, reply.session)
             return failure.code, ""
     return _completion(reply, progress)
 
@@ -194,24 +194,24 @@ def _completion(reply: Reply, progress: _Progress) -> tuple[str, str]:
     """Return the code and finish of a run whose agent ended by itself."""
     if progress.full:
         return "", "length"
-    if reply.waiting:
+    if reply.pending_calls:
         return "", endings.APPROVAL
-    if not (progress.fold.has_visible_text or reply.acted):
+    if not (progress.fold.has_visible_text or reply.used_tools):
         return "empty", ""
     return "", reply.finish
 
 
 def _log_failure(failure: AgentFailure, session: SessionData) -> None:
     """Log why the agent failed: classes, files and lines, and no text that a member or the model wrote."""
-    fault = failure.fault
-    where = f" at {fault.place}" if fault and fault.place else ""
+    details = failure.details
+    where = f" at {details.place}" if details and details.place else ""
     log.warning(
         "Run %s: the agent failed (%s): %s%s",
         session.run_id,
         failure.code,
         failure.reason,
         where,
-        extra={"fields": {"agent": session.agent, "exception": fault.traceback if fault else ""}},
+        extra={"fields": {"agent": session.agent, "exception": details.traceback if details else ""}},
     )
 
 
@@ -259,7 +259,7 @@ def _outcome(
         state=session.state if session else None,
         user_state=session.user_delta if session else {},
         app_state=session.app_delta if session else {},
-        failure=progress.fault.as_json() if progress.fault else None,
+        failure=progress.details.as_json() if progress.details else None,
     )
 
 
@@ -281,6 +281,6 @@ def _stored_outcome(run: Run, code: str) -> tuple[Outcome, Fold]:
         duration_ms=round(waited.total_seconds() * 1000),
         invocation_id=invocation_of(payloads),
         session_events=close_history(payloads, fold, run, catalog.root_name(run.conversation.agent)),
-        state=load_turn(run, own_payloads=payloads).state,
+        state=load_session(run, own_payloads=payloads).state,
     )
     return outcome, fold

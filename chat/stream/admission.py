@@ -20,7 +20,7 @@ _open_streams: Counter[Any] = Counter()  # by the member's key
 
 def store_ask(member: Any, ask: Ask) -> Asked:
     """Store an ask of this member. For a thread; ``supervisor.launch`` the run afterwards."""
-    return actions.send_message(member, ask, agents=catalog.names(), admit=partial(_admit, member))
+    return actions.send_message(member, ask, agents=catalog.available_names(), admit=partial(_admit, member))
 
 
 def _admit(member: Any) -> None:

@@ -59,7 +59,7 @@ def run_chat(options: ChatOptions) -> int:
         stack.callback(loop.close)
         chat = TerminalChat(
             member, loop, RunExecutor(), outputs, stderr,
-            agent=options.agent or catalog.names()[0], conversation=conversation,
+            agent=options.agent or catalog.available_names()[0], conversation=conversation,
         )  # fmt: skip
         return _run(chat, _questions(options, stderr, interactive), interactive)
 
@@ -115,8 +115,8 @@ def _load(options: ChatOptions) -> tuple[User, Conversation | None]:
     """Return the member and the conversation. Raise CannotStart, and what the database raises."""
     with _without_pool():
         member = _member(options.user)
-        if options.agent is not None and options.agent not in catalog.names():
-            names = ", ".join(catalog.names())
+        if options.agent is not None and options.agent not in catalog.available_names():
+            names = ", ".join(catalog.available_names())
             raise CannotStart(_("There is no agent of this name. There are: %(names)s.") % {"names": names})
         return member, _conversation(member, options)
 
