@@ -7,7 +7,7 @@ from chat.stream import views as stream
 
 app_name = "chat"
 
-# Ids are taken as text: a malformed one is refused by the gate, with the very answer of a foreign one.
+# Ids are text here: chat/access.py gives a malformed id the same answer as a foreign one.
 urlpatterns = [
     path("", pages.home, name="home"),
     path("chat/", pages.home, name="ask"),

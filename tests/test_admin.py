@@ -8,9 +8,7 @@ from urllib.parse import quote
 import pytest
 from django.contrib.admin import site
 from django.contrib.auth.models import Group, Permission
-from django.core.exceptions import PermissionDenied
 
-from chat import access
 from chat.admin.lists import LIST_BOUND, ReadOnlyAdmin
 from chat.models import Conversation, Message, Process, Run, Suggestion
 from tests.client import Answer, Client
@@ -513,26 +511,6 @@ async def test_a_deleted_conversation_is_gone_for_moderators_too(
         gone, never = await client.get(transcript(talk.conversation)), await client.get(missing)
         assert gone.status == never.status == 404
         assert gone.body == never.body
-
-
-async def test_a_transcript_policy_can_refuse_a_moderator(
-    as_alice: Client, as_mona: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, other = Talk(as_alice), Talk(as_alice)
-    await one.ask("one")
-    await other.ask("two")
-    monkeypatch.setattr(access, "_transcript_policies", [])
-
-    @access.register_transcript_policy
-    def only_the_first(request: Any, conversation: Conversation) -> None:
-        assert request.user.username == "mona"
-        if str(conversation.pk) != one.conversation:
-            raise PermissionDenied
-
-    assert (await as_mona.get(transcript(one.conversation))).status == 200
-    refused = await as_mona.get(transcript(other.conversation))
-    assert refused.status == 403
-    assert b"two" not in refused.body
 
 
 # --- runs and processes -----------------------------------------------------------------------------

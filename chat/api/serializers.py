@@ -1,4 +1,4 @@
-"""The JSON that PROTOCOL promises of what is stored."""
+"""JSON of stored objects, as docs/streaming.md promises it."""
 
 import uuid
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from chat.models import Conversation, Message, Run
 
 
 def moment(value: datetime | None) -> str | None:
-    """RFC 3339 in UTC."""
+    """Return a time as RFC 3339 in UTC."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value else None
 
 
@@ -37,7 +37,7 @@ def conversations(found: Sequence[Conversation]) -> list[dict[str, Any]]:
 
 
 def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
-    """The messages of one conversation, with their siblings and the runs that answer them."""
+    """Return messages of one conversation, with their siblings and runs."""
     answering = _newest_runs([m.pk for m in found if m.role == Message.Role.USER])
     siblings = _siblings(found)
     return [
@@ -95,7 +95,7 @@ def run_json(found: Run) -> dict[str, Any]:
 
 
 def whole_answer(run_id: uuid.UUID) -> dict[str, Any]:
-    """What an ask with ``"stream": false`` gets once its run has ended."""
+    """Return the answer to an ask with ``"stream": false``, after its run has ended."""
     found = Run.objects.select_related("reply").get(pk=run_id)
     reply = found.reply
     return {

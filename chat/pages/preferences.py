@@ -2,6 +2,7 @@
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
@@ -42,7 +43,9 @@ def save(request: HttpRequest) -> HttpResponse:
         if value is None:
             continue
         if value not in choices:
-            raise refusals.malformed(f"{name} is one of: {', '.join(choices)}.")
+            raise refusals.malformed(
+                _("%(name)s must be one of: %(choices)s.") % {"name": name, "choices": ", ".join(choices)}
+            )
         response.set_cookie(
             f"parley_{name}",
             value,

@@ -15,6 +15,7 @@ from chat.access import access_conversation, access_conversation_now, access_mes
 from chat.agent.agents import catalog
 from chat.database import run_db
 from chat.http import paging, parsing
+from chat.http.members import user_of
 from chat.instruments import logs
 from chat.models import Conversation, Message, Run, Suggestion
 from chat.pages import transcript
@@ -87,10 +88,10 @@ async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
 
 
 def _request_stop(request: HttpRequest, conversation: str) -> Run:
-    found = access_conversation(request.user, conversation)
+    found = access_conversation(user_of(request), conversation)
     fields = parsing.body_of(request)
     parsing.refuse_unknown(fields, {"run"})
-    run = access_run(request.user, parsing.text_field(fields, "run") or "")
+    run = access_run(user_of(request), parsing.text_field(fields, "run") or "")
     if run.conversation_id != found.pk:
         raise refusals.not_found()
     return actions.request_stop(run)
@@ -100,7 +101,7 @@ def _request_stop(request: HttpRequest, conversation: str) -> Run:
 @require_POST
 def delete(request: HttpRequest, conversation: str) -> HttpResponse:
     """Delete the conversation by a plain form; then the page of a new one."""
-    found = access_conversation(request.user, conversation)
+    found = access_conversation(user_of(request), conversation)
     for run_id in actions.mark_deleted(found):
         supervisor.announce_stop_from_thread(run_id)
     response = redirect("chat:home")
@@ -112,14 +113,14 @@ def delete(request: HttpRequest, conversation: str) -> HttpResponse:
 @require_GET
 def message_source(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
     """A message as it was written, in Markdown: what Copy takes."""
-    found = access_message(access_conversation(request.user, conversation), message)
+    found = access_message(access_conversation(user_of(request), conversation), message)
     if found.hidden_at:
         raise refusals.not_found()
     return HttpResponse(found.text, content_type="text/plain; charset=utf-8")
 
 
 def _send_form(request: HttpRequest, conversation: str | None) -> Run:
-    found = access_conversation(request.user, conversation) if conversation else None
+    found = access_conversation(user_of(request), conversation) if conversation else None
     ask = asks.ask_of(request)
     if ask.conversation and ask.conversation != (found and found.pk):
         raise refusals.not_found()
@@ -134,15 +135,16 @@ def render_page(
     ``?before=<message>`` shows the messages above it, ``?list=<cursor>`` older conversations, ``?find=``
     those whose title has these words; ``?draft=`` is a question to begin with.
     """
+    member = user_of(request)
     # First: what changes while the rest is read is told to the page once more, and not missed.
-    last_change = changes.last_of([request.user.pk]).get(request.user.pk, 0)
-    found, run = access_conversation_now(request.user, conversation) if conversation else (None, None)
+    last_change = changes.last_of([member.pk]).get(member.pk, 0)
+    found, run = access_conversation_now(member, conversation) if conversation else (None, None)
     before = request.GET.get("before", "") if found else ""
     branch = _branch(found, before)
     active = run if not before else None
     find = request.GET.get("find", "").strip()
     check_text(find)
-    conversations = Conversation.objects.visible_to(request.user).filter(title__icontains=find)
+    conversations = Conversation.objects.visible_to(member).filter(title__icontains=find)
     listed, more = paging.page_of_conversations(
         conversations.with_answering(), request.GET.get("list"), SIDEBAR_LENGTH
     )

@@ -196,7 +196,7 @@ class Supervisor:
             self.id = await run_db(processes.register_process)
         if not self.draining:
             await self.sweep()
-        await self.sampler.look(self.id)
+        await self.sampler.take_if_due(self.id)
 
     async def sweep(self) -> None:
         """Take up what nobody executes: runs queued for too long, and runs of dead processes."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from chat import actions, refusals
 from chat.actions import Ask, Asked
@@ -26,12 +27,15 @@ def _admit(member: Any) -> None:
     """Raises the 429 and 503 refusals of this process."""
     refuse_if_too_many_streams(member)
     if supervisor.draining:
-        raise refusals.unavailable("This server is about to restart.")
+        raise refusals.unavailable(_("This server is about to restart."))
 
 
 def refuse_if_too_many_streams(member: Any) -> None:
     if settings.LIMITS and _open_streams[member.pk] >= settings.STREAMS_PER_MEMBER:
-        raise refusals.too_many(f"At most {settings.STREAMS_PER_MEMBER} streams can be open at once.")
+        raise refusals.too_many(
+            _("At most %(limit)s streams can be open at the same time.")
+            % {"limit": settings.STREAMS_PER_MEMBER}
+        )
 
 
 async def count_stream(member: Any, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -4,6 +4,7 @@ import uuid
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from chat import refusals
 from chat.actions import ABSENT, Ask
@@ -28,7 +29,7 @@ def wants_html(request: HttpRequest) -> bool:
     """Whether ``?view=html`` asks for rendered text. Raises the 400 refusal for any other view."""
     views = request.GET.getlist(VIEW)
     if views not in ([], ["html"]):
-        raise refusals.malformed("view can be html alone.")
+        raise refusals.malformed(_("view can only be html."))
     return bool(views)
 
 
@@ -47,11 +48,11 @@ def _ask(fields: dict[str, Any], client_id: uuid.UUID | None) -> Ask:
     agent = parsing.text_field(fields, "agent") or None
     parent = parsing.id_field(fields, "parent") if fields.get("parent", "") != "" else ABSENT
     if prompt and (query is not None or "parent" in fields):
-        raise refusals.malformed("prompt excludes query and parent.")
+        raise refusals.malformed(_("prompt excludes query and parent."))
     if not prompt and query is None:
-        raise refusals.malformed("query is missing.")
+        raise refusals.malformed(_("query is missing."))
     if agent and (conversation or prompt):
-        raise refusals.malformed("agent can be chosen for a new conversation alone.")
+        raise refusals.malformed(_("agent can be chosen only for a new conversation."))
     streams = parsing.flag_field(fields, "stream", True)
     return Ask(
         query=query,
@@ -66,7 +67,7 @@ def _ask(fields: dict[str, Any], client_id: uuid.UUID | None) -> Ask:
 
 def _query(fields: dict[str, Any]) -> str | None:
     if fields.get("query") is not None and fields.get("message") is not None:
-        raise refusals.malformed("query and message are the same thing: send one.")
+        raise refusals.malformed(_("query and message are the same field: send one."))
     query = parsing.text_field(fields, "query")
     return query if query is not None else parsing.text_field(fields, "message")
 
@@ -76,5 +77,5 @@ def _key_of(request: HttpRequest, fields: dict[str, Any]) -> uuid.UUID | None:
     in_header = parsing.to_id(header, "Idempotency-Key") if header is not None else None
     in_body = parsing.id_field(fields, "client_id")
     if in_header and in_body and in_header != in_body:
-        raise refusals.malformed("Idempotency-Key and client_id differ.")
+        raise refusals.malformed(_("Idempotency-Key and client_id differ."))
     return in_header or in_body

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from chat import endings, events, refusals
 from chat.access import CANONICAL
@@ -73,7 +74,7 @@ def _place(run: Run, seq: int, *, ahead: int | None) -> Place:
         return Place(run, after=seq if seq >= run.last_seq - 1 else 0, rows=_remains(run))
     if seq > last:
         if ahead is None:
-            raise refusals.malformed("Last-Event-ID is ahead of the run.")
+            raise refusals.malformed(_("Last-Event-ID is ahead of the run."))
         seq = ahead
     return Place(run, after=seq)
 

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
@@ -70,7 +71,7 @@ def _ask_or_resume_by_get(request: HttpRequest) -> tuple[Any, Place, bool]:
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise refusals.cross_site()
     if "text/event-stream" not in request.headers.get("Accept", "").lower():
-        raise refusals.Refusal(406, "accept", "Ask with Accept: text/event-stream.")
+        raise refusals.Refusal(406, "accept", _("Ask with Accept: text/event-stream."))
     html = asks.wants_html(request)
     place = _resumed(member, request) or Place(
         admission.store_ask(member, asks.event_source_ask(request)).run
@@ -85,7 +86,7 @@ def _resumed(member: Any, request: HttpRequest) -> Place | None:
         return None
     named = resume.split_id(last_id)
     if named is None:
-        raise refusals.malformed("Last-Event-ID is not the id of an event.")
+        raise refusals.malformed(_("Last-Event-ID is not the id of an event."))
     return _admitted(member, resume.resumed_place(access_run(member, named[0]), named[1]))
 
 
