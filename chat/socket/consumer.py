@@ -172,8 +172,8 @@ class ChangeSender:
 
     def _types(self, change: Change) -> Iterator[str]:
         """Yield the types of the frames for a change."""
-        # The ledger names a run only once. If it has begun and ended since the last look, its beginning is sent
-        # before its end.
+        # The ledger names a run only once. If it has begun and ended since the last query, its beginning is
+        # sent before its end.
         if change.run and change.type == changes.RUN_ENDED and change.run not in self._begun:
             yield changes.RUN_BEGUN
         yield change.type
