@@ -46,13 +46,13 @@ def own_variables() -> frozenset[str]:
     return frozenset(_read)
 
 
-def text(name: str, default: str = "") -> str:
+def string(name: str, default: str = "") -> str:
     _read.add(name)
     return os.environ.get(name, "").strip() or default
 
 
 def flag(name: str, default: bool) -> bool:
-    value = text(name).lower()
+    value = string(name).lower()
     if not value:
         return default
     if value not in TRUE | FALSE:
@@ -61,7 +61,7 @@ def flag(name: str, default: bool) -> bool:
 
 
 def number(name: str, default: float, *, least: float = 0) -> float:
-    value = text(name)
+    value = string(name)
     if not value:
         return default
     try:
@@ -74,7 +74,7 @@ def number(name: str, default: float, *, least: float = 0) -> float:
 
 
 def integer(name: str, default: int, *, least: int = 0) -> int:
-    value = text(name)
+    value = string(name)
     if not value:
         return default
     if not (value.isascii() and value.isdigit() and len(value) < 16 and int(value) >= least):
@@ -91,7 +91,7 @@ def port(name: str, default: int) -> int:
 
 def url(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
     """Return a URL with one of these schemes and, if it has a port, a valid one."""
-    value = text(name, default)
+    value = string(name, default)
     try:
         parts = urlsplit(value)
         well_formed = parts.port is None or parts.port > 0
@@ -104,7 +104,7 @@ def url(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
 
 
 def choice(name: str, default: str, *, choices: tuple[str, ...]) -> str:
-    value = text(name, default).lower()
+    value = string(name, default).lower()
     if value not in choices:
         allowed = " or ".join(repr(each) for each in choices)
         raise ImproperlyConfigured(f"{name} must be {allowed}, not {value!r}.")
@@ -112,7 +112,7 @@ def choice(name: str, default: str, *, choices: tuple[str, ...]) -> str:
 
 
 def strings(name: str, default: str = "") -> list[str]:
-    return [part.strip() for part in text(name, default).split(",") if part.strip()]
+    return [part.strip() for part in string(name, default).split(",") if part.strip()]
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:
@@ -134,7 +134,7 @@ def data_dir(name: str, default: Path) -> Path:
 
     Raises ImproperlyConfigured if it cannot be created or written.
     """
-    path = Path(text(name, str(default)))
+    path = Path(string(name, str(default)))
     try:
         path = path.expanduser().resolve()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ def data_dir(name: str, default: Path) -> Path:
 
 def folder(name: str) -> Path | None:
     """Return an existing folder, None if the variable is unset. Raises ImproperlyConfigured."""
-    value = text(name)
+    value = string(name)
     if not value:
         return None
     try:

@@ -16,14 +16,14 @@ from django.core.exceptions import ImproperlyConfigured
 from config import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-ENV_FILE = Path(env.text("ENV_FILE", str(BASE_DIR / ".env")))
+ENV_FILE = Path(env.string("ENV_FILE", str(BASE_DIR / ".env")))
 env.load(ENV_FILE)
 
 VERSION = "0.1.0"
 
 # --- address and data folder --------------------------------------------------------------------
 
-HOST = env.text("HOST", "127.0.0.1")
+HOST = env.string("HOST", "127.0.0.1")
 PORT = env.port("PORT", 8000)
 ON_LOOPBACK = HOST in {"127.0.0.1", "::1", "localhost"}
 
@@ -157,7 +157,7 @@ else:
 # --- between processes --------------------------------------------------------------------------
 
 REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss"))
-REDIS_PREFIX = env.text("REDIS_PREFIX", "parley")
+REDIS_PREFIX = env.string("REDIS_PREFIX", "parley")
 if REDIS_URL:
     CHANNEL_LAYERS = {
         "default": {
@@ -204,12 +204,12 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_PREVENT_ENUMERATION = True
 
-EMAIL_HOST = env.text("EMAIL_HOST")
+EMAIL_HOST = env.string("EMAIL_HOST")
 EMAIL_PORT = env.port("EMAIL_PORT", 587)
-EMAIL_HOST_USER = env.text("EMAIL_USER")
-EMAIL_HOST_PASSWORD = env.text("EMAIL_PASSWORD")
+EMAIL_HOST_USER = env.string("EMAIL_USER")
+EMAIL_HOST_PASSWORD = env.string("EMAIL_PASSWORD")
 EMAIL_USE_TLS = env.flag("EMAIL_TLS", True)
-DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "parley@localhost")
+DEFAULT_FROM_EMAIL = env.string("EMAIL_FROM", "parley@localhost")
 if not EMAIL_HOST:  # without a mail server, e-mails are written to files
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     EMAIL_FILE_PATH = DATA_DIR / "mail"
@@ -247,14 +247,14 @@ CONTENT_SECURITY_POLICY = {
 
 # --- the agent ----------------------------------------------------------------------------------
 
-GOOGLE_API_KEY = env.text("GOOGLE_API_KEY") or env.text("GEMINI_API_KEY")
+GOOGLE_API_KEY = env.string("GOOGLE_API_KEY") or env.string("GEMINI_API_KEY")
 USE_VERTEX = env.flag("GOOGLE_GENAI_USE_VERTEXAI", False) or env.flag("GOOGLE_GENAI_USE_ENTERPRISE", False)
-CHAT_MODEL = env.text("CHAT_MODEL", "gemini-2.5-flash")
-AGENT_NAME = env.text("AGENT_NAME", "chat_assistant")
+CHAT_MODEL = env.string("CHAT_MODEL", "gemini-2.5-flash")
+AGENT_NAME = env.string("AGENT_NAME", "chat_assistant")
 if not AGENT_NAME.isidentifier() or AGENT_NAME == "user":
     raise ImproperlyConfigured("AGENT_NAME must be a Python identifier other than 'user'.")
-AGENT_DESCRIPTION = env.text("AGENT_DESCRIPTION", "Helpful assistant with streaming responses")
-AGENT_INSTRUCTION = env.text(
+AGENT_DESCRIPTION = env.string("AGENT_DESCRIPTION", "Helpful assistant with streaming responses")
+AGENT_INSTRUCTION = env.string(
     "AGENT_INSTRUCTION",
     """You are a helpful, friendly assistant engaging in natural conversation.
 
@@ -324,7 +324,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 
 # --- logs: to stderr, never a query string or a message text (chat/instruments/logs.py) -----------
 
-LOG_LEVEL = env.text("LOG_LEVEL", "WARNING").upper()
+LOG_LEVEL = env.string("LOG_LEVEL", "WARNING").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL must be a level of Python's logging, not {LOG_LEVEL!r}.")
 # Text for a terminal, JSON for log collectors.
