@@ -170,11 +170,11 @@ class Fold:
         return "".join(self._pieces)
 
     @property
-    def shows_something(self) -> bool:
+    def has_items(self) -> bool:
         return bool(self._items)
 
     @property
-    def says_something(self) -> bool:
+    def has_visible_text(self) -> bool:
         """Return whether the reply's text has anything but white space."""
         return any(not piece.isspace() for piece in self._pieces if piece)
 

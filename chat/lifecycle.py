@@ -122,7 +122,7 @@ def end(
     the rendered text; without it, each page renders the text.
     Returns the rows written, or None if the run was no longer this claim's.
     """
-    draft = _draft(fold, html) if fold.shows_something else None
+    draft = _draft(fold, html) if fold.has_items else None
     with transaction.atomic():
         conversation = _lock_conversation_of(claim.run)
         run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)

@@ -41,8 +41,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 
 class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations")
-    agent = models.CharField(max_length=128)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations", verbose_name=_("owner")
+    )
+    agent = models.CharField(_("agent"), max_length=128)
     title = models.CharField(max_length=200)
     title_is_manual = models.BooleanField(default=False)
     # the end of the active branch
@@ -58,6 +60,7 @@ class Conversation(models.Model):
     objects = ConversationQuerySet.as_manager()
 
     class Meta:
+        verbose_name, verbose_name_plural = _("conversation"), _("conversations")
         indexes = [
             # the sidebar and GET /api/v1/conversations: newest activity first, by keyset
             models.Index(fields=["owner", "-updated_at", "-id"], name="chat_conversation_sidebar"),
@@ -213,62 +216,66 @@ class Run(models.Model):
     """Execution of an agent, which answers one prompt. Only a run is ever in progress, never a message."""
 
     class Status(models.TextChoices):
-        QUEUED = "queued"
-        RUNNING = "running"
-        COMPLETED = "completed"
-        STOPPED = "stopped"
-        FAILED = "failed"
-        EXPIRED = "expired"
+        QUEUED = "queued", _("Queued")
+        RUNNING = "running", _("Running")
+        COMPLETED = "completed", _("Completed")
+        STOPPED = "stopped", _("Stopped")
+        FAILED = "failed", _("Failed")
+        EXPIRED = "expired", _("Expired")
 
     class Mode(models.TextChoices):
-        SSE = "sse"
-        NONE = "none"
+        SSE = "sse", _("SSE")
+        NONE = "none", _("None")
 
     ACTIVE: ClassVar = [Status.QUEUED, Status.RUNNING]
 
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    id = models.UUIDField(_("id"), primary_key=True, default=new_id, editable=False)
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="runs")
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="runs")
-    client_id = models.UUIDField(null=True, blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="runs", verbose_name=_("owner")
+    )
+    client_id = models.UUIDField(_("client id"), null=True, blank=True)
     request_digest = models.CharField(max_length=64, blank=True)
     prompt = models.ForeignKey(Message, models.CASCADE, related_name="answers")
     reply = models.OneToOneField(Message, models.CASCADE, null=True, blank=True, related_name="+")
-    mode = models.CharField(max_length=8, choices=Mode.choices, default=Mode.SSE)
+    mode = models.CharField(_("mode"), max_length=8, choices=Mode.choices, default=Mode.SSE)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
-    attempt = models.PositiveSmallIntegerField(default=1)
-    process = models.ForeignKey("Process", models.SET_NULL, null=True, blank=True, related_name="runs")
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=1)
+    process = models.ForeignKey(
+        "Process", models.SET_NULL, null=True, blank=True, related_name="runs", verbose_name=_("process")
+    )
     # raised by each claim, take-over and hand-over: the holder of an older one can no longer write
-    epoch = models.PositiveIntegerField(default=0)
-    invocation_id = models.CharField(max_length=64, blank=True)
+    epoch = models.PositiveIntegerField(_("epoch"), default=0)
+    invocation_id = models.CharField(_("invocation id"), max_length=64, blank=True)
     # seq of the terminal event, stored with it; 0 until then
-    last_seq = models.PositiveIntegerField(default=0)
+    last_seq = models.PositiveIntegerField(_("last seq"), default=0)
     # ADK's session state after this run. JSON text keeps numbers and NaN as they were
     state_after = models.TextField(default="{}")
-    stop_requested_at = models.DateTimeField(null=True, blank=True)
-    code = models.CharField(max_length=32, blank=True)
-    finish = models.CharField(max_length=16, blank=True)
+    stop_requested_at = models.DateTimeField(_("stop requested at"), null=True, blank=True)
+    code = models.CharField(_("code"), max_length=32, blank=True)
+    finish = models.CharField(_("finish"), max_length=16, blank=True)
     # the exception that failed its agent: kind, place, message, traceback. The message may quote
     # members: show it only to users who may open the transcript
     failure = models.JSONField(null=True, blank=True, editable=False)
-    usage_input = models.PositiveBigIntegerField(default=0)
-    usage_output = models.PositiveBigIntegerField(default=0)
-    usage_thought = models.PositiveBigIntegerField(default=0)
-    usage_cached = models.PositiveBigIntegerField(default=0)
-    usage_total = models.PositiveBigIntegerField(default=0)
-    usage_calls = models.PositiveIntegerField(default=0)
-    cost_millionths = models.PositiveBigIntegerField(default=0)
+    usage_input = models.PositiveBigIntegerField(_("usage input"), default=0)
+    usage_output = models.PositiveBigIntegerField(_("usage output"), default=0)
+    usage_thought = models.PositiveBigIntegerField(_("usage thought"), default=0)
+    usage_cached = models.PositiveBigIntegerField(_("usage cached"), default=0)
+    usage_total = models.PositiveBigIntegerField(_("usage total"), default=0)
+    usage_calls = models.PositiveIntegerField(_("usage calls"), default=0)
     ttft_ms = models.PositiveIntegerField(null=True, blank=True)
     duration_ms = models.PositiveIntegerField(null=True, blank=True)
-    deltas = models.PositiveIntegerField(default=0)
+    deltas = models.PositiveIntegerField(_("deltas"), default=0)
     bytes = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
-    ended_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
     # number of its start in its owner's ledger; after its end, the number of its end
     last_change = models.PositiveBigIntegerField(default=0)
 
     objects = RunQuerySet.as_manager()
 
     class Meta:
+        verbose_name, verbose_name_plural = _("run"), _("runs")
         indexes = [
             # the newest run of a prompt: the branch, the context, the page
             models.Index(fields=["prompt", "-created_at"], name="chat_run_of_prompt"),
@@ -414,19 +421,19 @@ class Ledger(models.Model):
 class Process(models.Model):
     """Server process that executes runs; alive while its heartbeat is fresh by the database's clock."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    host = models.CharField(max_length=255)
-    pid = models.PositiveIntegerField()
-    boot_id = models.CharField(max_length=64)
-    version = models.CharField(max_length=32)
-    started_at = models.DateTimeField(db_default=Now())
-    heartbeat_at = models.DateTimeField(db_default=Now())
-    draining = models.BooleanField(default=False)
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
+    host = models.CharField(_("host"), max_length=255)
+    pid = models.PositiveIntegerField(_("pid"))
+    boot_id = models.CharField(_("boot id"), max_length=64)
+    version = models.CharField(_("version"), max_length=32)
+    started_at = models.DateTimeField(_("started at"), db_default=Now())
+    heartbeat_at = models.DateTimeField(_("heartbeat at"), db_default=Now())
+    draining = models.BooleanField(_("draining"), default=False)
     # true for the only server of a SQLite file, null on PostgreSQL
-    exclusive = models.BooleanField(null=True, blank=True)
+    exclusive = models.BooleanField(_("exclusive"), null=True, blank=True)
 
     class Meta:
-        verbose_name_plural = "processes"
+        verbose_name, verbose_name_plural = _("process"), _("processes")
         constraints = [
             models.UniqueConstraint(fields=["exclusive"], name="chat_process_one_on_sqlite"),
             models.CheckConstraint(

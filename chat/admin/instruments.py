@@ -113,7 +113,7 @@ def _read_samples(slices: TimeSlices, whole: Sum) -> None:
 def _codes(runs: list[tuple[Any, ...]]) -> list[tuple[str, str, int]]:
     """Return status, code and number of the runs that ended with these, the most frequent first."""
     counted = Counter((status, code) for _at, status, code, *_rest in runs)
-    return [(Run.Status(status).label, code, number) for (status, code), number in counted.most_common()]
+    return [(str(Run.Status(status).label), code, number) for (status, code), number in counted.most_common()]
 
 
 def quantile(values: list[float], share: float) -> float | None:

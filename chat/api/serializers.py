@@ -9,8 +9,8 @@ from chat.endings import called_by, explain
 from chat.models import Conversation, Message, Run
 
 
-def moment(value: datetime | None) -> str | None:
-    """Return a time as RFC 3339 in UTC."""
+def _rfc3339(value: datetime | None) -> str | None:
+    """Return a time in UTC, as RFC 3339."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value else None
 
 
@@ -26,8 +26,8 @@ def conversation_json(found: Conversation, active_run: uuid.UUID | None) -> dict
         "pinned": found.pinned_at is not None,
         "head": _id(found.head_id),
         "active_run": _id(active_run),
-        "created_at": moment(found.created_at),
-        "updated_at": moment(found.updated_at),
+        "created_at": _rfc3339(found.created_at),
+        "updated_at": _rfc3339(found.updated_at),
     }
 
 
@@ -50,7 +50,7 @@ def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
             "text": m.text,
             "parts": m.parts,
             "run": _id(answering.get(m.pk) if m.role == Message.Role.USER else m.run_id),
-            "created_at": moment(m.created_at),
+            "created_at": _rfc3339(m.created_at),
         }
         for m in found
     ]
@@ -75,8 +75,8 @@ def run_json(found: Run) -> dict[str, Any]:
         "ttft_ms": found.ttft_ms,
         "duration_ms": found.duration_ms,
         "deltas": found.deltas,
-        "created_at": moment(found.created_at),
-        "ended_at": moment(found.ended_at),
+        "created_at": _rfc3339(found.created_at),
+        "ended_at": _rfc3339(found.ended_at),
         **({"called": called} if (called := called_by(found)) else {}),
     }
 
@@ -95,7 +95,7 @@ def whole_answer(run_id: uuid.UUID) -> dict[str, Any]:
             "id": str(reply.pk),
             "role": reply.role,
             "text": reply.text,
-            "created_at": moment(reply.created_at),
+            "created_at": _rfc3339(reply.created_at),
         },
         "usage": found.usage(),
     }

@@ -194,7 +194,7 @@ def _came_to(reply: Reply, progress: _Progress) -> tuple[str, str]:
         return "", "length"
     if reply.waiting:
         return "", endings.APPROVAL
-    if not (progress.fold.says_something or reply.acted):
+    if not (progress.fold.has_visible_text or reply.acted):
         return "empty", ""
     return "", reply.finish
 
