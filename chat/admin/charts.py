@@ -101,17 +101,9 @@ class Chart:
             below = 0.0
             for number, value in enumerate(column, 1):
                 if value:
-                    top = self._y(below + value)
-                    height = self._y(below) - top
-                    found.append(
-                        Bar(
-                            round(self._x(n) + width * 0.12, 1),
-                            round(top, 1),
-                            round(width * 0.76, 1),
-                            round(height, 1),
-                            number,
-                        )
-                    )
+                    x, top = self._x(n) + width * 0.12, self._y(below + value)
+                    size = round(width * 0.76, 1), round(self._y(below) - top, 1)
+                    found.append(Bar(round(x, 1), round(top, 1), *size, number))
                     below += value
         return found
 

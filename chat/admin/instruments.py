@@ -1,7 +1,6 @@
 """Instruments page of the admin: charts and tables of all processes over the last hours."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import quantiles
@@ -25,6 +24,7 @@ WINDOWS = {1: 1, 6: 5, 24: 20, 48: 40}
 DEFAULT_HOURS = 6
 RUNS_READ = 5000  # of the newest: 40 ms on SQLite
 SAMPLES_READ = 12_000  # four processes for 48 hours: 120 ms
+MedianAndP95 = tuple[float | None, float | None]
 END_LABELS = (Run.Status.COMPLETED, Run.Status.STOPPED, Run.Status.FAILED, Run.Status.EXPIRED)
 
 
@@ -116,31 +116,29 @@ def _codes(runs: list[tuple[Any, ...]]) -> list[tuple[str, str, int]]:
     return [(str(Run.Status(status).label), code, number) for (status, code), number in counted.most_common()]
 
 
-def quantile(values: list[float], share: float) -> float | None:
+def _of_values(values: list[float]) -> MedianAndP95:
     if len(values) < 2:
-        return values[0] if values else None
-    return quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
+        return (values[0], values[0]) if values else (None, None)
+    percentiles = quantiles(values, n=100, method="inclusive")
+    return percentiles[49], percentiles[94]
+
+
+def _of_samples(samples: Sum, name: str, scale: float = 1) -> MedianAndP95:
+    median, p95 = samples.quantile(name, 0.5), samples.quantile(name, 0.95)
+    return median and median * scale, p95 and p95 * scale
 
 
 def _figures(slices: TimeSlices, whole: Sum) -> list[tuple[str, float | None, float | None, str]]:
     """Return the rows of the first table: name, median, 95th percentile, unit."""
-
-    def of_runs(values: Iterable[list[float]]) -> tuple[float | None, float | None]:
-        every = [value for part in values for value in part]
-        return quantile(every, 0.5), quantile(every, 0.95)
-
-    def of_samples(name: str, scale: float = 1) -> tuple[float | None, float | None]:
-        found = (whole.quantile(name, 0.5), whole.quantile(name, 0.95))
-        median, p95 = (None if value is None else value * scale for value in found)
-        return median, p95
-
+    first_tokens = [seconds for each in slices.ended for seconds in each.first_tokens]
+    durations = [seconds for each in slices.ended for seconds in each.durations]
     return [
-        (_("First text"), *of_runs(each.first_tokens for each in slices.ended), _("s")),
-        (_("Run"), *of_runs(each.durations for each in slices.ended), _("s")),
-        (_("Gap between two deltas"), *of_samples("parley_delta_gap_seconds", 1000), _("ms")),
-        (_("Size of a delta"), *of_samples("parley_delta_bytes"), _("bytes")),
-        (_("Commit of the journal"), *of_samples("parley_journal_commit_seconds", 1000), _("ms")),
-        (_("Rows in one commit"), *of_samples("parley_journal_batch_events"), _("rows")),
+        (_("First text"), *_of_values(first_tokens), _("s")),
+        (_("Run"), *_of_values(durations), _("s")),
+        (_("Gap between two deltas"), *_of_samples(whole, "parley_delta_gap_seconds", 1000), _("ms")),
+        (_("Size of a delta"), *_of_samples(whole, "parley_delta_bytes"), _("bytes")),
+        (_("Commit of the journal"), *_of_samples(whole, "parley_journal_commit_seconds", 1000), _("ms")),
+        (_("Rows in one commit"), *_of_samples(whole, "parley_journal_batch_events"), _("rows")),
     ]
 
 
@@ -162,7 +160,7 @@ def _run_charts(slices: TimeSlices) -> list[Chart]:
             _("From the stored question to the first text of the reply."),
             _("seconds"),
             times,
-            _median_and_p95([(quantile(e.first_tokens, 0.5), quantile(e.first_tokens, 0.95)) for e in ended]),
+            _median_and_p95([_of_values(each.first_tokens) for each in ended]),
         ),
         Chart(
             "duration",
@@ -170,17 +168,13 @@ def _run_charts(slices: TimeSlices) -> list[Chart]:
             _("From the stored question to the run's end."),
             _("seconds"),
             times,
-            _median_and_p95([(quantile(e.durations, 0.5), quantile(e.durations, 0.95)) for e in ended]),
+            _median_and_p95([_of_values(each.durations) for each in ended]),
         ),
     ]
 
 
 def _sample_charts(slices: TimeSlices) -> list[Chart]:
     sums, times = slices.sums, slices.times
-
-    def milliseconds(name: str) -> list[Series]:
-        pairs = [(each.quantile(name, 0.5), each.quantile(name, 0.95)) for each in sums]
-        return _median_and_p95([(_times_1000(median), _times_1000(p95)) for median, p95 in pairs])
 
     def level(name: str) -> list[float | None]:
         return [float(each.levels[name]) if each.levels or each.histograms else None for each in sums]
@@ -192,7 +186,7 @@ def _sample_charts(slices: TimeSlices) -> list[Chart]:
             _("The time between two pieces of a reply's text, as the agent gave them."),
             _("milliseconds"),
             times,
-            milliseconds("parley_delta_gap_seconds"),
+            _median_and_p95([_of_samples(each, "parley_delta_gap_seconds", 1000) for each in sums]),
         ),
         Chart(
             "commits",
@@ -200,7 +194,7 @@ def _sample_charts(slices: TimeSlices) -> list[Chart]:
             _("How long text waits for its commit before it is shown."),
             _("milliseconds"),
             times,
-            milliseconds("parley_journal_commit_seconds"),
+            _median_and_p95([_of_samples(each, "parley_journal_commit_seconds", 1000) for each in sums]),
         ),
         Chart(
             "open",
@@ -225,12 +219,8 @@ def _sample_charts(slices: TimeSlices) -> list[Chart]:
     ]
 
 
-def _median_and_p95(pairs: list[tuple[float | None, float | None]]) -> list[Series]:
+def _median_and_p95(pairs: list[MedianAndP95]) -> list[Series]:
     return [
         Series(_("median"), [median for median, _p95 in pairs]),
         Series(_("95th percentile"), [p95 for _median, p95 in pairs]),
     ]
-
-
-def _times_1000(value: float | None) -> float | None:
-    return None if value is None else value * 1000

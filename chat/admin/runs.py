@@ -186,7 +186,7 @@ def _failure_field(run: Run, name: str) -> str:
 
 
 def _seconds(milliseconds: int | None) -> str | None:
-    return None if milliseconds is None else f"{milliseconds / 1000:.2f} s"
+    return None if milliseconds is None else str(_("%(seconds).2f s") % {"seconds": milliseconds / 1000})
 
 
 @admin.register(Process)

@@ -42,8 +42,7 @@ def sprite() -> SafeString:
     # function lists its 1,700 drawings again for each icon, which takes 0.3 s for the first page of a server.
     with files("lucide").joinpath("lucide.zip").open("rb") as file, ZipFile(file) as lucide:
         drawn = OWN_DRAWINGS | {
-            name: _inner_markup(lucide.read(f"{file_name}.svg").decode())
-            for name, file_name in DRAWINGS.items()
+            name: _inner_markup(lucide.read(f"{drawing}.svg").decode()) for name, drawing in DRAWINGS.items()
         }
     symbols = (f'<symbol id="i-{name}" viewBox="0 0 24 24">{drawn[name]}</symbol>' for name in sorted(drawn))
     return mark_safe(f'<svg hidden aria-hidden="true">{"".join(symbols)}</svg>')  # noqa: S308  (our own markup)

@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import replace
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -40,18 +41,8 @@ SUGGESTIONS = (
 
 
 @never_cache
-async def home(request: HttpRequest) -> HttpResponse:
-    """Show the page of a new conversation (GET), or ask its first question by a form (POST)."""
-    return await _page(request, None)
-
-
-@never_cache
-async def conversation_page(request: HttpRequest, conversation: str) -> HttpResponse:
-    """Show the page of a conversation (GET), or ask its next question by a form (POST)."""
-    return await _page(request, conversation)
-
-
-async def _page(request: HttpRequest, conversation: str | None) -> HttpResponse:
+async def chat_page(request: HttpRequest, conversation: str | None = None) -> HttpResponse:
+    """Show the page of a conversation, or of a new one (GET), or ask its next question by a form (POST)."""
     if request.method == "POST":
         return await _ask_by_form(request, conversation)
     if request.method not in ("GET", "HEAD"):
@@ -68,11 +59,11 @@ async def _ask_by_form(request: HttpRequest, conversation: str | None) -> HttpRe
         return await sync_to_async(render_page)(request, conversation, refusal)
     supervisor.launch(run.pk)
     logs.asked_of(run.pk)
-    return _redirect_to_conversation(run)
+    return _see_other("chat:conversation", run.conversation_id)
 
 
-def _redirect_to_conversation(run: Run) -> HttpResponse:
-    response = redirect("chat:conversation", run.conversation_id)
+def _see_other(*route: Any) -> HttpResponse:
+    response = redirect(*route)
     response.status_code = 303  # the browser follows by GET
     return response
 
@@ -83,7 +74,7 @@ async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
     """Stop the run in a form, and redirect to its page when the run has ended, or after STOP_SECONDS."""
     run = await run_db(_request_stop, request, conversation)
     await stop_and_wait(run)
-    return _redirect_to_conversation(run)
+    return _see_other("chat:conversation", run.conversation_id)
 
 
 def _request_stop(request: HttpRequest, conversation: str) -> Run:
@@ -104,9 +95,7 @@ def delete(request: HttpRequest, conversation: str) -> HttpResponse:
     found = access_conversation(user_of(request), conversation)
     for run_id in actions.mark_deleted(found):
         supervisor.announce_stop_from_thread(run_id)
-    response = redirect("chat:home")
-    response.status_code = 303
-    return response
+    return _see_other("chat:home")
 
 
 @never_cache

@@ -11,6 +11,7 @@ import random
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
@@ -130,17 +131,15 @@ async def _ignore_messages(receive: Receive) -> int:
     return 0
 
 
+@dataclass(eq=False, slots=True)
 class ChangeSender:
     """Sender of a member's changes over one socket."""
 
-    def __init__(
-        self, request: HttpRequest, socket: OpenSocket, signed_out: asyncio.Event, send: Send
-    ) -> None:
-        self.request = request
-        self.socket = socket
-        self.signed_out = signed_out
-        self.send = send
-        self._begun: set[uuid.UUID] = set()  # active runs whose beginning was sent
+    request: HttpRequest
+    socket: OpenSocket
+    signed_out: asyncio.Event
+    send: Send
+    _begun: set[uuid.UUID] = field(default_factory=set)  # active runs whose beginning was sent
 
     async def run(self) -> int:
         """Send the changes at each ring of the bell. Return the close code."""
