@@ -37,7 +37,7 @@ REASON_LENGTH = 300  # characters of an exception's message
 
 
 @dataclass(slots=True)
-class Note:
+class RequestInfo:
     """Facts about the current request."""
 
     id: str
@@ -45,18 +45,18 @@ class Note:
     request: Any = None  # Django's HttpRequest, once it exists
 
 
-_note: ContextVar[Note | None] = ContextVar("note", default=None)
+_request_info: ContextVar[RequestInfo | None] = ContextVar("request_info", default=None)
 _run: ContextVar[str] = ContextVar("run", default="")
 
 
 @contextmanager
-def answering(note: Note) -> Iterator[None]:
+def request_context(info: RequestInfo) -> Iterator[None]:
     """Assign the log lines inside the block to this request."""
-    token = _note.set(note)
+    token = _request_info.set(info)
     try:
         yield
     finally:
-        _note.reset(token)
+        _request_info.reset(token)
 
 
 def executing(run_id: UUID) -> None:
@@ -66,14 +66,14 @@ def executing(run_id: UUID) -> None:
 
 def asked_of(run_id: UUID) -> None:
     """Assign the log lines of the current request to this run, too."""
-    if note := _note.get():
-        note.run = str(run_id)
+    if info := _request_info.get():
+        info.run = str(run_id)
 
 
 def set_request(request: Any) -> None:
     """Store Django's HttpRequest for the log lines of the current request."""
-    if note := _note.get():
-        note.request = request
+    if info := _request_info.get():
+        info.request = request
 
 
 def log_uncaught() -> None:
@@ -105,14 +105,14 @@ def route_of(request: Any) -> str:
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """Return the fields of one line, without empty ones."""
-    note = _note.get()
+    info = _request_info.get()
     found = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname,
         "logger": record.name,
         "message": message_of(record),
-        "request": note.id if note else "",
-        "run": _run.get() or (note.run if note else ""),
+        "request": info.id if info else "",
+        "run": _run.get() or (info.run if info else ""),
         **getattr(record, "fields", {}),
     }
     if record.exc_info and record.exc_info[1]:
