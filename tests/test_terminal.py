@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from chat.terminal.margin import FRAMES
+from chat.terminal.stderr import FRAMES
 from tests.commands import ROOT
 from tests.gemini import Call, Gemini, Hold, Pause, Status, Step, Text, Thought
 from tests.live import LiveServer, Member, check_with_oracle, read_until

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat.terminal.loop import CannotTalk, Wanted, converse
-from chat.terminal.talk import unwritable
+from chat.terminal.chat import cannot_write
+from chat.terminal.command import CannotStart, ChatOptions, run_chat
 
 
 class Command(BaseCommand):
@@ -34,7 +34,7 @@ class Command(BaseCommand):
             # The terminal shows why a run failed. Only errors of Parley itself are logged.
             for name in ("", "chat"):
                 logging.getLogger(name).setLevel(logging.ERROR)
-        wanted = Wanted(
+        chat_options = ChatOptions(
             user=options["user"],
             agent=options["agent"],
             conversation=options["conversation"],
@@ -43,13 +43,13 @@ class Command(BaseCommand):
             colour=not options["no_color"],
         )
         try:
-            code = converse(wanted)
-        except CannotTalk as error:
+            code = run_chat(chat_options)
+        except CannotStart as error:
             raise CommandError(str(error)) from error
         except OSError as error:
             # Writing to stdout failed. At exit, Python would fail again to flush it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):  # its reader has ended: no message
-                raise CommandError(unwritable("stdout", error)) from error
+                raise CommandError(cannot_write("stdout", error)) from error
             code = 1
         sys.exit(code)

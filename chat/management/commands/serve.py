@@ -40,8 +40,8 @@ class Command(BaseCommand):
 
     def _lock(self) -> IO[str] | None:
         try:
-            return exclusive.hold(exclusive.SERVER)
-        except exclusive.Held as error:
+            return exclusive.acquire_lock(exclusive.HELD_BY_SERVER)
+        except exclusive.LockHeld as error:
             raise CommandError(str(error)) from error
         except OSError as error:
             raise CommandError(_cannot_write(error)) from error
