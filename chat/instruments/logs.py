@@ -59,12 +59,12 @@ def request_context(info: RequestInfo) -> Iterator[None]:
         _request_info.reset(token)
 
 
-def executing(run_id: UUID) -> None:
+def set_task_run(run_id: UUID) -> None:
     """Assign all further log lines of this task to the run."""
     _run.set(str(run_id))
 
 
-def asked_of(run_id: UUID) -> None:
+def set_request_run(run_id: UUID) -> None:
     """Assign the log lines of the current request to this run, too."""
     if info := _request_info.get():
         info.run = str(run_id)

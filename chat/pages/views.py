@@ -58,7 +58,7 @@ async def _ask_by_form(request: HttpRequest, conversation: str | None) -> HttpRe
             raise
         return await sync_to_async(render_page)(request, conversation, refusal)
     supervisor.launch(run.pk)
-    logs.asked_of(run.pk)
+    logs.set_request_run(run.pk)
     return _see_other("chat:conversation", run.conversation_id)
 
 

@@ -43,7 +43,7 @@ async def _post(request: HttpRequest) -> HttpResponseBase:
     member, position, html, whole = await run_db(_ask_or_resume_by_post, request)
     supervisor.launch(position.run.pk)
     if whole:
-        logs.asked_of(position.run.pk)
+        logs.set_request_run(position.run.pk)
         return await _whole_answer(position.run)
     return _event_stream(member, position, html=html)
 
@@ -110,7 +110,7 @@ def _admitted(member: User, position: Position) -> Position:
 
 def _event_stream(member: User, position: Position, *, html: bool) -> HttpResponseBase:
     run_id = position.run.pk
-    logs.asked_of(run_id)
+    logs.set_request_run(run_id)
     if position.is_complete:
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"})
     if position.lacks_only_done:
