@@ -1,6 +1,8 @@
 """Database tables. Each invariant is a constraint here; each index names its reader."""
 
 import uuid
+from collections.abc import Sequence
+from itertools import chain
 from typing import ClassVar
 
 import uuid_utils.compat
@@ -92,6 +94,19 @@ class MessageQuerySet(models.QuerySet["Message"]):
         ids = [message_id for message_id, _depth in self._walk_up(end, limit)]
         found = self.in_bulk(ids)
         return [found[message_id] for message_id in reversed(ids)]
+
+    def siblings_of(self, messages: Sequence["Message"]) -> dict[uuid.UUID | None, list[uuid.UUID]]:
+        """Return the siblings of messages of one conversation, oldest first, by their parent."""
+        found: dict[uuid.UUID | None, list[uuid.UUID]] = {message.parent_id: [] for message in messages}
+        if messages:
+            family = self.filter(conversation=messages[0].conversation_id).order_by("created_at", "id")
+            below = family.filter(parent__in=[parent for parent in found if parent])
+            tops = family.filter(parent=None) if None in found else family.none()
+            for pk, parent in chain(
+                below.values_list("pk", "parent_id"), tops.values_list("pk", "parent_id")
+            ):
+                found[parent].append(pk)
+        return found
 
     def leaf_below(self, message: uuid.UUID) -> uuid.UUID:
         """Return the end of the newest branch through ``message``: newest child by newest child."""

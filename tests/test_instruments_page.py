@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chat import samples
-from chat.admin.charts import Chart, Series, round_up, short
+from chat.admin.charts import Chart, Series, round_up, short_number
 from chat.models import Run, Sample
 from chat.runs.supervisor import supervisor
 from chat.samples import Sum
@@ -244,4 +244,4 @@ def test_an_axis_ends_at_a_round_number(value: float, end: float) -> None:
 
 @pytest.mark.parametrize(("value", "said"), [(0, "0"), (2.5, "2.5"), (1000, "1k"), (2_500_000, "2.5M")])
 def test_an_axis_abbreviates_large_numbers(value: float, said: str) -> None:
-    assert short(value) == said
+    assert short_number(value) == said

@@ -49,7 +49,7 @@ def versions() -> list[int]:
 
 def test_every_old_reply_is_rendered_again(old_replies: Callable[[int], list[Message]]) -> None:
     messages = old_replies(7)
-    assert run(batch=3).splitlines()[-1].startswith("7 replies were rendered anew")
+    assert run(batch=3).splitlines()[-1].startswith("7 replies were rendered again")
     for message in messages:
         message.refresh_from_db()
         assert (message.html, message.renderer_version) == (render(message.text), RENDERER_VERSION)

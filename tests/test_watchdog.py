@@ -128,7 +128,7 @@ async def test_a_long_stall_is_logged_again(
     lines: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watchdog, "AGAIN_SECONDS", 1.0)
+    monkeypatch.setattr(watchdog, "REPEAT_SECONDS", 1.0)
     code = HEAD + textwrap.dedent(BLOCKING["an async tool that sleeps"]).replace("sleep(4)", "sleep(6)")
     await write_agents({"slow/agent.py": code})
     gemini.on("Act!", [Call("act")], [Text("Done.")])
@@ -158,7 +158,7 @@ async def test_an_agent_is_named_even_if_its_code_is_not_on_the_stack(
     [line] = lines
     assert (line["agent"], line["run"]) == ("slow", said.run)
     assert "tests/test_watchdog.py" in line["message"]
-    assert "no code of an agent's own is on the stack" in line["message"]
+    assert "no code of an agent is on the stack" in line["message"]
 
 
 async def test_blocking_code_of_no_agent_is_logged_too(parley: Any, lines: list[dict[str, Any]]) -> None:
@@ -166,7 +166,7 @@ async def test_blocking_code_of_no_agent_is_logged_too(parley: Any, lines: list[
     asyncio.get_running_loop().call_soon(time.sleep, 4)
     await asyncio.sleep(0.1)
     [line] = lines
-    assert line["message"].startswith("Code of no agent has held up the event loop")
+    assert line["message"].startswith("Code of no agent has blocked the event loop")
     assert "agent" not in line
     assert counted(watchdog.NO_AGENT)[0] == often + 1
 
@@ -248,7 +248,7 @@ def test_a_suspended_server_does_not_log_a_stall(tmp_path: Path, gemini: Gemini)
     finally:
         if server.process:
             server.kill()
-    assert "held up the event loop" not in server.output()
+    assert "blocked the event loop" not in server.output()
     assert "parley_loop_stalls_total{" not in page
 
 

@@ -39,12 +39,12 @@ def conversations(found: Sequence[Conversation]) -> list[dict[str, Any]]:
 def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
     """Return messages of one conversation, with their siblings and runs."""
     answering = _newest_runs([m.pk for m in found if m.role == Message.Role.USER])
-    siblings = _siblings(found)
+    siblings = Message.objects.siblings_of(found)
     return [
         {
             "id": str(m.pk),
             "parent": _id(m.parent_id),
-            "siblings": siblings[m.parent_id],
+            "siblings": [str(pk) for pk in siblings[m.parent_id]],
             "role": m.role,
             "agent": m.agent or None,
             "text": m.text,
@@ -59,19 +59,6 @@ def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
 def _newest_runs(prompts: Sequence[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
     runs = Run.objects.filter(prompt__in=prompts).order_by("created_at", "id")
     return dict(runs.values_list("prompt_id", "id"))
-
-
-def _siblings(found: Sequence[Message]) -> dict[uuid.UUID | None, list[str]]:
-    grouped: dict[uuid.UUID | None, list[str]] = {m.parent_id: [] for m in found}
-    if not found:
-        return grouped
-    family = Message.objects.filter(conversation=found[0].conversation_id).order_by("created_at", "id")
-    below = family.filter(parent__in=[parent for parent in grouped if parent])
-    tops = family.filter(parent=None) if None in grouped else family.none()
-    for siblings in (below, tops):
-        for pk, parent in siblings.values_list("id", "parent_id"):
-            grouped[parent].append(str(pk))
-    return grouped
 
 
 def run_json(found: Run) -> dict[str, Any]:

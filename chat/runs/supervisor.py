@@ -152,7 +152,7 @@ class Supervisor:
         self._runs[run_id] = (_spawn(self._guarded(run_id, work(abort))), abort)
 
     async def _guarded(self, run_id: uuid.UUID, work: Coroutine[Any, Any, None]) -> None:
-        logs.executing(run_id)
+        logs.set_task_run(run_id)
         try:
             with metrics.active_runs.one_more():
                 await work

@@ -1,4 +1,4 @@
-"""The Ask in a request: its body or query string, read strictly."""
+"""Parsing of the Ask in a request. Unknown fields in its body or query string are refused."""
 
 import uuid
 from typing import Any
@@ -15,30 +15,30 @@ ASK_FIELDS = {
     "query", "message", "prompt", "conversation", "agent", "parent", "stream", "client_id",
 }  # fmt: skip
 EVENT_SOURCE_FIELDS = {"query", "message", "conversation", "agent", "client_id"}
-VIEW = "view"  # how the answer is shown, so no part of what is asked
+VIEW = "view"  # the format of the answer, not a field of the ask
 
 
-def ask_of(request: HttpRequest) -> Ask:
-    """The Ask in a POST's body. Raises the 415, 413 and 400 refusals."""
+def ask_in_body(request: HttpRequest) -> Ask:
+    """Return the Ask in the body of a POST. Raises the 415, 413 and 400 refusals."""
     fields = parsing.body_of(request)
     parsing.refuse_unknown(fields, ASK_FIELDS)
-    return _ask(fields, _key_of(request, fields))
+    return _ask(fields, _idempotency_key(request, fields))
 
 
 def wants_html(request: HttpRequest) -> bool:
-    """Whether ``?view=html`` asks for rendered text. Raises the 400 refusal for any other view."""
+    """Return whether ``?view=html`` asks for rendered text. Raises the 400 refusal for any other view."""
     views = request.GET.getlist(VIEW)
     if views not in ([], ["html"]):
         raise refusals.malformed(_("view can only be html."))
     return bool(views)
 
 
-def event_source_ask(request: HttpRequest) -> Ask:
-    """The Ask in a GET's query string. Raises the 400 refusal."""
+def ask_in_query(request: HttpRequest) -> Ask:
+    """Return the Ask in the query string of a GET. Raises the 400 refusal."""
     fields = parsing.query_fields(request)
     fields.pop(VIEW, None)
     parsing.refuse_unknown(fields, EVENT_SOURCE_FIELDS)
-    return _ask(fields, _key_of(request, fields))
+    return _ask(fields, _idempotency_key(request, fields))
 
 
 def _ask(fields: dict[str, Any], client_id: uuid.UUID | None) -> Ask:
@@ -72,7 +72,7 @@ def _query(fields: dict[str, Any]) -> str | None:
     return query if query is not None else parsing.text_field(fields, "message")
 
 
-def _key_of(request: HttpRequest, fields: dict[str, Any]) -> uuid.UUID | None:
+def _idempotency_key(request: HttpRequest, fields: dict[str, Any]) -> uuid.UUID | None:
     header = request.headers.get("Idempotency-Key")
     in_header = parsing.to_id(header, "Idempotency-Key") if header is not None else None
     in_body = parsing.id_field(fields, "client_id")

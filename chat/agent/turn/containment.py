@@ -169,5 +169,5 @@ def _log_exit(error: BaseException) -> None:
     log.error(
         "An agent's code raised %s in a callback of the event loop",
         type(error).__name__,
-        extra={"fields": {"exception": logs.exception_of(error, words=False)}},
+        extra={"fields": {"exception": logs.exception_of(error, with_message=False)}},
     )

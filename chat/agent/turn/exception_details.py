@@ -48,7 +48,7 @@ def details_of(error: BaseException) -> ExceptionDetails:
         kind=type(culprit).__qualname__,
         place=next((place for owner, place in frames if owner is Owner.AGENT), ""),
         message=clean_text(_message_of(culprit)[:MESSAGE_LENGTH]),
-        traceback=clean_text(exception_of(error, words=False)[-TRACEBACK_LENGTH:]),
+        traceback=clean_text(exception_of(error, with_message=False)[-TRACEBACK_LENGTH:]),
         in_model_call=any(place.endswith(f" in {MODEL_CALL}") for _owner, place in frames),
     )
 

@@ -1,4 +1,4 @@
-"""``manage.py chat``: talk with an agent in a terminal."""
+"""Command ``chat``: talk with an agent in a terminal."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from chat.terminal.command import CannotStart, ChatOptions, run_chat
 
 class Command(BaseCommand):
     help = "Talks with an agent in this terminal, as one member. Piped input is one question a line."
-    # ``serve`` makes them; they import all pages.
+    # ``serve`` runs the checks; they import all pages.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,7 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["verbosity"] < 2:
-            # The reason why a run failed is a sentence on the terminal; errors of Parley itself are logged.
+            # The terminal shows why a run failed. Only errors of Parley itself are logged.
             for name in ("", "chat"):
                 logging.getLogger(name).setLevel(logging.ERROR)
         chat_options = ChatOptions(
@@ -47,9 +47,9 @@ class Command(BaseCommand):
         except CannotStart as error:
             raise CommandError(str(error)) from error
         except OSError as error:
-            # stdout; and Python would stumble once more over what is left to flush
+            # Writing to stdout failed. At exit, Python would fail again to flush it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if not isinstance(error, BrokenPipeError):  # then who read it has ended, and needs no word
+            if not isinstance(error, BrokenPipeError):  # its reader has ended: no message
                 raise CommandError(cannot_write("stdout", error)) from error
             code = 1
         sys.exit(code)
