@@ -86,8 +86,10 @@ class RunWriter:
     async def close(self) -> tuple[list[Event], list[str]]:
         """Close the writer; return the events and ADK events that the run's last transaction must store."""
         self.journal.unregister(self)
-        if self.in_flight is not None:
-            await asyncio.wait([self.in_flight])
+        if in_flight := self.in_flight:
+            await asyncio.wait([in_flight])  # a cancellation of this call must not cancel the commit
+            if not in_flight.result():
+                self.lost.set()  # the journal no longer knows this writer, so it cannot do it
         rest, payloads = self.waiting, [payload for _position, payload in self.payloads]
         self.waiting, self.payloads = [], []
         for done in self.recorded:
