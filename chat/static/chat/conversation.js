@@ -91,7 +91,8 @@ export class LiveConversation {
       return await ask(body, key, this.composer.token);
     } catch (error) {
       if (error.code !== "csrf") throw error;
-      this.composer.token = (await fetchPage()).querySelector("#keys [name=csrfmiddlewaretoken]").value;
+      const field = (await fetchPage()).querySelector("#keys [name=csrfmiddlewaretoken]");
+      this.composer.token = /** @type {HTMLInputElement} */ (field).value;
       return await ask(body, key, this.composer.token);
     }
   }
@@ -224,5 +225,5 @@ export class LiveConversation {
 
 function textToRead(prose) {
   const text = prose?.innerText ?? "";
-  return text.length <= READ_ALOUD_MAX ? text : uiString("long").replace("%s", text.length);
+  return text.length <= READ_ALOUD_MAX ? text : uiString("long", text.length);
 }

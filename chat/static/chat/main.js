@@ -18,7 +18,7 @@ const composer = new Composer((text) => conversation.askQuery(text));
 const conversation = new LiveConversation(part("messages"), composer, view);
 
 document.addEventListener("submit", (event) => {
-  const form = event.target;
+  const form = /** @type {HTMLFormElement} */ (event.target);
   if (form.id === "sign-out") dropDrafts();
   else if (form.id === "stop") {
     event.preventDefault();
@@ -28,7 +28,7 @@ document.addEventListener("submit", (event) => {
     conversation.askAgain(form);
   } else if (form.matches(".suggestions")) {
     event.preventDefault();
-    composer.fill(event.submitter.value);
+    composer.fill(/** @type {HTMLButtonElement} */ (event.submitter).value);
   }
 });
 part("show-keys").addEventListener("click", () => openDialog("keys-list"));

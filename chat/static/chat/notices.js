@@ -25,7 +25,7 @@ export function clearNotice() {
 export function notifyFor(text, seconds, over) {
   const left = document.createElement("span");
   left.ariaHidden = "true";
-  const show = () => (left.textContent = ` ${uiString("wait").replace("%s", seconds)}`);
+  const show = () => (left.textContent = ` ${uiString("wait", seconds)}`);
   notify(text);
   part("notice").append(left);
   show();
@@ -68,7 +68,7 @@ export function toast(text, { stays = false } = {}) {
   part("toasts").append(shown);
   const excess = part("toasts").children.length - TOASTS_MAX;
   const stayingLast = [...part("toasts").children].sort(
-    (a, b) => a.classList.contains("stays") - b.classList.contains("stays"),
+    (a, b) => Number(a.classList.contains("stays")) - Number(b.classList.contains("stays")),
   );
   for (const toRemove of stayingLast.slice(0, Math.max(0, excess))) toRemove.remove();
   if (!stays) setTimeout(() => removeToast(shown), TOAST_SECONDS * 1000);

@@ -13,7 +13,7 @@ export function startPanels() {
     toggleSidebar();
   });
   sidebar.addEventListener("toggle", (event) => {
-    if (event.newState === "open") sidebar.querySelector("#new").focus();
+    if (event.newState === "open") document.getElementById("new").focus();
     updateMenu();
   });
   isNarrow.addEventListener("change", updateMenu);
@@ -34,8 +34,10 @@ export function showSidebar() {
 }
 
 export function openDialog(id) {
-  const dialog = document.getElementById(id);
-  for (const open of document.querySelectorAll(":popover-open")) open.hidePopover();
+  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById(id));
+  /** @type {NodeListOf<HTMLElement>} */
+  const popovers = document.querySelectorAll(":popover-open");
+  for (const open of popovers) open.hidePopover();
   dialog.showModal();
 }
 

@@ -10,7 +10,7 @@ const TYPES = ["conversation", "run", "run_ended", "anew"];
 
 // `open` is the conversation of this page (conversation.js).
 export function followChanges(open) {
-  let waiting = [];
+  const waiting = [];
   let reading = false;
 
   function onChange(change) {
