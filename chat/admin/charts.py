@@ -1,6 +1,6 @@
 """Charts as SVG, made on the server: no script, no inline style, colours from the style sheet.
 
-A chart is numbers in, coordinates out; templates/admin/instruments/chart.html writes them down.
+A chart is numbers in, coordinates out; templates/admin/instruments/_chart.html writes them down.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-// The message field: its draft, and the idempotency key of the next request. templates/chat/enter.html makes Enter
+// The message field: its draft, and the idempotency key of the next request. templates/chat/_enter.html makes Enter
 // submit the form, because it runs before this module loads.
 
 import { newKey } from "./asking.js";

@@ -1,4 +1,4 @@
-// Translated strings and markup from templates/chat/ui_strings.html: scripts contain none of their own.
+// Translated strings and markup from templates/chat/_ui_strings.html: scripts contain none of their own.
 
 const template = (id) => /** @type {HTMLTemplateElement} */ (document.getElementById(id)).content;
 const find = (name) => template("ui-strings").querySelector(`[data-name="${name}"]`);
