@@ -26,7 +26,7 @@ export class Composer {
   }
 
   get conversation() {
-    return this.form.dataset.conversation || null;
+    return this.form.dataset.conversation || undefined;
   }
 
   set conversation(id) {
@@ -44,7 +44,7 @@ export class Composer {
 
   // The agent selected for a new conversation, if there is a choice.
   get agent() {
-    return this.fields.agent?.value || null;
+    return this.fields.agent?.value || undefined;
   }
 
   // Return the same key when `text` is sent again after a failure, so that it becomes one message.

@@ -39,7 +39,7 @@ addEventListener("online", clearNotice);
 // Reload if Back or Forward changed the address, even while this page was loading. A page from the browser's
 // back/forward cache is outdated, so reload it too.
 function reloadIfMoved() {
-  const inAddress = /\/chat\/([0-9a-f-]{36})\//.exec(location.pathname)?.[1] ?? null;
+  const inAddress = /\/chat\/([0-9a-f-]{36})\//.exec(location.pathname)?.[1];
   if (inAddress !== composer.conversation) location.reload();
 }
 addEventListener("popstate", reloadIfMoved);

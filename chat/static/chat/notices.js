@@ -43,7 +43,18 @@ export const showConnection = (name) => part("connection").replaceChildren(...(n
 // Have the answer's state read aloud.
 export const announce = (name) => (part("announcer").textContent = uiString(name));
 
-export const announceProblem = (text) => (part("alarm").textContent = text);
+const READ_ALOUD_MAX = 600; // characters; of a longer answer only the length is read aloud
+
+// Have the end of an answer read aloud, and the answer, if the user has chosen that.
+export function announceEnd(reply) {
+  const ending = reply?.querySelector(".ending");
+  announce(ending ? "ended" : "complete");
+  if (reply?.querySelector(".broken")) part("alarm").textContent = ending.textContent;
+  else if (document.body.dataset.announce === "whole") {
+    const text = reply?.querySelector(".prose")?.innerText ?? "";
+    readAloud(text.length <= READ_ALOUD_MAX ? text : uiString("long", text.length));
+  }
+}
 
 const LOG_MAX = 20;
 
