@@ -3,7 +3,7 @@
 import { Composer } from "./composer.js";
 import { LiveConversation } from "./conversation.js";
 import { startCopying } from "./copying.js";
-import { dropDrafts } from "./drafts.js";
+import { dropDrafts, startDrafts } from "./drafts.js";
 import { startKeys } from "./keys.js";
 import { clearNotice, notifyByName } from "./notices.js";
 import { loadOlder } from "./older_messages.js";
@@ -11,6 +11,7 @@ import { openDialog, startPanels } from "./panels.js";
 import { startPreferences } from "./preferences.js";
 import { followChanges } from "./remote_changes.js";
 import { View } from "./scrolling.js";
+import { startSteps } from "./steps.js";
 
 const part = (id) => document.getElementById(id);
 const view = new View(part("main"), part("jump"));
@@ -46,10 +47,11 @@ addEventListener("popstate", reloadIfMoved);
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
 reloadIfMoved();
-dropDrafts({ others: true });
+startDrafts();
 startPanels();
 startPreferences();
 startCopying(part("messages"));
+startSteps();
 startKeys(() => conversation.stopRun());
 view.begin();
 loadOlder(part("main"), part("messages"), part("older"));

@@ -3,10 +3,10 @@
 import { toast } from "./notices.js";
 import { uiString } from "./ui_strings.js";
 
-const form = /** @type {HTMLFormElement} */ (document.getElementById("preferences"));
+const findForm = () => /** @type {HTMLFormElement} */ (document.getElementById("preferences"));
 
 export function startPreferences() {
-  form.addEventListener("change", async ({ target }) => {
+  findForm().addEventListener("change", async ({ target }) => {
     const { name, value } = /** @type {HTMLInputElement} */ (target);
     apply(name, value);
     if (await savePreference(name, value)) toast(uiString("saved"));
@@ -15,6 +15,7 @@ export function startPreferences() {
 
 // Resolve to whether the server stored it; a toast reports a failure.
 export async function savePreference(name, value) {
+  const form = findForm();
   const token = /** @type {HTMLInputElement} */ (form.elements.namedItem("csrfmiddlewaretoken"));
   const fields = { csrfmiddlewaretoken: token.value, [name]: value };
   const body = new URLSearchParams(fields);

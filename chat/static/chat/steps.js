@@ -6,10 +6,13 @@ const OUTCOME_MAX = 2000; // characters shown unfolded, as in chat/pages/transcr
 
 // Steps that the user has folded or unfolded are left so.
 const touched = new WeakSet();
-document.addEventListener("click", (event) => {
-  const step = /** @type {Element} */ (event.target).closest("summary")?.parentElement;
-  if (step) touched.add(step);
-});
+
+export function startSteps() {
+  document.addEventListener("click", (event) => {
+    const step = /** @type {Element} */ (event.target).closest("summary")?.parentElement;
+    if (step) touched.add(step);
+  });
+}
 
 export class Steps {
   constructor(list, thinking) {
