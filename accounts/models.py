@@ -25,8 +25,6 @@ class User(AbstractUser):
         validators=[AbstractUser.username_validator],
         error_messages={"unique": _("A user with that name already exists.")},
     )
-    time_zone = models.CharField(max_length=64, blank=True)
-    language = models.CharField(max_length=16, blank=True)
 
     objects: ClassVar[Users] = Users()
 

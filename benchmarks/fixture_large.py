@@ -178,7 +178,7 @@ class Writer:
     def _turn(
         self, batch: Batch, conversation: Conversation, parent: Message | None, question: str, now: datetime
     ) -> Message:
-        """A question and its answers; one in twenty is answered again. Returns the end of the branch."""
+        """Add a question and its answers, and return the end of the branch. One in twenty has two answers."""
         prompt = Message(
             conversation=conversation,
             parent=parent,

@@ -1,107 +1,75 @@
-"""The one gate: every object a request names comes through here, or is not there."""
+"""Lookup of every object that a request names. An object that the user may not see raises 404."""
 
 import re
 import uuid
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from accounts.models import User
 from chat import refusals
 from chat.models import Conversation, Message, Run
 
 M = TypeVar("M", bound=Model)
 
-# Asked each time that staff opens somebody's conversation. Raises PermissionDenied, or a refusal.
-TranscriptPolicy = Callable[[HttpRequest, Conversation], None]
-_transcript_policies: list[TranscriptPolicy] = []
-
-# Python's UUID() also takes braces, "urn:uuid:" and no hyphens; we do not.
+# Python's UUID() also accepts braces, "urn:uuid:" and missing hyphens.
 CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def parse_id(value: str | uuid.UUID) -> uuid.UUID | None:
-    """The id that ``value`` spells in its canonical form, lower case; else None."""
+    """Return the id that ``value`` spells in its canonical form, lower case; otherwise None."""
     if isinstance(value, uuid.UUID):
         return value
     return uuid.UUID(value) if CANONICAL.fullmatch(value) else None
 
 
-def access_conversation(user: Any, conversation: str | uuid.UUID, *, lock: bool = False) -> Conversation:
-    """The member's own conversation, not deleted. Raises the 404 refusal."""
-    found = _first(Conversation.objects.visible_to(user), conversation, lock=lock)
-    if found is None:
-        raise refusals.not_found()
-    return found
+def access_conversation(user: User, conversation: str | uuid.UUID, *, lock: bool = False) -> Conversation:
+    """Return the user's own conversation, if it is not deleted. Raises the 404 refusal."""
+    own: QuerySet[Conversation] = Conversation.objects.visible_to(user)
+    return _get(own.select_for_update() if lock else own, conversation)
 
 
-def access_conversation_now(user: Any, conversation: str | uuid.UUID) -> tuple[Conversation, Run | None]:
-    """The same, and the run that answers in it. Raises the 404 refusal.
-
-    Its head and that run are of one moment, one statement: a run that ends between two would leave its reply
-    in neither of them.
-    """
-    found = _first(Conversation.objects.visible_to(user).with_active_run(), conversation)
-    if found is None:
-        raise refusals.not_found()
+def access_conversation_now(user: User, conversation: str | uuid.UUID) -> tuple[Conversation, Run | None]:
+    """Return the user's own conversation and its active run. Raises the 404 refusal."""
+    # Read head and active run in one query. With two, a run that ends in between shows up in neither.
+    found = _get(Conversation.objects.visible_to(user).with_active_run(), conversation)
     run: uuid.UUID | None = getattr(found, "active_run", None)
     return found, Run.objects.select_related("conversation").get(pk=run) if run else None
 
 
-def access_run(user: Any, run: str | uuid.UUID) -> Run:
-    """A run of one of the member's own conversations. Raises the 404 refusal."""
-    found = _first(Run.objects.visible_to(user).select_related("conversation"), run)
-    if found is None:
-        raise refusals.not_found()
-    return found
+def access_run(user: User, run: str | uuid.UUID) -> Run:
+    """Return a run of one of the user's own conversations. Raises the 404 refusal."""
+    return _get(Run.objects.visible_to(user).select_related("conversation"), run)
 
 
-def access_prompt(user: Any, message: str | uuid.UUID) -> Message:
-    """An own message of the member, in one of the member's own conversations. Raises the 404 refusal."""
+def access_prompt(user: User, message: str | uuid.UUID) -> Message:
+    """Return a message of one of the user's own conversations. Raises the 404 refusal."""
     own = Message.objects.filter(conversation__owner=user, conversation__deleted_at=None)
-    found = _first(own.select_related("conversation"), message)
-    if found is None:
-        raise refusals.not_found()
-    return found
+    return _get(own.select_related("conversation"), message)
 
 
 def access_message(conversation: Conversation, message: str | uuid.UUID) -> Message:
-    """A message of this conversation. Raises the 404 refusal."""
-    found = _first(conversation.messages.all(), message)
-    if found is None:
-        raise refusals.not_found()
-    return found
-
-
-def register_transcript_policy(policy: TranscriptPolicy) -> TranscriptPolicy:
-    """One more that has to agree before a transcript opens: policies only ever tighten."""
-    _transcript_policies.append(policy)
-    return policy
+    """Return a message of this conversation. Raises the 404 refusal."""
+    return _get(conversation.messages.all(), message)
 
 
 def open_transcript(request: HttpRequest, conversation: str | uuid.UUID) -> Conversation:
-    """Somebody's conversation, for staff that may review: the one way to it that is not its owner's.
+    """Return a conversation of any member, for staff that may review. Nothing else opens a foreign one.
 
-    Raises PermissionDenied without the permission, whether or not there is such a conversation; the 404
-    refusal where there is none, or where it was deleted; and what a registered policy raises.
+    Raises PermissionDenied without the permission, whether or not the conversation exists; the 404 refusal
+    if it does not exist or is deleted.
     """
-    user: Any = request.user
+    user = request.user
     if not (user.is_active and user.is_staff and user.has_perm("chat.view_conversation")):
         raise PermissionDenied
-    found = _first(Conversation.objects.reviewable().select_related("owner"), conversation)
+    return _get(Conversation.objects.reviewable().select_related("owner"), conversation)
+
+
+def _get(queryset: QuerySet[M], value: str | uuid.UUID) -> M:
+    found_id = parse_id(value)
+    found = queryset.filter(pk=found_id).first() if found_id else None
     if found is None:
         raise refusals.not_found()
-    for policy in _transcript_policies:
-        policy(request, found)
     return found
-
-
-def _first(queryset: QuerySet[M], value: str | uuid.UUID, *, lock: bool = False) -> M | None:
-    found_id = parse_id(value)
-    if found_id is None:
-        return None
-    if lock:
-        queryset = queryset.select_for_update()
-    return queryset.filter(pk=found_id).first()

@@ -1,16 +1,18 @@
-"""What a member does. Each is one transaction; nothing here waits for a model or a network."""
+"""Actions of a member. Each is one transaction; none waits for a model or a network."""
 
 import hashlib
 import json
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
+from accounts.models import User
 from chat import changes, events, lifecycle, refusals
 from chat.access import access_conversation, access_message, access_prompt
 from chat.models import Conversation, Message, Run, RunEvent
@@ -20,7 +22,7 @@ TITLE_LENGTH = 60
 
 
 class _Absent:
-    """``parent`` was not named: the end of the active branch."""
+    """``parent`` was not named: the question follows the end of the active branch."""
 
 
 ABSENT = _Absent()
@@ -28,7 +30,7 @@ ABSENT = _Absent()
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A checked request for an answer: a new question (``query``) or an old one again (``prompt``)."""
+    """Checked request for a reply: to a new question (``query``), or to an old one again (``prompt``)."""
 
     query: str | None = None
     prompt: uuid.UUID | None = None
@@ -39,7 +41,7 @@ class Ask:
     mode: str = Run.Mode.SSE
 
     def digest(self) -> str:
-        """What the idempotency key stands for: the body without ``stream``."""
+        """Return a hash of the body without ``stream``: requests with one idempotency key must share it."""
         parent = "absent" if isinstance(self.parent, _Absent) else str(self.parent)
         body = [self.query, str(self.prompt), str(self.conversation), parent, self.agent]
         return hashlib.sha256(json.dumps(body).encode()).hexdigest()
@@ -47,54 +49,54 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The run that answers; ``is_new`` where this request made it."""
+    """Run that answers an ask; ``is_new`` if this request created it."""
 
     run: Run
     is_new: bool
 
 
 def send_message(
-    owner: Any, ask: Ask, *, agents: Sequence[str], admit: Callable[[], None] = lambda: None
+    owner: User, ask: Ask, *, agents: Sequence[str], admit: Callable[[], None] = lambda: None
 ) -> Asked:
-    """Store the question and the run that will answer it, or find the run of the same key.
+    """Store the question and a run that will answer it, or find the run with the same idempotency key.
 
-    ``agents`` are those a new conversation may have, the default first. ``admit`` raises where the
-    process can take no more. Raises the 404, 422, 423, 409 and 429 refusals, in this order, and
-    ``admit``'s last.
+    ``agents`` are the choices for a new conversation, the default first. ``admit`` raises if the process
+    cannot take more. Raises the 404, 422, 423, 409 and 429 refusals in this order, then ``admit``'s.
     """
     try:
         with transaction.atomic():
             return _known(owner, ask) or _ask(owner, ask, agents, admit)
     except IntegrityError:
-        # Somebody was faster: with the same key, or on the same conversation.
+        # Lost a race against a request with the same key, or in the same conversation.
         known = _known(owner, ask)
         if known:
             return known
-        if ask.conversation or ask.prompt:
-            _refuse_if_busy(_conversation_of(owner, ask))
+        conversation, _prompt = _target(owner, ask)
+        if conversation is not None:
+            _refuse_if_busy(conversation)
         raise
 
 
-def _known(owner: Any, ask: Ask) -> Asked | None:
+def _known(owner: User, ask: Ask) -> Asked | None:
     if ask.client_id is None:
         return None
     run = Run.objects.filter(owner=owner, client_id=ask.client_id).select_related("conversation").first()
     if run is None:
         return None
     if run.request_digest != ask.digest():
-        raise refusals.unprocessable("key_reused", "This key was used with another request.")
+        raise refusals.unprocessable("key_reused", _("This key was used with another request."))
     if run.conversation.deleted_at:
         raise refusals.not_found()
     return Asked(run, is_new=False)
 
 
-def _ask(owner: Any, ask: Ask, agents: Sequence[str], admit: Callable[[], None]) -> Asked:
-    conversation = _conversation_of(owner, ask, lock=True)
-    prompt = _old_prompt(owner, ask)
+def _ask(owner: User, ask: Ask, agents: Sequence[str], admit: Callable[[], None]) -> Asked:
+    conversation, prompt = _target(owner, ask, lock=True)
     parent = _parent(conversation, ask)
     if conversation is not None and (known := _known(owner, ask)):
-        return known  # the same key was stored while this request waited for the lock
-    agent = _agent(ask, agents)
+        return known  # a request with the same key was stored while this one waited for the lock
+    if ask.agent is not None and ask.agent not in agents:
+        raise refusals.unprocessable("unknown_agent", _("There is no agent of this name."))
     if prompt is None:
         message_text(ask.query or "")
     if conversation is not None:
@@ -108,7 +110,7 @@ def _ask(owner: Any, ask: Ask, agents: Sequence[str], admit: Callable[[], None])
     if conversation is None:
         conversation = Conversation.objects.create(
             owner=owner,
-            agent=agent,
+            agent=ask.agent or agents[0],
             title=title_of(ask.query or ""),
             created_at=now,
             updated_at=now,
@@ -121,24 +123,16 @@ def _ask(owner: Any, ask: Ask, agents: Sequence[str], admit: Callable[[], None])
     return Asked(run, is_new=True)
 
 
-def _conversation_of(owner: Any, ask: Ask, *, lock: bool = False) -> Any:
-    """The conversation of an ask, None for a new one."""
-    named = ask.conversation
-    if ask.prompt:
-        of_prompt = access_prompt(owner, ask.prompt).conversation_id
-        if named not in (None, of_prompt):
-            raise refusals.not_found()
-        named = of_prompt
-    return access_conversation(owner, named, lock=lock) if named else None
-
-
-def _old_prompt(owner: Any, ask: Ask) -> Message | None:
-    if ask.prompt is None:
-        return None
-    prompt = access_prompt(owner, ask.prompt)
-    if prompt.role != Message.Role.USER:
-        raise refusals.unprocessable("not_a_prompt", "Only a question can be answered again.")
-    return prompt
+def _target(owner: User, ask: Ask, *, lock: bool = False) -> tuple[Conversation | None, Message | None]:
+    """Return the conversation and the old question that an ask names; None for new ones."""
+    prompt = access_prompt(owner, ask.prompt) if ask.prompt else None
+    named = prompt.conversation_id if prompt else ask.conversation
+    if ask.conversation not in (None, named):
+        raise refusals.not_found()
+    conversation = access_conversation(owner, named, lock=lock) if named else None
+    if prompt and prompt.role != Message.Role.USER:
+        raise refusals.unprocessable("not_a_prompt", _("Only a question can be answered again."))
+    return conversation, prompt
 
 
 def _parent(conversation: Conversation | None, ask: Ask) -> uuid.UUID | None:
@@ -147,28 +141,24 @@ def _parent(conversation: Conversation | None, ask: Ask) -> uuid.UUID | None:
     if ask.parent is None:
         return None
     if conversation is None:
-        raise refusals.not_found()  # no message is in a conversation that does not exist yet
+        raise refusals.not_found()  # a new conversation has no messages yet
     return access_message(conversation, ask.parent).pk
 
 
-def _agent(ask: Ask, agents: Sequence[str]) -> str:
-    if ask.agent is not None and ask.agent not in agents:
-        raise refusals.unprocessable("unknown_agent", "There is no agent of this name.")
-    return ask.agent or agents[0]
-
-
-def _refuse_if_busy(conversation: Conversation | None) -> None:
-    run = conversation and conversation.runs.active().first()
-    if run:
+def _refuse_if_busy(conversation: Conversation) -> None:
+    if run := conversation.runs.active().first():
         raise refusals.busy(str(run.pk))
 
 
-def _refuse_if_too_many(owner: Any) -> None:
-    if settings.LIMITS and Run.objects.active().filter(owner=owner).count() >= settings.RUNS_PER_MEMBER:
-        raise refusals.too_many(f"At most {settings.RUNS_PER_MEMBER} answers can be written at once.")
+def _refuse_if_too_many(owner: User) -> None:
+    limit = settings.RUNS_PER_MEMBER
+    if settings.LIMITS and Run.objects.active().filter(owner=owner).count() >= limit:
+        raise refusals.too_many(
+            _("At most %(limit)s answers can be written at the same time.") % {"limit": limit}
+        )
 
 
-def _write_prompt(conversation: Conversation, parent: uuid.UUID | None, text: str, now: Any) -> Message:
+def _write_prompt(conversation: Conversation, parent: uuid.UUID | None, text: str, now: datetime) -> Message:
     return Message.objects.create(
         conversation=conversation,
         parent_id=parent,
@@ -179,7 +169,7 @@ def _write_prompt(conversation: Conversation, parent: uuid.UUID | None, text: st
     )
 
 
-def _queue_run(conversation: Conversation, prompt: Message, ask: Ask, now: Any, change: int) -> Run:
+def _queue_run(conversation: Conversation, prompt: Message, ask: Ask, now: datetime, change: int) -> Run:
     run = Run.objects.create(
         conversation=conversation,
         owner_id=conversation.owner_id,
@@ -202,7 +192,7 @@ def _queue_run(conversation: Conversation, prompt: Message, ask: Ask, now: Any, 
 
 
 def title_of(text: str) -> str:
-    """The offline title: the first words of the question, on one line."""
+    """Return a title without a model: the first words of the question, on one line."""
     line = " ".join(text.split())
     if len(line) <= TITLE_LENGTH:
         return line
@@ -213,8 +203,9 @@ def title_of(text: str) -> str:
 
 
 def request_stop(run: Run) -> Run:
-    """Record the wish to stop. A queued run has ended when this returns; a running one is stopped
-    by the process that executes it. Returns the run as it then stands.
+    """Store a stop request, and return the run as it is then.
+
+    A queued run has ended by then. A running one is stopped by the process that executes it.
     """
     Run.objects.active().filter(pk=run.pk, stop_requested_at=None).update(stop_requested_at=timezone.now())
     lifecycle.stop_queued(run.pk)
@@ -236,7 +227,7 @@ def pin(conversation: Conversation, pinned: bool) -> None:
 
 @transaction.atomic
 def choose_branch(conversation: Conversation, message: Message) -> None:
-    """Make the branch through ``message`` the active one: down to its newest leaf."""
+    """Make the newest branch through ``message`` the active one."""
     leaf = Message.objects.leaf_below(message.pk)
     Conversation.objects.filter(pk=conversation.pk).update(head=leaf)
     changes.announce_conversation(conversation)
@@ -244,9 +235,9 @@ def choose_branch(conversation: Conversation, message: Message) -> None:
 
 @transaction.atomic
 def mark_deleted(conversation: Conversation) -> list[uuid.UUID]:
-    """The conversation is gone for its owner. A queued run has ended when this returns.
+    """Hide the conversation from everyone, end its queued run, and return its running runs.
 
-    Returns the runs that still execute: their process ends them as stopped, code ``deleted``.
+    The processes that execute those end them as stopped, with the code ``deleted``.
     """
     Conversation.objects.filter(pk=conversation.pk, deleted_at=None).update(deleted_at=timezone.now())
     running = []

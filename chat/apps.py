@@ -1,12 +1,14 @@
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
 
 
 class ChatConfig(AppConfig):
     name = "chat"
+    verbose_name = _("Chat")
 
     def ready(self) -> None:
-        # Those that are not named here register by being imported: the checks, the bell of a sign-out.
+        # Importing registers the system checks, and the doorbell of a sign-out.
         from chat import checks, moderators  # noqa: F401
         from chat.socket import auth  # noqa: F401
 

@@ -1,15 +1,14 @@
-"""The ledger of what changed: each change of a member's conversations and runs takes the next number.
+"""Ledger of changes: each change of a member's conversations and runs takes the member's next number.
 
-A number is taken in the transaction of its change, under the lock of the member's row in the ledger,
-which is held until the commit. So a member's numbers become visible in their order: whoever has seen
-one has seen all below it, without a clock, however many processes write.
+The transaction of a change locks the member's row in the ledger until its commit. So numbers become visible
+in their order: a reader that has seen one has seen all lower ones, without a clock and with any number of
+processes.
 """
 
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F
@@ -17,35 +16,36 @@ from django.db.models import F
 from chat import doorbell
 from chat.models import Conversation, Ledger, Run
 
-CONVERSATION = "conversation"  # made, renamed, pinned, deleted, or another branch chosen
-RUN_BEGUN = "run"  # began
+CONVERSATION = "conversation"  # created, renamed, pinned, deleted, or its branch switched
+RUN_BEGUN = "run"
 RUN_ENDED = "run_ended"
-ANEW = "anew"  # too much to name
+EVERYTHING = "anew"  # too many changes to name: read everything again
 
-NOWHERE = -1  # no number of a ledger: a reader who does not know where it was
+NOWHERE = -1  # not in any ledger: for a reader that does not know its last number
 
-# More than a reader was away for in an ordinary case; then reading all anew costs less than being told.
-MOST_TOLD = 200
+# From here on it is cheaper to read everything again. An ordinary absence has fewer changes.
+CHANGES_NAMED = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What changed, and never how: whoever is told reads it over HTTP."""
+    """The name of the changed object, not its content: readers fetch that over HTTP."""
 
     type: str
     conversation: uuid.UUID | None = None
     run: uuid.UUID | None = None
 
 
-def bell_of(owner_id: Any) -> str:
-    """The bell that is rung when something of this member's has changed."""
+def bell_of(owner_id: int) -> str:
+    """Return the name of the doorbell that is rung after each change of this member."""
     return f"changes of {owner_id}"
 
 
-def announce(owner_id: Any) -> int:
-    """The member's next number, for the caller to store as ``last_change`` of what it changes; the bell
-    rings after the commit. Call it behind every other lock on the member's rows: two transactions that
-    took them in different orders would wait for each other.
+def announce(owner_id: int) -> int:
+    """Return the member's next number, to be stored as ``last_change`` of the changed object.
+
+    Rings the member's doorbell after the commit. Lock the member's conversations and runs before this, or
+    transactions can deadlock.
     """
     assert connection.in_atomic_block
     ledger = Ledger.objects.filter(pk=owner_id)
@@ -57,41 +57,41 @@ def announce(owner_id: Any) -> int:
 
 
 def announce_conversation(conversation: Conversation) -> None:
-    """The conversation itself has changed: in the transaction that changed it, and behind that."""
+    """Record a change of the conversation itself, at the end of the transaction that changed it."""
     Conversation.objects.filter(pk=conversation.pk).update(last_change=announce(conversation.owner_id))
 
 
-def last_of(owner_ids: Iterable[Any]) -> dict[Any, int]:
-    """The last number of each of these members; those to whom nothing ever happened are not in it."""
+def last_of(owner_ids: Iterable[int]) -> dict[int, int]:
+    """Return the last number of each of these members, without members that never had a change."""
     return dict(Ledger.objects.filter(pk__in=owner_ids).values_list("owner_id", "last_change"))
 
 
-def since(owner_id: Any, after: int) -> tuple[int, list[Change]]:
-    """The member's last number, and what changed behind ``after`` up to it, in order: each thing once.
+def since(owner_id: int, after: int) -> tuple[int, list[Change]]:
+    """Return the member's last number and the changes after ``after``, in order, one for each object.
 
-    One ANEW in place of all where ``after`` is no number of this ledger, or lies too far back.
+    Returns EVERYTHING as the only change if ``after`` is not a number of this ledger, or too long ago.
     """
     last = last_of([owner_id]).get(owner_id, 0)
     if last == after:
         return last, []
     if not 0 <= after < last:
-        return last, [Change(ANEW)]
-    behind = {"owner": owner_id, "last_change__gt": after, "last_change__lte": last}
-    found = [*_conversations(behind), *_runs(behind)]
-    if len(found) > MOST_TOLD:
-        return last, [Change(ANEW)]
-    found.sort(key=lambda each: each[0])  # stable: a conversation comes before the run that made it
+        return last, [Change(EVERYTHING)]
+    changed = {"owner": owner_id, "last_change__gt": after, "last_change__lte": last}
+    found = [*_conversations(changed), *_runs(changed)]
+    if len(found) > CHANGES_NAMED:
+        return last, [Change(EVERYTHING)]
+    found.sort(key=lambda each: each[0])  # stable: a new conversation comes before its first run
     return last, [change for _number, change in found]
 
 
-def _conversations(behind: dict[str, Any]) -> list[tuple[int, Change]]:
-    found = Conversation.objects.filter(**behind).values_list("last_change", "pk")[: MOST_TOLD + 1]
+def _conversations(changed: dict[str, int]) -> list[tuple[int, Change]]:
+    found = Conversation.objects.filter(**changed).values_list("last_change", "pk")[: CHANGES_NAMED + 1]
     return [(number, Change(CONVERSATION, conversation)) for number, conversation in found]
 
 
-def _runs(behind: dict[str, Any]) -> list[tuple[int, Change]]:
-    found = Run.objects.filter(**behind).values_list("last_change", "status", "conversation", "pk")
+def _runs(changed: dict[str, int]) -> list[tuple[int, Change]]:
+    found = Run.objects.filter(**changed).values_list("last_change", "status", "conversation", "pk")
     return [
         (number, Change(RUN_BEGUN if status in Run.ACTIVE else RUN_ENDED, conversation, run))
-        for number, status, conversation, run in found[: MOST_TOLD + 1]
+        for number, status, conversation, run in found[: CHANGES_NAMED + 1]
     ]

@@ -1,4 +1,4 @@
-"""Settings that would hurt, told at start with an id and a hint."""
+"""System checks for harmful settings, each with an id and a hint."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def sqlite_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def middleware_is_async(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
-            f"{name} cannot run asynchronously: every stream would go through a thread.",
+            f"{name} cannot run asynchronously: each stream would need a thread.",
             hint="Replace it, or declare it async_capable.",
             id="chat.E001",
         )

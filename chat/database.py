@@ -1,8 +1,7 @@
-"""The one door from async code to the ORM.
+"""Calls from async code to the ORM, on a small pool of threads that give their connections back.
 
-Django's own async ORM methods, used in work that outlives its request, leave a hidden thread and
-a database connection behind for each call, and with a pool that ends in a process that can serve
-nobody. Here a small executor owns its threads, and each call gives its connection back.
+Django's async ORM methods leave a hidden thread and a connection per call if the work outlives its request.
+With a connection pool, such a process ends without a free connection.
 """
 
 import asyncio
@@ -18,35 +17,36 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 
 log = logging.getLogger(__name__)
 
-AWAY = (OperationalError, InterfaceError)  # what Django raises where the database does not answer
+AWAY = (OperationalError, InterfaceError)  # Django's errors when the database does not answer
 RETRY_SECONDS = 0.25
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# SQLite: one thread, so one writer a process (its busy handler is unfair: with ten writers the
-# unluckiest waited 3.4 s), and its connection stays open (opening costs 0.7 ms). PostgreSQL: four
-# (more give no throughput under the GIL, fewer let a slow query hold up the rest), from the pool.
+# SQLite: one thread, so one writer per process. Its busy handler is unfair: of ten writers, the last one
+# waited 3.4 s. The connection stays open, because opening one costs 0.7 ms.
+# PostgreSQL: four threads, with connections from the pool. More add no throughput under the GIL; with fewer,
+# a slow query delays the others.
 _THREADS = 1 if settings.ON_SQLITE else 4
 _executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="run-db")
 
 
 async def run_db(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call ``function`` on a thread that owns a database connection; one hop a use case.
+    """Call ``function`` on a thread with a database connection. Use one call per use case.
 
-    The call goes on when the waiting task is cancelled. ``function`` owns its transaction.
+    The call goes on if the waiting task is cancelled. ``function`` owns its transaction.
     """
     loop = asyncio.get_running_loop()
-    context = contextvars.copy_context()  # lines logged there name the request and the run too
+    context = contextvars.copy_context()  # log lines name the request and the run, also on that thread
     return await loop.run_in_executor(
         _executor, lambda: context.run(_call, lambda: function(*args, **kwargs))
     )
 
 
 async def run_db_patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As ``run_db``, tried again while the database is away: for what a run cannot go on without.
+    """Call ``run_db`` and retry while the database is away, for calls that a run cannot do without.
 
-    ``function`` must bear being called again after a commit whose answer was lost.
+    ``function`` must be idempotent: the answer to its commit may have been lost.
     """
     while True:
         try:
@@ -67,10 +67,10 @@ def _call(function: Callable[[], T]) -> T:
 
 
 def sqlite_stamp() -> tuple[int, ...] | None:
-    """Of the SQLite file: another one whenever any process has written to it. None on PostgreSQL.
+    """Return a value that changes whenever any process writes the SQLite file; None on PostgreSQL.
 
-    It costs 5 µs where a query costs a thread's hop and a millisecond. It changes a moment before a commit
-    can be read, and two writes within 4 ms may share one: who sees a new mark looks twice.
+    It costs 5 µs; a query costs a change of threads and 1 ms. After a change, check twice: the value changes
+    just before the commit is visible, and two writes within 4 ms may share one.
     """
     if not settings.ON_SQLITE:
         return None

@@ -1,7 +1,7 @@
-"""Ring and listen: "there is something new". It carries no data, and it may be lost.
+"""The doorbell: a notice "there is something new", without data, which may be lost.
 
-A listener in the same process is woken directly. Between processes the bell goes over the channel
-layer where that is Redis; without Redis whoever waits for another process looks every 100 ms.
+A listener in the same process is woken directly. Other processes are rung through Redis; without Redis a
+listener polls every 100 ms.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from redis.exceptions import RedisError
 log = logging.getLogger(__name__)
 
 BELL_GROUP = "bell"
-# How long a listener sleeps before it looks without having been rung: with Redis only in case a
-# bell was lost, without it because nothing else tells of another process.
+# Pause after which a listener polls without a ring. With Redis, a ring may be lost; without it, other
+# processes do not ring here.
 LISTEN_SECONDS = 1.0 if settings.REDIS_URL else 0.1
 
 _listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -28,7 +28,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 @asynccontextmanager
 async def listen(name: str) -> AsyncIterator[asyncio.Event]:
-    """An event that is set each time ``name`` is rung, from when this is entered."""
+    """Yield an event that is set at each ring of ``name`` from now on."""
     bell = asyncio.Event()
     _listeners[name].add(bell)
     try:
@@ -46,39 +46,40 @@ def ring_here(names: Iterable[str]) -> None:
 
 
 async def ring(names: Iterable[str]) -> None:
-    """Wake who listens to ``names``, in every process."""
+    """Wake the listeners of ``names`` in every process."""
     names = list(names)
     ring_here(names)
     if settings.REDIS_URL and names:
         try:
             await get_channel_layer().group_send(BELL_GROUP, {"type": "bell", "names": names})
-        except (OSError, RedisError) as error:  # Redis is away: the others look by themselves
+        except (OSError, RedisError) as error:  # the other processes poll
             log.warning("The doorbell could not be rung: %s", error)
 
 
 def set_loop(loop: asyncio.AbstractEventLoop | None) -> None:
-    """The loop in which this process's listeners wait; None once it serves no more."""
+    """Set the event loop of this process's listeners; None when it stops serving."""
     global _loop  # noqa: PLW0603  (one loop a process)
     _loop = loop
 
 
 def ring_soon(names: Iterable[str]) -> None:
-    """As ``ring``, from any thread; does not wait. A process that does not serve rings for nobody:
-    the others look by themselves.
+    """Ring from any thread, without waiting.
+
+    A process that does not serve, such as a command, has no loop and does not ring: listeners poll.
     """
     if _loop is not None and not _loop.is_closed():
         asyncio.run_coroutine_threadsafe(ring(names), _loop)
 
 
 async def relay() -> None:
-    """Pass on the bells of other processes, for as long as this process serves."""
+    """Pass on the rings of other processes, for as long as this process serves."""
     if not settings.REDIS_URL:
         return
     while True:
         try:
             await _relay_until_lost()
         except (OSError, RedisError) as error:
-            log.warning("The doorbell lost Redis and tries again: %s", error)
+            log.warning("The doorbell lost its connection to Redis and retries: %s", error)
             await asyncio.sleep(1)
 
 

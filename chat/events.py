@@ -1,7 +1,7 @@
-"""The vocabulary of a run: what is appended to its log and, word for word, sent to its readers.
+"""Events of a run, as they are stored in its log and sent to its readers.
 
-Pure values. A type that this version does not know passes through untouched: a log written by a
-newer process stays readable.
+Pure values. A type that this version does not know passes through unchanged, so that the log of a newer
+process stays readable.
 """
 
 import json
@@ -25,7 +25,7 @@ EXPIRED = "run.expired"
 
 TERMINAL = frozenset({COMPLETED, STOPPED, FAILED, EXPIRED})
 
-# ADK's own tools: they ask a person or hand the conversation over, so calling one again repeats no action.
+# ADK's own tools ask a user, or transfer the conversation: calling one again repeats no action.
 ADK_TOOLS = frozenset(
     {"adk_request_confirmation", "adk_request_credential", "adk_request_input", "transfer_to_agent"}
 )
@@ -35,7 +35,7 @@ SEPARATOR = "\n\n"  # between the texts of two model calls; a text event of its 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One fact of a run, not yet numbered."""
+    """Event of a run, not yet numbered."""
 
     type: str
     data: dict[str, Any]
@@ -43,7 +43,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One numbered fact. ``data`` is its JSON text, encoded once for the log and every reader."""
+    """Numbered event. ``data`` is its JSON text, encoded once for the log and every reader."""
 
     seq: int
     type: str
@@ -55,7 +55,7 @@ class Row:
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens and model calls of a run, as the model reports them."""
+    """Tokens and model calls of a run, as reported by the model."""
 
     input: int = 0
     output: int = 0
@@ -92,7 +92,7 @@ def tool_returned(
 
 
 def file(name: str, version: int, *, note: str) -> Event:
-    """A file that the agent saved; ``note`` says in words how long it is kept."""
+    """Return the event of a file that the agent saved; ``note`` is a sentence on how long it is kept."""
     return Event(FILE, {"name": clean_text(name), "version": version, "note": note})
 
 
@@ -101,20 +101,22 @@ def agent(name: str) -> Event:
 
 
 def replace(value: str, *, attempt: int | None = None, keep: int | None = None) -> Event:
-    """``value`` is the whole reply so far. Its first ``keep`` code points stay as they were shown, and
-    so do the thoughts, tools and speakers before the next one; without ``keep`` nothing does.
+    """Return the event that replaces the reply so far by ``value``.
+
+    The first ``keep`` code points stay as they were shown, and so do the thoughts, tools and agents before
+    the next one. Without ``keep`` everything is replaced.
     """
     optional = {"attempt": attempt, "keep": keep}
     return Event(REPLACE, {"text": value} | {k: v for k, v in optional.items() if v is not None})
 
 
 def encode_json(data: dict[str, Any]) -> str:
-    """JSON as it is stored and sent: one line, characters as they are."""
+    """Return JSON as it is stored and sent: one line, not escaped to ASCII."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False)
 
 
 def clean_text(value: str) -> str:
-    """``value`` without what a database or UTF-8 refuses: NUL and lone surrogates become U+FFFD."""
+    """Return ``value`` with U+FFFD for NUL and lone surrogates, which databases and UTF-8 refuse."""
     if "\x00" in value:
         value = value.replace("\x00", "\ufffd")
     try:
@@ -125,7 +127,7 @@ def clean_text(value: str) -> str:
 
 
 def clean_json(value: Any) -> Any:
-    """``value`` as plain JSON: what has no JSON form becomes its ``repr``."""
+    """Return ``value`` as plain JSON: a value without a JSON form becomes its ``repr``."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
@@ -149,15 +151,15 @@ def tools_called(items: Iterable[dict[str, Any]]) -> list[str]:
 
 
 class Fold:
-    """What a run's events add up to: the text of the reply and its parts.
+    """Text and parts of a reply, accumulated from its run's events.
 
-    The text is that of the last ``replace`` and what follows; the separators count.
+    The text is that of the last ``replace`` and of the events after it, separators included.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.agent = ""
-        # Texts and thoughts are lists of pieces until they are asked for: appending to a string
-        # would copy a long reply once a delta.
+        # Texts and thoughts stay lists of pieces until they are read: appending to a string would copy
+        # a long reply once per delta.
         self._items: list[dict[str, Any]] = []
         self._pieces: list[str] = []
         for event in events:
@@ -168,17 +170,17 @@ class Fold:
         return "".join(self._pieces)
 
     @property
-    def shows_something(self) -> bool:
+    def has_items(self) -> bool:
         return bool(self._items)
 
     @property
-    def says_something(self) -> bool:
-        """Whether the reply's text has anything but white space."""
+    def has_visible_text(self) -> bool:
+        """Return whether the reply's text has anything but white space."""
         return any(not piece.isspace() for piece in self._pieces if piece)
 
     @property
     def called(self) -> list[str]:
-        """The names of the tools that were called, each once, in order."""
+        """Return the names of the tools that were called, each once, in order, without ADK's own."""
         return tools_called(self._items)
 
     @property
@@ -189,7 +191,7 @@ class Fold:
         ]
 
     def parts(self) -> dict[str, Any]:
-        """The value of ``Message.parts``."""
+        """Return the value of ``Message.parts``."""
         return {"v": 1, "items": self.items}
 
     def add(self, event: Event) -> None:
@@ -216,7 +218,7 @@ class Fold:
                     self.add(text(data["text"][len(kept) :]))
 
     def _items_before(self, end: int) -> list[dict[str, Any]]:
-        """The items up to the reply's first ``end`` code points; a text item is cut there."""
+        """Return the items of the reply's first ``end`` code points; a text item is cut there."""
         found: list[dict[str, Any]] = []
         at = 0
         for item in self._items:

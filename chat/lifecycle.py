@@ -1,4 +1,4 @@
-"""The states of a run. Each arrow is one guarded transaction; the loser of a race changes nothing.
+"""States of a run. Each transition is one guarded transaction; the loser of a race changes nothing.
 
 QUEUED ─claim→ RUNNING ─end→ COMPLETED, STOPPED, FAILED, EXPIRED
    └─stop_queued→ STOPPED      RUNNING ─take_over, restart→ RUNNING (attempt 2)
@@ -27,7 +27,7 @@ from chat.rendering import RENDERER_VERSION
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to write to a run, until somebody else's claim raises its epoch."""
+    """Right to write to a run, until another claim raises its epoch."""
 
     run: uuid.UUID
     epoch: int
@@ -35,9 +35,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ends: everything its last transaction stores.
+    """Result of a run, as stored by its last transaction.
 
-    ``type`` is a terminal event's; ``code`` is empty for a completed run, ``finish`` for others.
+    ``type`` is that of the terminal event. Completed runs have no ``code``, other runs no ``finish``.
     """
 
     type: str
@@ -51,12 +51,12 @@ class Outcome:
     state: dict[str, Any] | None = None
     user_state: dict[str, Any] = field(default_factory=dict)
     app_state: dict[str, Any] = field(default_factory=dict)
-    failure: dict[str, Any] | None = None  # as models.Run.failure
+    failure: dict[str, Any] | None = None  # as in Run.failure
 
 
 @transaction.atomic
 def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
-    """QUEUED → RUNNING for this process; None where somebody else was first."""
+    """Start a queued run in this process (QUEUED → RUNNING); None if another one was first."""
     won = Run.objects.filter(pk=run_id, status=Run.Status.QUEUED).update(
         status=Run.Status.RUNNING,
         process_id=process_id,
@@ -70,7 +70,7 @@ def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
 
 @transaction.atomic
 def take_over(run_id: uuid.UUID, epoch: int, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
-    """Fence off a dead process: from here on its writes are dropped. None where another was first."""
+    """Take a run from a dead process, whose later writes are dropped. None if another one was first."""
     won = Run.objects.filter(pk=run_id, status=Run.Status.RUNNING, epoch=epoch).update(
         process_id=process_id, epoch=F("epoch") + 1
     )
@@ -82,7 +82,7 @@ def take_over(run_id: uuid.UUID, epoch: int, process_id: uuid.UUID) -> tuple[Cla
 
 @transaction.atomic
 def restart(claim: Claim) -> list[Row] | None:
-    """RUNNING → RUNNING, attempt 2: what the dead process wrote is replaced by a new beginning."""
+    """Start attempt 2 with an empty reply (RUNNING → RUNNING); None if it is not this claim's attempt 1."""
     run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch, attempt=1)
     if run is None:
         return None
@@ -93,7 +93,7 @@ def restart(claim: Claim) -> list[Row] | None:
 
 @transaction.atomic
 def hand_over(claim: Claim) -> list[Row] | None:
-    """RUNNING → QUEUED by a process that is asked to end: another one begins anew; no death counts."""
+    """Return a run to the queue at shutdown (RUNNING → QUEUED). It starts again; ``attempt`` stays."""
     won = Run.objects.filter(pk=claim.run, status=Run.Status.RUNNING, epoch=claim.epoch).update(
         status=Run.Status.QUEUED, process=None, epoch=F("epoch") + 1
     )
@@ -107,7 +107,7 @@ def hand_over(claim: Claim) -> list[Row] | None:
 
 @transaction.atomic
 def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
-    """QUEUED → STOPPED by whoever got the request; None where it was not queued any more."""
+    """Stop a queued run in any process (QUEUED → STOPPED); None if it is no longer queued."""
     conversation = _lock_conversation_of(run_id)
     run = _lock(run_id, status=Run.Status.QUEUED)
     return _end(run, conversation, Outcome(events.STOPPED, code=code), None, []) if run else None
@@ -116,13 +116,13 @@ def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
 def end(
     claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = (), html: str | None = None
 ) -> list[Row] | None:
-    """RUNNING → the outcome's status: reply, usage, session state, terminal event and status together.
+    """Store a running run's outcome: reply, usage, session state, terminal event and status together.
 
-    ``fold`` is of everything that was shown, ``rest`` its events that are not yet in the log, ``html`` its
-    text rendered; without it the text is rendered whenever a page shows it.
-    Returns the rows written, None where the run was no longer this claim's.
+    ``fold`` is of all events that were shown; ``rest`` are those that are not yet in the log. ``html`` is
+    the rendered text; without it, each page renders the text.
+    Returns the rows written, or None if the run was no longer this claim's.
     """
-    draft = _draft(fold, html) if fold.shows_something else None
+    draft = _draft(fold, html) if fold.has_items else None
     with transaction.atomic():
         conversation = _lock_conversation_of(claim.run)
         run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)
@@ -138,9 +138,7 @@ def _lock(run_id: uuid.UUID, **guard: Any) -> Run | None:
 
 
 def _lock_conversation_of(run_id: uuid.UUID) -> Conversation:
-    """Before the run, as whoever deletes a conversation or asks in it does: in two orders they would
-    wait for each other.
-    """
+    # Lock the conversation before the run, as asking and deleting do. In two orders they can deadlock.
     named = Run.objects.filter(pk=run_id).values("conversation")
     return Conversation.objects.select_for_update().get(pk__in=named)
 
@@ -216,8 +214,8 @@ def _store_session(run: Run, outcome: Outcome) -> None:
 
 
 def _merge_shared_state(run: Run, outcome: Outcome) -> None:
-    """By key, in the order of the keys: two runs that end at once wait for, and never on, each other."""
     agent = run.conversation.agent
+    # Write in the order of the keys, or two runs that end at the same time can deadlock.
     users, apps = sorted(outcome.user_state.items()), sorted(outcome.app_state.items())
     UserState.objects.bulk_create(
         [UserState(user_id=run.owner_id, agent=agent, key=k, value=json.dumps(v)) for k, v in users],

@@ -1,4 +1,4 @@
-"""The log of a run: its numbered events, appended and read back."""
+"""Log of a run: its numbered events, appended and read back."""
 
 import uuid
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from chat.models import RunEvent
 
 
 def append(run_id: uuid.UUID, new: Sequence[Event]) -> list[Row]:
-    """Number ``new`` and store them. The caller's transaction holds the run's lock."""
+    """Store events under the run's next numbers. The caller's transaction must hold the run's lock."""
     last: int = RunEvent.objects.filter(run_id=run_id).aggregate(last=Max("seq"))["last"] or 0
     rows = [Row(last + n, event.type, events.encode_json(event.data)) for n, event in enumerate(new, 1)]
     RunEvent.objects.bulk_create(
@@ -21,6 +21,6 @@ def append(run_id: uuid.UUID, new: Sequence[Event]) -> list[Row]:
 
 
 def read_log(run_id: uuid.UUID, after: int = 0) -> list[Row]:
-    """The stored events of a run after seq ``after``, in order."""
+    """Return the stored events of a run after seq ``after``, in order."""
     stored = RunEvent.objects.filter(run_id=run_id, seq__gt=after).order_by("seq")
     return [Row(*values) for values in stored.values_list("seq", "type", "data")]

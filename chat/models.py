@@ -1,7 +1,9 @@
-"""What is stored. Each invariant is a constraint here, each index names its reader."""
+"""Database tables. Each invariant is a constraint here; each index names its reader."""
 
 import uuid
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from itertools import chain
+from typing import ClassVar
 
 import uuid_utils.compat
 from django.conf import settings
@@ -10,35 +12,39 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models import User
+
 
 def new_id() -> uuid.UUID:
-    """A UUIDv7: rows land next to each other in the index. Order never relies on it."""
+    """Return a UUIDv7: rows land next to each other in the index. Order never relies on it."""
     return uuid_utils.compat.uuid7()
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
-    def visible_to(self, user: Any) -> "ConversationQuerySet":
+    def visible_to(self, user: User) -> "ConversationQuerySet":
         return self.filter(owner=user, deleted_at=None)
 
     def with_answering(self) -> "ConversationQuerySet":
-        """Each with ``is_answering``: whether a run answers in it now."""
+        """Annotate each with ``is_answering``: whether a run is active in it."""
         active = Run.objects.active().filter(conversation=models.OuterRef("pk"))
         return self.annotate(is_answering=models.Exists(active))
 
     def with_active_run(self) -> "ConversationQuerySet":
-        """Each with ``active_run``: the id of the run that answers in it now, else None."""
+        """Annotate each with ``active_run``: the id of its active run, or None."""
         active = Run.objects.active().filter(conversation=models.OuterRef("pk"))
         return self.annotate(active_run=models.Subquery(active.values("pk")[:1]))
 
     def reviewable(self) -> "ConversationQuerySet":
-        """What moderators may come upon: a deleted conversation is gone for them too."""
+        """Return the conversations that moderators may see. A deleted one is gone for them, too."""
         return self.filter(deleted_at=None)
 
 
 class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations")
-    agent = models.CharField(max_length=128)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations", verbose_name=_("owner")
+    )
+    agent = models.CharField(_("agent"), max_length=128)
     title = models.CharField(max_length=200)
     title_is_manual = models.BooleanField(default=False)
     # the end of the active branch
@@ -48,18 +54,19 @@ class Conversation(models.Model):
     deleted_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
-    # the number in its owner's ledger under which it was made, renamed, pinned, deleted …
+    # number of its last change (creation, new name, pin, deletion, …) in its owner's ledger
     last_change = models.PositiveBigIntegerField(default=0)
 
     objects = ConversationQuerySet.as_manager()
 
     class Meta:
+        verbose_name, verbose_name_plural = _("conversation"), _("conversations")
         indexes = [
             # the sidebar and GET /api/v1/conversations: newest activity first, by keyset
             models.Index(fields=["owner", "-updated_at", "-id"], name="chat_conversation_sidebar"),
-            # the socket: what changed since a number
+            # the socket: changes after a number
             models.Index(fields=["owner", "last_change"], name="chat_conversation_changes"),
-            # the review desk: the newest activity of everybody, and with one agent
+            # the admin: newest activity of all members, and with one agent
             models.Index(
                 fields=["-updated_at", "-id"],
                 condition=models.Q(deleted_at=None),
@@ -78,9 +85,9 @@ class Conversation(models.Model):
 
 class MessageQuerySet(models.QuerySet["Message"]):
     def branch(self, end: uuid.UUID | None, *, limit: int) -> list["Message"]:
-        """The last ``limit`` messages of the branch that ends in ``end``, in reading order.
+        """Return the last ``limit`` messages of the branch that ends in ``end``, in reading order.
 
-        Costs what it returns, however long the conversation is.
+        The cost depends on ``limit``, not on the length of the conversation.
         """
         if end is None:
             return []
@@ -88,8 +95,21 @@ class MessageQuerySet(models.QuerySet["Message"]):
         found = self.in_bulk(ids)
         return [found[message_id] for message_id in reversed(ids)]
 
+    def siblings_of(self, messages: Sequence["Message"]) -> dict[uuid.UUID | None, list[uuid.UUID]]:
+        """Return the siblings of messages of one conversation, oldest first, by their parent."""
+        found: dict[uuid.UUID | None, list[uuid.UUID]] = {message.parent_id: [] for message in messages}
+        if messages:
+            family = self.filter(conversation=messages[0].conversation_id).order_by("created_at", "id")
+            below = family.filter(parent__in=[parent for parent in found if parent])
+            tops = family.filter(parent=None) if None in found else family.none()
+            for pk, parent in chain(
+                below.values_list("pk", "parent_id"), tops.values_list("pk", "parent_id")
+            ):
+                found[parent].append(pk)
+        return found
+
     def leaf_below(self, message: uuid.UUID) -> uuid.UUID:
-        """The end of the newest branch through ``message``: from child to newest child, down to a leaf."""
+        """Return the end of the newest branch through ``message``: newest child by newest child."""
         field = Message._meta.pk
         with connection.cursor() as cursor:
             cursor.execute(
@@ -130,7 +150,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
 
 class Message(models.Model):
-    """One utterance, written once. A tree: edits and regenerated replies are siblings."""
+    """Question or reply, written once. Messages are a tree: edits and regenerated replies are siblings."""
 
     class Role(models.TextChoices):
         USER = "user"
@@ -149,7 +169,7 @@ class Message(models.Model):
     parts = models.JSONField(default=dict)
     html = models.TextField(blank=True)
     renderer_version = models.PositiveSmallIntegerField(default=0)
-    # the run that wrote it: a reply's alone
+    # the run that wrote it; only replies have one
     run = models.ForeignKey("Run", models.SET_NULL, null=True, blank=True, related_name="+")
     feedback = models.SmallIntegerField(choices=Feedback.choices, null=True, blank=True)
     hidden_at = models.DateTimeField(null=True, blank=True)
@@ -183,90 +203,93 @@ class RunQuerySet(models.QuerySet["Run"]):
     def active(self) -> "RunQuerySet":
         return self.filter(status__in=Run.ACTIVE)
 
-    def visible_to(self, user: Any) -> "RunQuerySet":
+    def visible_to(self, user: User) -> "RunQuerySet":
         return self.filter(owner=user, conversation__owner=user, conversation__deleted_at=None)
 
     def reviewable(self) -> "RunQuerySet":
-        # Not a join: with that, SQLite begins at the conversations, and reads them all for a page of runs.
+        # Not a join: with one, SQLite starts at the conversations and reads them all for a page of runs.
         kept = Conversation.objects.filter(pk=models.OuterRef("conversation"), deleted_at=None)
         return self.filter(models.Exists(kept))
 
 
 class Run(models.Model):
-    """One execution of the agent, answering one prompt. Only a run is ever in progress."""
+    """Execution of an agent, which answers one prompt. Only a run is ever in progress, never a message."""
 
     class Status(models.TextChoices):
-        QUEUED = "queued"
-        RUNNING = "running"
-        COMPLETED = "completed"
-        STOPPED = "stopped"
-        FAILED = "failed"
-        EXPIRED = "expired"
+        QUEUED = "queued", _("Queued")
+        RUNNING = "running", _("Running")
+        COMPLETED = "completed", _("Completed")
+        STOPPED = "stopped", _("Stopped")
+        FAILED = "failed", _("Failed")
+        EXPIRED = "expired", _("Expired")
 
     class Mode(models.TextChoices):
-        SSE = "sse"
-        NONE = "none"
+        SSE = "sse", _("SSE")
+        NONE = "none", _("None")
 
     ACTIVE: ClassVar = [Status.QUEUED, Status.RUNNING]
 
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    id = models.UUIDField(_("id"), primary_key=True, default=new_id, editable=False)
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="runs")
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="runs")
-    client_id = models.UUIDField(null=True, blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="runs", verbose_name=_("owner")
+    )
+    client_id = models.UUIDField(_("client id"), null=True, blank=True)
     request_digest = models.CharField(max_length=64, blank=True)
     prompt = models.ForeignKey(Message, models.CASCADE, related_name="answers")
     reply = models.OneToOneField(Message, models.CASCADE, null=True, blank=True, related_name="+")
-    mode = models.CharField(max_length=8, choices=Mode.choices, default=Mode.SSE)
+    mode = models.CharField(_("mode"), max_length=8, choices=Mode.choices, default=Mode.SSE)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
-    attempt = models.PositiveSmallIntegerField(default=1)
-    process = models.ForeignKey("Process", models.SET_NULL, null=True, blank=True, related_name="runs")
-    # raised by every claim and restart: who holds an older one writes nothing more
-    epoch = models.PositiveIntegerField(default=0)
-    invocation_id = models.CharField(max_length=64, blank=True)
-    # of the terminal event; set with it (until then the log itself says how long it is)
-    last_seq = models.PositiveIntegerField(default=0)
-    # ADK's session state after this run, as JSON text: numbers and NaN come back as they were
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=1)
+    process = models.ForeignKey(
+        "Process", models.SET_NULL, null=True, blank=True, related_name="runs", verbose_name=_("process")
+    )
+    # raised by each claim, take-over and hand-over: the holder of an older one can no longer write
+    epoch = models.PositiveIntegerField(_("epoch"), default=0)
+    invocation_id = models.CharField(_("invocation id"), max_length=64, blank=True)
+    # seq of the terminal event, stored with it; 0 until then
+    last_seq = models.PositiveIntegerField(_("last seq"), default=0)
+    # ADK's session state after this run. JSON text keeps numbers and NaN as they were
     state_after = models.TextField(default="{}")
-    stop_requested_at = models.DateTimeField(null=True, blank=True)
-    code = models.CharField(max_length=32, blank=True)
-    finish = models.CharField(max_length=16, blank=True)
-    # the exception that ended its agent: kind, place, message, traceback. The message may quote what
-    # people wrote: for whoever may open the transcript
+    stop_requested_at = models.DateTimeField(_("stop requested at"), null=True, blank=True)
+    code = models.CharField(_("code"), max_length=32, blank=True)
+    finish = models.CharField(_("finish"), max_length=16, blank=True)
+    # the exception that failed its agent: kind, place, message, traceback. The message may quote
+    # members: show it only to users who may open the transcript
     failure = models.JSONField(null=True, blank=True, editable=False)
-    usage_input = models.PositiveBigIntegerField(default=0)
-    usage_output = models.PositiveBigIntegerField(default=0)
-    usage_thought = models.PositiveBigIntegerField(default=0)
-    usage_cached = models.PositiveBigIntegerField(default=0)
-    usage_total = models.PositiveBigIntegerField(default=0)
-    usage_calls = models.PositiveIntegerField(default=0)
-    cost_millionths = models.PositiveBigIntegerField(default=0)
+    usage_input = models.PositiveBigIntegerField(_("usage input"), default=0)
+    usage_output = models.PositiveBigIntegerField(_("usage output"), default=0)
+    usage_thought = models.PositiveBigIntegerField(_("usage thought"), default=0)
+    usage_cached = models.PositiveBigIntegerField(_("usage cached"), default=0)
+    usage_total = models.PositiveBigIntegerField(_("usage total"), default=0)
+    usage_calls = models.PositiveIntegerField(_("usage calls"), default=0)
     ttft_ms = models.PositiveIntegerField(null=True, blank=True)
     duration_ms = models.PositiveIntegerField(null=True, blank=True)
-    deltas = models.PositiveIntegerField(default=0)
+    deltas = models.PositiveIntegerField(_("deltas"), default=0)
     bytes = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
-    ended_at = models.DateTimeField(null=True, blank=True)
-    # the number in its owner's ledger under which it began; once it has ended, that of its end
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
+    # number of its start in its owner's ledger; after its end, the number of its end
     last_change = models.PositiveBigIntegerField(default=0)
 
     objects = RunQuerySet.as_manager()
 
     class Meta:
+        verbose_name, verbose_name_plural = _("run"), _("runs")
         indexes = [
-            # "the newest run answering this prompt": the branch, the context, the page
+            # the newest run of a prompt: the branch, the context, the page
             models.Index(fields=["prompt", "-created_at"], name="chat_run_of_prompt"),
-            # the sweep, and a member's limit of runs at once
+            # the sweep, and the limit of active runs per member
             models.Index(
                 fields=["status", "process"], condition=models.Q(ended_at=None), name="chat_run_active"
             ),
-            # the socket: what changed since a number
+            # the socket: changes after a number
             models.Index(fields=["owner", "last_change"], name="chat_run_changes"),
-            # the runs of the last hours, on the page of instruments
+            # the instruments page: runs that ended in the last hours
             models.Index(
                 fields=["-ended_at"], condition=models.Q(ended_at__isnull=False), name="chat_run_ended_last"
             ),
-            # the review desk: the newest runs, those of one status, those that ended for one reason,
-            # and how a conversation's last one stands
+            # the admin: the newest runs, of one status, with one code, and the last one of a conversation
             models.Index(fields=["-created_at", "-id"], name="chat_run_newest"),
             models.Index(fields=["status", "-created_at", "-id"], name="chat_run_of_status"),
             models.Index(
@@ -319,12 +342,12 @@ class Run(models.Model):
 
 
 class RunEvent(models.Model):
-    """A numbered fact in a run's log, as it goes on the wire. Appended, never changed."""
+    """Numbered event in a run's log, as it is sent. Appended, never changed."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="events")
     seq = models.PositiveIntegerField()
     type = models.CharField(max_length=32)
-    data = models.TextField()  # JSON text: a replay sends the very bytes that were sent live
+    data = models.TextField()  # JSON text: a replay sends the same bytes as the live stream
 
     class Meta:
         constraints = [
@@ -337,7 +360,7 @@ class RunEvent(models.Model):
 
 
 class SessionEvent(models.Model):
-    """One ADK event of a run, whole, as JSON text."""
+    """Complete ADK event of a run, as JSON text."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="session_events")
     position = models.PositiveIntegerField()
@@ -386,7 +409,7 @@ class AppState(models.Model):
 
 
 class Ledger(models.Model):
-    """How many changes a member's conversations and runs have seen (chat/changes.py)."""
+    """Number of changes so far of a member's conversations and runs (chat/changes.py)."""
 
     owner = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+")
     last_change = models.PositiveBigIntegerField(default=0)
@@ -396,21 +419,21 @@ class Ledger(models.Model):
 
 
 class Process(models.Model):
-    """A server that executes runs, alive while its heartbeat is fresh (by the database's clock)."""
+    """Server process that executes runs; alive while its heartbeat is fresh by the database's clock."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    host = models.CharField(max_length=255)
-    pid = models.PositiveIntegerField()
-    boot_id = models.CharField(max_length=64)
-    version = models.CharField(max_length=32)
-    started_at = models.DateTimeField(db_default=Now())
-    heartbeat_at = models.DateTimeField(db_default=Now())
-    draining = models.BooleanField(default=False)
-    # true for the one server of a SQLite file, null elsewhere
-    exclusive = models.BooleanField(null=True, blank=True)
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
+    host = models.CharField(_("host"), max_length=255)
+    pid = models.PositiveIntegerField(_("pid"))
+    boot_id = models.CharField(_("boot id"), max_length=64)
+    version = models.CharField(_("version"), max_length=32)
+    started_at = models.DateTimeField(_("started at"), db_default=Now())
+    heartbeat_at = models.DateTimeField(_("heartbeat at"), db_default=Now())
+    draining = models.BooleanField(_("draining"), default=False)
+    # true for the only server of a SQLite file, null on PostgreSQL
+    exclusive = models.BooleanField(_("exclusive"), null=True, blank=True)
 
     class Meta:
-        verbose_name_plural = "processes"
+        verbose_name, verbose_name_plural = _("process"), _("processes")
         constraints = [
             models.UniqueConstraint(fields=["exclusive"], name="chat_process_one_on_sqlite"),
             models.CheckConstraint(
@@ -423,17 +446,17 @@ class Process(models.Model):
 
 
 class Sample(models.Model):
-    """What one process counted in about a minute; kept for two days (chat/samples.py)."""
+    """Counts of one process in about one minute, kept for two days (chat/samples.py)."""
 
-    # not a foreign key: what was counted outlives the process
+    # not a foreign key: the counts outlive the process
     process = models.UUIDField()
     at = models.DateTimeField(db_default=Now())
     figures = models.JSONField()
 
     class Meta:
-        default_permissions = ("view",)  # written by the server alone
+        default_permissions = ("view",)  # only the server writes samples
         indexes = [
-            # the page of instruments, and the pruning
+            # the instruments page, and the pruning
             models.Index(fields=["at"], name="chat_sample_at"),
         ]
 
@@ -442,7 +465,7 @@ class Sample(models.Model):
 
 
 class Suggestion(models.Model):
-    """A question that an empty page offers, in the owner's words. Without any, Parley's own stand there."""
+    """Question that the empty page suggests. Without any, Parley's own ones are shown."""
 
     text = models.CharField(_("text"), max_length=200)
     position = models.PositiveSmallIntegerField(_("position"), default=1)

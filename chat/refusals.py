@@ -1,16 +1,17 @@
-"""Why a request is refused: PROTOCOL's codes, one class, raised anywhere, answered in one place."""
+"""Refusals: the error answers of docs/streaming.md, raised anywhere and answered by one middleware."""
 
 from typing import Any
 
 from django.http import HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
 
 RETRY_AFTER_SECONDS = 2
 
 
 class Refusal(Exception):
-    """An answer other than the one that was asked for.
+    """Error answer to a request.
 
-    ``detail`` is a sentence for the person; ``extra`` are further fields of the error object.
+    ``detail`` is a translated sentence for the user; ``extra`` are further fields of the error object.
     """
 
     def __init__(
@@ -33,23 +34,23 @@ class Refusal(Exception):
 
 
 def not_signed_in() -> Refusal:
-    return Refusal(401, "not_signed_in", "Sign in first.")
+    return Refusal(401, "not_signed_in", _("Sign in first."))
 
 
 def cross_site() -> Refusal:
-    return Refusal(403, "cross_site", "This request came from another site.")
+    return Refusal(403, "cross_site", _("This request came from another site."))
 
 
 def csrf_failed() -> Refusal:
-    return Refusal(403, "csrf", "The CSRF token is missing or wrong. Reload the page and try again.")
+    return Refusal(403, "csrf", _("The CSRF token is missing or wrong. Reload the page and try again."))
 
 
 def wrong_content_type() -> Refusal:
-    return Refusal(415, "content_type", "Send application/json in UTF-8, or a form.")
+    return Refusal(415, "content_type", _("Send application/json in UTF-8, or a form."))
 
 
 def too_large() -> Refusal:
-    return Refusal(413, "too_large", "The request is too large.")
+    return Refusal(413, "too_large", _("The request is too large."))
 
 
 def malformed(detail: str) -> Refusal:
@@ -57,8 +58,8 @@ def malformed(detail: str) -> Refusal:
 
 
 def not_found() -> Refusal:
-    """The same for what is not there and for what is somebody else's."""
-    return Refusal(404, "not_found", "There is nothing here.")
+    """Return the same refusal for an object that does not exist and for one of another member."""
+    return Refusal(404, "not_found", _("There is nothing here."))
 
 
 def unprocessable(code: str, detail: str) -> Refusal:
@@ -66,11 +67,11 @@ def unprocessable(code: str, detail: str) -> Refusal:
 
 
 def locked() -> Refusal:
-    return Refusal(423, "locked", "A moderator has locked this conversation.")
+    return Refusal(423, "locked", _("A moderator has locked this conversation."))
 
 
 def busy(run: str) -> Refusal:
-    return Refusal(409, "busy", "This conversation is already answering.", run=run)
+    return Refusal(409, "busy", _("This conversation is already answering."), run=run)
 
 
 def too_many(detail: str) -> Refusal:

@@ -1,4 +1,4 @@
-"""What a process counts, stored once a minute: the page shows it after a restart, and of all processes."""
+"""Samples of each process's counters, stored once a minute: they outlive it, and are read together."""
 
 import time
 import uuid
@@ -21,33 +21,33 @@ BOUNDS = {each.name: each.bounds for each in metrics.HISTOGRAMS}
 
 
 class Sampler:
-    """One a supervisor. What cannot be stored now is in the next sample."""
+    """Sampler of this process's counters. Counts that could not be stored are in the next sample."""
 
     def __init__(self) -> None:
-        self._stored = counters()
+        self._stored = _counters()
         self._due = time.monotonic() + SAMPLE_SECONDS
 
-    async def look(self, process_id: uuid.UUID) -> None:
-        """Take a sample once a minute. Raises what the database raises."""
+    async def take_if_due(self, process_id: uuid.UUID) -> None:
+        """Take a sample once a minute. Raises the database's errors."""
         if time.monotonic() >= self._due:
             await self.take(process_id)
 
     async def take(self, process_id: uuid.UUID) -> None:
-        """Store what came since the last sample."""
-        now = counters()
-        await run_db(store, process_id, {"levels": peaks(), **_difference(self._stored, now)})
+        """Store the difference to the last sample."""
+        now = _counters()
+        await run_db(_store, process_id, {"levels": _peaks(), **_difference(self._stored, now)})
         self._stored, self._due = now, time.monotonic() + SAMPLE_SECONDS
         for level in metrics.LEVELS:
             level.peak = level.value
 
 
-def peaks() -> dict[str, int]:
-    """The most of each level since the last sample."""
+def _peaks() -> dict[str, int]:
+    """Return the highest value of each level since the last sample."""
     return {level.name: max(level.peak, level.now()) for level in metrics.LEVELS}
 
 
-def counters() -> dict[str, Any]:
-    """Everything that only grows. Bounds are kept as text: another version may have others."""
+def _counters() -> dict[str, Any]:
+    """Return all counters. Bounds are text: another version may have other ones."""
     return {
         "histograms": {
             each.name: {"sum": each.sum, **dict(zip(map(str, (*each.bounds, inf)), each.counts, strict=True))}
@@ -59,7 +59,7 @@ def counters() -> dict[str, Any]:
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """How much each number has grown; what has not is left out."""
+    """Return the growth of each number that has grown."""
     found: dict[str, Any] = {}
     for name, value in now.items():
         if isinstance(value, dict):
@@ -70,19 +70,19 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 
 
 @transaction.atomic
-def store(process_id: uuid.UUID, figures: dict[str, Any]) -> None:
+def _store(process_id: uuid.UUID, figures: dict[str, Any]) -> None:
     Sample.objects.create(process=process_id, figures=figures)
     Sample.objects.filter(at__lt=Now() - SAMPLES_KEPT).delete()
 
 
 @dataclass(slots=True)
 class Sum:
-    """Several samples as one: of a stretch of time, or of several processes."""
+    """Sum of several samples, over time or over processes."""
 
     levels: Counter[str] = field(default_factory=Counter)
     histograms: dict[str, Counter[str]] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
-    stalls: Counter[str] = field(default_factory=Counter)  # of the event loop, by the agent
+    stalls: Counter[str] = field(default_factory=Counter)  # of the event loop, by agent
     _peaks: dict[uuid.UUID, Counter[str]] = field(default_factory=dict)
 
     def add(self, process_id: uuid.UUID, figures: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ class Sum:
             self.histograms.setdefault(name, Counter()).update(counts)
         self.refusals.update(figures.get("refusals", {}))
         self.stalls.update(figures.get("stalls", {}))
-        # Of one process the most in this time; the processes stand beside each other.
+        # The maximum of each process, added up over the processes.
         self._peaks.setdefault(process_id, Counter())
         self._peaks[process_id] |= Counter(figures.get("levels", {}))
         self.levels = sum(self._peaks.values(), Counter())
@@ -103,8 +103,9 @@ class Sum:
         return self.histograms[name]["sum"] / count if count else None
 
     def quantile(self, name: str, share: float) -> float | None:
-        """The value that ``share`` of the observations do not exceed: inside its bucket as if they lay
-        evenly, as Prometheus has it. None without an observation.
+        """Return the value that ``share`` of the observations do not exceed; None without observations.
+
+        It is interpolated linearly inside its bucket, as in Prometheus.
         """
         counts: Counter[str] = self.histograms.get(name, Counter())
         buckets = sorted((float(bound), n) for bound, n in counts.items() if bound != "sum")

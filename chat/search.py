@@ -1,9 +1,8 @@
-"""The index of words: which conversations say something, in a title or in a message.
+"""Full-text search over titles and messages; triggers of the database maintain the index.
 
-It stands beside the tables that it is about and is kept by triggers, so that nothing can be written
-past it. Each entry has a number that counts up: the newest are found first, and no more than are
-asked for. It knows words by their beginnings, in any case, of any language that puts spaces between
-them. PostgreSQL keeps each entry's words as a ``tsvector``, SQLite in an FTS5 table without content.
+Words are found by their prefix, in any case, in languages with spaces between words. Each entry has a
+sequence number, so that the newest are found first. PostgreSQL stores a ``tsvector`` per entry, SQLite an
+FTS5 table without content.
 """
 
 import re
@@ -14,22 +13,22 @@ from django.db import connection
 
 from chat.models import Conversation
 
-MATCHES = 500  # entries that one search looks at: the newest
+MATCHES = 500  # entries that one search reads, the newest first
 TERMS = 8
 TERM_LENGTH = 64
-# From so many characters on, a term also finds longer words: "a" begins a tenth of all there are.
+# Shorter terms find only whole words: a tenth of all words begin with "a".
 PREFIX_LENGTH = 3
 
-# Else PostgreSQL's parser takes "a/b" for a path, "a.b" for a host and "<a>" for a tag that says nothing.
+# PostgreSQL's parser would take "a/b" for a path, "a.b" for a host, and ignore "<a>" as a tag.
 PUNCTUATION = r"""!"#$%&'()*+,-./:;<=>?@[\]^_`{|}~"""
 TO_SPACES = str.maketrans(PUNCTUATION, " " * len(PUNCTUATION))
 
 
 def conversations_saying(text: str) -> list[uuid.UUID]:
-    """The conversations whose title or one of whose messages has every term of ``text``.
+    """Return the conversations with every term of ``text`` in their title or in one message.
 
-    A term is a word or, "in quotes", words in this order. Those of the newest MATCHES entries, in
-    no order, deleted ones among them. Nothing is found where ``text`` has no word.
+    A term is a word or, "in quotes", several words in this order. The search covers the newest MATCHES
+    matching entries. The result has no order, includes deleted conversations, and is empty without a term.
     """
     terms = terms_of(text)
     if not terms:
@@ -46,21 +45,21 @@ def conversations_saying(text: str) -> list[uuid.UUID]:
 
 
 def terms_of(text: str) -> list[str]:
-    """The first TERMS words and quoted phrases, without punctuation."""
+    """Return the first TERMS words and quoted phrases, without punctuation."""
     found = (quoted or word for quoted, word in re.findall(r'"([^"]*)"|(\S+)', text))
     plain = (" ".join(term.translate(TO_SPACES).split())[:TERM_LENGTH] for term in found)
     return [term for term in plain if any(character.isalnum() for character in term)][:TERMS]
 
 
 def fts5_query(terms: Iterable[str]) -> str:
-    return " AND ".join(f'"{term}"{"*" if is_beginning(term) else ""}' for term in terms)
+    return " AND ".join(f'"{term}"{"*" if _is_prefix(term) else ""}' for term in terms)
 
 
 def ts_query(terms: Iterable[str]) -> str:
-    return " & ".join(f"'{term}'{':*' if is_beginning(term) else ''}" for term in terms)
+    return " & ".join(f"'{term}'{':*' if _is_prefix(term) else ''}" for term in terms)
 
 
-def is_beginning(term: str) -> bool:
+def _is_prefix(term: str) -> bool:
     return len(term.rsplit(maxsplit=1)[-1]) >= PREFIX_LENGTH
 
 

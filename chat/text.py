@@ -1,30 +1,33 @@
-"""Rules for the text that members write, whatever way it comes in."""
+"""Rules for text from members, in every input: pages, JSON, the terminal."""
 
 import re
 import unicodedata
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from chat import refusals
 
-# Letters and symbols by category that nobody can see.
+# Invisible characters that Unicode files under letters, marks and symbols.
 INVISIBLE = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def message_text(value: str) -> str:
-    """``value``, byte for byte, where it can be a message. Raises the 422 refusal."""
+    """Return ``value`` unchanged. Raises the 422 refusal if it cannot be a message."""
     if not is_visible(value):
-        raise refusals.unprocessable("blank", "The message is empty.")
+        raise refusals.unprocessable("blank", _("The message is empty."))
     if len(value.encode()) > settings.MESSAGE_MAX_BYTES:
-        limit = settings.MESSAGE_MAX_BYTES // 1024
-        raise refusals.unprocessable("too_long", f"The message is longer than {limit} KiB.")
+        raise refusals.unprocessable(
+            "too_long",
+            _("The message is longer than %(limit)s KiB.") % {"limit": settings.MESSAGE_MAX_BYTES // 1024},
+        )
     return value
 
 
 def is_visible(value: str) -> bool:
-    """Whether a reader would see anything of ``value``."""
+    """Return whether ``value`` has a visible character."""
     return any(
         unicodedata.category(char) not in {"Cc", "Cf", "Zs", "Zl", "Zp"} and char not in INVISIBLE
         for char in value
@@ -32,12 +35,12 @@ def is_visible(value: str) -> bool:
 
 
 def check_text(value: Any) -> None:
-    """Raises the 400 refusal for a NUL or a lone surrogate anywhere inside ``value``."""
+    """Raise the 400 refusal for a NUL or a lone surrogate anywhere in ``value``."""
     if isinstance(value, str):
         if "\x00" in value:
-            raise refusals.malformed("Text must not hold a NUL character.")
+            raise refusals.malformed(_("Text must not hold a NUL character."))
         if _SURROGATE.search(value):
-            raise refusals.malformed("Text must not hold a lone surrogate.")
+            raise refusals.malformed(_("Text must not hold a lone surrogate."))
     elif isinstance(value, dict):
         for key, item in value.items():
             check_text(key)

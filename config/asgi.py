@@ -37,7 +37,7 @@ class StreamingASGIHandler(ASGIHandler):
 
     def create_request(self, scope: Any, body_file: Any) -> Any:
         request, refused = super().create_request(scope, body_file)
-        logs.seen(request)
+        logs.set_request(request)
         return request, refused
 
     async def send_response(self, response: Any, send: Any) -> None:

@@ -51,7 +51,7 @@ class SetUpError(Exception):
 def main(lock: str) -> None:
     try:
         with _exclusive_lock():
-            install(lock)
+            install_packages(lock)
     except SetUpError as error:
         sys.exit(str(error))
     except OSError as error:
@@ -60,7 +60,7 @@ def main(lock: str) -> None:
         sys.exit("The set-up was interrupted; the next one starts again.")
 
 
-def install(lock: str) -> None:
+def install_packages(lock: str) -> None:
     """Install ``lock`` into .venv, unless it is installed already. Raises SetUpError, OSError."""
     if is_ready(lock):
         return

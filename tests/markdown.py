@@ -1,4 +1,4 @@
-"""Texts as models write them, one for each thing that Markdown can be: the corpus of the rendering tests."""
+"""Markdown texts for the rendering tests, one for each kind of element."""
 
 DOCUMENTS = {
     "plain": "Hello\nworld\n\nsecond *para*\n",
@@ -29,10 +29,10 @@ DOCUMENTS = {
     "entities": "&lt;b&gt; &amp; &copy; <b>bold</b> a<b && c>d \\*esc\\*\n",
 }
 
-# A later line says what an earlier one meant: the whole text differs from what was sure before.
+# A later line defines a link or a footnote of an earlier one: the whole text differs from the closed blocks.
 FORWARD = {"forward_refs", "footnotes"}
 
-# An answer as models like to write it, with a bit of everything.
+# A typical answer of a model, with a bit of everything.
 ANSWER = (
     "Sure! Here is **how** it works, with `code` and a [link](https://a.example/x) in *one* line.\n\n"
     "### 1. Install\n\n```bash\npip install django  # **not** bold\n```\n\n### 2. Use\n\n"

@@ -7,8 +7,8 @@ It omits attributes, wrappers of tables and formulas, and colors. A link is ``<a
 import re
 from html import escape
 
-from chat.rendering.formulas import formula
-from chat.rendering.wall import clean
+from chat.rendering.mathml import to_mathml
+from chat.rendering.sanitizer import sanitize
 from tests.dom import VOID, Element, parse
 
 FORMULA = re.compile(r"⟨(.*?)⟩|⟪(.*?)⟫")
@@ -29,8 +29,8 @@ def expected_short_form(expected: str) -> str:
 def _mathml(found: re.Match[str]) -> str:
     inline, display = (part and part.replace("&lt;", "<").replace("&gt;", ">") for part in found.groups())
     tex = (inline or display).replace("&amp;", "&")
-    html = clean(formula(tex, display=display is not None))
-    assert "<code" not in html, f"{tex} is not a formula"
+    html = sanitize(to_mathml(tex, display=display is not None))
+    assert "<code" not in html, f"{tex} is no formula"
     return _node(parse(html).one("math"))
 
 

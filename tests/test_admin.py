@@ -8,9 +8,7 @@ from urllib.parse import quote
 import pytest
 from django.contrib.admin import site
 from django.contrib.auth.models import Group, Permission
-from django.core.exceptions import PermissionDenied
 
-from chat import access
 from chat.admin.lists import LIST_BOUND, ReadOnlyAdmin
 from chat.models import Conversation, Message, Process, Run, Suggestion
 from tests.client import Answer, Client
@@ -515,26 +513,6 @@ async def test_a_deleted_conversation_is_gone_for_moderators_too(
         assert gone.body == never.body
 
 
-async def test_a_transcript_policy_can_refuse_a_moderator(
-    as_alice: Client, as_mona: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, other = Talk(as_alice), Talk(as_alice)
-    await one.ask("one")
-    await other.ask("two")
-    monkeypatch.setattr(access, "_transcript_policies", [])
-
-    @access.register_transcript_policy
-    def only_the_first(request: Any, conversation: Conversation) -> None:
-        assert request.user.username == "mona"
-        if str(conversation.pk) != one.conversation:
-            raise PermissionDenied
-
-    assert (await as_mona.get(transcript(one.conversation))).status == 200
-    refused = await as_mona.get(transcript(other.conversation))
-    assert refused.status == 403
-    assert b"two" not in refused.body
-
-
 # --- runs and processes -----------------------------------------------------------------------------
 
 
@@ -553,17 +531,19 @@ async def test_the_list_of_runs_shows_figures_and_sorts_by_them(
 
     await in_thread(set_times)
     failed, slow, quick = rows(await page(as_mona, RUNS))
-    assert (failed["status_told"], failed["code"], failed["first_token"]) == ("Failed", "model_error", "")
+    assert (failed["shown_status"], failed["code"], failed["first_token"]) == ("Failed", "model_error", "")
     assert (slow["first_token"], slow["duration"], slow["deltas"]) == ("2.50 s", "5.00 s", "2500")
     assert slow["size"].replace("\xa0", " ") == "2.4 KB"
-    assert (quick["owner"], quick["of_conversation"]) == ("alice", "quick")
+    assert (quick["owner"], quick["conversation_link"]) == ("alice", "quick")
     for column in (5, 6, 7, 8, 9):
-        up = [row["of_conversation"] for row in rows(await page(as_mona, f"{RUNS}?o={column}"))]
-        down = [row["of_conversation"] for row in rows(await page(as_mona, f"{RUNS}?o=-{column}"))]
+        up = [row["conversation_link"] for row in rows(await page(as_mona, f"{RUNS}?o={column}"))]
+        down = [row["conversation_link"] for row in rows(await page(as_mona, f"{RUNS}?o=-{column}"))]
         assert up.index("quick") < up.index("slow")
         assert down.index("slow") < down.index("quick")
-    assert [r["of_conversation"] for r in rows(await page(as_mona, f"{RUNS}?status=failed"))] == ["Go wrong"]
-    assert [r["of_conversation"] for r in rows(await page(as_mona, f"{RUNS}?code=model_error"))] == [
+    assert [r["conversation_link"] for r in rows(await page(as_mona, f"{RUNS}?status=failed"))] == [
+        "Go wrong"
+    ]
+    assert [r["conversation_link"] for r in rows(await page(as_mona, f"{RUNS}?code=model_error"))] == [
         "Go wrong"
     ]
     assert rows(await page(as_mona, f"{RUNS}?status=expired")) == []
@@ -573,7 +553,7 @@ async def test_the_list_of_runs_shows_figures_and_sorts_by_them(
 
 async def test_a_run_page_shows_no_message_text(as_alice: Client, as_mona: Client) -> None:
     said = await Talk(as_alice).ask("title only\nsecret 7f3a " + "x" * 100)
-    assert rows(await page(as_mona, f"{RUNS}?q={said.run}"))[0]["status_told"] == "Completed"
+    assert rows(await page(as_mona, f"{RUNS}?q={said.run}"))[0]["shown_status"] == "Completed"
     found = await page(as_mona, f"{RUNS}{said.run}/change/")
     assert "state_after" not in found.text
     assert not found.all("textarea")

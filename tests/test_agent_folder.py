@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chat.agent.agents import catalog
-from chat.agent.agents.catalog import Listed
+from chat.agent.agents.catalog import AgentInfo
 from tests.client import Client
 from tests.commands import ROOT
 from tests.gemini import Gemini
@@ -31,9 +31,9 @@ Write = Callable[[dict[str, str]], Path]
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
 
 
-def others() -> dict[str, Listed]:
+def others() -> dict[str, AgentInfo]:
     """Return the agents other than the built-in one, by name."""
-    return {agent.name: agent for agent in catalog.listed()[1:]}
+    return {agent.name: agent for agent in catalog.all_agents()[1:]}
 
 
 def reason(name: str) -> str | None:
@@ -77,7 +77,7 @@ def test_a_broken_agent_is_listed_with_its_reason(
     folder = agent_files({"sound/agent.py": AGENT, f"{name}/__init__.py": "", f"{name}/agent.py": code})
     assert reason(name) == why
     assert others()["sound"].available
-    assert catalog.names() == [settings.AGENT_NAME, "sound"]
+    assert catalog.available_names() == [settings.AGENT_NAME, "sound"]
     (record,) = [each for each in caplog.records if name in each.getMessage()]
     assert record.levelno == logging.WARNING
     if name not in ("empty", "wrong", "endless"):
@@ -108,7 +108,7 @@ def test_an_agent_with_a_name_that_adk_refuses_is_broken(agent_files: Write, nam
 def test_an_agent_with_the_built_in_agents_name_is_broken(agent_files: Write, settings: Any) -> None:
     agent_files({"chat_assistant/agent.py": AGENT})
     assert reason("chat_assistant") == "The built-in agent has the same name."
-    assert catalog.names() == ["chat_assistant"]
+    assert catalog.available_names() == ["chat_assistant"]
 
 
 def test_two_agents_with_the_same_name_are_broken(agent_files: Write) -> None:
@@ -309,7 +309,7 @@ def test_an_unreadable_env_file_breaks_only_its_agent(agent_files: Write) -> Non
 def test_concurrent_calls_load_the_agents_once(agent_files: Write) -> None:
     counting = 'with open(__file__ + ".count", "a") as file: file.write("x")'
     folder = agent_files({"counted.py": f"{counting}\n{textwrap.dedent(AGENT)}"})
-    threads = [threading.Thread(target=catalog.listed) for _ in range(5)]
+    threads = [threading.Thread(target=catalog.all_agents) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import User
@@ -134,3 +134,17 @@ def test_deletion_of_a_member_deletes_all_their_rows(stored: dict[str, Any]) -> 
     stored["owner"].delete()
     for model in (Conversation, Message, Run, RunEvent, SessionEvent):
         assert model.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("chat_run", "cost_millionths"), ("accounts_user", "language"), ("accounts_user", "time_zone")],
+)
+def test_a_removed_column_stays_for_servers_of_the_previous_version(table: str, column: str) -> None:
+    """They run beside the new ones on PostgreSQL, during a rolling upgrade; SQLite has one server a file."""
+    with connection.cursor() as cursor:
+        columns = {each.name: each for each in connection.introspection.get_table_description(cursor, table)}
+    if connection.vendor == "sqlite":
+        assert column not in columns
+    else:
+        assert columns[column].default is not None

@@ -16,7 +16,7 @@ from chat import actions, lifecycle
 from chat.actions import Ask
 from chat.agent.agents import catalog
 from chat.agent.memory import session_service
-from chat.agent.memory.context import load_turn
+from chat.agent.memory.context import load_session
 from chat.models import Conversation, Message, Run
 from tests import oracle
 from tests.client import Client
@@ -248,7 +248,7 @@ async def test_a_run_stopped_in_the_queue_keeps_its_question_and_the_state(
     def ask_and_stop() -> str:
         conversation = Conversation.objects.get().pk
         ask = Ask(query="quickly", conversation=conversation)
-        asked = actions.send_message(alice, ask, agents=catalog.names())
+        asked = actions.send_message(alice, ask, agents=catalog.available_names())
         return actions.request_stop(asked.run).status
 
     assert await in_thread(ask_and_stop) == "stopped"
@@ -413,10 +413,10 @@ async def test_user_state_does_not_depend_on_the_branch(talk: Talk, gemini: Gemi
 # --- costs ----------------------------------------------------------------------------------------
 
 
-def queries_of_load_turn(run_id: str) -> list[str]:
+def queries_of_load_session(run_id: str) -> list[str]:
     run = lifecycle._load(Run.objects.get(pk=run_id).pk)
     with CaptureQueriesContext(connection) as captured:
-        load_turn(run)
+        load_session(run)
     return [query["sql"] for query in captured]
 
 
@@ -425,10 +425,10 @@ async def test_query_counts_do_not_grow_with_the_conversation(
 ) -> None:
     await talk.ask("one")
     second = await talk.ask("two")
-    short = await in_thread(queries_of_load_turn, second.run)
+    short = await in_thread(queries_of_load_session, second.run)
     for n in range(6):
         last = await talk.ask(f"question {n}")
-    long = await in_thread(queries_of_load_turn, last.run)
+    long = await in_thread(queries_of_load_session, last.run)
     assert len(long) == len(short) <= 9
     assert not any('"html"' in sql or '"parts"' in sql for sql in long)
 

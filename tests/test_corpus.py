@@ -1,4 +1,4 @@
-"""Replies that comparable systems show wrong, shown right: see ``tests/corpus``."""
+"""Replies of ``tests/corpus``, which comparable systems show wrong, are rendered correctly."""
 
 import pytest
 
@@ -13,20 +13,20 @@ pytestmark = pytest.mark.any_database
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_reply_has_the_structure_that_was_meant(name: str) -> None:
+def test_a_reply_has_the_expected_structure(name: str) -> None:
     html = render(CASES[name].source)
     assert short_form(html) == expected_short_form(CASES[name].expected)
     assert inspect(html).faults == []
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_line_ends_of_windows_change_nothing(name: str) -> None:
+def test_windows_line_ends_change_nothing(name: str) -> None:
     source = CASES[name].source
     assert render(source.replace("\n", "\r\n")) == render(source)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_stream_cut_anywhere_ends_as_a_reload_shows_it(name: str) -> None:
+def test_a_stream_cut_anywhere_ends_as_a_reload(name: str) -> None:
     source = CASES[name].source
     for cut in range(0, len(source), 5):
         stream = MarkdownStream()
@@ -37,7 +37,7 @@ def test_a_stream_cut_anywhere_ends_as_a_reload_shows_it(name: str) -> None:
         assert stream.finish() == roots(render(source))
 
 
-# A later line says what an earlier one meant.
+# A later line defines a link or a footnote of an earlier one.
 FORWARD = {"mixed: a reference and prices", "lines: in a footnote"}
 
 

@@ -1,4 +1,4 @@
-"""What the docs name is there, and what is there is in the docs."""
+"""The docs and the code name the same files, names, settings, events, routes and metrics."""
 
 import ast
 import re
@@ -50,7 +50,7 @@ def each_page() -> pytest.MarkDecorator:
 
 
 @each_page()
-def test_every_file_that_is_named_is_there(page: Path) -> None:
+def test_every_named_file_exists(page: Path) -> None:
     gone = [name for name in code(page) if is_path(name) and not list(ROOT.glob(name.rstrip("/")))]
     assert not gone
 
@@ -63,14 +63,15 @@ def is_path(name: str) -> bool:
 
 
 @each_page()
-def test_every_name_of_ours_resolves(page: Path) -> None:
+def test_every_code_name_resolves(page: Path) -> None:
     wrong = [name for name in code(page) if not resolves(re.sub(r"\(.*\)$", "", name))]
     assert not wrong
 
 
 def resolves(name: str) -> bool:
-    """Whether a dotted name that begins with a module of ours (``chat.events.Fold``, ``events.Fold``)
-    leads somewhere. What begins otherwise is not ours to judge.
+    """Return whether a dotted name of ours (``chat.events.Fold``, ``events.Fold``) exists.
+
+    Names that begin with no module of ours count as existing.
     """
     if not re.fullmatch(r"[a-zA-Z_]\w*(\.\w+)+", name) or name.endswith(ENDINGS) or CHECK.fullmatch(name):
         return True
@@ -96,7 +97,7 @@ def leads_to(path: Path, names: list[str]) -> bool:
 
 
 def defined_in(body: list[ast.stmt]) -> dict[str, set[str]]:
-    """Each name, with the names inside it where it is a class."""
+    """Return each name, with the names inside it if it is a class."""
     found: dict[str, set[str]] = {}
     for node in body:
         match node:
@@ -115,7 +116,7 @@ def defined_in(body: list[ast.stmt]) -> dict[str, set[str]]:
 
 
 @each_page()
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if target.startswith(("http://", "https://")):
@@ -128,20 +129,20 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings of a page as links name them."""
+    """Return the headings of a page as links name them."""
     headings = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @each_page()
-def test_every_make_target_that_is_named_is_there(page: Path) -> None:
+def test_every_named_make_target_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = {target for text in code(page) for target in re.findall(r"\bmake ([a-z-]+)", text)}
     assert named <= targets
 
 
-def test_every_page_of_the_docs_can_be_found() -> None:
-    """From the README, link by link."""
+def test_every_page_is_linked_from_the_readme() -> None:
+    """A reader reaches each page from the README by links."""
     seen, waiting = set(), [ROOT / "README.md"]
     while waiting:
         page = waiting.pop()
@@ -157,7 +158,7 @@ def test_every_page_of_the_docs_can_be_found() -> None:
 
 
 def variables() -> dict[str, ast.expr | None]:
-    """Each variable that config/settings.py reads, with the default it gives to the reader."""
+    """Return each variable that config/settings.py reads, with its default."""
     found: dict[str, ast.expr | None] = {}
     for node in ast.walk(ast.parse((ROOT / "config" / "settings.py").read_text())):
         match node:
@@ -170,20 +171,20 @@ def variables() -> dict[str, ast.expr | None]:
 
 
 def documented_variables() -> dict[str, str]:
-    """Each variable in docs/settings.md, with its default's cell."""
+    """Return each variable in docs/settings.md, with the cell of its default."""
     headings = ["Server", "Database and Redis", "E-mail", "The agent", "Limits", "Timers"]
     rows = [row for heading in headings for row in table(SETTINGS, f"## {heading}")]
     assert all(len(row) == 3 and row[2] for row in rows)
     return {first_code(name): default for name, default, _meaning in rows}
 
 
-def test_every_setting_is_documented_and_every_documented_one_is_read() -> None:
+def test_settings_and_their_docs_are_the_same() -> None:
     assert len(variables()) > 40
     assert set(documented_variables()) == set(variables())
 
 
-def test_no_other_file_reads_the_environment() -> None:
-    """Except for what is needed before there are settings, and for agents' own variables."""
+def test_only_two_modules_read_the_environment() -> None:
+    """One reads it before there are settings, the other adds the variables of agents."""
     readers = {"config.env", "chat.agent.agents.environment"}
     for module, path in MODULES.items():
         if module.split(".")[0] in ("accounts", "chat", "config") and module not in readers:
@@ -192,7 +193,7 @@ def test_no_other_file_reads_the_environment() -> None:
 
 
 @pytest.mark.parametrize("name", variables())
-def test_a_documented_default_is_the_real_one(name: str) -> None:
+def test_documented_defaults_are_the_real_ones(name: str) -> None:
     default, shown = variables()[name], documented_variables()[name]
     if default is None:
         assert shown == "none" or not shown.startswith("`"), shown
@@ -208,13 +209,13 @@ def test_a_documented_default_is_the_real_one(name: str) -> None:
 
 
 def constant(node: ast.expr) -> Any:
-    """The value of a literal, products of numbers included. Raises ValueError for anything else."""
+    """Return the value of a literal or a product of numbers. Raises ValueError for anything else."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         return constant(node.left) * constant(node.right)
     return ast.literal_eval(node)
 
 
-def test_what_libraries_read_is_read_by_them() -> None:
+def test_variables_of_libraries_are_read_by_them() -> None:
     rows = table(SETTINGS, "## Read by libraries")
     assert rows
     for name, package, _meaning in rows:
@@ -228,29 +229,30 @@ def test_what_libraries_read_is_read_by_them() -> None:
 
 
 def event_names() -> set[str]:
-    """The named events of chat/events.py: all but text, which is unnamed on the wire."""
+    """Return the named events of chat/events.py: all but text, which is unnamed on the wire."""
     strings = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
     return strings - {events.TEXT, events.SEPARATOR}
 
 
-def test_every_event_is_documented_and_every_documented_one_exists() -> None:
+def test_events_and_their_docs_are_the_same() -> None:
     documented = {first_code(row[0]) for row in table(STREAMING, "## Events")}
     assert documented == event_names()
     assert len(documented) == 11
 
 
-def test_every_code_of_a_run_is_documented_with_its_sentence() -> None:
+def test_endings_and_their_docs_are_the_same() -> None:
     documented = {
         first_code(code): (sentence, {"yes": True, "no": False}[again])
         for code, again, sentence in table(STREAMING, "## How a run ends")
     }
-    own = SENTENCES["stopped"]
-    assert documented == {code: told for code, told in SENTENCES.items() if code != "stopped"}
-    assert own[0] in section(STREAMING, "## How a run ends")
+    sentences = {code: (str(sentence), again) for code, (sentence, again) in SENTENCES.items()}
+    stopped, _again = sentences.pop("stopped")
+    assert documented == sentences
+    assert stopped in section(STREAMING, "## How a run ends")
 
 
 def refusals() -> set[tuple[int, str]]:
-    """Status and code of every refusal that our code makes."""
+    """Return status and code of every refusal in our code."""
     found = set()
     for module, path in MODULES.items():
         if module.split(".")[0] not in ("accounts", "chat", "config"):
@@ -267,7 +269,7 @@ def refusals() -> set[tuple[int, str]]:
     return found
 
 
-def test_every_refusal_is_documented_and_every_documented_one_exists() -> None:
+def test_refusals_and_their_docs_are_the_same() -> None:
     documented = [(int(status), first_code(code)) for status, code, _when in table(STREAMING, "## Refusals")]
     assert len(documented) == len(set(documented))
     assert set(documented) == refusals()
@@ -278,7 +280,7 @@ def sockets() -> list[str]:
 
 
 def routes() -> list[str]:
-    """Our own routes as the docs write them, ``/chat/runs/<run>/stop``."""
+    """Return our own routes as the docs write them, such as ``/chat/runs/<run>/stop``."""
     own = ["/" + str(each.pattern) for each in urls.urlpatterns] + sockets()
     patterns, _app, _name = api.urls()
     read_back = ["/api/v1/" + str(each.pattern) for each in patterns if each.name != "api-root"]
@@ -292,7 +294,7 @@ def test_every_route_is_documented(route: str) -> None:
 
 
 @each_page()
-def test_every_address_that_is_named_answers(page: Path) -> None:
+def test_every_named_address_has_a_route(page: Path) -> None:
     for text in code(page):
         found = re.fullmatch(r"(?:(?:GET|POST|PATCH|DELETE) )?(/[a-z][^\s`]*|/)", text)
         if not found:
@@ -303,11 +305,11 @@ def test_every_address_that_is_named_answers(page: Path) -> None:
 
 
 def leads_below(address: str) -> bool:
-    """Whether it is how several of our routes begin."""
+    """Return whether routes of ours begin with this address."""
     return any(route != address and route.startswith(f"{address.rstrip('/')}/") for route in routes())
 
 
-def test_the_docs_address_accounts_by_the_names_that_they_have() -> None:
+def test_allauth_pages_have_the_documented_addresses() -> None:
     for name in ("account_login", "account_signup"):
         try:
             address = reverse(name)
@@ -317,7 +319,7 @@ def test_the_docs_address_accounts_by_the_names_that_they_have() -> None:
 
 
 def names_of_routes() -> set[str]:
-    """The names under which our own code reverses its routes."""
+    """Return the names under which our own code reverses its routes."""
     own = [("chat:", each) for each in urls.urlpatterns]
     own += [("", each) for each in [*site_urls.urlpatterns, *accounts_urls.urlpatterns]]
     names = ((space, getattr(each, "name", None)) for space, each in own)
@@ -325,7 +327,7 @@ def names_of_routes() -> set[str]:
 
 
 @pytest.mark.parametrize("name", sorted(names_of_routes()))
-def test_every_route_that_has_a_name_has_its_row_and_no_row_is_left_over(name: str) -> None:
+def test_named_routes_and_their_docs_are_the_same(name: str) -> None:
     rows = {first_code(cells[0]): first_code(cells[1]) for cells in table(ARCHITECTURE, "## Names of routes")}
     assert set(rows) == names_of_routes()
     values = dict.fromkeys(re.findall(r"<(\w+)>", rows[name]), "x")
@@ -335,12 +337,12 @@ def test_every_route_that_has_a_name_has_its_row_and_no_row_is_left_over(name: s
 # --- what is measured and logged --------------------------------------------------------------------
 
 
-def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
+def test_metrics_and_their_docs_are_the_same() -> None:
     documented = {first_code(cells[0]) for cells in table(OPERATIONS, "## Metrics")}
     assert documented == {metric.name for metric in metrics.registry.collect()}
 
 
-def test_every_metric_in_an_alert_is_one_that_prometheus_sees() -> None:
+def test_alerts_use_metrics_that_exist() -> None:
     ends = ("", "_total", "_bucket", "_sum", "_count")
     seen = {metric.name + end for metric in metrics.registry.collect() for end in ends}
     named = re.findall(r"parley_\w+", section(OPERATIONS, "## Suggested alerts"))
@@ -348,34 +350,34 @@ def test_every_metric_in_an_alert_is_one_that_prometheus_sees() -> None:
     assert set(named) <= seen
 
 
-def test_every_field_of_the_log_is_documented_in_its_order() -> None:
+def test_log_fields_are_documented_in_their_order() -> None:
     assert [first_code(cells[0]) for cells in table(OPERATIONS, "## Logs")] == list(logs.FIELDS)
 
 
 # --- commands and versions ------------------------------------------------------------------------
 
 
-def test_every_command_of_ours_is_documented_and_every_documented_one_exists() -> None:
+def test_commands_and_their_docs_are_the_same() -> None:
     own = {name for name, app in get_commands().items() if app in ("chat", "accounts")}
     named = {name for page in PAGES for name in re.findall(r"manage\.py (\w+)", prose(page))}
     assert own <= named <= set(get_commands())
     assert {"prepare", "serve"} <= own
 
 
-def test_every_system_check_is_documented_and_every_documented_one_exists() -> None:
+def test_system_checks_and_their_docs_are_the_same() -> None:
     named = {text for page in PAGES for text in code(page) if CHECK.fullmatch(text)}
     made = [ROOT / app / "checks.py" for app in ("accounts", "chat")]
     assert named == {name for path in made for name in CHECK.findall(path.read_text())}
 
 
-def test_one_version_everywhere() -> None:
+def test_the_version_is_the_same_everywhere() -> None:
     newest = re.search(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert newest
     assert newest[1] == project["version"] == settings.VERSION
 
 
-def test_every_decision_says_why() -> None:
+def test_every_decision_record_has_the_four_sections() -> None:
     found = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     assert [page.name[:4] for page in found] == [f"{n:04}" for n in range(1, len(found) + 1)]
     for page in found:

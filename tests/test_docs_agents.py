@@ -78,7 +78,7 @@ def test_an_agent_written_by_adk_create_is_found(tmp_path: Path) -> None:
     folder.mkdir()
     subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=60)
     live = LiveServer(tmp_path, AGENTS_DIR=str(folder))
-    script = "from chat.agent.agents import catalog; print(catalog.listed()[1])"
+    script = "from chat.agent.agents import catalog; print(catalog.all_agents()[1])"
     done = live.manage("shell", "--no-imports", "-c", script)
     assert "name='made'" in done.stdout, done.stderr
     assert "available=True" in done.stdout, "its key is in the .env that adk create wrote"

@@ -617,7 +617,7 @@ async def test_a_question_to_an_agent_that_is_gone_fails_as_unavailable(
 async def test_the_transport_is_httpx_even_if_aiohttp_is_installed(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """aiohttp would count the whole stream against its time-out, and retry by its own rules."""
+    """The library aiohttp would count the whole stream against its time-out, and retry by its own rules."""
     from google.genai import _api_client
 
     monkeypatch.setattr(_api_client, "has_aiohttp", True)

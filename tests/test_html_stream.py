@@ -48,8 +48,8 @@ def seqs(events: list[SseEvent]) -> list[int]:
 async def test_the_html_after_the_stream_equals_the_stored_html(
     as_alice: Client, gemini: Gemini, in_thread: Thread, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "TICK_SECONDS", 0)  # each delta is shown
-    monkeypatch.setattr(html_view, "REST", 0)
+    monkeypatch.setattr(html_view, "FRAME_SECONDS", 0)  # each delta is shown
+    monkeypatch.setattr(html_view, "IDLE_PER_RENDER", 0)
     text = REPLIES[name]
     gemini.on(name, [step for piece in in_pieces(text) for step in (piece, Pause(0.01))])
     body = body_of(await ask(as_alice, name))
@@ -83,7 +83,7 @@ async def html_events_of_a_slow_reply(client: Client, gemini: Gemini) -> list[di
 async def test_the_first_text_is_sent_immediately_and_the_rest_is_throttled(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "TICK_SECONDS", 60)
+    monkeypatch.setattr(html_view, "FRAME_SECONDS", 60)
     shown = await html_events_of_a_slow_reply(as_alice, gemini)
     assert len(shown) == 2  # the first word, and the whole reply at the end
 
@@ -91,8 +91,8 @@ async def test_the_first_text_is_sent_immediately_and_the_rest_is_throttled(
 async def test_expensive_replies_are_rendered_less_often(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "TICK_SECONDS", 0)
-    monkeypatch.setattr(html_view, "REST", 1_000_000)  # a render of 0.1 ms is expensive
+    monkeypatch.setattr(html_view, "FRAME_SECONDS", 0)
+    monkeypatch.setattr(html_view, "IDLE_PER_RENDER", 1_000_000)  # a render of 0.1 ms is expensive
     assert len(await html_events_of_a_slow_reply(as_alice, gemini)) == 2
 
 
@@ -108,7 +108,7 @@ async def test_all_other_frames_are_unchanged(as_alice: Client, gemini: Gemini) 
 async def test_held_text_is_sent_before_any_other_frame(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html_view, "TICK_SECONDS", 60)
+    monkeypatch.setattr(html_view, "FRAME_SECONDS", 60)
     first_call: list[Any] = [Text("One. "), Hold(), Text("Two."), Call("calculate", {"expression": "1+1"})]
     gemini.on("use", first_call, [Text("Three.")])
     events = []

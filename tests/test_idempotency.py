@@ -1,4 +1,4 @@
-"""One key is one run, however often and however fast it is sent."""
+"""Idempotency keys: one key starts one run, however often and fast it is sent."""
 
 import asyncio
 import uuid
@@ -13,7 +13,7 @@ from tests.gemini import Gemini, Hold, Text
 Thread = Callable[..., Any]
 
 
-async def test_fifty_asks_at_once_with_one_key_are_one_run(
+async def test_fifty_concurrent_asks_with_one_key_start_one_run(
     as_alice: Client, gemini: Gemini, settings: Any, in_thread: Thread
 ) -> None:
     settings.STREAMS_PER_MEMBER = 100
@@ -30,7 +30,7 @@ async def test_fifty_asks_at_once_with_one_key_are_one_run(
     await in_thread(oracle.check, [answer.events for answer in answers])
 
 
-async def test_fifty_asks_at_once_in_a_conversation_are_one_run_too(
+async def test_fifty_concurrent_asks_in_a_conversation_with_one_key_start_one_run(
     as_alice: Client, gemini: Gemini, settings: Any, in_thread: Thread
 ) -> None:
     settings.STREAMS_PER_MEMBER = 100
@@ -51,7 +51,7 @@ async def test_a_key_with_another_body_is_refused(as_alice: Client, in_thread: T
     assert await in_thread(Run.objects.count) == 1
 
 
-async def test_stream_is_no_part_of_the_body_that_a_key_stands_for(as_alice: Client) -> None:
+async def test_the_stream_field_does_not_count_when_bodies_of_a_key_are_compared(as_alice: Client) -> None:
     key = {"idempotency-key": str(uuid.uuid4())}
     events = (await as_alice.post("/chat/stream", {"query": "one"}, headers=key)).events
     whole = await as_alice.post("/chat/stream", {"query": "one", "stream": False}, headers=key)
@@ -66,7 +66,7 @@ async def test_two_members_may_use_the_same_key(as_alice: Client, as_bob: Client
     assert one.events[0].run != two.events[0].run
 
 
-async def test_a_known_key_is_found_before_busy_and_limits(
+async def test_a_known_key_is_answered_before_busy_and_limits_are_checked(
     as_alice: Client, gemini: Gemini, settings: Any
 ) -> None:
     settings.RUNS_PER_MEMBER = 1
@@ -83,7 +83,7 @@ async def test_a_known_key_is_found_before_busy_and_limits(
         await exchange.all_events()
 
 
-async def test_two_asks_at_once_on_one_conversation_are_one_answer_and_one_409(
+async def test_two_concurrent_asks_in_one_conversation_get_one_answer_and_one_409(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     conversation = (await as_alice.ask("first"))[0].json()["conversation"]

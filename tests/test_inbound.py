@@ -1,4 +1,4 @@
-"""Clients that send what is expensive to read: others keep being served, and each gets an answer."""
+"""Expensive and malformed input: it delays no other client, and each sender gets an answer."""
 
 import os
 import socket
@@ -44,7 +44,7 @@ def multipart(parts: int) -> bytes:
     return body(b"multipart/form-data; boundary=b", content)
 
 
-# Most made others wait for 0.6 to 20 s; trailers and pipelined requests are there to stay cheap.
+# Most of these once delayed other clients by 0.6 to 20 s. Trailers and pipelined requests were always cheap.
 FLOODS = {
     "one-byte chunks": CHUNKED + b"1\r\nx\r\n" * 600_000,
     "one-byte chunks with zeros before their size": CHUNKED + b"0000001\r\nx\r\n" * 300_000,
@@ -62,7 +62,7 @@ FLOODS = {
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads CPU time from /proc")
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
-def test_five_floods_hold_up_nobody_else(server: LiveServer, flood: bytes) -> None:
+def test_five_floods_do_not_delay_other_clients(server: LiveServer, flood: bytes) -> None:
     senders = [threading.Thread(target=send, args=(server, flood)) for _ in range(5)]
     spent, waits = cpu_seconds(server), []
     with httpx.Client(base_url=server.url, timeout=60) as http:
@@ -73,13 +73,13 @@ def test_five_floods_hold_up_nobody_else(server: LiveServer, flood: bytes) -> No
             began = time.monotonic()
             assert http.get("/healthz").status_code == 200
             waits.append(time.monotonic() - began)
-    # 0.01 to 0.06 s; before, one-byte chunks took 5.3 s, forms 1.5 s, socket frames 0.4 to 0.9 s.
+    # Now 0.01 to 0.06 s. Earlier, one-byte chunks took 5.3 s, forms 1.5 s, socket frames 0.4 to 0.9 s.
     assert cpu_seconds(server) - spent < 0.3
-    assert max(waits) < 2, f"a stranger waited {max(waits):.2f} s"  # 0.08 s; before, up to 20 s
+    assert max(waits) < 2, f"another client waited {max(waits):.2f} s"  # now 0.08 s, earlier up to 20 s
 
 
 def send(server: LiveServer, data: bytes) -> bytes:
-    """Send it, the head first where the server must answer it; returns what came back."""
+    """Return the answer to ``data``, whose head is sent first if it is a handshake."""
     head, rest = (data[: data.find(b"\r\n\r\n") + 4], data) if data.startswith(HANDSHAKE) else (b"", data)
     answer = b""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
@@ -92,10 +92,10 @@ def send(server: LiveServer, data: bytes) -> bytes:
             connection.settimeout(3)
             while received := connection.recv(65536):
                 answer += received
-                if not head:  # a first answer is enough
+                if not head:  # the first bytes of the answer are enough
                     break
         except OSError:
-            pass  # cut off while it was sending
+            pass  # the server closed the connection during the sending
     return answer
 
 
@@ -138,12 +138,14 @@ def test_a_body_in_segments_of_one_byte_reaches_the_application(server: LiveServ
     ],
     ids=["request line", "half a request line", "one header", "many headers", "half a megabyte"],
 )
-def test_a_head_over_sixteen_kibibytes_is_told_so(server: LiveServer, head: bytes, status: bytes) -> None:
+def test_a_request_head_over_16_kib_gets_an_error_status(
+    server: LiveServer, head: bytes, status: bytes
+) -> None:
     assert send(server, head).startswith(b"HTTP/1.1 %s " % status)
     assert httpx.get(f"{server.url}/healthz").status_code == 200
 
 
-def test_after_a_refusal_nothing_more_is_read_as_a_request(server: LiveServer) -> None:
+def test_bytes_after_a_refusal_are_not_read_as_a_request(server: LiveServer) -> None:
     second = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nbad header\r\n\r\n" + second)
@@ -167,14 +169,14 @@ def test_a_refused_client_that_goes_on_sending_is_cut_off(server: LiveServer) ->
         until(cut, 20)
 
 
-def test_what_is_sent_before_a_socket_is_open_disturbs_nothing(server: LiveServer) -> None:
+def test_frames_sent_before_the_handshake_ends_are_harmless(server: LiveServer) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(HANDSHAKE + b"\r\n" + b"\x81\x81abcd\x10")
         connection.sendall(b"\x81\x81abcd\x10" * 10)
         assert connection.recv(4096).startswith(b"HTTP/1.1 101 ")
 
 
-# --- the clock ----------------------------------------------------------------------------------
+# --- time limits --------------------------------------------------------------------------------
 
 
 Connection = tuple[Callable[[bytes], None], Clock, StringTransport]
@@ -182,7 +184,7 @@ Connection = tuple[Callable[[bytes], None], Clock, StringTransport]
 
 @pytest.fixture
 def connection() -> Iterator[Connection]:
-    """The server's side of one: what it receives, its clock, and what it does."""
+    """Return a connection's server side: its receive function, its clock and its transport."""
     from config.inbound import Channel
 
     channel: Any = Channel()
@@ -206,7 +208,7 @@ class _Request:
     def handleContentChunk(self, data: bytes) -> None: ...
 
 
-def test_a_dripped_head_gets_one_minute(connection: Connection) -> None:
+def test_a_slow_head_is_cut_off_after_one_minute(connection: Connection) -> None:
     receive, clock, transport = connection
     receive(b"GET / HTTP/1.1\r\n")
     for _ in range(5):
@@ -217,7 +219,7 @@ def test_a_dripped_head_gets_one_minute(connection: Connection) -> None:
     assert transport.disconnecting
 
 
-def test_a_dripped_line_gets_one_minute(connection: Connection) -> None:
+def test_a_slow_line_is_cut_off_after_one_minute(connection: Connection) -> None:
     receive, clock, transport = connection
     for _ in range(61):
         receive(b"x")
@@ -225,7 +227,7 @@ def test_a_dripped_line_gets_one_minute(connection: Connection) -> None:
     assert transport.disconnecting
 
 
-def test_a_dripped_body_gets_one_minute(connection: Connection) -> None:
+def test_a_slow_body_is_cut_off_after_one_minute(connection: Connection) -> None:
     receive, clock, transport = connection
     receive(b"POST / HTTP/1.1\r\nContent-Length: 9999\r\n\r\n")
     for _ in range(61):
@@ -234,7 +236,7 @@ def test_a_dripped_body_gets_one_minute(connection: Connection) -> None:
     assert transport.disconnecting
 
 
-def test_a_body_that_goes_on_is_read(connection: Connection) -> None:
+def test_a_body_that_keeps_arriving_is_not_cut_off(connection: Connection) -> None:
     receive, clock, transport = connection
     receive(b"POST / HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n")
     for _ in range(20):
@@ -243,7 +245,7 @@ def test_a_body_that_goes_on_is_read(connection: Connection) -> None:
     assert not transport.disconnecting
 
 
-def test_a_head_after_an_idle_minute_has_its_own(
+def test_a_head_after_an_idle_minute_has_its_own_time_limit(
     connection: Connection,
 ) -> None:
     receive, clock, transport = connection

@@ -1,4 +1,4 @@
-"""The page of instruments in the admin: who sees it, and what it shows after a restart."""
+"""The instruments page in the admin: its permission, its content after a restart, its sums and charts."""
 
 import re
 import uuid
@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chat import samples
-from chat.admin.charts import Chart, Series, round_up, short
+from chat.admin.charts import Chart, Series, round_up, short_number
 from chat.models import Run, Sample
 from chat.runs.supervisor import supervisor
 from chat.samples import Sum
@@ -30,19 +30,19 @@ GAP = "parley_delta_gap_seconds"
 
 @pytest.fixture
 async def as_owner(parley: Any, in_thread: Thread) -> Client:
-    """The browser of the site's owner."""
+    """Return a browser signed in as the site's owner."""
     owner = await in_thread(make_user, "olga", is_staff=True, is_superuser=True)
     return await Client(parley, owner).sign_in()
 
 
 def row(page: str, name: str) -> list[str]:
-    """The cells of the table's row that begins with ``name``."""
+    """Return the cells of the table's row that begins with ``name``."""
     found = re.search(rf"<tr>\s*<t[hd][^>]*>{re.escape(name)}</t[hd]>(.*?)</tr>", page, flags=re.DOTALL)
     assert found, page
     return [cell.strip() for cell in re.findall(r"<td>(.*?)</td>", found[1], flags=re.DOTALL)]
 
 
-# --- who --------------------------------------------------------------------------------------------
+# --- access -----------------------------------------------------------------------------------------
 
 
 async def test_a_visitor_and_a_member_are_sent_to_the_sign_in(visitor: Client, as_alice: Client) -> None:
@@ -52,7 +52,9 @@ async def test_a_visitor_and_a_member_are_sent_to_the_sign_in(visitor: Client, a
         assert b"chart" not in answer.body
 
 
-async def test_staff_see_it_once_they_may(parley: Any, mona: Any, in_thread: Thread) -> None:
+async def test_staff_see_the_page_once_they_have_the_permission(
+    parley: Any, mona: Any, in_thread: Thread
+) -> None:
     as_mona = await Client(parley, mona).sign_in()
     assert (await as_mona.get(PAGE)).status == 403
     assert PAGE not in (await as_mona.get("/admin/")).text
@@ -67,10 +69,10 @@ async def test_the_page_cannot_be_kept_or_posted_to(as_owner: Client) -> None:
     assert (await as_owner.post(PAGE, {})).status == 405
 
 
-# --- what -------------------------------------------------------------------------------------------
+# --- content ----------------------------------------------------------------------------------------
 
 
-async def test_it_shows_runs_and_what_was_counted_after_a_restart(
+async def test_runs_and_counters_are_shown_after_a_restart(
     as_alice: Client, as_owner: Client, gemini: Gemini
 ) -> None:
     gemini.on("Hello", [Text("Hel"), Text("lo"), Text(" there")])
@@ -93,7 +95,7 @@ async def test_it_shows_runs_and_what_was_counted_after_a_restart(
     assert "Hello" not in page
 
 
-async def test_a_process_takes_a_sample_by_itself(
+async def test_a_process_takes_samples_by_itself(
     parley: Any, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(samples, "SAMPLE_SECONDS", 0)
@@ -103,7 +105,7 @@ async def test_a_process_takes_a_sample_by_itself(
         await supervisor._renew_and_sweep_once()
 
 
-async def test_what_is_older_than_two_days_is_not_kept(parley: Any, in_thread: Thread) -> None:
+async def test_samples_older_than_two_days_are_deleted(parley: Any, in_thread: Thread) -> None:
     def keep(hours: int) -> None:
         at = timezone.now() - timedelta(hours=hours)
         Sample.objects.create(process=uuid.uuid4(), figures={}, at=at)
@@ -114,7 +116,7 @@ async def test_what_is_older_than_two_days_is_not_kept(parley: Any, in_thread: T
     assert await in_thread(Sample.objects.count) == 2
 
 
-async def test_only_the_hours_that_are_asked_for_are_shown(as_owner: Client, in_thread: Thread) -> None:
+async def test_only_the_requested_hours_are_shown(as_owner: Client, in_thread: Thread) -> None:
     figures = {"refusals": {"busy": 3}}
     at = timezone.now() - timedelta(hours=5)
     await in_thread(Sample.objects.create, process=uuid.uuid4(), figures=figures, at=at)
@@ -124,15 +126,15 @@ async def test_only_the_hours_that_are_asked_for_are_shown(as_owner: Client, in_
         assert row((await as_owner.get(f"{PAGE}?hours={wrong}")).text, "busy") == ["3"]
 
 
-async def test_every_picture_is_told_in_words_and_numbers_too(
+async def test_every_chart_has_a_title_and_a_description(
     as_alice: Client, as_owner: Client, gemini: Gemini
 ) -> None:
     await as_alice.ask("Hello")
     page = (await as_owner.get(PAGE)).text
-    pictures = re.findall(r"<svg viewBox.*?</svg>", page, flags=re.DOTALL)
-    assert len(pictures) == 7
-    for picture in pictures:
-        tree = ET.fromstring(picture)
+    charts = re.findall(r"<svg viewBox.*?</svg>", page, flags=re.DOTALL)
+    assert len(charts) == 7
+    for drawing in charts:
+        tree = ET.fromstring(drawing)
         ids = {element.get("id") for element in tree if element.tag in ("title", "desc")}
         assert set((tree.get("aria-labelledby") or "").split()) == ids
         assert all(element.text for element in tree if element.tag in ("title", "desc"))
@@ -143,7 +145,7 @@ async def test_every_picture_is_told_in_words_and_numbers_too(
 
 
 @pytest.mark.django_db
-def test_it_costs_the_same_number_of_queries_however_much_there_is() -> None:
+def test_the_number_of_queries_does_not_grow_with_the_data() -> None:
     browser = DjangoClient()
     browser.force_login(make_user("olga", is_staff=True, is_superuser=True))
 
@@ -162,7 +164,7 @@ def test_it_costs_the_same_number_of_queries_however_much_there_is() -> None:
 
 
 @pytest.mark.django_db
-def test_both_readings_use_their_index() -> None:
+def test_both_queries_use_their_index() -> None:
     since = timezone.now() - timedelta(hours=6)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -178,7 +180,7 @@ def test_both_readings_use_their_index() -> None:
 # --- sums -------------------------------------------------------------------------------------------
 
 
-def test_a_quantile_lies_where_its_bucket_is() -> None:
+def test_a_quantile_lies_in_its_bucket() -> None:
     found = Sum()
     found.add(uuid.uuid4(), {"histograms": {GAP: {"0.1": 50, "sum": 3.0}}})
     found.add(uuid.uuid4(), {"histograms": {GAP: {"0.2": 50, "sum": 7.0}}})
@@ -189,7 +191,7 @@ def test_a_quantile_lies_where_its_bucket_is() -> None:
     assert found.quantile(GAP, 0.75) == pytest.approx(0.15)
 
 
-def test_above_the_last_bound_it_is_that_bound_and_of_nothing_it_is_nothing() -> None:
+def test_a_quantile_is_capped_at_the_last_bound_and_none_without_values() -> None:
     found = Sum()
     assert found.quantile(GAP, 0.5) is None
     assert found.mean(GAP) is None
@@ -197,7 +199,7 @@ def test_above_the_last_bound_it_is_that_bound_and_of_nothing_it_is_nothing() ->
     assert found.quantile(GAP, 0.95) == 60
 
 
-def test_levels_of_one_process_are_its_most_and_of_several_their_sum() -> None:
+def test_levels_are_the_maximum_per_process_summed_over_processes() -> None:
     one, other = uuid.uuid4(), uuid.uuid4()
     found = Sum()
     found.add(one, {"levels": {"parley_open_streams": 3}})
@@ -206,7 +208,7 @@ def test_levels_of_one_process_are_its_most_and_of_several_their_sum() -> None:
     assert found.levels["parley_open_streams"] == 8
 
 
-# --- pictures ---------------------------------------------------------------------------------------
+# --- charts -----------------------------------------------------------------------------------------
 
 
 def chart(*values: float | None, stacked: bool = False, others: tuple[float, ...] = ()) -> Chart:
@@ -215,19 +217,19 @@ def chart(*values: float | None, stacked: bool = False, others: tuple[float, ...
     return Chart("key", "Title", "What it is.", "s", times, series, stacked)
 
 
-def test_a_value_that_is_missing_breaks_the_line() -> None:
+def test_a_missing_value_breaks_the_line() -> None:
     assert len(chart(1, 2, None, 4, 5).lines) == 2
     assert len(chart(None, None).lines) == 0
 
 
-def test_a_higher_value_stands_higher_and_none_leaves_the_picture() -> None:
+def test_higher_values_are_drawn_higher_and_inside_the_chart() -> None:
     [(_number, points)] = chart(0, 5, 10).lines
     heights = [float(point.split(",")[1]) for point in points.split()]
     assert heights == sorted(heights, reverse=True)
     assert 0 <= heights[-1] < heights[0] <= 190
 
 
-def test_bars_stand_on_each_other() -> None:
+def test_bars_are_stacked() -> None:
     lower, upper = chart(4, stacked=True, others=(6,)).bars
     assert upper.y + upper.height == pytest.approx(lower.y, abs=0.2)
     assert upper.height == pytest.approx(1.5 * lower.height, abs=0.3)
@@ -241,5 +243,5 @@ def test_an_axis_ends_at_a_round_number(value: float, end: float) -> None:
 
 
 @pytest.mark.parametrize(("value", "said"), [(0, "0"), (2.5, "2.5"), (1000, "1k"), (2_500_000, "2.5M")])
-def test_an_axis_says_large_numbers_in_few_characters(value: float, said: str) -> None:
-    assert short(value) == said
+def test_an_axis_abbreviates_large_numbers(value: float, said: str) -> None:
+    assert short_number(value) == said

@@ -1,4 +1,4 @@
-"""The states of a run: whoever claims first, and one end, on any database."""
+"""Transitions of a run under races: one claim wins and one end is stored, on any database."""
 
 import threading
 from collections import Counter
@@ -21,7 +21,7 @@ from tests import oracle
 pytestmark = pytest.mark.django_db(transaction=True)
 
 DELETIONS = 100
-MOST = 8  # at once
+MOST = 8  # concurrent calls
 RACES = 1000
 
 
@@ -48,12 +48,12 @@ def _disconnect() -> None:
     connection.close()  # this thread's own
 
 
-AtOnce = Callable[..., list[Any]]
+Simultaneously = Callable[..., list[Any]]
 
 
 @pytest.fixture
-def at_once(transactional_db: None) -> Iterator[AtOnce]:
-    """Call all of its arguments at the same moment, each on a thread with a connection of its own."""
+def simultaneously(transactional_db: None) -> Iterator[Simultaneously]:
+    """Return a function that calls its arguments at the same time, each on its own thread and connection."""
     with ThreadPoolExecutor(MOST) as threads:
 
         def race(*work: Callable[[], Any]) -> list[Any]:
@@ -72,7 +72,7 @@ def at_once(transactional_db: None) -> Iterator[AtOnce]:
 
 @pytest.mark.timeout(600)
 def test_a_thousand_stops_race_the_finish(
-    alice: Any, process: Process, settings: Any, at_once: AtOnce
+    alice: Any, process: Process, settings: Any, simultaneously: Simultaneously
 ) -> None:
     settings.LIMITS = False
     won: Counter[str] = Counter()
@@ -80,7 +80,7 @@ def test_a_thousand_stops_race_the_finish(
         claim = claimed(alice, process)
         finish = Outcome(events.COMPLETED, finish="stop")
         stop = Outcome(events.STOPPED)
-        results = at_once(
+        results = simultaneously(
             partial(lifecycle.end, claim, finish, Fold(said("a", "b")), said("a", "b")),
             partial(lifecycle.end, claim, stop, Fold(said("a")), said("a")),
         )
@@ -93,15 +93,15 @@ def test_a_thousand_stops_race_the_finish(
     oracle.check()
 
 
-def test_a_deletion_races_the_finish_and_neither_waits_for_ever(
-    alice: Any, process: Process, settings: Any, at_once: AtOnce
+def test_a_deletion_racing_the_finish_does_not_deadlock(
+    alice: Any, process: Process, settings: Any, simultaneously: Simultaneously
 ) -> None:
-    """Both lock the conversation and the run: in one order, or PostgreSQL ends one of them."""
+    """Both lock the conversation and the run. In different orders, PostgreSQL would end one of them."""
     settings.LIMITS = False
     for _ in range(DELETIONS):
         claim = claimed(alice, process)
         conversation = Conversation.objects.get(runs=claim.run)
-        ended, _running = at_once(
+        ended, _running = simultaneously(
             partial(
                 lifecycle.end, claim, Outcome(events.COMPLETED, finish="stop"), Fold(said("a")), said("a")
             ),
@@ -111,25 +111,29 @@ def test_a_deletion_races_the_finish_and_neither_waits_for_ever(
     assert Run.objects.active().count() == 0
 
 
-def test_of_eight_claims_one_wins(alice: Any, process: Process, at_once: AtOnce) -> None:
+def test_one_of_eight_concurrent_claims_wins(
+    alice: Any, process: Process, simultaneously: Simultaneously
+) -> None:
     for _ in range(20):
         run = queued(alice)
-        results = at_once(*[lambda run=run: lifecycle.claim(run.pk, process.pk) for _ in range(8)])
+        results = simultaneously(*[lambda run=run: lifecycle.claim(run.pk, process.pk) for _ in range(8)])
         assert sum(found is not None for found in results) == 1
         Run.objects.filter(pk=run.pk).delete()
 
 
-def test_of_eight_takeovers_one_wins(alice: Any, process: Process, at_once: AtOnce) -> None:
+def test_one_of_eight_concurrent_takeovers_wins(
+    alice: Any, process: Process, simultaneously: Simultaneously
+) -> None:
     for _ in range(20):
         claim = claimed(alice, process)
-        results = at_once(
+        results = simultaneously(
             *[lambda claim=claim: lifecycle.take_over(claim.run, claim.epoch, process.pk) for _ in range(8)]
         )
         assert sum(found is not None for found in results) == 1
         Run.objects.filter(pk=claim.run).delete()
 
 
-def test_who_was_taken_over_writes_nothing_more(alice: Any, process: Process) -> None:
+def test_a_process_whose_run_was_taken_over_cannot_write_to_it(alice: Any, process: Process) -> None:
     old = claimed(alice, process)
     taken = lifecycle.take_over(old.run, old.epoch, process.pk)
     assert taken
@@ -142,7 +146,7 @@ def test_who_was_taken_over_writes_nothing_more(alice: Any, process: Process) ->
     assert SessionEvent.objects.count() == 0
 
 
-def test_a_restart_replaces_what_was_written_and_happens_once(alice: Any, process: Process) -> None:
+def test_a_restart_replaces_the_written_text_and_happens_once(alice: Any, process: Process) -> None:
     old = claimed(alice, process)
     write([Batch(old, [events.Row(2, "text", '{"text": "half"}')], [(0, "{}")], None)])  # type: ignore[arg-type]
     taken = lifecycle.take_over(old.run, old.epoch, process.pk)
@@ -159,7 +163,7 @@ def test_a_restart_replaces_what_was_written_and_happens_once(alice: Any, proces
     oracle.check()
 
 
-def test_a_handed_over_run_is_queued_again_and_no_death_counts(alice: Any, process: Process) -> None:
+def test_a_handed_over_run_is_queued_again_without_counting_an_attempt(alice: Any, process: Process) -> None:
     claim = claimed(alice, process)
     assert lifecycle.hand_over(claim) == []
     again = lifecycle.claim(claim.run, process.pk)

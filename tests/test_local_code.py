@@ -1,4 +1,4 @@
-"""Agents that run code on this machine: not available unless allowed, and confined where they are."""
+"""Agents that run code on this machine: unavailable unless allowed, and then confined."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from chat.agent.agents import catalog
-from chat.agent.turn import confinement, local_code
-from chat.agent.turn.confinement import Finished
+from chat.agent.turn import local_code, sandbox
+from chat.agent.turn.sandbox import Finished
 from tests.client import Client
 from tests.gemini import Call, Gemini, Text
 from tests.talk import Talk
@@ -101,13 +101,13 @@ def allowed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def others() -> dict[str, tuple[bool, str | None]]:
-    return {agent.name: (agent.available, agent.reason) for agent in catalog.listed()[1:]}
+    return {agent.name: (agent.available, agent.reason) for agent in catalog.all_agents()[1:]}
 
 
-# --- listed ---------------------------------------------------------------------------------------
+# --- availability ---------------------------------------------------------------------------------
 
 
-async def test_an_agent_that_runs_code_here_is_not_available_and_says_why(
+async def test_agents_that_run_local_code_are_unavailable_with_a_reason(
     write_agents: WriteAsync, as_alice: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     sources = {f"{name}.py": code_of(expression) for name, expression in {**LOCAL, **REMOTE}.items()}
@@ -123,10 +123,10 @@ async def test_an_agent_that_runs_code_here_is_not_available_and_says_why(
     assert {"UnsafeLocalCodeExecutor", "Own", "LocalEnvironment", "ExecuteBashTool"} <= set(logged)
 
 
-def test_where_it_is_allowed_it_is_available_but_for_what_cannot_be_confined(
+def test_local_code_agents_that_can_be_confined_are_available_when_allowed(
     agent_files: Write, allowed: None, settings: Any
 ) -> None:
-    settings.ENV_FILE = Path("manage.py")  # with_skills has its bash tool in the folder of the server
+    settings.ENV_FILE = Path("manage.py")  # with_skills runs its bash tool in the server's folder
     agent_files({f"{name}.py": code_of(expression) for name, expression in {**LOCAL, **REMOTE}.items()})
     refused = {
         "cloud_run": "It runs code on this machine in a way that Parley cannot confine.",
@@ -138,27 +138,27 @@ def test_where_it_is_allowed_it_is_available_but_for_what_cannot_be_confined(
 LANDLOCK = "It runs code on this machine, which needs Landlock (Linux 6.2) and DATA_DIR apart from programs."
 
 
-def test_a_kernel_that_cannot_confine_is_the_reason(
+def test_agents_are_unavailable_on_a_kernel_that_cannot_confine(
     agent_files: Write, allowed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    later = tmp_path / "confine.py"
-    text = confinement.LAUNCHER.read_text()
+    later = tmp_path / "launcher.py"
+    text = sandbox.LAUNCHER.read_text()
     later.write_text(text.replace("LANDLOCK_VERSION = 3", "LANDLOCK_VERSION = 99"))
-    monkeypatch.setattr(confinement, "LAUNCHER", later)
-    confinement._fault.cache_clear()
+    monkeypatch.setattr(sandbox, "LAUNCHER", later)
+    sandbox.why_unavailable.cache_clear()
     try:
         agent_files({"coder.py": code_of(LOCAL["executor"])})
         assert others() == {"coder": (False, LANDLOCK)}
     finally:
-        confinement._fault.cache_clear()
+        sandbox.why_unavailable.cache_clear()
 
 
-def test_a_data_dir_among_the_programs_is_the_reason(
+def test_agents_are_unavailable_if_data_dir_lies_among_the_programs(
     agent_files: Write, allowed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     (tmp_path / "lib" / "data").mkdir(parents=True)
     settings.DATA_DIR = tmp_path / "lib" / "data"
-    monkeypatch.setattr(confinement, "READABLE", [*confinement.READABLE, str(tmp_path / "lib")])
+    monkeypatch.setattr(sandbox, "READABLE", [*sandbox.READABLE, str(tmp_path / "lib")])
     agent_files({"coder.py": code_of(LOCAL["executor"])})
     assert others() == {"coder": (False, LANDLOCK)}
 
@@ -167,7 +167,9 @@ def test_a_data_dir_among_the_programs_is_the_reason(
     "folder",
     ["settings.DATA_DIR", "settings.DATA_DIR / 'x'", "settings.DATA_DIR.parent", "Path(__file__).parent"],
 )
-def test_commands_may_not_work_beside_parleys_files(agent_files: Write, allowed: None, folder: str) -> None:
+def test_agents_whose_commands_would_see_parleys_files_are_unavailable(
+    agent_files: Write, allowed: None, folder: str
+) -> None:
     code = f"""{HEAD}
     from django.conf import settings
     root_agent = agent(tools=[EnvironmentToolset(environment=LocalEnvironment(working_dir={folder}))])
@@ -176,7 +178,7 @@ def test_commands_may_not_work_beside_parleys_files(agent_files: Write, allowed:
     assert others()["coder"] == (False, "It runs commands in a folder that holds files of Parley's.")
 
 
-async def test_an_agent_that_is_made_while_it_runs_is_held_back_too(
+async def test_an_agent_created_during_a_run_cannot_run_local_code_either(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, tmp_path: Path
 ) -> None:
     mark = tmp_path / "ran"
@@ -199,19 +201,19 @@ async def test_an_agent_that_is_made_while_it_runs_is_held_back_too(
 
 
 def block(code: str) -> list[Text]:
-    """The model's answer with a block of code, as it streams."""
+    """Return the model's answer with a block of code, as streamed pieces."""
     return [Text("I compute.\n```python\n"), Text(code), Text("\n```"), Text("\nand more")]
 
 
 def told(gemini: Gemini) -> str:
-    """What the model was told last: the output of its code."""
+    """Return the last text that the model received: the output of its code."""
     parts = gemini.requests[-1]["contents"][-1]["parts"]
     return "".join(part.get("text") or str(part.get("codeExecutionResult", "")) for part in parts)
 
 
 @pytest.mark.usefixtures("allowed")
 @pytest.mark.parametrize("streams", [True, False])
-async def test_code_is_run_its_output_told_and_the_answer_given(
+async def test_the_model_receives_the_output_of_its_code_and_answers(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, streams: bool
 ) -> None:
     await write_agents({"coder.py": code_of(LOCAL["executor"])})
@@ -245,7 +247,7 @@ FAILING = {
 
 @pytest.mark.usefixtures("allowed")
 @pytest.mark.parametrize("name", FAILING)
-async def test_what_fails_is_told_as_an_error_and_tried_again(
+async def test_the_model_receives_failures_as_errors_and_tries_again(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, settings: Any, name: str
 ) -> None:
     code, error = FAILING[name]
@@ -259,7 +261,7 @@ async def test_what_fails_is_told_as_an_error_and_tried_again(
 
 
 @pytest.mark.usefixtures("allowed")
-async def test_after_two_errors_no_more_code_is_run(
+async def test_no_more_code_is_run_after_two_errors(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"coder.py": code_of(LOCAL["executor"])})
@@ -270,7 +272,7 @@ async def test_after_two_errors_no_more_code_is_run(
 
 
 @pytest.mark.usefixtures("allowed")
-async def test_an_executor_derived_from_adks_keeps_what_it_adds(
+async def test_a_subclass_of_adks_executor_keeps_its_additions(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"coder.py": code_of(LOCAL["subclass"])})
@@ -345,13 +347,13 @@ async def test_a_command_that_a_person_approved_runs_confined(allowed: None, tmp
     assert not (tmp_path / "x").exists()
 
 
-# --- confined -------------------------------------------------------------------------------------
+# --- confinement ----------------------------------------------------------------------------------
 
 
 def run(code: str, *, seconds: float = 20, max_output: int = 10_000) -> Finished:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", code]
-        return confinement.run_confined(command, folder=Path(folder), seconds=seconds, max_output=max_output)
+        return sandbox.run_confined(command, folder=Path(folder), seconds=seconds, max_output=max_output)
 
 
 async def test_no_variable_of_the_servers_reaches_the_code(
@@ -423,13 +425,13 @@ for number in range(3, 1000):
         os.close(descriptor)
 
 
-def test_what_it_started_ends_with_it() -> None:
+def test_processes_started_by_the_code_end_with_it() -> None:
     mark = f"{time.time_ns()}"
     code = "import subprocess, sys; subprocess.Popen(['sleep', sys.argv[1]]); print('left')"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", code, mark]
         begun = time.monotonic()
-        done = confinement.run_confined(command, folder=Path(folder), seconds=20, max_output=100)
+        done = sandbox.run_confined(command, folder=Path(folder), seconds=20, max_output=100)
     assert (done.code, done.stdout) == (0, "left\n")
     assert time.monotonic() - begun < 15
     until(lambda: not any(mark in line for line in command_lines()))
@@ -441,17 +443,17 @@ def command_lines() -> list[str]:
         try:
             found.append(path.read_text())
         except OSError:
-            continue  # it has ended
+            continue  # the process has ended
     return found
 
 
-def test_its_output_is_bounded() -> None:
+def test_output_is_bounded() -> None:
     done = run("while True: print('x' * 1000)", max_output=5000)
     assert done.code != 0 and "File too large" in done.stderr
     assert len(done.stdout) < 5100 and done.stdout.endswith(" more bytes]")
 
 
-def test_a_time_limit_ends_it_with_what_it_had_said() -> None:
+def test_output_before_the_time_limit_is_kept() -> None:
     done = run("print('begun', flush=True)\nwhile True: pass", seconds=1)
     assert (done.timed_out, done.stdout, done.code) == (True, "begun\n", -9)
 
@@ -475,14 +477,14 @@ def test_ordinary_code_works(code: str) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="the other tests are run by such a user then")
 def test_a_user_without_privileges_is_confined_as_root_is() -> None:
-    """As which servers run in Docker and under systemd; Landlock needs no privilege."""
+    """Servers run as such a user in Docker and under systemd. Landlock needs no privileges."""
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     assert python, "a Python that such a user may execute"
-    policy = json.dumps({"read": confinement.READABLE, "write": ["/dev/null"], "limits": {}})
+    policy = json.dumps({"read": sandbox.READABLE, "write": ["/dev/null"], "limits": {}})
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        launcher, secret = Path(folder) / "confine.py", Path(folder) / "secret"
-        launcher.write_text(confinement.LAUNCHER.read_text())
+        launcher, secret = Path(folder) / "launcher.py", Path(folder) / "secret"
+        launcher.write_text(sandbox.LAUNCHER.read_text())
         secret.write_text("x")
         words = [python, "-I", str(launcher), policy, "/bin/cat", str(secret)]
         nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
@@ -490,7 +492,7 @@ def test_a_user_without_privileges_is_confined_as_root_is() -> None:
     assert done.returncode == 1 and "Permission denied" in done.stderr, done
 
 
-async def test_the_loop_is_free_while_code_runs(
+async def test_the_event_loop_is_not_blocked_while_code_runs(
     write_agents: WriteAsync, as_alice: Client, as_bob: Client, gemini: Gemini, allowed: None
 ) -> None:
     await write_agents({"coder.py": code_of(LOCAL["executor"])})

@@ -1,4 +1,4 @@
-"""Agents that use a memory run; nothing is remembered, and nothing is found."""
+"""Agents that use a memory: they run, but nothing is remembered or found."""
 
 from collections.abc import Awaitable, Callable
 
@@ -36,7 +36,7 @@ CALLBACKS = {
 
 
 @pytest.mark.parametrize("callback", CALLBACKS)
-async def test_an_agent_that_remembers_completes_and_finds_nothing(
+async def test_an_agent_that_uses_a_memory_completes_and_finds_nothing(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, callback: str
 ) -> None:
     arguments, context, call = CALLBACKS[callback]

@@ -1,4 +1,4 @@
-"""What /metrics says, and to whom."""
+"""The content of /metrics, and the clients that may read it."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ DELTAS = 20_000
 
 
 def values(text: str) -> dict[str, float]:
-    """Each sample of a page in Prometheus' format: ``name{labels}`` and its value."""
+    """Return each sample of a page in Prometheus' format: ``name{labels}`` and its value."""
     found = {}
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -45,7 +45,7 @@ def grown(before: dict[str, float], after: dict[str, float], name: str) -> float
     return after.get(name, 0) - before.get(name, 0)
 
 
-# --- what it says -----------------------------------------------------------------------------------
+# --- content ----------------------------------------------------------------------------------------
 
 
 async def test_a_run_is_counted_by_its_end_its_first_text_and_its_deltas(
@@ -61,7 +61,7 @@ async def test_a_run_is_counted_by_its_end_its_first_text_and_its_deltas(
         "parley_delta_bytes_sum": len("Hello wörld".encode()),
         "parley_delta_gap_seconds_count": 2,
         'parley_run_seconds_count{code="",status="completed"}': 1,
-        'parley_responses_total{status="2xx"}': 2,  # the first reading, and the answer
+        'parley_responses_total{status="2xx"}': 2,  # the read before, and the answer
     }.items():
         assert grown(before, after, name) == expected, name
     commits = grown(before, after, "parley_journal_commit_seconds_count")
@@ -79,7 +79,7 @@ async def test_a_failed_run_is_counted_with_its_code(as_alice: Client, gemini: G
     assert grown(before, after, name) == 1
 
 
-async def test_what_is_open_is_counted_while_it_is_open(as_alice: Client, gemini: Gemini) -> None:
+async def test_streams_and_runs_are_counted_while_they_are_open(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
     before = await read(as_alice)
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as asked:
@@ -103,7 +103,7 @@ async def test_a_refused_request_is_counted_by_its_code(as_alice: Client) -> Non
     assert grown(before, after, 'parley_refusals_total{code="not_found"}') == 1
 
 
-async def test_it_tells_of_the_process_and_its_version(visitor: Client) -> None:
+async def test_process_and_version_are_reported(visitor: Client) -> None:
     found = await read(visitor)
     assert found[f'parley_info{{version="{django_settings.VERSION}"}}'] == 1
     assert found["parley_process_resident_memory_bytes"] > 10_000_000
@@ -111,8 +111,8 @@ async def test_it_tells_of_the_process_and_its_version(visitor: Client) -> None:
 
 
 @pytest.mark.any_database
-def test_a_reader_that_takes_nothing_shows_in_the_unsent_bytes(tmp_path: Path, gemini: Gemini) -> None:
-    """A real server, since its connections are what is measured."""
+def test_a_client_that_does_not_read_shows_in_the_unsent_bytes(tmp_path: Path, gemini: Gemini) -> None:
+    """This needs a real server, because its connections are measured."""
     gemini.on("long", [Text("x" * 900_000)])
     server = LiveServer(
         tmp_path, GOOGLE_API_KEY="not-a-key", GOOGLE_GEMINI_BASE_URL=gemini.url, STALL_SECONDS="60"
@@ -143,7 +143,7 @@ def test_a_reader_that_takes_nothing_shows_in_the_unsent_bytes(tmp_path: Path, g
 
 
 def test_an_observation_costs_little() -> None:
-    """Three of them come with each delta. Three times the bound that the docs name: machines differ."""
+    """Each delta makes three observations. The bound is three times the documented one: machines differ."""
     histogram = metrics.Histogram("parley_test", "", metrics.delta_gap_seconds.bounds)
     best = min(_seconds_of(histogram) for _round in range(5))
     assert best / DELTAS < 9e-6
@@ -158,7 +158,7 @@ def _seconds_of(histogram: metrics.Histogram) -> float:
     return time.perf_counter() - began
 
 
-def test_a_histogram_counts_a_value_at_a_bound_below_it_and_above_all() -> None:
+def test_a_histogram_bucket_includes_its_upper_bound() -> None:
     histogram = metrics.Histogram("parley_test", "", (1, 2))
     for value in (0.5, 1, 1.5, 2, 99):
         histogram.observe(value)
@@ -166,11 +166,11 @@ def test_a_histogram_counts_a_value_at_a_bound_below_it_and_above_all() -> None:
     assert histogram.sum == 104
 
 
-# --- to whom ----------------------------------------------------------------------------------------
+# --- access -----------------------------------------------------------------------------------------
 
 
 def from_peer(client: Client, address: str | None) -> Client:
-    """The same person, at another address."""
+    """Return a client of the same user at another address."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         peer = None if address is None else (address, 1)
@@ -182,12 +182,12 @@ def from_peer(client: Client, address: str | None) -> Client:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
-async def test_this_machine_may_read(visitor: Client, address: str) -> None:
+async def test_this_machine_may_read_the_metrics(visitor: Client, address: str) -> None:
     assert (await from_peer(visitor, address).get("/metrics")).status == 200
 
 
 @pytest.mark.parametrize("address", ["10.0.0.7", "192.168.1.1", "2001:db8::1", "::ffff:10.0.0.7", None])
-async def test_nobody_else_may(visitor: Client, address: str | None) -> None:
+async def test_other_machines_may_not_read_the_metrics(visitor: Client, address: str | None) -> None:
     assert (await from_peer(visitor, address).get("/metrics")).status == 404
 
 
@@ -195,7 +195,7 @@ async def test_nobody_else_may(visitor: Client, address: str | None) -> None:
     "name",
     ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP", "Via", "CF-Connecting-IP"],
 )
-async def test_what_a_proxy_passes_on_is_not_this_machines(visitor: Client, name: str) -> None:
+async def test_a_proxied_request_does_not_count_as_this_machines(visitor: Client, name: str) -> None:
     assert (await visitor.get("/metrics", headers={name: "127.0.0.1"})).status == 404
 
 
@@ -210,7 +210,7 @@ async def test_an_allowed_network_may_read_but_not_through_a_proxy(visitor: Clie
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-async def test_for_others_it_is_the_very_page_that_is_not_there(
+async def test_for_others_the_answer_equals_that_of_a_missing_page(
     visitor: Client, as_alice: Client, method: str
 ) -> None:
     for client in (from_peer(visitor, "203.0.113.9"), from_peer(as_alice, "203.0.113.9")):
@@ -221,5 +221,5 @@ async def test_for_others_it_is_the_very_page_that_is_not_there(
             assert shape(one) == shape(other)
 
 
-async def test_it_can_be_read_alone(visitor: Client) -> None:
+async def test_the_metrics_are_read_only(visitor: Client) -> None:
     assert (await visitor.post("/metrics", {})).status == 405

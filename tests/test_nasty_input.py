@@ -1,7 +1,7 @@
-"""Every parameter of every route takes nasty values, from anybody, without a 5xx.
+"""Every parameter of every route accepts nasty values from any client without a 5xx.
 
-Generated from the URL table: about 280,000 requests. Each run sends 500 as each person, chosen by a seed that
-the failure names (``NASTY_SEED``); ``NASTY=300000`` sends all.
+About 280,000 requests are generated from the URL table. Each test run sends 500 as each user, chosen by a
+seed that a failure prints (``NASTY_SEED``). ``NASTY=300000`` sends all.
 """
 
 import os
@@ -23,7 +23,7 @@ SAMPLE = int(os.environ.get("NASTY") or 500)
 
 @pytest.fixture
 def no_rate_limits(settings: Any) -> None:
-    """Else signing in is refused from the sixth request on, before it has read anything."""
+    """Lift the limits: sign-ins would be refused from the sixth on, before their input is read."""
     settings.ACCOUNT_RATE_LIMITS = False
     settings.LIMITS = False
 
@@ -54,7 +54,7 @@ async def test_nasty_values_get_no_5xx(
 
 
 OCTAL_NUL = r'sessionid="\000bcdefghijklmnopqrstuvwxyzabcdef"'
-# Each was a 500, on PostgreSQL at least.
+# Each of these was a 500, at least on PostgreSQL.
 FOUND = [
     Sent("GET", "/", "session cookie with a NUL", cookie=OCTAL_NUL),
     Sent("GET", "/accounts/login/", "session cookie with a NUL", cookie=OCTAL_NUL),
@@ -85,7 +85,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize("request_", FOUND, ids=lambda each: f"{each.method} {each.path[:40]}: {each.what}")
-async def test_what_was_a_500_is_refused_or_ignored(
+async def test_inputs_that_caused_a_500_are_refused_or_ignored(
     request_: Sent, as_alice: Client, visitor: Client, no_rate_limits: None
 ) -> None:
     for client in (visitor, as_alice):
@@ -97,7 +97,9 @@ async def test_what_was_a_500_is_refused_or_ignored(
 
 
 @pytest.mark.parametrize("length", [254, 255])
-async def test_an_address_of_more_than_254_characters_is_told_so(visitor: Client, length: int) -> None:
+async def test_an_e_mail_address_over_254_characters_is_refused_with_a_reason(
+    visitor: Client, length: int
+) -> None:
     domain = "b." * 120 + "org"
     form = {
         "username": "zoe",

@@ -1,4 +1,4 @@
-"""The settings and the nginx configuration of docs/operations.md: a real nginx before a real Parley."""
+"""The settings and the nginx configuration of docs/operations.md, with a real nginx before a real Parley."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ METRICS = "    location = /metrics {\n        return 404;\n    }\n"
 
 @pytest.fixture(scope="module")
 def server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Parley with the documented settings, apart from what is not on this machine. Members sign up."""
+    """Start Parley with the documented settings, without services missing here. Sign-up is open."""
     documented = {k: v for k, v in documented_environment().items() if k != "DATA_DIR"}
     documented |= {"EMAIL_HOST": "", "GOOGLE_API_KEY": "not-a-key", "SIGNUP": "open"}
     folder = tmp_path_factory.mktemp("parley")
@@ -66,7 +66,7 @@ def test_the_socket_works(site: Nginx, gemini: Gemini) -> None:
     assert frame["type"] == "conversation"
 
 
-def test_plain_http_is_led_to_https(site: Nginx) -> None:
+def test_plain_http_is_redirected_to_https(site: Nginx) -> None:
     answer = httpx.get(f"http://127.0.0.1:{site.plain_port}/chat/?list=x", headers={"Host": SITE})
     assert (answer.status_code, answer.headers["Location"]) == (301, f"https://{SITE}/chat/?list=x")
 
@@ -78,11 +78,11 @@ def test_parley_knows_that_the_client_speaks_https(site: Nginx) -> None:
     assert "Secure" in answer.headers["Set-Cookie"]
 
 
-# --- who is counted -----------------------------------------------------------------------------------
+# --- lockouts -----------------------------------------------------------------------------------------
 
 
 def sign_in(visitor: Visitor, login: str, password: str, **headers: str) -> bool:
-    """Sign in on the page. Returns False where a right password is refused for too many wrong ones."""
+    """Sign in on the page. Return False if the account is locked after too many wrong passwords."""
     if "csrftoken" not in visitor.http.cookies:
         visitor.http.get("/accounts/login/")
     form = {"login": login, "password": password}
@@ -95,7 +95,7 @@ def sign_in(visitor: Visitor, login: str, password: str, **headers: str) -> bool
 
 
 def fail_ten_times(visitor: Visitor, *forwarded: str) -> None:
-    """Each time with another name, of which each has a limit too, and with the next of these headers."""
+    """Fail ten sign-ins, each with another name (names have a limit too) and the next of these headers."""
     for n in range(10):
         headers = {"X-Forwarded-For": forwarded[n % len(forwarded)]} if forwarded else {}
         assert not sign_in(visitor, f"nobody {n} at {visitor.source}", WRONG, **headers)
@@ -109,7 +109,7 @@ def test_ten_wrong_passwords_lock_out_their_own_client_only(site: Nginx) -> None
     assert sign_in(other, "carol", PASSWORD)
 
 
-def test_an_invented_address_does_not_hide_who_guesses(site: Nginx) -> None:
+def test_a_forged_address_does_not_evade_the_lockout(site: Nginx) -> None:
     site.member("dora", "127.0.0.4")
     guessing = site.visitor("127.0.0.12")
     fail_ten_times(guessing, *(f"203.0.113.{n}" for n in range(10)))
@@ -123,7 +123,7 @@ def test_an_invented_address_does_not_hide_who_guesses(site: Nginx) -> None:
         ("127.0.0.15", "127.0.0.16", "127.0.0.16, 127.0.0.1"),
     ],
 )
-def test_an_invented_address_locks_out_nobody_else(
+def test_a_forged_address_locks_out_no_other_client(
     site: Nginx, source: str, victim: str, header: str
 ) -> None:
     name = f"erin{source.rpartition('.')[2]}"
@@ -133,7 +133,7 @@ def test_an_invented_address_locks_out_nobody_else(
     assert not sign_in(site.visitor(source), name, PASSWORD)
 
 
-def test_an_invented_address_is_in_no_log(site: Nginx, server: LiveServer) -> None:
+def test_a_forged_address_is_not_logged(site: Nginx, server: LiveServer) -> None:
     visitor = site.visitor("127.0.0.21")
     for header in (INVENTED, f"{INVENTED}, 127.0.0.1", "canary"):
         assert not sign_in(visitor, "nobody", WRONG, **{"X-Forwarded-For": header})
@@ -142,7 +142,7 @@ def test_an_invented_address_is_in_no_log(site: Nginx, server: LiveServer) -> No
         assert word not in server.output()
 
 
-def test_a_letter_leads_to_the_public_name_whatever_port_was_asked_for(
+def test_links_in_e_mails_use_the_public_name_whatever_the_requested_port(
     site: Nginx, server: LiveServer
 ) -> None:
     site.member("grace", "127.0.0.8")
@@ -159,7 +159,7 @@ def test_a_letter_leads_to_the_public_name_whatever_port_was_asked_for(
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "in chunks"])
-def test_a_body_that_is_too_large_gets_parleys_own_refusal(site: Nginx, chunked: bool) -> None:
+def test_a_body_over_parleys_limit_gets_parleys_own_refusal(site: Nginx, chunked: bool) -> None:
     frank = site.member(f"frank{chunked}", "127.0.0.6")
     body = b'{"query": "' + b"x" * MEBIBYTE + b'"}'
     headers = {"Content-Type": "application/json"} | frank.headers()
@@ -177,7 +177,7 @@ def test_a_far_larger_body_does_not_reach_parley(site: Nginx) -> None:
 
 
 @pytest.mark.parametrize("address", ["/metrics", "/%6detrics", "/chat/../metrics"])
-def test_nobody_reads_metrics_through_the_proxy(site: Nginx, server: LiveServer, address: str) -> None:
+def test_nginx_does_not_serve_the_metrics(site: Nginx, server: LiveServer, address: str) -> None:
     for source in ("127.0.0.1", "127.0.0.7"):
         answer = site.visitor(source).http.get(address)
         assert (answer.status_code, "parley_info" in answer.text) == (404, False)

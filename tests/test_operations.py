@@ -1,4 +1,4 @@
-"""docs/operations.md, done as it says: its settings, its unit, its nginx, its back-up."""
+"""The settings, systemd unit, nginx configuration and back-up of docs/operations.md."""
 
 import configparser
 import os
@@ -36,7 +36,7 @@ def check(data_dir: Path, **changed: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
-def test_the_documented_settings_leave_djangos_check_nothing_to_say(tmp_path: Path) -> None:
+def test_djangos_deployment_check_passes_with_the_documented_settings(tmp_path: Path) -> None:
     done = check(tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -50,7 +50,7 @@ def test_the_documented_settings_leave_djangos_check_nothing_to_say(tmp_path: Pa
         ("TRUSTED_PROXIES", "", "accounts.W002"),
     ],
 )
-def test_the_check_would_say_something_without_them(
+def test_djangos_deployment_check_fails_without_each_documented_setting(
     tmp_path: Path, name: str, value: str, warning: str
 ) -> None:
     done = check(tmp_path, **{name: value})
@@ -58,11 +58,11 @@ def test_the_check_would_say_something_without_them(
     assert warning in done.stderr
 
 
-def test_the_unit_waits_longer_than_replies_may_take_to_end() -> None:
+def test_the_unit_waits_longer_than_the_drain_may_take() -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(UNIT)
-    assert int(unit["Service"]["TimeoutStopSec"]) > 60 + 10  # DRAIN_SECONDS, and handing over
+    assert int(unit["Service"]["TimeoutStopSec"]) > 60 + 10  # DRAIN_SECONDS plus the hand-over
     for line in ("ExecStartPre", "ExecStart"):
         assert (ROOT / Path(unit["Service"][line].split()[1]).name).exists()
     assert {"prepare", "serve"} == {unit["Service"][key].split()[2] for key in ("ExecStartPre", "ExecStart")}
@@ -76,7 +76,7 @@ def test_the_unit_waits_longer_than_replies_may_take_to_end() -> None:
         "proxy_next_upstream off;",
     ],
 )
-def test_nginx_is_told_what_a_stream_needs(directive: str) -> None:
+def test_the_nginx_configuration_has_the_directives_for_streams(directive: str) -> None:
     assert directive in NGINX
 
 
@@ -88,7 +88,7 @@ def test_nginx_waits_longer_than_the_longest_run() -> None:
     assert all(re.search(r"[{};]$|^$", line.split("#")[0].rstrip()) for line in NGINX.splitlines())
 
 
-def test_the_back_up_is_whole_while_parley_runs(tmp_path: Path) -> None:
+def test_a_back_up_is_complete_while_parley_runs(tmp_path: Path) -> None:
     server = LiveServer(tmp_path).prepare().start()
     try:
         server.member("alice").http.close()

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote, and bare sockets, at the real server."""
+"""Third-party clients and bare sockets against a real server."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.any_database
 
 @pytest.fixture
 def server(tmp_path: Path, gemini: Gemini) -> Iterator[LiveServer]:
-    """On SQLite in every leg: these tests are about the wire."""
+    """Start a server on SQLite on every run of the test matrix: these tests are about the wire."""
     live = LiveServer(tmp_path, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url).prepare().start()
     yield live
     gemini.release()
@@ -67,7 +67,7 @@ def test_httpx_sse_makes_no_event_of_a_heartbeat(tmp_path: Path, gemini: Gemini)
     assert seen[-1].data == "[DONE]"
 
 
-def test_a_bare_socket_sees_the_first_line_at_once(server: LiveServer, gemini: Gemini) -> None:
+def test_a_bare_socket_receives_the_first_line_immediately(server: LiveServer, gemini: Gemini) -> None:
     gemini.on("slow", [Hold(), Text("late")])
     alice = server.member("alice")
     cookies = "; ".join(f"{name}={value}" for name, value in alice.http.cookies.items())
@@ -89,7 +89,7 @@ def test_a_bare_socket_sees_the_first_line_at_once(server: LiveServer, gemini: G
 
 
 def test_two_questions_on_one_connection(server: LiveServer) -> None:
-    """Keep-alive: the second request must not meet what the first one left behind."""
+    """With keep-alive, the second request must not see leftovers of the first."""
     alice = server.member("alice")
     for n in range(5):
         with alice.ask(f"question {n}") as response:
@@ -98,7 +98,7 @@ def test_two_questions_on_one_connection(server: LiveServer) -> None:
     assert len(alice.http.get("/api/v1/conversations").json()["items"]) == 5
 
 
-def test_garbage_on_the_port_does_not_disturb_anybody(server: LiveServer) -> None:
+def test_garbage_on_the_port_does_not_disturb_other_clients(server: LiveServer) -> None:
     for garbage in (
         b"\x00" * 100,
         b"GET / HTTP/9.9\r\n\r\n",

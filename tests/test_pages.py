@@ -1,4 +1,4 @@
-"""The pages as a browser without JavaScript has them: reading, asking, stopping, answering again."""
+"""The pages in a browser without JavaScript: reading, asking, stopping, regenerating."""
 
 import json
 import re
@@ -38,13 +38,13 @@ async def see(client: Client, path: str, *, status: int = 200) -> Element:
 
 
 async def submit(client: Client, form: Element, at: str, **typed: str) -> Answer:
-    """Send a form as a browser does: with its own token, and no header of a script."""
+    """Send a form as a browser does: with its own CSRF token and without a script's headers."""
     path = form.get("action") or at
     return await client.post(path, form=form.fields() | typed, csrf=False)
 
 
 async def ask(client: Client, query: str, at: str = "/") -> str:
-    """Ask by the page's form; the address of the conversation."""
+    """Ask by the page's form and return the conversation's path."""
     form = (await see(client, at)).one("form", id="composer")
     answer = await submit(client, form, at, query=query)
     assert answer.status == 303, answer.text
@@ -52,7 +52,7 @@ async def ask(client: Client, query: str, at: str = "/") -> str:
 
 
 async def settled(client: Client, path: str) -> Element:
-    """The conversation's page once no run is active."""
+    """Return the conversation's page once no run is active."""
     from chat.runs.supervisor import supervisor
 
     await supervisor.idle()
@@ -60,7 +60,7 @@ async def settled(client: Client, path: str) -> Element:
 
 
 def turns(page: Element) -> list[str]:
-    """What the messages say, in order."""
+    """Return the texts of the messages, in order."""
     said = []
     for article in page.all("article"):
         body = article.all("div", class_="bubble") or article.all("div", class_="prose") or [article]
@@ -75,7 +75,7 @@ def is_running(page: Element) -> bool:
 # --- asking ---------------------------------------------------------------------------------------
 
 
-async def test_a_question_by_a_plain_form_leads_to_its_conversation(as_alice: Client) -> None:
+async def test_a_question_by_a_plain_form_redirects_to_its_conversation(as_alice: Client) -> None:
     path = await ask(as_alice, "Hello")
     assert re.fullmatch("/chat/[0-9a-f-]{36}/", path)
     page = await settled(as_alice, path)
@@ -83,14 +83,14 @@ async def test_a_question_by_a_plain_form_leads_to_its_conversation(as_alice: Cl
     assert page.one("h1").text == "Hello"
 
 
-async def test_the_next_question_goes_on_in_the_conversation(as_alice: Client) -> None:
+async def test_the_next_question_continues_the_conversation(as_alice: Client) -> None:
     path = await ask(as_alice, "one")
     await settled(as_alice, path)
     assert await ask(as_alice, "two", at=path) == path
     assert turns(await settled(as_alice, path)) == ["one", "You said: one", "two", "You said: two"]
 
 
-async def test_a_form_that_is_sent_twice_is_one_message(as_alice: Client, in_thread: Thread) -> None:
+async def test_a_form_sent_twice_stores_one_message(as_alice: Client, in_thread: Thread) -> None:
     form = (await see(as_alice, "/")).one("form", id="composer")
     answers = [await submit(as_alice, form, "/", query="Hello") for _ in range(2)]
     assert answers[0].headers["location"] == answers[1].headers["location"]
@@ -103,7 +103,7 @@ async def test_every_page_has_a_key_of_its_own(as_alice: Client) -> None:
     assert all(uuid.UUID(key).version == 4 for key in keys)
 
 
-async def test_what_was_typed_is_shown_as_it_was_typed(as_alice: Client) -> None:
+async def test_a_question_is_shown_exactly_as_typed(as_alice: Client) -> None:
     text = '  <b>bold</b> &amp; "quotes"\n\n\tindented  \n{{ 7*7 }} {% now %} \u202eRTL'
     page = await settled(as_alice, await ask(as_alice, text))
     assert page.one("div", class_="bubble").text == text
@@ -119,7 +119,7 @@ async def test_what_was_typed_is_shown_as_it_was_typed(as_alice: Client) -> None
         ("a\x00b", 400, "Text must not hold a NUL character."),
     ],
 )
-async def test_a_refused_question_is_still_there_to_be_mended(
+async def test_a_refused_question_stays_in_the_form(
     as_alice: Client, in_thread: Thread, typed: str, status: int, sentence: str
 ) -> None:
     form = (await see(as_alice, "/")).one("form", id="composer")
@@ -146,7 +146,7 @@ async def test_a_refused_question_is_still_there_to_be_mended(
         ("application/x-www-form-urlencoded; charset=utf-16", b"query=a", 415),
     ],
 )
-async def test_a_form_that_cannot_be_read_gets_a_page_that_says_so(
+async def test_an_unreadable_form_gets_an_error_page(
     as_alice: Client, in_thread: Thread, kind: str, body: bytes, status: int
 ) -> None:
     answer = await as_alice.request("POST", "/chat/", body=body, headers={"content-type": kind})
@@ -165,7 +165,7 @@ async def test_a_form_that_cannot_be_read_gets_a_page_that_says_so(
         ("multipart/form-data", b"--x"),
     ],
 )
-async def test_no_form_of_the_site_is_broken_by_what_cannot_be_read(
+async def test_every_form_answers_an_unreadable_body_with_an_error_page(
     visitor: Client, path: str, kind: str, body: bytes
 ) -> None:
     answer = await visitor.request("POST", path, body=body, headers={"content-type": kind}, csrf=False)
@@ -187,7 +187,7 @@ async def test_a_question_while_an_answer_is_written_is_refused_and_kept(
     assert await in_thread(Message.objects.filter(role="user").count) == 1
 
 
-async def test_an_old_page_that_is_sent_again_with_other_words_says_so(as_alice: Client) -> None:
+async def test_an_old_page_sent_again_with_other_text_is_refused(as_alice: Client) -> None:
     form = (await see(as_alice, "/")).one("form", id="composer")
     await submit(as_alice, form, "/", query="Hello")
     answer = await submit(as_alice, form, "/", query="Something else")
@@ -196,15 +196,15 @@ async def test_an_old_page_that_is_sent_again_with_other_words_says_so(as_alice:
     assert (await submit(as_alice, renewed, "/", query="Something else")).status == 303
 
 
-async def test_the_agent_is_picked_where_there_are_several(
+async def test_an_agent_can_be_chosen_if_there_are_several(
     as_alice: Client, monkeypatch: pytest.MonkeyPatch, in_thread: Thread
 ) -> None:
     from chat.agent.agents import catalog
 
     assert not (await see(as_alice, "/")).all("select")
-    default = catalog.listed()[0]
-    second = catalog.Listed("librarian", "Knows books", available=False, reason="No books yet")
-    monkeypatch.setattr(catalog, "listed", lambda: [default, second])
+    default = catalog.all_agents()[0]
+    second = catalog.AgentInfo("librarian", "Knows books", available=False, reason="No books yet")
+    monkeypatch.setattr(catalog, "all_agents", lambda: [default, second])
     picker = (await see(as_alice, "/")).one("select")
     assert [(option["value"], "disabled" in option.attrs) for option in picker.all("option")] == [
         (default.name, False),
@@ -220,7 +220,7 @@ async def test_the_agent_is_picked_where_there_are_several(
 # --- while an answer is written -------------------------------------------------------------------
 
 
-async def test_a_page_shows_what_is_written_so_far_and_comes_again(as_alice: Client, gemini: Gemini) -> None:
+async def test_a_page_shows_the_partial_answer_and_reloads_itself(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("go", [Thought("Let me see."), Text("Once <b>upon</b>"), Hold(), Text(" a time")])
     path = await ask(as_alice, "go")
     page = await _until(as_alice, path, "Once")
@@ -246,10 +246,10 @@ async def _until(client: Client, path: str, word: str) -> Element:
             await asyncio.sleep(0.05)
 
 
-async def test_an_answer_that_ends_while_the_page_is_read_is_on_it(
+async def test_an_answer_that_ends_while_the_page_is_built_is_shown(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once it was neither among the messages, read before, nor the one that is written, read after."""
+    """An earlier version read messages first and the active run later, and showed the answer in neither."""
     gemini.on("go", [Text("Once upon"), Hold(), Text(" a time")])
     path = await ask(as_alice, "go")
     await _until(as_alice, path, "Once")
@@ -283,7 +283,7 @@ async def test_stop_by_a_plain_form_keeps_what_was_written(as_alice: Client, gem
     assert page.one("p", class_="ending").text == "You stopped this answer."
 
 
-async def test_stop_stops_the_run_it_names_and_no_other(as_alice: Client, gemini: Gemini) -> None:
+async def test_a_stop_affects_only_the_run_that_it_names(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("go", [Text("Once"), Hold()])
     other = await settled(as_alice, await ask(as_alice, "hello"))
     path = await ask(as_alice, "go")
@@ -297,7 +297,7 @@ async def test_stop_stops_the_run_it_names_and_no_other(as_alice: Client, gemini
     assert is_running(await see(as_alice, path))
 
 
-async def test_stop_after_the_end_is_no_fault(as_alice: Client, gemini: Gemini) -> None:
+async def test_a_stop_after_the_end_is_not_an_error(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("go", [Text("Once"), Hold(), Text(" upon")])
     path = await ask(as_alice, "go")
     form = (await _until(as_alice, path, "Once")).one("form", id="stop")
@@ -307,7 +307,7 @@ async def test_stop_after_the_end_is_no_fault(as_alice: Client, gemini: Gemini) 
     assert turns(await see(as_alice, path)) == ["go", "Once upon"]
 
 
-# --- how it ended, and once more ------------------------------------------------------------------
+# --- endings and retries --------------------------------------------------------------------------
 
 
 async def test_a_failed_answer_says_why_and_can_be_tried_again(as_alice: Client, gemini: Gemini) -> None:
@@ -324,7 +324,7 @@ async def test_a_failed_answer_says_why_and_can_be_tried_again(as_alice: Client,
     assert turns(page) == ["go", "now it works"]
 
 
-async def test_what_was_written_before_the_failure_is_kept(as_alice: Client, gemini: Gemini) -> None:
+async def test_text_written_before_a_failure_is_kept(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("go", [Text("Half an ans"), Cut()])
     page = await settled(as_alice, await ask(as_alice, "go"))
     assert turns(page) == ["go", "Half an ans"]
@@ -332,16 +332,14 @@ async def test_what_was_written_before_the_failure_is_kept(as_alice: Client, gem
     assert page.one("form", class_="again").one("button").words == "Retry"
 
 
-async def test_a_declined_answer_is_not_offered_again(as_alice: Client, gemini: Gemini) -> None:
+async def test_a_declined_answer_offers_no_retry(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("go", [Block("PROHIBITED_CONTENT")])
     page = await settled(as_alice, await ask(as_alice, "go"))
     assert page.one("p", class_="ending").text == "The model declined to answer this."
     assert not page.all("form", class_="again")
 
 
-async def test_a_failure_is_still_told_when_the_conversation_went_on(
-    as_alice: Client, gemini: Gemini
-) -> None:
+async def test_a_failure_is_still_shown_after_the_next_turn(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("go", [Block("PROHIBITED_CONTENT")])
     path = await ask(as_alice, "go")
     await settled(as_alice, path)
@@ -351,13 +349,13 @@ async def test_a_failure_is_still_told_when_the_conversation_went_on(
     assert page.all("article")[0].one("p", class_="ending").text == "The model declined to answer this."
 
 
-async def test_an_answer_that_reached_its_limit_says_so(as_alice: Client, gemini: Gemini) -> None:
+async def test_an_answer_cut_off_at_its_limit_says_so(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("go", [Text("So long"), Finish("MAX_TOKENS")])
     page = await settled(as_alice, await ask(as_alice, "go"))
     assert page.one("p", class_="ending").text.startswith("The answer was cut off")
 
 
-async def test_answering_again_names_each_tool_once_and_none_of_adks_own(
+async def test_a_retry_warning_names_each_called_tool_once_except_adks_own(
     as_alice: Client, gemini: Gemini
 ) -> None:
     names = ["transfer_money", "transfer_to_agent", "adk_request_input", "<b>send</b>", "transfer_money"]
@@ -367,7 +365,7 @@ async def test_answering_again_names_each_tool_once_and_none_of_adks_own(
     assert not page.all("b")
 
 
-async def test_answering_again_asks_nothing_where_only_adks_own_tools_were_called(
+async def test_a_retry_needs_no_confirmation_if_only_adks_own_tools_were_called(
     as_alice: Client, gemini: Gemini
 ) -> None:
     gemini.on("go", [Call("adk_request_confirmation", {})], [Text("Done.")])
@@ -376,7 +374,7 @@ async def test_answering_again_asks_nothing_where_only_adks_own_tools_were_calle
     assert page.one("form", class_="again").one("button").words == "Regenerate"
 
 
-async def test_regenerate_puts_a_new_answer_in_the_place_of_the_last(
+async def test_regenerate_replaces_the_last_answer(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("two", [Text("second, first try")], [Text("second, second try")])
@@ -394,7 +392,7 @@ async def test_regenerate_puts_a_new_answer_in_the_place_of_the_last(
     assert await in_thread(Run.objects.count) == 3
 
 
-# --- what an answer is made of --------------------------------------------------------------------
+# --- parts of an answer ---------------------------------------------------------------------------
 
 
 async def test_an_answer_is_rendered_markdown_under_its_speakers_name(
@@ -409,7 +407,7 @@ async def test_an_answer_is_rendered_markdown_under_its_speakers_name(
     assert "<script>alert(1)</script>" in article.text
 
 
-async def test_thoughts_and_tool_calls_are_folded_away_and_harmless(
+async def test_thoughts_and_tool_calls_are_collapsed_and_escaped(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     hostile = '<img src=x onerror="alert(1)">'
@@ -439,7 +437,7 @@ async def test_a_tool_that_failed_says_so(as_alice: Client, gemini: Gemini, monk
     assert steps[0].one("span", class_="failed").text == "failed"
 
 
-async def test_a_long_outcome_of_a_tool_is_shown_in_part(
+async def test_a_long_tool_result_is_truncated(
     as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measure() -> str:
@@ -455,7 +453,7 @@ async def test_a_long_outcome_of_a_tool_is_shown_in_part(
     assert json.loads(shown + rest) == {"result": "<b>" + "x" * 20_000}
 
 
-async def test_a_failure_tells_its_code_and_its_run_where_one_looks(
+async def test_a_failures_details_hold_its_code_and_its_run(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("go", [Block("PROHIBITED_CONTENT")])
@@ -481,10 +479,12 @@ async def test_a_message_that_a_moderator_hid_is_not_copied(as_alice: Client, in
     assert (await as_alice.get(address)).status == 404
 
 
-# --- finding one's way ----------------------------------------------------------------------------
+# --- navigation -----------------------------------------------------------------------------------
 
 
-async def test_the_sidebar_has_ones_own_conversations_newest_first(as_alice: Client, as_bob: Client) -> None:
+async def test_the_sidebar_lists_the_members_own_conversations_newest_first(
+    as_alice: Client, as_bob: Client
+) -> None:
     first = await ask(as_alice, "first")
     await settled(as_alice, first)
     await settled(as_alice, await ask(as_alice, "second"))
@@ -507,7 +507,7 @@ async def test_a_deleted_conversation_is_gone_from_everywhere(as_alice: Client) 
 async def test_a_conversation_is_deleted_by_a_plain_form(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("go", [Text("Once"), Hold()])
     path = await ask(as_alice, "go")
-    page = await _until(as_alice, path, "Once")  # also while it answers
+    page = await _until(as_alice, path, "Once")  # also during a run
     form = page.one("dialog", id="delete").one("form")
     answer = await submit(as_alice, form, path)
     assert (answer.status, answer.headers["location"]) == (303, "/")
@@ -529,14 +529,14 @@ async def test_conversations_are_found_by_the_words_of_their_titles(as_alice: Cl
     assert (await see(as_alice, "/?find=%3Cb%3E")).one("input", id="find")["value"] == "<b>"
 
 
-async def test_the_owner_words_the_suggestions(as_alice: Client, in_thread: Thread) -> None:
+async def test_the_owners_suggestions_are_shown(as_alice: Client, in_thread: Thread) -> None:
     wanted = [Suggestion(text=f"<b>{n}</b> & co", position=9 - n) for n in range(6)]
     await in_thread(Suggestion.objects.bulk_create, wanted)
     shown = (await see(as_alice, "/")).one("form", class_="suggestions").all("button")
     assert [each.text for each in shown] == [f"<b>{n}</b> & co" for n in (5, 4, 3, 2)]
 
 
-async def test_a_suggestion_is_written_and_not_sent(as_alice: Client, in_thread: Thread) -> None:
+async def test_a_suggestion_fills_the_form_and_is_not_sent(as_alice: Client, in_thread: Thread) -> None:
     page = await see(as_alice, "/")
     suggestions = page.one("form", class_="suggestions").all("button")
     assert len(suggestions) == 4
@@ -584,30 +584,32 @@ async def test_every_message_of_a_long_conversation_can_be_reached(
 
 
 @pytest.mark.parametrize("before", ["x", "00000000-0000-0000-0000-000000000000"])
-async def test_a_place_that_is_not_in_the_conversation_is_not_found(as_alice: Client, before: str) -> None:
+async def test_a_page_before_an_unknown_message_is_not_found(as_alice: Client, before: str) -> None:
     path = await ask(as_alice, "hello")
     await see(as_alice, f"{path}?before={before}", status=404)
 
 
-async def test_nobody_elses_message_is_a_place(as_alice: Client, as_bob: Client, in_thread: Thread) -> None:
+async def test_a_page_before_another_members_message_is_not_found(
+    as_alice: Client, as_bob: Client, in_thread: Thread
+) -> None:
     path = await ask(as_alice, "hello")
     await settled(as_bob, await ask(as_bob, "bob's own"))
     foreign = await in_thread(lambda: Message.objects.get(text="bob's own").pk)
     await see(as_alice, f"{path}?before={foreign}", status=404)
 
 
-async def test_a_visitor_is_led_to_the_sign_in(visitor: Client) -> None:
+async def test_a_visitor_is_redirected_to_the_sign_in(visitor: Client) -> None:
     answer = await visitor.get("/")
     assert (answer.status, answer.headers["location"]) == (302, "/accounts/login/?next=/")
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_a_page_is_read_and_asked_and_nothing_else(as_alice: Client, method: str) -> None:
+async def test_a_page_allows_only_get_head_and_post(as_alice: Client, method: str) -> None:
     answer = await as_alice.request(method, "/")
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
 
 
-async def test_a_page_is_nobody_elses_to_keep(as_alice: Client) -> None:
+async def test_a_page_is_not_cached(as_alice: Client) -> None:
     cached = (await as_alice.get("/")).headers["cache-control"]
     assert {"no-store", "private"} <= set(cached.replace(" ", "").split(","))
 
@@ -670,14 +672,14 @@ async def test_no_page_holds_a_script_or_a_style_of_its_own(a_page: tuple[Elemen
             assert not value.strip().lower().startswith("javascript:")
 
 
-async def test_only_the_script_that_an_answer_names_may_run(as_alice: Client, visitor: Client) -> None:
+async def test_only_the_script_with_the_pages_nonce_may_run(as_alice: Client, visitor: Client) -> None:
     for page in [await as_alice.get("/") for _ in range(2)]:
         (nonce,) = {script["nonce"] for script in parse(page.text).all("script")}
         policy = page.headers["content-security-policy"]
         assert f"script-src 'nonce-{nonce}'" in policy.split("; ")
         assert "require-trusted-types-for 'script'" in policy
         assert "trusted-types server-html" in policy
-        assert nonce not in (await as_alice.get("/")).text  # for once
+        assert nonce not in (await as_alice.get("/")).text  # a nonce is used once
     assert "'nonce-" not in (await visitor.get("/accounts/login/")).headers["content-security-policy"]
 
 
@@ -699,7 +701,7 @@ def test_every_icon_that_a_page_shows_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("a_page", PAGES, indirect=True)
-async def test_every_page_can_be_read_aloud_and_walked_by_keyboard(a_page: tuple[Element, Answer]) -> None:
+async def test_every_page_works_with_a_screen_reader_and_a_keyboard(a_page: tuple[Element, Answer]) -> None:
     page, _answer = a_page
     assert (page.one("html")["lang"], page.one("html")["dir"]) == ("en", "ltr")
     assert page.one("title").words.endswith("· Parley")
@@ -748,7 +750,7 @@ async def test_no_answer_is_inside_a_live_region(a_page: tuple[Element, Answer])
         element = element.parent
 
 
-def test_the_page_of_an_error_needs_no_request() -> None:
+def test_the_error_page_is_rendered_without_a_request() -> None:
     for name in ("500.html", "403.html", "403_csrf.html", "404.html", "429.html"):
         page = parse(render_to_string(name))
         assert page.one("h1").words
@@ -772,7 +774,7 @@ def test_the_page_of_the_set_up_link_is_like_the_others() -> None:
     assert not page.all("script")
 
 
-async def test_what_was_not_found_names_nothing(as_alice: Client, visitor: Client) -> None:
+async def test_not_found_pages_are_identical(as_alice: Client, visitor: Client) -> None:
     paths = ["/nowhere/", "/chat/x/", f"/chat/{uuid.uuid4()}/"]
     answers = [await as_alice.get(path) for path in paths]
     assert {answer.status for answer in answers} == {404}
@@ -796,7 +798,7 @@ def without_comments(source: str) -> str:
 
 
 @pytest.mark.parametrize("path", STYLES, ids=lambda path: path.name)
-def test_our_styles_know_no_left_and_no_right(path: Path) -> None:
+def test_our_styles_use_no_left_or_right(path: Path) -> None:
     css = re.sub(r"@media \([^)]*\)", "", without_comments(path.read_text()))
     assert not PHYSICAL.search(css), PHYSICAL.search(css)
     assert "url(" not in css
@@ -813,7 +815,7 @@ LEGIBLE = {
 
 
 def luminance(colour: str) -> float:
-    """WCAG's relative luminance of #rrggbb."""
+    """Return WCAG's relative luminance of #rrggbb."""
     channels = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
@@ -825,7 +827,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_every_word_and_every_control_stands_out(scheme: int) -> None:
+def test_text_and_controls_have_enough_contrast(scheme: int) -> None:
     tokens = (STATIC / "css" / "tokens.css").read_text()
     pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", tokens)
     colours = {name: both[scheme] for name, *both in pairs}
@@ -839,7 +841,7 @@ def test_every_word_and_every_control_stands_out(scheme: int) -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_our_modules_are_found_by_the_names_of_their_hashed_copies(path: Path) -> None:
-    """Django rewrites an import only where it ends with a semicolon, and also in comments."""
+    """Django rewrites an import only if it ends with a semicolon, and does so in comments too."""
     source = path.read_text()
     comments = re.findall(r"^\s*//.*$", source, re.MULTILINE)
     assert not [line for line in comments if re.search(r"\b(?:import|export)\b.*\bfrom\b", line)]
@@ -852,7 +854,7 @@ def test_our_modules_are_found_by_the_names_of_their_hashed_copies(path: Path) -
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_our_modules_are_found_so_when_they_are_minified_too(path: Path) -> None:
+def test_minified_modules_are_found_by_the_names_of_their_hashed_copies(path: Path) -> None:
     imported = re.findall(r'^import .* from "(.*)";$', path.read_text(), re.MULTILINE)
     sent = minified(path.name, path.read_text())
     _, patterns = StaticStorage._js_module_import_aggregation_patterns
@@ -861,7 +863,7 @@ def test_our_modules_are_found_so_when_they_are_minified_too(path: Path) -> None
 
 
 def test_our_modules_import_in_one_direction() -> None:
-    """A circle makes collectstatic fail: "Max post-process passes exceeded"."""
+    """A cycle makes collectstatic fail: "Max post-process passes exceeded"."""
     imported = {path.name: re.findall(r'from "\./([\w.]+)"', path.read_text()) for path in SCRIPTS}
     done: set[str] = set()
     while len(done) < len(imported):
@@ -874,6 +876,6 @@ def test_our_modules_import_in_one_direction() -> None:
 def test_our_scripts_make_no_code_and_no_markup_from_text(path: Path) -> None:
     source = without_comments(path.read_text())
     markup = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|parseFromString|createPolicy|setHTML"
-    if path.name != "trusted_html.js":  # the one place
+    if path.name != "trusted_html.js":  # the only place that may
         assert not re.search(markup, source)
     assert not re.search(r"\beval\b|new Function|console\.", source)

@@ -1,4 +1,4 @@
-"""How somebody likes the page: kept by the browser, rendered by the server."""
+"""Display preferences: stored in a cookie and rendered by the server."""
 
 from typing import Any
 
@@ -29,12 +29,12 @@ def chosen(page: Element) -> dict[str, str]:
     return {"theme": page.one("html")["data-theme"], **shown}
 
 
-def test_the_page_is_as_the_system_has_it_until_somebody_chooses(browser: Client) -> None:
+def test_the_page_follows_the_system_until_a_user_chooses(browser: Client) -> None:
     expected = {"theme": "system", "sidebar": "open", "follow": "on", "announce": "whole"}
     assert chosen(home(browser)) == expected
 
 
-def test_what_is_chosen_by_a_plain_form_holds_from_the_first_byte_on(browser: Client) -> None:
+def test_a_choice_by_a_plain_form_is_in_the_html_of_the_next_page(browser: Client) -> None:
     answer = browser.post("/preferences/", {**CHOSEN, "next": "/chat/"})
     assert (answer.status_code, answer["Location"]) == (303, "/chat/")
     page = home(browser)
@@ -47,31 +47,31 @@ def test_what_is_chosen_by_a_plain_form_holds_from_the_first_byte_on(browser: Cl
     assert picked == {name: CHOSEN[name] for name in ("theme", "follow", "announce")}
 
 
-def test_it_holds_on_the_pages_of_the_account_too_and_after_the_sign_out(browser: Client) -> None:
+def test_a_choice_applies_to_account_pages_and_after_the_sign_out(browser: Client) -> None:
     browser.post("/preferences/", {"theme": "dark"})
     browser.post("/accounts/logout/")
     page = parse(browser.get("/accounts/login/").content.decode())
     assert page.one("html")["data-theme"] == "dark"
 
 
-def test_no_script_reads_what_was_chosen(browser: Client) -> None:
+def test_the_cookie_is_hidden_from_scripts(browser: Client) -> None:
     cookie = browser.post("/preferences/", {"theme": "dark"}).cookies["parley_theme"]
     assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
 
 
 @pytest.mark.parametrize("address", ["https://evil.example/", "//evil.example/", "javascript:alert(1)", ""])
-def test_the_way_back_leads_nowhere_else(browser: Client, address: str) -> None:
+def test_a_redirect_to_another_site_is_replaced_by_the_home_page(browser: Client, address: str) -> None:
     answer = browser.post("/preferences/", {"theme": "dark", "next": address})
     assert (answer.status_code, answer["Location"]) == (303, "/")
 
 
 @pytest.mark.parametrize("fields", [{"theme": "purple"}, {"theme": ""}, {"is_staff": "1"}])
-def test_what_cannot_be_chosen_is_refused(browser: Client, fields: dict[str, str]) -> None:
+def test_unknown_choices_are_refused(browser: Client, fields: dict[str, str]) -> None:
     answer = browser.post("/preferences/", fields)
     assert answer.status_code == 400
     assert not answer.cookies
 
 
-def test_a_cookie_that_says_something_else_says_nothing(browser: Client) -> None:
+def test_unknown_cookie_values_fall_back_to_the_default(browser: Client) -> None:
     browser.cookies["parley_theme"] = '"><script>'
     assert chosen(home(browser))["theme"] == "system"

@@ -1,4 +1,4 @@
-"""/api/v1: what PROTOCOL promises of what is stored."""
+"""/api/v1: the stored conversations, messages and runs as docs/streaming.md promises them."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -77,7 +77,7 @@ async def test_messages_come_newest_page_first_each_in_reading_order(as_alice: C
     assert [m["text"] for m in older["items"]] == ["1", "You said: 1", "2"]
 
 
-async def test_a_running_run_is_named(as_alice: Client, gemini: Gemini) -> None:
+async def test_a_conversation_names_its_active_run(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
         started = await anext(aiter(exchange.events()))
@@ -93,7 +93,7 @@ async def test_a_running_run_is_named(as_alice: Client, gemini: Gemini) -> None:
     assert (await as_alice.get(f"/api/v1/conversations/{conversation}")).json()["active_run"] is None
 
 
-async def test_a_run_tells_how_it_went(as_alice: Client, in_thread: Thread) -> None:
+async def test_a_run_reports_its_outcome(as_alice: Client, in_thread: Thread) -> None:
     events = await as_alice.ask("one")
     read = (await as_alice.get(f"/api/v1/runs/{events[0].run}")).json()
     stored = await in_thread(Run.objects.get)

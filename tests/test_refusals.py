@@ -1,4 +1,4 @@
-"""Refusals before the first frame: their shape, their order, and that nothing is half stored."""
+"""Refusals before the first frame: their shape and order, and that nothing is partly stored."""
 
 import uuid
 from collections.abc import Callable
@@ -56,7 +56,7 @@ async def test_other_content_types_are_refused(as_alice: Client, content_type: s
     assert (answer.status, code_of(answer)) == (415, "content_type")
 
 
-async def test_a_packed_body_is_refused(as_alice: Client) -> None:
+async def test_a_compressed_body_is_refused(as_alice: Client) -> None:
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     assert (await as_alice.post("/chat/stream", body=b"\x1f\x8b", headers=headers)).status == 415
 
@@ -104,7 +104,7 @@ async def test_busy_names_the_run_that_answers(as_alice: Client, gemini: Gemini,
     assert await in_thread(Message.objects.filter(role="user").count) == 1
 
 
-async def test_at_most_five_runs_at_once(
+async def test_a_member_has_at_most_five_active_runs(
     as_alice: Client, settings: Any, in_thread: Thread, alice: Any
 ) -> None:
     from chat.actions import Ask, send_message
@@ -120,7 +120,9 @@ async def test_at_most_five_runs_at_once(
     assert await in_thread(Run.objects.count) == 5
 
 
-async def test_limits_off_lifts_them(as_alice: Client, settings: Any, in_thread: Thread, alice: Any) -> None:
+async def test_limits_off_removes_the_limits(
+    as_alice: Client, settings: Any, in_thread: Thread, alice: Any
+) -> None:
     from chat.actions import Ask, send_message
 
     settings.LIMITS = False
@@ -144,7 +146,9 @@ async def test_a_draining_server_takes_no_question_and_is_not_ready(
     assert (await visitor.get("/healthz")).status == 200
 
 
-async def test_without_its_database_it_says_so(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_question_without_a_database_gets_503_and_no_internals(
+    as_alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("server closed the connection unexpectedly: host=secret.internal")
 
@@ -158,7 +162,7 @@ async def test_without_its_database_it_says_so(as_alice: Client, monkeypatch: py
 async def test_the_order_of_refusals(
     as_alice: Client, visitor: Client, as_bob: Client, gemini: Gemini, settings: Any, in_thread: Thread
 ) -> None:
-    """Each request is wrong in several ways: the first in PROTOCOL's order is the answer."""
+    """Each request is wrong in several ways. The answer is the first of them in the documented order."""
     settings.RUNS_PER_MEMBER = 1
     settings.STREAMS_PER_MEMBER = 1
     foreign = (await as_bob.ask("bob's"))[0].json()["conversation"]

@@ -1,4 +1,4 @@
-"""What a model writes becomes HTML that is safe in any page, and says what was meant."""
+"""Markdown becomes safe HTML with the meaning of its marks."""
 
 import re
 import threading
@@ -9,9 +9,9 @@ from functools import cache
 import pytest
 
 from chat.rendering import render, writer
-from chat.rendering.formulas import MAX_STEPS, formula
+from chat.rendering.mathml import MAX_STEPS, to_mathml
+from chat.rendering.sanitizer import sanitize
 from chat.rendering.stream import MarkdownStream
-from chat.rendering.wall import clean
 from tests.hostile import PAYLOADS
 from tests.inspector import inspect
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.any_database
 
 
 def streamed(source: str) -> str:
-    """All that a page is shown of a text while it comes, letter by letter."""
+    """Return all HTML that a page shows while a text arrives letter by letter."""
     stream, shown = MarkdownStream(), []
     for letter in source:
         stream.feed(letter)
@@ -28,8 +28,8 @@ def streamed(source: str) -> str:
     return "".join([*shown, *stream.closed])
 
 
-def without_the_second_wall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat.rendering.blocks.clean", lambda html: html)
+def disable_sanitizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat.rendering.blocks.sanitize", lambda html: html)
 
 
 def faults_of(render_one: Callable[[str], str]) -> dict[str, list[str]]:
@@ -37,36 +37,36 @@ def faults_of(render_one: Callable[[str], str]) -> dict[str, list[str]]:
     return {source: faults for source, faults in found.items() if faults}
 
 
-def test_nothing_active_and_nothing_of_another_host_comes_through() -> None:
+def test_no_script_and_no_resource_of_another_host_is_rendered() -> None:
     assert faults_of(render) == {}
 
 
-def test_the_renderer_is_safe_without_its_second_wall(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_the_second_wall(monkeypatch)
+def test_the_renderer_is_safe_without_the_sanitizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    disable_sanitizer(monkeypatch)
     assert faults_of(render) == {}
 
 
-def test_the_second_wall_alone_stops_what_runs_and_what_loads() -> None:
-    faults = {fault for source in PAYLOADS for fault in inspect(clean(source)).faults}
-    assert faults == {"class composer"}  # classes are the renderer's own matter
+def test_the_sanitizer_alone_removes_scripts_and_resources() -> None:
+    faults = {fault for source in PAYLOADS for fault in inspect(sanitize(source)).faults}
+    assert faults == {"class composer"}  # the sanitizer keeps classes: only the renderer chooses them
 
 
-def test_nothing_comes_through_while_it_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_the_second_wall(monkeypatch)
+def test_a_streamed_text_is_safe_without_the_sanitizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    disable_sanitizer(monkeypatch)
     assert faults_of(streamed) == {}
 
 
-def test_all_of_them_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_payloads_in_one_message_are_safe(monkeypatch: pytest.MonkeyPatch) -> None:
     together = "\n\n".join(PAYLOADS)
     assert inspect(render(together)).faults == []
-    without_the_second_wall(monkeypatch)
+    disable_sanitizer(monkeypatch)
     assert inspect(render(together)).faults == []
 
 
 @pytest.mark.parametrize(
     "source", ["<script>alert(1)</script>", "Vec<String> and <T>", "{{ 7*7 }}", "a <!-- b -->"]
 )
-def test_raw_html_is_shown_as_the_text_it_is(source: str) -> None:
+def test_raw_html_is_shown_as_text(source: str) -> None:
     assert inspect(render(source)).text.strip() == source
 
 
@@ -90,14 +90,14 @@ def test_a_few_bare_tags_work() -> None:
         ("<https://a.example>", "https://a.example"),
     ],
 )
-def test_a_link_opens_elsewhere_and_tells_nobody_where_it_was(source: str, href: str) -> None:
+def test_a_link_opens_a_new_tab_without_a_referrer(source: str, href: str) -> None:
     (link,) = inspect(render(source)).links
     assert link["href"] == href
     assert link["target"] == "_blank"
     assert set(link["rel"].split()) == {"nofollow", "noopener", "noreferrer", "ugc"}
 
 
-def test_a_link_that_is_not_safe_is_its_text() -> None:
+def test_an_unsafe_link_is_shown_as_its_text() -> None:
     assert render("[click **me**](javascript:alert(1))") == '<p dir="auto">click <strong>me</strong></p>'
 
 
@@ -113,7 +113,7 @@ def test_an_image_inside_a_link_is_that_link() -> None:
     assert link["href"] == "https://b.example"
 
 
-def test_markdown_becomes_what_it_means() -> None:
+def test_common_markdown_becomes_its_elements() -> None:
     assert render("**b** *i* ~~s~~ `c`") == (
         '<p dir="auto"><strong>b</strong> <em>i</em> <del>s</del> <code>c</code></p>'
     )
@@ -124,7 +124,7 @@ def test_markdown_becomes_what_it_means() -> None:
     )
 
 
-def test_the_page_keeps_its_first_two_levels_of_headings() -> None:
+def test_headings_of_a_message_begin_at_the_third_level() -> None:
     assert [re.findall("<h.", render("#" * level + " x"))[0] for level in range(1, 7)] == [
         "<h3", "<h4", "<h5", "<h6", "<h6", "<h6",
     ]  # fmt: skip
@@ -163,13 +163,13 @@ def test_windows_line_ends_are_line_ends() -> None:
     assert render("a\r\n\r\nb") == '<p dir="auto">a</p><p dir="auto">b</p>'
 
 
-def test_what_is_nested_too_deep_is_flat_and_whole() -> None:
+def test_too_deep_nesting_is_flattened_without_losing_text() -> None:
     html = render("- " * 1000 + "needle\n\n" + "> " * 1000 + "thread")
-    assert html.count("<ul") == html.count("<blockquote") == writer.MAX_NESTING
+    assert html.count("<ul") == html.count("<blockquote") == writer.MAX_BLOCK_NESTING
     assert inspect(html).text == "needlethread"
 
 
-# About 100 KB each, of what a parser may choke on.
+# About 100 KB each of input that is hard for parsers.
 BOMBS = {
     "quotes": ">" * 100000,
     "lists": "- " * 50000 + "x",
@@ -223,9 +223,10 @@ BOMBS = {
 }
 
 
-def worst_tick(source: str) -> tuple[float, str]:
-    """Seconds of CPU that the dearer of two pieces takes while they stream, or the end, or a reload; and
-    the HTML of the reload.
+def slowest_step(source: str) -> tuple[float, str]:
+    """Return the CPU seconds of the slowest step, and the HTML of a reload.
+
+    The steps are: each of two streamed pieces, the end of the stream, and the reload.
     """
     stream, times = MarkdownStream(), []
     size = len(source) // 2 + 1
@@ -246,22 +247,20 @@ PROSE = "Some words, with *emphasis* and a [link](https://example.org/a).\n\n- o
 
 
 @cache
-def tick_of_prose(size: int) -> float:
-    return min(worst_tick(PROSE[:size])[0] for _ in range(3))
+def slowest_step_of_prose(size: int) -> float:
+    return min(slowest_step(PROSE[:size])[0] for _ in range(3))
 
 
 # Measured: 12 times what prose of that size costs, at most. On an idle machine that is 0.15 s for what an
 # answer can be, and half a second for what a hostile one can be.
 @pytest.mark.parametrize("size", [20_000, 100_000])
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_hostile_text_costs_little(name: str, size: int) -> None:
+def test_a_hostile_text_takes_little_cpu_time(name: str, size: int) -> None:
     source = BOMBS[name][:size]
-    most = 25 * tick_of_prose(size)
-    took, html = worst_tick(source)
+    most = 25 * slowest_step_of_prose(size)
+    took, html = slowest_step(source)
     assert inspect(html[:100_000]).faults == []
-    assert (
-        took < most or worst_tick(source)[0] < most
-    )  # a machine that was slow for a moment is asked once more
+    assert took < most or slowest_step(source)[0] < most  # retried once: the machine may have paused
 
 
 NESTED_FORMULAS = {
@@ -283,19 +282,19 @@ NESTED_FORMULAS = {
 
 
 @pytest.mark.parametrize("shape", NESTED_FORMULAS)
-def test_a_formula_that_nests_without_end_is_shown_as_its_source(shape: str) -> None:
-    """The parser of formulas recurses: it would take the process with it."""
+def test_a_formula_nested_too_deeply_is_shown_as_its_source(shape: str) -> None:
+    """math-core recurses: an overflow of its stack would end the process."""
     html = render(f"```math\n{NESTED_FORMULAS[shape](MAX_STEPS + 1)}\n```")
     assert '<code class="tex">' in html
 
 
 @pytest.mark.parametrize("shape", NESTED_FORMULAS)
-def test_the_deepest_formula_that_is_read_needs_a_quarter_of_a_thread_s_stack(shape: str) -> None:
+def test_the_deepest_formula_that_is_converted_fits_a_quarter_of_a_stack(shape: str) -> None:
     usual = threading.stack_size(2 * 1024 * 1024)
     try:
         for steps in range(MAX_STEPS // 4, MAX_STEPS + 2, 20):
             source = NESTED_FORMULAS[shape](steps)
-            thread = threading.Thread(target=formula, args=(source,), kwargs={"display": True})
+            thread = threading.Thread(target=to_mathml, args=(source,), kwargs={"display": True})
             thread.start()
             thread.join()
     finally:
@@ -330,36 +329,36 @@ def test_a_formula_of_several_lines_is_a_block(opener: str) -> None:
 @pytest.mark.parametrize(
     "source", ["$5 and $10", "$5-$10, or US$6", "$HOME/$PATH", "US$2,000 ($1,000)", "`$x$`", "\\$x\\$"]
 )
-def test_money_and_variables_are_no_formulas(source: str) -> None:
+def test_prices_and_variables_are_not_formulas(source: str) -> None:
     html = render(source)
     assert "<math" not in html
     assert inspect(html).text == source.replace("`", "").replace("\\", "")
 
 
-def test_a_formula_that_cannot_be_read_is_shown_as_it_was_written() -> None:
+def test_an_invalid_formula_is_shown_as_its_source() -> None:
     assert render("$\\nonsense{x}$") == '<p dir="auto"><code class="tex">\\nonsense{x}</code></p>'
 
 
-def test_equations_are_aligned_without_a_style() -> None:
+def test_equations_are_aligned_by_classes() -> None:
     html = render("$$\n\\begin{aligned}a&=b\\\\c&=d\\end{aligned}\n$$")
     assert " style=" not in html
     assert html.count('<mtd class="ta-right">') == html.count('<mtd class="ta-left">') == 2
 
 
-def test_a_footnote_is_found_by_its_mark() -> None:
+def test_a_footnote_has_the_label_of_its_reference() -> None:
     assert render("Claim[^a].\n\n[^a]: The note.") == (
         '<p dir="auto">Claim<sup class="footnote-ref">a</sup>.</p>'
         '<section class="footnote" dir="auto"><sup>a</sup><p>The note.</p></section>'
     )
 
 
-def test_a_note_says_of_which_kind_it_is() -> None:
+def test_an_alert_has_the_class_of_its_kind() -> None:
     assert render("> [!WARNING]\n> careful") == (
         '<blockquote class="note-warning" dir="auto"><p>careful</p></blockquote>'
     )
 
 
-def test_each_block_goes_the_way_of_its_own_words_and_code_from_left_to_right() -> None:
+def test_each_block_has_its_own_direction_and_code_is_left_to_right() -> None:
     html = render("שלום\n\n- a\n\n# b\n\n> c\n\n|d|\n|-|\n\n```\ne\n```")
     assert html.count('dir="auto"') == 5
     assert '<pre tabindex="0" dir="ltr">' in html

@@ -1,4 +1,4 @@
-"""A reply that takes long to render: shown as it was written, and nobody else waits for it."""
+"""A reply that takes too long to render is shown as plain text, and no other request waits for it."""
 
 import asyncio
 import os
@@ -29,13 +29,13 @@ from tests.workers import forkers, seconds, workers
 
 Thread = Callable[..., Any]
 VIEW = "/chat/stream?view=html"
-# The CPU time that each took at 0c53103, on the database's thread.
+# With the CPU time that each took at 0c53103, on the database's thread.
 HOSTILE = {
     "a lexer that looks ahead": "```html+ng2\n" + "(" * 8_000 + "\n```\n",  # 1.5 s
     "more of it": "```html+ng2\n" + "(" * 19_900 + "\n```\n",  # 11 s
     "tags that close nothing": "<sub>" * 20_000 + "</kbd>" * 16_000,  # 1.6 s
     "formulas that do not end": "\n".join(" " * (n % 40) + "$$" for n in range(15_000)),  # 0.3 s
-    "much markup": "*a* " * 50_000,  # 0.4 s, and no fault of any parser
+    "much markup": "*a* " * 50_000,  # 0.4 s: only its length is hostile
 }
 MEGABYTE = "*a* " * 250_000  # 1.7 s
 LONG = "*word* <b> & so on\n" * 3_000  # 57 KB: 0.08 s
@@ -43,8 +43,8 @@ TOO_SHORT = 0.001  # seconds, for LONG
 
 
 @pytest.fixture
-def in_a_hurry(settings: Any) -> Iterator[None]:
-    """The budget is too short for LONG, and enough for a word."""
+def tiny_budget(settings: Any) -> Iterator[None]:
+    """Set a budget that is too short for LONG, and enough for a word."""
     settings.RENDER_SECONDS = TOO_SHORT
     yield
     process._given_up.clear()
@@ -55,7 +55,7 @@ def given_up() -> float:
 
 
 def is_whole(html: str, text: str) -> bool:
-    """Whether it is what either a renderer of any speed makes of the text, or the text itself."""
+    """Return whether the HTML is well-formed blocks, or the plain text."""
     return html == plain(text) or (html.startswith("<") and "".join(roots(html)) == html)
 
 
@@ -64,15 +64,13 @@ async def reply(in_thread: Thread) -> Message:
     return found
 
 
-# --- others ---------------------------------------------------------------------------------------------
+# --- other requests -----------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def nobody_waits(client: Client, gemini: Gemini) -> AsyncIterator[None]:
-    """Do three things again and again, and look at the event loop. Fail where one of them takes long.
-
-    That is 250 ms on an idle machine. Here 2 s are allowed, and more where they took long before.
-    """
+async def no_request_waits(client: Client, gemini: Gemini) -> AsyncIterator[None]:
+    """Repeat three requests and a short sleep inside the block; fail if one of them takes long."""
+    # On an idle machine the limit would be 250 ms. Here it is 2 s, and more if they took long before.
     gemini.on("hi", [Text("Hello")])
     longest: dict[str, float] = {}
     goes_on = True
@@ -101,13 +99,13 @@ async def nobody_waits(client: Client, gemini: Gemini) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_nobody_waits_for_five_hostile_replies(
+async def test_no_request_waits_for_five_hostile_replies(
     as_alice: Client, as_bob: Client, gemini: Gemini, in_thread: Thread, name: str
 ) -> None:
-    texts = [f"{n}\n\n{HOSTILE[name]}" for n in range(5)]  # different ones: colours are remembered
+    texts = [f"{n}\n\n{HOSTILE[name]}" for n in range(5)]  # different ones: highlighted code is cached
     for n, text in enumerate(texts):
         gemini.on(f"hostile {n}", [Text(text)])
-    async with nobody_waits(as_bob, gemini):
+    async with no_request_waits(as_bob, gemini):
         answers = await asyncio.gather(*(as_alice.post(VIEW, {"query": f"hostile {n}"}) for n in range(5)))
     for text, answer in zip(texts, answers, strict=True):
         html = body_of(answer.events).html
@@ -116,13 +114,13 @@ async def test_nobody_waits_for_five_hostile_replies(
     await in_thread(oracle.check)
 
 
-async def test_nobody_waits_for_a_hostile_text_that_is_being_written(
+async def test_no_request_waits_for_a_streaming_hostile_text(
     as_alice: Client, as_bob: Client, gemini: Gemini
 ) -> None:
-    text = HOSTILE["more of it"].replace("(\n", "((\n")  # nobody has seen it yet
+    text = HOSTILE["more of it"].replace("(\n", "((\n")  # not in any cache
     pieces = [text[at : at + 400] for at in range(0, len(text), 400)]
     gemini.on("hostile", [step for piece in pieces for step in (Text(piece), Pause(0.02))])
-    async with nobody_waits(as_bob, gemini):
+    async with no_request_waits(as_bob, gemini):
         answer = await as_alice.post(VIEW, {"query": "hostile"})
     assert is_whole(body_of(answer.events).html, text)
 
@@ -139,8 +137,8 @@ async def test_a_short_text_does_not_queue_behind_long_ones(as_alice: Client, se
 # --- the text -------------------------------------------------------------------------------------------
 
 
-async def test_beyond_the_budget_a_reply_is_stored_and_shown_as_it_was_written(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, in_a_hurry: None
+async def test_a_reply_beyond_the_budget_is_stored_and_shown_as_plain_text(
+    as_alice: Client, gemini: Gemini, in_thread: Thread, tiny_budget: None
 ) -> None:
     gemini.on("long", [Text(LONG)])
     events = (await as_alice.post(VIEW, {"query": "long"})).events
@@ -154,7 +152,7 @@ async def test_beyond_the_budget_a_reply_is_stored_and_shown_as_it_was_written(
     await in_thread(oracle.check)
 
 
-async def test_what_did_not_fit_a_short_budget_fits_the_usual_one(
+async def test_a_long_reply_fits_the_usual_budget(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("long", [Text(LONG)])
@@ -162,10 +160,10 @@ async def test_what_did_not_fit_a_short_budget_fits_the_usual_one(
     assert (await reply(in_thread)).html == render(LONG)
 
 
-async def test_a_reader_who_follows_a_plain_reply_ends_with_what_is_stored(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, in_a_hurry: None
+async def test_a_reader_of_a_plain_reply_ends_with_the_stored_html(
+    as_alice: Client, gemini: Gemini, in_thread: Thread, tiny_budget: None
 ) -> None:
-    """It is written in pieces; while it is written it is shown as well, and tried once and not ten times."""
+    """A reply in ten pieces is shown while it streams, and tried once and not ten times."""
     text = LONG * 3
     size = len(text) // 10
     steps = [Text(text[at : at + size]) for at in range(0, len(text), size)]
@@ -184,8 +182,8 @@ async def test_a_reader_who_follows_a_plain_reply_ends_with_what_is_stored(
     assert given_up() - before == 2  # once while it was written, once at its end
 
 
-async def test_a_page_shows_a_reply_that_is_being_written(
-    as_alice: Client, as_mona: Client, gemini: Gemini, in_a_hurry: None
+async def test_a_page_shows_a_streaming_reply_as_plain_text(
+    as_alice: Client, as_mona: Client, gemini: Gemini, tiny_budget: None
 ) -> None:
     gemini.on("long", [Text(LONG), Hold(), Text("end")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "long"}) as exchange:
@@ -207,8 +205,8 @@ async def as_mona(parley: Any, mona: Any) -> Client:
 
 
 @pytest.fixture
-def old_reply(alice: Any, in_a_hurry: None) -> Message:
-    """A long one, whose HTML another version of the renderer wrote."""
+def old_reply(alice: Any, tiny_budget: None) -> Message:
+    """Return a long reply whose HTML another version of the renderer wrote."""
     conversation = Conversation.objects.create(owner=alice, agent="chat_assistant", title="t")
     message = Message.objects.create(
         conversation=conversation, role="assistant", text=LONG, html="<p>old</p>", renderer_version=1
@@ -217,7 +215,7 @@ def old_reply(alice: Any, in_a_hurry: None) -> Message:
     return message
 
 
-async def test_a_page_shows_an_old_reply_as_it_was_written_and_tries_it_once(
+async def test_an_old_reply_is_shown_as_plain_text_and_tried_once(
     as_alice: Client, as_mona: Client, old_reply: Message
 ) -> None:
     before = given_up()
@@ -232,7 +230,7 @@ async def test_a_page_shows_an_old_reply_as_it_was_written_and_tries_it_once(
     assert given_up() - before == 1
 
 
-async def test_each_of_two_speakers_is_shown_as_it_was_written(
+async def test_each_of_two_speakers_is_shown_as_plain_text(
     as_alice: Client, old_reply: Message, in_thread: Thread
 ) -> None:
     said = [{"type": "text", "agent": name, "text": f"{name} {LONG}"} for name in ("one", "two")]
@@ -242,14 +240,14 @@ async def test_each_of_two_speakers_is_shown_as_it_was_written(
         assert plain(f"{name} {LONG}".strip("\n")) in page
 
 
-def test_rerender_stores_what_takes_too_long_as_it_was_written(old_reply: Message) -> None:
+def test_rerender_stores_a_slow_reply_as_plain_text(old_reply: Message) -> None:
     call_command("rerender", stdout=StringIO())
     old_reply.refresh_from_db()
     assert (old_reply.html, old_reply.renderer_version) == (plain(LONG), RENDERER_VERSION)
 
 
-async def test_what_was_not_rendered_is_counted_by_its_reason(
-    as_alice: Client, gemini: Gemini, in_a_hurry: None
+async def test_failed_renders_are_counted_by_reason(
+    as_alice: Client, gemini: Gemini, tiny_budget: None
 ) -> None:
     gemini.on("long", [Text(LONG)])
     name = 'parley_renders_given_up_total{reason="slow"}'
@@ -265,8 +263,8 @@ def _metric(answer: Any, name: str) -> float:
 # --- the processes ----------------------------------------------------------------------------------------
 
 
-async def kill_what_works() -> None:
-    """SIGKILL to each worker that has something to do, until it is cancelled."""
+async def kill_busy_workers() -> None:
+    """Send SIGKILL to each busy worker, until cancelled."""
     before = {pid: seconds([pid]) for pid in workers(os.getpid())}
     while True:
         for pid in workers(os.getpid()):
@@ -275,13 +273,13 @@ async def kill_what_works() -> None:
         await asyncio.sleep(0.005)
 
 
-async def test_a_worker_killed_at_work_costs_its_text_the_markup_and_nothing_else(
+async def test_a_text_whose_worker_is_killed_is_shown_as_plain_text(
     as_alice: Client, gemini: Gemini, in_thread: Thread, settings: Any
 ) -> None:
     settings.RENDER_SECONDS = 30
     text = MEGABYTE
     gemini.on("long", [Text(text)])
-    killer = asyncio.ensure_future(kill_what_works())
+    killer = asyncio.ensure_future(kill_busy_workers())
     events = await as_alice.ask("long")
     killer.cancel()
     message = await reply(in_thread)
@@ -293,7 +291,7 @@ async def test_a_worker_killed_at_work_costs_its_text_the_markup_and_nothing_els
 
 
 @pytest.mark.parametrize("who", ["workers", "forkers", "all"])
-async def test_processes_killed_while_they_have_nothing_to_do_are_replaced(
+async def test_idle_processes_that_are_killed_are_replaced(
     as_alice: Client, gemini: Gemini, in_thread: Thread, who: str
 ) -> None:
     gemini.on("next", [Text("*next*")])
@@ -314,7 +312,7 @@ async def test_processes_killed_while_they_have_nothing_to_do_are_replaced(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_a_signal_to_the_whole_group_ends_no_renderer(as_alice: Client, number: int) -> None:
+async def test_a_signal_to_the_process_group_ends_no_renderer(as_alice: Client, number: int) -> None:
     """Ctrl-C and systemd reach every process; the server still renders while it drains."""
     await process.render_in_time_async("*one*")
     before = forkers(os.getpid()) + workers(os.getpid())
@@ -324,19 +322,21 @@ async def test_a_signal_to_the_whole_group_ends_no_renderer(as_alice: Client, nu
     assert set(before) <= set(forkers(os.getpid()) + workers(os.getpid()))
 
 
-async def test_an_error_of_the_renderer_names_its_line_and_not_the_text(
+async def test_a_logged_renderer_error_has_its_line_and_not_the_text(
     as_alice: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(NotRendered, match="failed"):
-        await asyncio.wrap_future(process._call("part", {"canary": 1}, {}, False))
+        await asyncio.wrap_future(process._call("part", {"secret-text": 1}, {}, False))
     assert "worker.py" in caplog.text
-    assert "canary" not in caplog.text
+    assert "secret-text" not in caplog.text
     assert await process.render_in_time_async("*still*") == '<p dir="auto"><em>still</em></p>'
 
 
-def test_a_renderer_knows_no_secrets_and_a_server_no_parsers(tmp_path: Path, gemini: Gemini) -> None:
+def test_a_renderer_has_no_secrets_and_a_server_no_parsers(tmp_path: Path, gemini: Gemini) -> None:
     server = (
-        LiveServer(tmp_path, GOOGLE_API_KEY="canary", GOOGLE_GEMINI_BASE_URL=gemini.url).prepare().start()
+        LiveServer(tmp_path, GOOGLE_API_KEY="secret-text", GOOGLE_GEMINI_BASE_URL=gemini.url)
+        .prepare()
+        .start()
     )
     try:
         gemini.on("hi", [Text("*Hello* $x$\n\n```python\n1\n```\n")])
@@ -349,7 +349,7 @@ def test_a_renderer_knows_no_secrets_and_a_server_no_parsers(tmp_path: Path, gem
             assert [parser in maps for maps in mapped] == [False, True]
         for each in forkers(pid) + workers(pid):
             environment = Path(f"/proc/{each}/environ").read_text()
-            assert "canary" not in environment
+            assert "secret-text" not in environment
             assert "DATA_DIR" not in environment
     finally:
         server.kill()
@@ -365,7 +365,7 @@ def test_no_renderer_outlives_its_server(tmp_path: Path, gemini: Gemini, way: st
         gemini.on("hi", [Text("Hello"), Hold(), Text(MEGABYTE)])
         with server.member("alice").ask("hi") as response:
             left = forkers(pid) + workers(pid)
-            assert len(left) >= 2  # warm before anybody asks
+            assert len(left) >= 2  # started before the first request
             gemini.release()
             if way == "killed at work":
                 before = seconds(workers(pid))

@@ -1,4 +1,4 @@
-"""Hostile replies: the time to render one grows with its length, not with the square of it."""
+"""The time to render a hostile reply grows with its length, not with the square of it."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 from chat.rendering import render
 from chat.rendering.stream import MarkdownStream
 
-# Each gives a text of about ``n`` characters that made a parser, a pattern or a sanitizer look back.
+# Each returns about ``n`` characters that made a parser, a pattern or a sanitizer backtrack.
 SHAPES: dict[str, Callable[[int], str]] = {
     "sub": lambda n: "<sub>" * (n // 5),
     "kbd": lambda n: "</kbd>" * (n // 6),
@@ -73,6 +73,10 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "fence": lambda n: "```\n" * (n // 4),
     "tilde": lambda n: "~~~" * (n // 3),
     "long fence": lambda n: "`" * n,
+    "shell arguments": lambda n: '"$@" ' * (n // 5),
+    "shell variables": lambda n: "$A$B" * (n // 4),
+    "shell commands": lambda n: "$(a)" * (n // 4),
+    "www in www": lambda n: "www.a.example/?u=https://" * (n // 25),
     "think": lambda n: "<think>" * (n // 7),
     "images in images": lambda n: "![a" * (n // 7) + "](b)" * (n // 7),
     "links in images": lambda n: "![[a" * (n // 12) + "](b)](c)" * (n // 12),
@@ -80,7 +84,7 @@ SHAPES: dict[str, Callable[[int], str]] = {
 }
 SMALL, LARGE = 12_000, 48_000
 SLOWEST = 9  # times as long for four times the text; the square would be sixteen
-NOTHING = 0.01  # seconds of CPU below which no ratio says anything
+NOTHING = 0.01  # seconds of CPU: below it, a ratio is noise
 
 
 def stream(text: str) -> None:
@@ -91,7 +95,8 @@ def stream(text: str) -> None:
 
 
 def cpu_of(work: Callable[[str], object], text: str) -> float:
-    """Return the CPU seconds of the faster of two tries: another process may empty the caches."""
+    """Return the CPU seconds of the faster of two tries."""
+    # Two, because another process may empty the CPU's caches.
     found = []
     for _try in range(2):
         began = time.thread_time()

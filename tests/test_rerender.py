@@ -1,4 +1,4 @@
-"""What another version of the renderer wrote: shown rightly at once, rendered anew by one command."""
+"""Replies stored by an older renderer: pages show them correctly, and ``rerender`` updates them."""
 
 from collections.abc import Callable
 from io import StringIO
@@ -18,8 +18,8 @@ Thread = Callable[..., Any]
 
 
 @pytest.fixture
-def old(alice: Any) -> Callable[[int], list[Message]]:
-    """Replies that an older renderer wrote."""
+def old_replies(alice: Any) -> Callable[[int], list[Message]]:
+    """Return a function that stores replies of an older renderer."""
 
     def make(count: int) -> list[Message]:
         conversation = Conversation.objects.create(owner=alice, agent="chat_assistant", title="t")
@@ -47,16 +47,18 @@ def versions() -> list[int]:
     return list(Message.objects.filter(role="assistant").values_list("renderer_version", flat=True))
 
 
-def test_every_old_reply_is_rendered_anew(old: Callable[[int], list[Message]]) -> None:
-    messages = old(7)
-    assert run(batch=3).splitlines()[-1].startswith("7 replies were rendered anew")
+def test_every_old_reply_is_rendered_again(old_replies: Callable[[int], list[Message]]) -> None:
+    messages = old_replies(7)
+    assert run(batch=3).splitlines()[-1].startswith("7 replies were rendered again")
     for message in messages:
         message.refresh_from_db()
         assert (message.html, message.renderer_version) == (render(message.text), RENDERER_VERSION)
 
 
-def test_what_is_up_to_date_and_what_people_wrote_stays_as_it_is(old: Callable[[int], list[Message]]) -> None:
-    (message,) = old(1)
+def test_current_replies_and_questions_are_left_unchanged(
+    old_replies: Callable[[int], list[Message]],
+) -> None:
+    (message,) = old_replies(1)
     Message.objects.filter(pk=message.pk).update(html="<p>mine</p>", renderer_version=RENDERER_VERSION)
     question = Message.objects.create(conversation=message.conversation, role="user", text="*q*")
     run()
@@ -65,10 +67,10 @@ def test_what_is_up_to_date_and_what_people_wrote_stays_as_it_is(old: Callable[[
     assert (message.html, question.html) == ("<p>mine</p>", "")
 
 
-def test_what_is_interrupted_goes_on_where_it_was(
-    old: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_command_continues_where_it_was(
+    old_replies: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old(5)
+    old_replies(5)
     rendered: list[str] = []
 
     def interrupted(text: str) -> str:
@@ -86,10 +88,10 @@ def test_what_is_interrupted_goes_on_where_it_was(
     assert set(versions()) == {RENDERER_VERSION}
 
 
-def test_a_text_that_was_taken_away_meanwhile_does_not_come_back(
-    old: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
+def test_a_text_erased_during_rendering_is_not_restored(
+    old_replies: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (message,) = old(1)
+    (message,) = old_replies(1)
 
     def erased_meanwhile(text: str) -> str:
         Message.objects.filter(pk=message.pk).update(text="", html="")
@@ -101,10 +103,10 @@ def test_a_text_that_was_taken_away_meanwhile_does_not_come_back(
     assert message.html == ""
 
 
-def test_nothing_is_rendered_while_the_database_is_locked(
-    old: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
+def test_rendering_happens_outside_the_transaction(
+    old_replies: Callable[[int], list[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old(4)
+    old_replies(4)
 
     def outside(text: str) -> str:
         assert not connection.in_atomic_block
@@ -115,12 +117,12 @@ def test_nothing_is_rendered_while_the_database_is_locked(
     assert versions() == [RENDERER_VERSION] * 4
 
 
-def test_a_senseless_batch_is_refused() -> None:
+def test_an_invalid_batch_size_is_refused() -> None:
     with pytest.raises(CommandError, match="at least 1"):
         run(batch=0)
 
 
-async def test_a_page_shows_an_old_reply_as_today_s_renderer_does(
+async def test_a_page_shows_an_old_reply_as_the_current_renderer_does(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("sum", [Text("It is $x^2$.")])

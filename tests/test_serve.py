@@ -1,4 +1,4 @@
-"""``manage.py serve``: a start, an orderly end, and clients that don't behave."""
+"""``manage.py serve``: start, shutdown, and clients that misbehave."""
 
 import re
 import signal
@@ -27,7 +27,7 @@ Serve = Callable[..., LiveServer]
 
 @pytest.fixture
 def serve(tmp_path: Path, gemini: Gemini) -> Iterator[Serve]:
-    """Start a server whose model is ``gemini``; arguments are settings."""
+    """Return a function that starts a server whose model is ``gemini``; its arguments are settings."""
     servers = []
 
     def start(**env: str) -> LiveServer:
@@ -44,16 +44,16 @@ def serve(tmp_path: Path, gemini: Gemini) -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="module")
-def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """One server for all who only knock."""
-    server = LiveServer(tmp_path_factory.mktemp("standing")).prepare().start()
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """Start one server for all tests that only send requests to it."""
+    server = LiveServer(tmp_path_factory.mktemp("shared_server")).prepare().start()
     yield server
     assert server.stop() == 0
     assert_quiet(server)
 
 
 def events_of(response: httpx.Response, *, until: str | None = None) -> list[SseEvent]:
-    """The stream's events to its end, or to the first text equal to ``until``."""
+    """Return the stream's events up to its end, or up to the first text equal to ``until``."""
     parser, seen = SseParser(), []
     for chunk in response.iter_raw():
         for event in parser.feed(chunk):
@@ -69,7 +69,7 @@ def signalled(server: LiveServer, number: int) -> None:
 
 
 def exit_code(server: LiveServer, *, within: float) -> int:
-    """The server's exit code, which must come in so many seconds."""
+    """Return the server's exit code, which must come within ``seconds``."""
     assert server.process
     code = server.process.wait(within)
     server.process = None
@@ -84,16 +84,16 @@ def assert_quiet(server: LiveServer) -> None:
 # --- the start --------------------------------------------------------------------------------
 
 
-def test_the_first_start_prints_the_address_and_the_owners_link(standing: LiveServer) -> None:
-    assert f"serves {standing.url}/" in standing.output()
-    link = re.search(rf"{standing.url}/accounts/set-up/\S+/", standing.output())
+def test_the_first_start_prints_the_address_and_the_owners_link(shared_server: LiveServer) -> None:
+    assert f"serves {shared_server.url}/" in shared_server.output()
+    link = re.search(rf"{shared_server.url}/accounts/set-up/\S+/", shared_server.output())
     assert link
-    assert (standing.data_dir / "setup-token").stat().st_mode & 0o777 == 0o600
+    assert (shared_server.data_dir / "setup-token").stat().st_mode & 0o777 == 0o600
     assert httpx.get(link[0]).status_code == 200
     assert httpx.get(f"{link[0][:-2]}/").status_code == 404
 
 
-def test_a_later_start_takes_seconds_and_keeps_everything(serve: Serve, gemini: Gemini) -> None:
+def test_a_later_start_is_fast_and_keeps_all_data(serve: Serve, gemini: Gemini) -> None:
     server = serve()
     alice = server.member("alice")
     with alice.ask("remember me") as response:
@@ -107,15 +107,15 @@ def test_a_later_start_takes_seconds_and_keeps_everything(serve: Serve, gemini: 
     assert [conversation["title"] for conversation in kept] == ["remember me"]
 
 
-def test_a_second_server_on_the_same_data_is_refused(standing: LiveServer) -> None:
-    second = LiveServer(standing.data_dir).manage("serve")
+def test_a_second_server_on_the_same_data_is_refused(shared_server: LiveServer) -> None:
+    second = LiveServer(shared_server.data_dir).manage("serve")
     assert second.returncode == 1
     assert second.stderr.startswith("CommandError: Another Parley server is using ")
     assert second.stderr.count("\n") == 1
-    assert httpx.get(f"{standing.url}/readyz").status_code == 200
+    assert httpx.get(f"{shared_server.url}/readyz").status_code == 200
 
 
-def test_a_database_that_was_not_prepared_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_an_unprepared_database_is_one_sentence(tmp_path: Path) -> None:
     done = LiveServer(tmp_path).manage("serve")
     assert done.returncode == 1
     assert done.stderr.startswith("CommandError: The database cannot be used: no such table")
@@ -144,11 +144,11 @@ def _has_ipv6() -> bool:
     return True
 
 
-# --- the end ----------------------------------------------------------------------------------
+# --- shutdown ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_server_ends_at_once(serve: Serve, number: int) -> None:
+def test_an_idle_server_stops_immediately(serve: Serve, number: int) -> None:
     server = serve()
     signalled(server, number)
     assert exit_code(server, within=5) == 0
@@ -156,18 +156,18 @@ def test_an_idle_server_ends_at_once(serve: Serve, number: int) -> None:
 
 
 @pytest.mark.parametrize("after", [0.2, 0.5, 0.8, 1.2, 1.6])
-def test_a_signal_during_the_start_ends_it_quietly(tmp_path: Path, after: float) -> None:
+def test_a_signal_during_the_start_ends_the_server_without_a_traceback(tmp_path: Path, after: float) -> None:
     server = LiveServer(tmp_path).prepare()
     command = [sys.executable, "manage.py", "serve"]
     with subprocess.Popen(command, cwd=ROOT, env=server.env, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(after)
         process.send_signal(signal.SIGINT)
         words = process.communicate(timeout=20)[1]
-    assert process.returncode in (0, 130, -signal.SIGINT)  # before Python, in imports, in the command
+    assert process.returncode in (0, 130, -signal.SIGINT)  # before Python, in the imports, in the command
     assert "Traceback" not in words
 
 
-def test_a_reply_under_way_is_finished_before_the_end(serve: Serve, gemini: Gemini) -> None:
+def test_a_running_reply_is_finished_before_the_server_ends(serve: Serve, gemini: Gemini) -> None:
     gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
     server = serve()
     alice, bob = server.member("alice"), server.member("bob")
@@ -191,7 +191,7 @@ def test_a_reply_under_way_is_finished_before_the_end(serve: Serve, gemini: Gemi
 
 
 def _read(response: httpx.Response, begun: threading.Event) -> list[SseEvent]:
-    """The events of a stream until it ends or breaks; ``begun`` is set at the first text."""
+    """Return the events of a stream until it ends or breaks. Set ``begun`` at the first text."""
     parser, seen = SseParser(), []
     try:
         for chunk in response.iter_raw():
@@ -212,7 +212,7 @@ def _until_not_ready(server: LiveServer) -> httpx.Response:
         time.sleep(0.02)
 
 
-def test_a_reply_that_outlives_the_drain_is_answered_after_the_restart(serve: Serve, gemini: Gemini) -> None:
+def test_a_reply_longer_than_the_drain_is_finished_after_the_restart(serve: Serve, gemini: Gemini) -> None:
     gemini.on("slow", [Text("half"), Hold()], [Text("whole")])
     server = serve(DRAIN_SECONDS="1")
     alice = server.member("alice")
@@ -234,7 +234,7 @@ def test_a_reply_that_outlives_the_drain_is_answered_after_the_restart(serve: Se
     assert run["attempt"] == 1, "a hand-over is no death"
 
 
-def test_a_second_signal_hands_over_at_once(serve: Serve, gemini: Gemini) -> None:
+def test_a_second_signal_hands_runs_over_immediately(serve: Serve, gemini: Gemini) -> None:
     gemini.on("slow", [Text("half"), Hold()])
     server = serve(DRAIN_SECONDS="60")
     alice = server.member("alice")
@@ -247,7 +247,7 @@ def test_a_second_signal_hands_over_at_once(serve: Serve, gemini: Gemini) -> Non
     assert_quiet(server)
 
 
-def test_half_a_request_does_not_disturb_the_end(serve: Serve) -> None:
+def test_half_a_request_does_not_delay_the_shutdown(serve: Serve) -> None:
     server = serve()
     with socket.create_connection(("127.0.0.1", server.port)) as half:
         half.sendall(b"POST /chat/stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
@@ -262,14 +262,14 @@ def test_half_a_request_does_not_disturb_the_end(serve: Serve) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from /proc")
-def test_readers_that_do_not_read_cost_no_memory_and_are_closed(serve: Serve, gemini: Gemini) -> None:
-    """Twenty of them, a reply of 4 MiB: without back-pressure the server grows by 90 MB."""
+def test_clients_that_do_not_read_cost_no_memory_and_are_closed(serve: Serve, gemini: Gemini) -> None:
+    """Twenty clients, a reply of 4 MiB: without back-pressure the server grows by 90 MB."""
     pieces = [Text("x" * 8192)] * 512
     gemini.on("long", pieces)
     gemini.on("long, while some don't read", [Text("go"), Hold(), *pieces])
     server = serve(LIMITS="off", REPLY_MAX_BYTES="8000000", STALL_SECONDS="2")
     alice = server.member("alice")
-    for _ in range(2):  # what a reply of this length costs anyway
+    for _ in range(2):  # the memory that a reply of this length needs anyway
         with alice.ask("long") as response:
             events_of(response)
     with alice.ask("long, while some don't read") as response:
@@ -288,7 +288,7 @@ def test_readers_that_do_not_read_cost_no_memory_and_are_closed(serve: Serve, ge
 
 
 def _stalled_reader(server: LiveServer, member: Member, run: str) -> socket.socket:
-    """A connection that follows the run and never reads; the kernel may hold 4 KiB for it."""
+    """Return a connection that follows the run and never reads. The kernel may buffer 4 KiB for it."""
     reader = socket.socket()
     reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     reader.connect(("127.0.0.1", server.port))
@@ -301,7 +301,7 @@ def _stalled_reader(server: LiveServer, member: Member, run: str) -> socket.sock
 
 
 def _peak_memory(server: LiveServer) -> int:
-    """The most memory that the server ever had resident, in KiB."""
+    """Return the server's peak resident memory in KiB."""
     assert server.process
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
@@ -310,33 +310,33 @@ def _peak_memory(server: LiveServer) -> int:
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "in chunks"])
-def test_ten_megabytes_are_refused_by_the_application_and_not_kept(
-    standing: LiveServer, chunked: bool
+def test_a_ten_megabyte_body_is_refused_by_the_application_and_not_kept(
+    shared_server: LiveServer, chunked: bool
 ) -> None:
-    alice = standing.member(f"alice-{chunked}")
-    before = _written(standing)
+    alice = shared_server.member(f"alice-{chunked}")
+    before = _written(shared_server)
     part = b'{"query": "' + b"x" * (1024 * 1024)
     body = (part for _ in range(10)) if chunked else part * 10
     headers = {"Content-Type": "application/json"} | alice.headers()
     answer = alice.http.post("/chat/stream", content=body, headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
-    assert _written(standing) - before < 3 * 1024 * 1024
-    visitor = httpx.post(f"{standing.url}/chat/stream", content=part * 10, headers=headers)
-    assert visitor.status_code == 401, "who asks comes first"
+    assert _written(shared_server) - before < 3 * 1024 * 1024
+    visitor = httpx.post(f"{shared_server.url}/chat/stream", content=part * 10, headers=headers)
+    assert visitor.status_code == 401, "the member is checked first"
     assert alice.http.get("/api/v1/conversations").json()["items"] == []
 
 
 def _written(server: LiveServer) -> int:
-    """The bytes that the server wrote to files so far."""
+    """Return the bytes that the server wrote to files so far."""
     assert server.process
     found = re.search(r"wchar: (\d+)", Path(f"/proc/{server.process.pid}/io").read_text())
     assert found
     return int(found[1])
 
 
-def test_a_body_without_end_is_cut_off(standing: LiveServer) -> None:
+def test_an_endless_body_is_cut_off(shared_server: LiveServer) -> None:
     sent = 0
-    with socket.create_connection(("127.0.0.1", standing.port), timeout=30) as endless:
+    with socket.create_connection(("127.0.0.1", shared_server.port), timeout=30) as endless:
         endless.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
         try:
@@ -344,6 +344,6 @@ def test_a_body_without_end_is_cut_off(standing: LiveServer) -> None:
                 endless.sendall(chunk)
                 sent += 1
         except ConnectionError:
-            pass  # this is what the test is for
+            pass  # the expected outcome
     assert sent < 100
-    assert httpx.get(f"{standing.url}/healthz").status_code == 200
+    assert httpx.get(f"{shared_server.url}/healthz").status_code == 200

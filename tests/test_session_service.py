@@ -1,24 +1,24 @@
-"""What ADK expects of a session service, asked of ours and of ADK's own in memory.
+"""ADK's contract of a session service, checked on ours and on ADK's in-memory service.
 
-Ours writes inside a real run: asked by ``actions.send_message``, claimed, its turn loaded and
+Ours writes inside a real run: created by ``actions.send_message``, claimed, its turn loaded and
 attached, its events recorded by the journal, and ended by ``lifecycle.end``. The order of the
 checks is that of ADK's contract: keys, creation, equality, state, ``temp:``, partial events, the
 whole event, order and windows, time and lists, staleness, deletion, odd values, shared scopes.
-Where the two differ and ADK's way would be possible, the check is a strict xfail with its reason.
+Where the two differ and ADK's way would be possible, the check is a strict xfail with a reason.
 
 Left out, because sessions are conversations:
 
-- one id for sessions of two users: the id of a conversation is one in the whole installation, so
-  ``create_session`` refuses it (checked below, for ours alone)
+- one id for sessions of two users: the id of a conversation is unique in the installation, so
+  ``create_session`` refuses it (checked below, only for ours)
 - ids of any form: they are UUIDs
 - initial state of the session's own scope: a conversation begins empty (``app:`` and ``user:`` are
-  taken). It could not survive ADK's rewind either, which plays back the deltas of events
+  accepted). It would not survive ADK's rewind either, which replays the deltas of events
 - appending at any time: only a run appends, and one conversation has one run at a time
-- shared state seen by others at once: a run's deltas count when it has ended
-- ``last_update_time`` of an event outside its run: then it is the conversation's
-- deletion of the rows: a deleted conversation is gone for everybody but retention
-- the same event appended twice is stored once: ADK's in-memory service alone does that, no caller
-  of ours repeats an append
+- shared state seen by others immediately: a run's deltas become visible when it has ended
+- ``last_update_time`` of an event outside its run: it is the conversation's then
+- deletion of the rows: a deleted conversation is hidden, and its rows are kept for retention
+- the same event appended twice is stored once: only ADK's in-memory service does that, and no
+  caller of ours repeats an append
 """
 
 import asyncio
@@ -50,7 +50,7 @@ from google.genai import types
 from chat import events, lifecycle
 from chat.actions import Ask, send_message
 from chat.agent.memory import session_service
-from chat.agent.memory.context import load_turn
+from chat.agent.memory.context import load_session
 from chat.agent.memory.session_data import SessionData
 from chat.agent.memory.session_service import ConversationSessionService
 from chat.database import run_db
@@ -64,7 +64,7 @@ OURS, IN_MEMORY = "conversations", "in memory"
 
 
 class Store(ABC):
-    """A session service, and what must be done so that a session takes appends."""
+    """A session service, with the steps that prepare a session for appends."""
 
     service: BaseSessionService
     alice: str
@@ -90,7 +90,7 @@ class Store(ABC):
         return found
 
     async def open(self, user: str | None = None) -> Session:
-        """A new session that takes appends."""
+        """Create a session that accepts appends."""
         session = await self.create(user)
         await self.begin(session.id, user or self.alice)
         return await self.load(session.id, user)
@@ -132,7 +132,7 @@ class Conversations(Store):
             process = Process.objects.create(host="here", pid=1, boot_id="", version="0")
             claimed = lifecycle.claim(run_id, process.pk)
             assert claimed is not None
-            return claimed[0], load_turn(claimed[1])
+            return claimed[0], load_session(claimed[1])
 
         claimed, turn = await run_db(claim)
         pen = self.journal.open(claimed, 1)
@@ -157,7 +157,7 @@ class Conversations(Store):
         assert await run_db(lifecycle.end, claimed, outcome, Fold([events.text("answer")]), rest)
 
     def elsewhere(self) -> "Conversations":
-        """The same tables as another process sees them."""
+        """Return a store on the same tables as another process would have it."""
         other = copy.copy(self)
         other.service = ConversationSessionService()
         return other
@@ -165,7 +165,7 @@ class Conversations(Store):
 
 @pytest.fixture
 def members(request: pytest.FixtureRequest) -> Any:
-    """Alice and bob, where the sessions are conversations."""
+    """Return alice and bob if the sessions are conversations."""
     if request.param == OURS:
         return request.getfixturevalue("alice"), request.getfixturevalue("bob")
     return None
@@ -189,13 +189,13 @@ def ours(*marks: Any) -> Any:
 
 
 def both(*, in_memory: str = "") -> Any:
-    """Ask this of both services; ``in_memory`` says why ADK's own differs."""
+    """Run the test on both services; ``in_memory`` is the reason why ADK's own differs."""
     marks = [pytest.mark.xfail(strict=True, reason=in_memory)] if in_memory else []
     asked = [ours(), pytest.param(IN_MEMORY, marks=marks)]
     return pytest.mark.parametrize("members", asked, indirect=True)
 
 
-ours_alone = pytest.mark.parametrize("members", [ours()], indirect=True)
+only_ours = pytest.mark.parametrize("members", [ours()], indirect=True)
 
 
 def event(**fields: Any) -> Event:
@@ -229,13 +229,13 @@ async def test_a_session_is_found_by_its_app_its_user_and_its_id(store: Store) -
 
 
 @both()
-async def test_while_it_is_written_a_session_is_found_by_its_app_its_user_and_its_id(store: Store) -> None:
+async def test_a_session_being_written_is_not_found_by_another_app_or_user(store: Store) -> None:
     session = await store.open()
     for app, user in ((APP, store.bob), ("another", store.alice)):
         assert await store.service.get_session(app_name=app, user_id=user, session_id=session.id) is None
 
 
-@ours_alone
+@only_ours
 async def test_the_id_of_another_members_conversation_cannot_be_taken(store: Store) -> None:
     session = await store.create(store.bob)
     with pytest.raises(AlreadyExistsError):
@@ -247,27 +247,27 @@ async def test_the_id_of_another_members_conversation_cannot_be_taken(store: Sto
 
 
 @both()
-async def test_an_id_is_made_where_none_is_given(store: Store) -> None:
+async def test_an_id_is_generated_if_none_is_given(store: Store) -> None:
     first, second = await store.create(), await store.create(session_id=" \n")
     assert first.id.strip() and second.id.strip() and first.id != second.id
 
 
 @both()
-async def test_an_id_is_taken_without_the_space_around_it(store: Store) -> None:
+async def test_white_space_around_an_id_is_stripped(store: Store) -> None:
     wanted = str(uuid.uuid4())
     assert (await store.create(session_id=f" {wanted}\n")).id == wanted
     assert (await store.load(f"{wanted} ")).id == wanted
 
 
 @both()
-async def test_an_id_is_taken_once(store: Store) -> None:
+async def test_an_id_can_be_used_once(store: Store) -> None:
     session = await store.create()
     with pytest.raises(AlreadyExistsError):
         await store.create(session_id=session.id)
 
 
 @both()
-async def test_of_many_who_take_an_id_at_once_one_gets_it(store: Store) -> None:
+async def test_one_of_many_concurrent_creations_with_one_id_succeeds(store: Store) -> None:
     wanted = str(uuid.uuid4())
     tries = [store.create(session_id=wanted) for _ in range(8)]
     results = await asyncio.gather(*tries, return_exceptions=True)
@@ -276,7 +276,7 @@ async def test_of_many_who_take_an_id_at_once_one_gets_it(store: Store) -> None:
 
 
 @both()
-async def test_initial_state_goes_to_its_scopes_and_comes_back_merged(store: Store) -> None:
+async def test_initial_state_is_split_into_scopes_and_read_back_merged(store: Store) -> None:
     state = {"app:a": 1, "user:b": {"c": None}, "temp:d": 3}
     first = await store.create(state=state)
     assert first.state == {"app:a": 1, "user:b": {"c": None}}
@@ -285,14 +285,14 @@ async def test_initial_state_goes_to_its_scopes_and_comes_back_merged(store: Sto
 
 
 @both()
-async def test_nothing_is_taken_over_from_a_creation_that_is_refused(store: Store) -> None:
+async def test_a_refused_creation_stores_no_state(store: Store) -> None:
     session = await store.create()
     with pytest.raises(AlreadyExistsError):
         await store.create(session_id=session.id, state={"user:a": 1, "app:b": 2})
     assert (await store.load(session.id)).state == {}
 
 
-@ours_alone
+@only_ours
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
@@ -303,7 +303,7 @@ async def test_nothing_is_taken_over_from_a_creation_that_is_refused(store: Stor
         ({"state": {"a": 1}}, "without state of its own"),
     ],
 )
-async def test_what_is_no_conversation_is_refused_with_a_sentence(
+async def test_a_session_that_cannot_be_a_conversation_is_refused_with_a_reason(
     store: Store, fields: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
@@ -315,13 +315,13 @@ async def test_what_is_no_conversation_is_refused_with_a_sentence(
 
 
 @both()
-async def test_what_is_created_is_what_is_read(store: Store) -> None:
+async def test_a_created_session_equals_the_session_read(store: Store) -> None:
     session = await store.create(state={"app:a": 1})
     assert await store.load(session.id) == session
 
 
 @both()
-async def test_what_was_appended_to_is_what_is_read(store: Store) -> None:
+async def test_an_appended_session_equals_the_session_read(store: Store) -> None:
     session = await store.open()
     await store.append(session, a=1, user__b=2, app__c=3)
     await store.service.append_event(session, said("hello"))
@@ -329,7 +329,7 @@ async def test_what_was_appended_to_is_what_is_read(store: Store) -> None:
 
 
 @both()
-async def test_what_is_read_is_a_copy(store: Store) -> None:
+async def test_reading_a_session_returns_a_copy(store: Store) -> None:
     session = await store.open()
     await store.append(session, own={"a": [1]}, user__theirs={"a": [1]}, app__all={"a": [1]})
     read = await store.load(session.id)
@@ -360,7 +360,7 @@ async def test_a_dict_is_replaced_and_not_merged(store: Store, prefix: str) -> N
 
 @pytest.mark.parametrize("prefix", ["", "user:", "app:"])
 @both()
-async def test_none_is_a_value_and_takes_nothing_away(store: Store, prefix: str) -> None:
+async def test_none_is_stored_as_a_value_and_deletes_no_key(store: Store, prefix: str) -> None:
     session = await store.open()
     for value in (1, None):
         await store.service.append_event(
@@ -388,7 +388,7 @@ EXACT = {
 
 
 @both()
-async def test_values_come_back_as_they_were(store: Store) -> None:
+async def test_state_values_are_read_back_unchanged(store: Store) -> None:
     session = await store.open()
     await store.service.append_event(session, event(actions=EventActions(state_delta=EXACT)))
     await store.end(session.id)
@@ -399,7 +399,7 @@ async def test_values_come_back_as_they_were(store: Store) -> None:
 
 
 @both()
-async def test_the_state_goes_on_from_run_to_run(store: Store) -> None:
+async def test_state_persists_from_run_to_run(store: Store) -> None:
     session = await store.open()
     await store.append(session, a=1, b=1)
     await store.end(session.id)
@@ -415,7 +415,7 @@ async def test_the_state_goes_on_from_run_to_run(store: Store) -> None:
 
 
 @both()
-async def test_temp_state_is_seen_by_the_run_and_stored_nowhere(store: Store) -> None:
+async def test_temp_state_is_visible_in_the_run_and_not_stored(store: Store) -> None:
     session = await store.open()
     appended = await store.append(session, temp__a=1, b=2)
     assert session.state == {"temp:a": 1, "b": 2}
@@ -430,7 +430,7 @@ async def test_temp_state_is_seen_by_the_run_and_stored_nowhere(store: Store) ->
 
 
 @both()
-async def test_an_event_of_temp_state_alone_is_still_an_event(store: Store) -> None:
+async def test_an_event_with_only_temp_state_is_stored(store: Store) -> None:
     session = await store.open()
     await store.append(session, temp__a=1)
     (read,) = (await store.load(session.id)).events
@@ -441,7 +441,7 @@ async def test_an_event_of_temp_state_alone_is_still_an_event(store: Store) -> N
 
 
 @both()
-async def test_a_partial_event_is_given_back_and_changes_nothing(store: Store) -> None:
+async def test_a_partial_event_is_returned_and_changes_nothing(store: Store) -> None:
     session = await store.open()
     before = session.model_copy(deep=True)
     partial = said("Hel", partial=True, actions=EventActions(state_delta={"a": 1, "temp:b": 2}))
@@ -454,7 +454,7 @@ async def test_a_partial_event_is_given_back_and_changes_nothing(store: Store) -
 
 
 def full_event() -> Event:
-    """An event in which every field of ADK's is filled."""
+    """Return an event in which every field of ADK's is filled."""
     return Event(
         id="event-1",
         invocation_id="invocation-1",
@@ -552,7 +552,7 @@ def test_the_full_event_is_full() -> None:
 
 
 @both()
-async def test_every_field_of_an_event_comes_back(store: Store) -> None:
+async def test_every_field_of_an_event_is_read_back(store: Store) -> None:
     session = await store.open()
     await store.service.append_event(session, full_event())
     assert (await store.load(session.id)).events == [full_event()]
@@ -560,8 +560,8 @@ async def test_every_field_of_an_event_comes_back(store: Store) -> None:
     assert (await store.load(session.id)).events[-1] == full_event()
 
 
-@ours_alone
-async def test_every_field_comes_back_in_another_process(store: Conversations) -> None:
+@only_ours
+async def test_every_field_is_read_back_in_another_process(store: Conversations) -> None:
     session = await store.open()
     await store.service.append_event(session, full_event())
     await store.end(session.id)
@@ -570,7 +570,7 @@ async def test_every_field_comes_back_in_another_process(store: Conversations) -
 
 
 @both()
-async def test_an_event_without_content_comes_back(store: Store) -> None:
+async def test_an_event_without_content_is_read_back(store: Store) -> None:
     session = await store.open()
     bare = Event(author="agent")
     await store.service.append_event(session, bare)
@@ -581,7 +581,7 @@ async def test_an_event_without_content_comes_back(store: Store) -> None:
 
 
 @both()
-async def test_events_come_in_the_order_of_their_appending(store: Store) -> None:
+async def test_events_are_read_in_the_order_they_were_appended(store: Store) -> None:
     session = await store.open()
     now = time.time()
     for n, timestamp in enumerate([now, now, now - 5, now, now + 5, now]):
@@ -607,7 +607,7 @@ async def test_events_come_in_the_order_of_their_appending(store: Store) -> None
 )
 @pytest.mark.parametrize("ended", [False, True], ids=["during the run", "after it"])
 @both()
-async def test_a_reader_may_ask_for_some_of_the_events(
+async def test_events_can_be_limited_by_number_and_time(
     store: Store, config: dict[str, Any], expected: list[int], ended: bool
 ) -> None:
     session = await store.open()
@@ -625,7 +625,7 @@ async def test_a_reader_may_ask_for_some_of_the_events(
 
 
 @both()
-async def test_the_last_update_is_the_last_events(store: Store) -> None:
+async def test_the_last_update_time_is_the_last_events(store: Store) -> None:
     session = await store.open()
     appended = said("hello", timestamp=1_795_349_345.9123456)
     await store.service.append_event(session, appended)
@@ -634,7 +634,7 @@ async def test_the_last_update_is_the_last_events(store: Store) -> None:
 
 
 @both()
-async def test_a_list_begins_with_what_was_updated_longest_ago(store: Store) -> None:
+async def test_a_list_is_sorted_by_last_update_oldest_first(store: Store) -> None:
     ids = []
     for _ in range(3):
         ids.append((await store.create()).id)
@@ -659,7 +659,7 @@ async def test_a_list_has_merged_state_and_no_events(store: Store) -> None:
 
 
 @both()
-async def test_a_list_is_of_one_user_or_of_all(store: Store) -> None:
+async def test_a_list_holds_the_sessions_of_one_user_or_of_all(store: Store) -> None:
     mine, bobs = (await store.create(store.alice)).id, (await store.create(store.bob)).id
     assert [each.id for each in await store.listed(store.alice)] == [mine]
     assert [each.id for each in await store.listed(store.bob)] == [bobs]
@@ -684,7 +684,7 @@ async def test_an_append_to_an_old_copy_is_refused(store: Store) -> None:
 
 
 @both(in_memory="it has no check: all of them win")
-async def test_of_many_appends_to_copies_at_once_one_wins(store: Store) -> None:
+async def test_one_of_many_concurrent_appends_to_copies_succeeds(store: Store) -> None:
     session = await store.open()
     copies = [session.model_copy(deep=True) for _ in range(5)]
     results = await asyncio.gather(
@@ -698,7 +698,7 @@ async def test_of_many_appends_to_copies_at_once_one_wins(store: Store) -> None:
 
 
 @both()
-async def test_the_same_session_takes_one_append_after_the_other(store: Store) -> None:
+async def test_the_same_session_accepts_successive_appends(store: Store) -> None:
     session = await store.open()
     for n in range(5):
         await store.append(session, n=n)
@@ -706,16 +706,16 @@ async def test_the_same_session_takes_one_append_after_the_other(store: Store) -
     assert await store.load(session.id) == session
 
 
-@ours_alone
-async def test_a_session_that_was_not_loaded_here_takes_no_append(store: Store) -> None:
+@only_ours
+async def test_a_session_not_loaded_by_the_run_accepts_no_append(store: Store) -> None:
     session = await store.open()
     made_up = Session(id=session.id, app_name=APP, user_id=store.alice)
     with pytest.raises(StaleSessionError):
         await store.append(made_up, a=1)
 
 
-@ours_alone
-async def test_a_session_of_the_run_before_takes_no_append(store: Store) -> None:
+@only_ours
+async def test_a_session_of_the_previous_run_accepts_no_append(store: Store) -> None:
     session = await store.open()
     await store.append(session, a=1)
     await store.end(session.id)
@@ -724,8 +724,8 @@ async def test_a_session_of_the_run_before_takes_no_append(store: Store) -> None
         await store.append(session, a=2)
 
 
-@ours_alone
-async def test_an_append_that_could_not_be_stored_changes_nothing_and_can_be_repeated(
+@only_ours
+async def test_a_failed_append_changes_nothing_and_can_be_retried(
     store: Conversations,
 ) -> None:
     session = await store.open()
@@ -748,7 +748,7 @@ async def test_an_append_that_could_not_be_stored_changes_nothing_and_can_be_rep
     assert (await store.load(session.id)).state == {"a": 2, "user:b": 3}
 
 
-@ours_alone
+@only_ours
 async def test_an_append_returns_after_the_commit(store: Conversations) -> None:
     session = await store.open()
     await store.append(session, a=1)
@@ -757,12 +757,12 @@ async def test_an_append_returns_after_the_commit(store: Conversations) -> None:
     assert store.journal.commits == 1
 
 
-@ours_alone
-async def test_an_append_that_was_cancelled_is_stored_all_the_same(store: Conversations) -> None:
-    """Its record is under way: what the run knows of itself must not be less than the database does."""
+@only_ours
+async def test_a_cancelled_append_is_still_stored(store: Conversations) -> None:
+    """The write is already running, and the run must not know less of itself than the database."""
     session = await store.open()
     appending = asyncio.ensure_future(store.append(session, a=1))
-    await asyncio.sleep(0)  # it waits for the commit now
+    await asyncio.sleep(0)  # the append waits for the commit now
     appending.cancel()
     await asyncio.wait([appending])
     assert appending.cancelled()
@@ -777,7 +777,7 @@ async def test_an_append_that_was_cancelled_is_stored_all_the_same(store: Conver
 
 
 @both()
-async def test_a_deleted_session_is_gone_and_takes_no_append(store: Store) -> None:
+async def test_a_deleted_session_is_gone_and_accepts_no_append(store: Store) -> None:
     session = await store.open()
     await store.append(session, a=1, user__b=2, app__c=3)
     await store.end(session.id)
@@ -792,7 +792,7 @@ async def test_a_deleted_session_is_gone_and_takes_no_append(store: Store) -> No
 
 
 @both()
-async def test_what_is_anothers_or_not_there_is_not_deleted(store: Store) -> None:
+async def test_deleting_a_foreign_or_missing_session_deletes_nothing(store: Store) -> None:
     session = await store.create()
     for app, user, session_id in (
         (APP, store.bob, session.id),
@@ -804,16 +804,16 @@ async def test_what_is_anothers_or_not_there_is_not_deleted(store: Store) -> Non
     assert (await store.load(session.id)).id == session.id
 
 
-@ours_alone
-async def test_a_conversation_that_is_being_answered_is_not_deleted(store: Store) -> None:
+@only_ours
+async def test_a_conversation_with_an_active_run_is_not_deleted(store: Store) -> None:
     session = await store.open()
     with pytest.raises(ValueError, match="stop the run first"):
         await store.service.delete_session(app_name=APP, user_id=store.alice, session_id=session.id)
     await store.append(session, a=1)
 
 
-@ours_alone
-async def test_outside_a_run_nothing_is_appended(store: Store) -> None:
+@only_ours
+async def test_an_append_outside_a_run_is_refused(store: Store) -> None:
     session = await store.create()
     with pytest.raises(SessionNotFoundError):
         await store.append(session, a=1)
@@ -824,7 +824,7 @@ async def test_outside_a_run_nothing_is_appended(store: Store) -> None:
 
 
 @both()
-async def test_a_value_that_json_does_not_hold_does_not_lose_the_event(store: Store) -> None:
+async def test_a_value_json_cannot_hold_does_not_lose_the_event(store: Store) -> None:
     session = await store.open()
     odd = {"function": len, "user:half": "a\ud83d", "good": 1}
     await store.service.append_event(session, said("hello", actions=EventActions(state_delta=odd)))
@@ -834,8 +834,8 @@ async def test_a_value_that_json_does_not_hold_does_not_lose_the_event(store: St
     assert text_of(read.events[-1]) == "hello"
 
 
-@ours_alone
-async def test_a_value_that_json_does_not_hold_is_stored_as_its_repr(store: Store) -> None:
+@only_ours
+async def test_a_value_json_cannot_hold_is_stored_as_its_repr(store: Store) -> None:
     session = await store.open()
     odd = {"function": len, "good": 1}
     await store.service.append_event(session, event(actions=EventActions(state_delta=odd)))
@@ -844,8 +844,8 @@ async def test_a_value_that_json_does_not_hold_is_stored_as_its_repr(store: Stor
     assert read.events[0].actions.state_delta == read.state
 
 
-@ours_alone
-async def test_half_a_surrogate_costs_the_event_nothing_but_itself(store: Store) -> None:
+@only_ours
+async def test_lone_surrogates_and_nul_are_replaced_and_the_event_is_kept(store: Store) -> None:
     session = await store.open()
     part = types.Part(text="a\ud83d\x00", thought_signature=b"\x00\xff")
     content = types.Content(role="model", parts=[part, types.Part(text="b")])
@@ -858,10 +858,10 @@ async def test_half_a_surrogate_costs_the_event_nothing_but_itself(store: Store)
     assert read.timestamp == 1.1
 
 
-@ours_alone
+@only_ours
 @pytest.mark.parametrize("prefix", ["user:", "app:"])
 @pytest.mark.parametrize("key", ["k" * 2000, "a\x00b", "a\ud83db"], ids=["long", "NUL", "half a surrogate"])
-async def test_a_key_that_no_column_holds_does_not_keep_the_run_from_ending(
+async def test_a_key_that_no_column_can_hold_does_not_prevent_the_runs_end(
     store: Store, prefix: str, key: str
 ) -> None:
     session = await store.open()
@@ -874,7 +874,7 @@ async def test_a_key_that_no_column_holds_does_not_keep_the_run_from_ending(
 
 
 @both()
-async def test_user_state_is_shared_by_the_users_sessions_and_app_state_by_all(store: Store) -> None:
+async def test_user_state_is_shared_by_a_users_sessions_and_app_state_by_all(store: Store) -> None:
     session = await store.open()
     await store.append(session, user__a=1, app__b=2, own=3)
     await store.end(session.id)
@@ -884,8 +884,8 @@ async def test_user_state_is_shared_by_the_users_sessions_and_app_state_by_all(s
     assert other.state == {}
 
 
-@ours_alone
-async def test_shared_state_counts_for_others_once_the_run_has_ended(store: Store) -> None:
+@only_ours
+async def test_shared_state_is_visible_to_others_once_the_run_has_ended(store: Store) -> None:
     session = await store.open()
     await store.append(session, user__a=1, app__b=2)
     assert (await store.create(store.alice)).state == {}
@@ -893,8 +893,8 @@ async def test_shared_state_counts_for_others_once_the_run_has_ended(store: Stor
     assert (await store.create(store.alice)).state == {"user:a": 1, "app:b": 2}
 
 
-@ours_alone
-async def test_shared_state_of_runs_at_once_is_merged_by_key(store: Store) -> None:
+@only_ours
+async def test_shared_state_of_concurrent_runs_is_merged_by_key(store: Store) -> None:
     first, second = await store.open(), await store.open()
     await store.append(first, user__a=1, user__both="first", app__x=1)
     await store.append(second, user__b=2, user__both="second", app__y=2)
@@ -909,9 +909,9 @@ async def test_shared_state_of_runs_at_once_is_merged_by_key(store: Store) -> No
     }
 
 
-@ours_alone
-async def test_runs_that_end_at_once_make_each_row_of_the_shared_scopes_once(store: Store) -> None:
-    """Written in different orders, too: two that wait for each other would be a deadlock."""
+@only_ours
+async def test_runs_that_end_together_create_each_shared_scopes_row_once(store: Store) -> None:
+    """The rows are written in different orders, which would deadlock if the order of locks were not fixed."""
     sessions = [await store.open(store.alice if n % 2 else store.bob) for n in range(6)]
     keys = [f"key{n}" for n in range(20)]
     for n, session in enumerate(sessions):
@@ -922,8 +922,8 @@ async def test_runs_that_end_at_once_make_each_row_of_the_shared_scopes_once(sto
     assert await run_db(AppState.objects.count) == 20
 
 
-@ours_alone
-async def test_rows_of_the_shared_scopes_are_written_for_what_changed_alone(store: Store) -> None:
+@only_ours
+async def test_only_changed_shared_scopes_are_written(store: Store) -> None:
     await store.create(state={"user:a": 1, "app:b": 1})
     await run_db(lambda: (UserState.objects.update(value="7"), AppState.objects.update(value="8")))
     session = await store.open()
@@ -946,10 +946,10 @@ async def test_user_state_can_be_read_without_a_session(store: Store) -> None:
     assert await read(app_name=APP, user_id="nobody") == {}
 
 
-# --- what it costs --------------------------------------------------------------------------------
+# --- cost -----------------------------------------------------------------------------------------
 
 
-@ours_alone
+@only_ours
 async def test_a_list_reads_no_events(store: Store) -> None:
     for _ in range(3):
         session = await store.open()

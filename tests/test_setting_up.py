@@ -1,7 +1,7 @@
-"""From a clone to a server: what ``make run`` does before it serves, and how it says that it cannot.
+"""From a clone to a server: the set-up steps of ``make run``, and their error messages.
 
-The environment's making is tried on a project of two small packages, made here, whose package index
-is a folder or a local server; ``make run`` on a copy of this tree with an environment that is ready.
+Creating the environment is tested on a project of two small packages, whose package index is a folder
+or a local server; ``make run`` on a copy of this tree with a ready environment.
 """
 
 import ast
@@ -36,7 +36,7 @@ Done = subprocess.CompletedProcess[str]
 
 
 def bare(**env: str) -> dict[str, str]:
-    """The environment of somebody who has set nothing: neither Parley nor pip."""
+    """Return an environment without settings of Parley or pip."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/tmp"),
@@ -51,7 +51,7 @@ def make(folder: Path, *words: str, **env: str) -> Done:
 
 
 def sentence(done: Done) -> str:
-    """The one sentence that a failed command ends with, before make's own line."""
+    """Return the sentence that a failed command ends with, before make's own line."""
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     lines = done.stderr.strip().splitlines()
@@ -64,7 +64,7 @@ def sentence(done: Done) -> str:
 
 
 def wheel(folder: Path, name: str, version: str, *metadata: str) -> str:
-    """A package whose module says its version; returns its line in a lock."""
+    """Build a package whose module holds its version and return its line for a lock."""
     info = f"{name}-{version}.dist-info"
     files = {
         f"{name}.py": f"VERSION = {version!r}\n",
@@ -86,9 +86,7 @@ def _digest(text: str) -> str:
 
 
 class Project:
-    """A folder with Parley's Makefile and bootstrap; ``alpha`` is what it runs on, ``beta`` what
-    its developers add.
-    """
+    """A folder with Parley's Makefile and bootstrap, which needs ``alpha``; developers also need ``beta``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,14 +105,14 @@ class Project:
         (self.folder / "requirements-dev.txt").write_text(alpha + wheel(self.wheels, "beta", "1.0"))
 
     def set_up(self, target: str = "set-up", **env: str) -> Done:
-        """``make set-up``, with the folder of wheels for an index unless ``env`` names another."""
+        """Run ``make set-up`` with the folder of wheels as the index, unless ``env`` names another."""
         index = (
             {} if "PIP_INDEX_URL" in env else {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri()}
         )
         return make(self.folder, target, **index, **env)
 
     def installed(self, name: str = "alpha") -> str:
-        """The version of a package that .venv holds, empty where it holds none."""
+        """Return the version of a package in .venv, or an empty string if it is missing."""
         program = f"import {name}; print({name}.VERSION)"
         command = [str(self.folder / ".venv/bin/python"), "-c", program]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -140,20 +138,20 @@ def made_once() -> Project:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Project:
-    """A project that nobody has set up."""
+    """Return a project that is not set up."""
     return Project(tmp_path / NAME).build()
 
 
-# Making an environment, of which ensurepip is nearly all, takes seconds: where it is not the subject, a
-# project that was set up stands for it, to which developers' packages are added.
+# Creating an environment takes seconds, mostly in ensurepip. Tests of other steps copy a project that is
+# set up, and add the developers' packages.
 @pytest.fixture
 def ready(made_once: Project, tmp_path: Path) -> Project:
-    """A project that was set up."""
+    """Return a project that is set up."""
     shutil.copytree(made_once.folder, tmp_path / "project", symlinks=True)
     return Project(tmp_path / "project")
 
 
-# --- .venv is made, and made anew where it cannot be trusted ----------------------------------
+# --- .venv is made, and made again if it cannot be trusted ------------------------------------
 
 
 def test_the_first_set_up_installs_what_the_lock_names(made_once: Project) -> None:
@@ -168,7 +166,7 @@ def test_the_second_set_up_does_nothing_and_needs_no_index(ready: Project) -> No
     assert time.monotonic() - began < 5  # 0.1 s
 
 
-def test_a_changed_lock_is_installed_anew(ready: Project) -> None:
+def test_a_changed_lock_is_installed_again(ready: Project) -> None:
     ready.lock("2.0")
     assert ready.set_up().returncode == 0
     assert ready.installed() == "2.0"
@@ -185,7 +183,7 @@ def test_developers_get_their_packages_on_top(ready: Project) -> None:
 
 
 def test_the_lock_is_installed_whatever_has_come_out_since(ready: Project) -> None:
-    """A newer release of a package that another one wants with an extra was taken for unpinned."""
+    """A package needed with an extra counted as unpinned once a newer release was available."""
     beta = wheel(ready.wheels, "beta", "1.0", "Requires-Dist: gamma[fast]>=1.0")
     gamma = [wheel(ready.wheels, "gamma", version, "Provides-Extra: fast") for version in ("1.0", "2.0")]
     (ready.folder / "requirements-dev.txt").write_text(beta + gamma[0])
@@ -199,7 +197,7 @@ def _without_python(venv: Path) -> None:
 
 
 def _with_a_lost_python(venv: Path) -> None:
-    """As after an upgrade of the system: the links lead nowhere."""
+    """Break the links to Python, as an upgrade of the system does."""
     for link in (venv / "bin").glob("python*"):
         link.unlink()
         link.symlink_to("/nowhere/python3.10")
@@ -225,7 +223,7 @@ def _as_a_link(venv: Path) -> None:
     [_without_python, _with_a_lost_python, _of_another_python, _without_a_stamp, _as_a_link],
     ids=lambda damage: damage.__name__.strip("_").replace("_", " "),
 )
-def test_an_environment_that_is_not_ours_or_not_whole_is_not_trusted(ready: Project, damage: Any) -> None:
+def test_a_foreign_or_incomplete_environment_is_not_trusted(ready: Project, damage: Any) -> None:
     question = "from config.bootstrap import is_ready; print(is_ready('requirements.txt'))"
 
     def is_ready() -> str:
@@ -237,7 +235,7 @@ def test_an_environment_that_is_not_ours_or_not_whole_is_not_trusted(ready: Proj
     assert is_ready() == "False\n"
 
 
-def test_an_environment_that_is_not_trusted_is_made_anew(ready: Project) -> None:
+def test_an_environment_that_is_not_trusted_is_made_again(ready: Project) -> None:
     _with_a_lost_python(ready.folder / ".venv")
     _as_a_link(ready.folder / ".venv")
     done = ready.set_up()
@@ -247,7 +245,7 @@ def test_an_environment_that_is_not_trusted_is_made_anew(ready: Project) -> None
 
 
 class Index(ThreadingHTTPServer):
-    """A package index whose downloads wait until ``go`` is set; ``asked`` tells that one waits."""
+    """A package index whose downloads wait until ``go`` is set; ``asked`` is set once one waits."""
 
     def __init__(self, wheels: Path) -> None:
         self.asked, self.go = threading.Event(), threading.Event()
@@ -311,7 +309,7 @@ def test_a_set_up_killed_in_the_middle_is_not_trusted(ready: Project, index: Ind
 
 
 def test_the_next_set_up_waits_for_the_pip_of_a_killed_one(ready: Project, index: Index) -> None:
-    """And then begins anew."""
+    """After that wait it starts from the beginning."""
     with start_set_up(ready, index) as killed:
         assert index.asked.wait(60)
         bootstraps = _children(killed.pid)
@@ -326,7 +324,7 @@ def test_the_next_set_up_waits_for_the_pip_of_a_killed_one(ready: Project, index
 
 
 def _children(pid: int) -> list[int]:
-    """make's own child, which it may have become: the process that runs bootstrap.py."""
+    """Return the ids of the child processes of ``pid``: none if make has become bootstrap.py itself."""
     words = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
     pairs = [line.split() for line in words.splitlines()[1:]]
     return [int(child) for child, parent in pairs if int(parent) == pid]
@@ -343,10 +341,10 @@ def test_ctrl_c_during_the_set_up_is_one_sentence(ready: Project, index: Index) 
     assert not ready.is_trusted()
 
 
-# --- one sentence for what stands in the way --------------------------------------------------
+# --- one sentence for each failure ------------------------------------------------------------
 
 
-def test_an_index_that_cannot_be_reached_is_told_soon(ready: Project) -> None:
+def test_an_unreachable_index_is_reported_within_seconds(ready: Project) -> None:
     began = time.monotonic()
     done = ready.set_up("set-up-dev", PIP_INDEX_URL=f"http://127.0.0.1:{free_port()}/simple")
     assert sentence(done).startswith(
@@ -356,25 +354,25 @@ def test_an_index_that_cannot_be_reached_is_told_soon(ready: Project) -> None:
     assert not ready.is_trusted()
 
 
-def test_an_index_that_gives_something_else_is_not_trusted(ready: Project) -> None:
+def test_a_package_with_another_hash_is_refused(ready: Project) -> None:
     shutil.copy(ready.wheels / "alpha-1.0-py3-none-any.whl", ready.wheels / "beta-1.0-py3-none-any.whl")
     words = sentence(ready.set_up("set-up-dev"))
     assert "something else than the file whose hash is in requirements-dev.txt" in words
     assert not ready.is_trusted()
 
 
-def test_a_package_that_there_is_not_for_this_python(ready: Project) -> None:
+def test_a_package_missing_for_this_python_is_one_sentence(ready: Project) -> None:
     shutil.rmtree(ready.wheels)
     ready.wheels.mkdir()
     words = sentence(ready.set_up("set-up-dev"))
     assert words.startswith("The package index has no beta==1.0 for Python 3.")
 
 
-def test_a_folder_that_cannot_be_written(clone: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """As another user: root may write everywhere."""
+def test_a_read_only_folder_is_one_sentence(clone: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Run as another user, because root can write everywhere."""
     as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
     if as_nobody and not shutil.which("setpriv"):
-        pytest.skip("root cannot become somebody else here: there is no setpriv")
+        pytest.skip("root cannot become another user here: there is no setpriv")
     public = Path("/tmp") / f"parley-read-only-{os.getpid()}"
     shutil.copytree(clone.folder, public)
     try:
@@ -390,7 +388,7 @@ def test_a_folder_that_cannot_be_written(clone: Project, tmp_path_factory: pytes
     assert re.fullmatch(r".*/\.venv cannot be (made|written): .*Permission denied.*\n", done.stderr)
 
 
-def test_no_python_at_all(clone: Project, tmp_path: Path) -> None:
+def test_a_machine_without_python_is_one_sentence(clone: Project, tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
     for tool in ("make", "sh"):
@@ -421,19 +419,19 @@ def bootstrap_after(project: Project, preparation: str) -> Done:
     )
 
 
-def test_a_python_that_is_too_old(clone: Project) -> None:
+def test_a_python_that_is_too_old_is_one_sentence(clone: Project) -> None:
     done = bootstrap_after(clone, "sys.version_info = (3, 10, 4, 'final', 0)")
     assert done.returncode == 1
     assert done.stderr.startswith("Parley needs Python 3.11 or newer, and this is 3.10. Install a newer one")
     assert not (clone.folder / ".venv").exists()
 
 
-def test_an_old_python_can_read_that_it_is_too_old() -> None:
+def test_an_old_python_can_parse_bootstrap_py() -> None:
     ast.parse((ROOT / "config" / "bootstrap.py").read_text(), feature_version=(3, 7))
 
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
-def test_a_python_without_venv(clone: Project, module: str) -> None:
+def test_a_python_without_venv_is_one_sentence(clone: Project, module: str) -> None:
     done = bootstrap_after(clone, f"sys.modules[{module!r}] = None")
     assert done.returncode == 1
     assert done.stderr == (
@@ -452,7 +450,7 @@ def pins(name: str) -> dict[str, str]:
 
 
 def direct(name: str) -> list[str]:
-    """The packages that a requirements*.in asks for, and the lines without a reason behind or above."""
+    """Return the packages that a requirements*.in names. Each must have a reason beside or above it."""
     lines = (ROOT / name).read_text().splitlines()
     wanted = []
     for above, line in zip(["", *lines], lines, strict=False):
@@ -466,19 +464,19 @@ def direct(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
-def test_the_lock_holds_all_that_is_asked_for_and_each_has_its_reason(name: str) -> None:
+def test_the_lock_holds_all_requirements_and_each_has_a_reason(name: str) -> None:
     assert set(direct(f"{name}.in")) <= set(pins(f"{name}.txt"))
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
-def test_a_lock_holds_hashes_and_no_places(name: str) -> None:
+def test_a_lock_holds_hashes_and_no_urls_or_paths(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"://|^ *--(?!hash)|^[./]| @ |/home|/tmp", text, re.MULTILINE)
     for entry in re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]:
         assert "--hash=sha256:" in entry, entry
 
 
-def test_what_developers_have_is_what_is_served() -> None:
+def test_the_developers_lock_contains_the_servers_lock() -> None:
     assert pins("requirements.txt").items() <= pins("requirements-dev.txt").items()
 
 
@@ -487,7 +485,7 @@ def test_what_developers_have_is_what_is_served() -> None:
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of this tree whose environment is ready: it borrows the packages of the one at work."""
+    """Return a copy of this tree with a ready environment, which borrows the packages of the running one."""
     folder = tmp_path_factory.mktemp("tree") / "parley"
     names = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -505,7 +503,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_make_run_serves_and_keeps_everything(tree: Path, tmp_path: Path) -> None:
+def test_make_run_serves_and_keeps_its_data(tree: Path, tmp_path: Path) -> None:
     env = {"DATA_DIR": str(tmp_path / "data"), "PORT": str(free_port())}
     first, second = _run_for_a_moment(tree, env), _run_for_a_moment(tree, env)
     assert f"Parley 0.1.0 serves http://127.0.0.1:{env['PORT']}/" in first
@@ -518,7 +516,7 @@ def test_make_run_serves_and_keeps_everything(tree: Path, tmp_path: Path) -> Non
 
 
 def _run_for_a_moment(tree: Path, env: dict[str, str]) -> str:
-    """``make run`` until it is ready, ended by the terminal's Ctrl-C. Returns what it printed."""
+    """Run ``make run`` until it is ready, end it by Ctrl-C and return its output."""
     with subprocess.Popen(
         ["make", "run", f"PYTHON={sys.executable}"],
         cwd=tree, env=bare(**env), stdout=subprocess.PIPE, text=True, start_new_session=True,
@@ -601,13 +599,13 @@ def test_a_busy_port_is_one_sentence(tree: Path, tmp_path: Path, index: Index) -
     )
 
 
-def test_a_data_folder_on_a_read_only_disk_is_one_sentence(tree: Path, tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_made_is_one_sentence(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file, where the folder should be")
     done = make(tree, "run", DATA_DIR=str(tmp_path / "data"))
     assert sentence(done) == f"Parley cannot start: DATA_DIR: {tmp_path}/data cannot be made (File exists)."
 
 
-def test_the_environment_wins_over_the_file(tree: Path, tmp_path: Path) -> None:
+def test_environment_variables_win_over_the_file(tree: Path, tmp_path: Path) -> None:
     (tree / ".env").write_text("# a comment\nPORT=first\nexport LOG_LEVEL='INFO'\n")
     try:
         data = str(tmp_path / "data")
@@ -619,7 +617,7 @@ def test_the_environment_wins_over_the_file(tree: Path, tmp_path: Path) -> None:
         (tree / ".env").unlink()
 
 
-def test_a_line_of_the_file_that_is_no_setting_is_one_sentence(tree: Path, tmp_path: Path) -> None:
+def test_an_invalid_line_of_the_file_is_one_sentence(tree: Path, tmp_path: Path) -> None:
     (tree / ".env").write_text("DEBUG=off\nPORT 9000\n")
     try:
         done = make(tree, "run", DATA_DIR=str(tmp_path / "data"))

@@ -1,4 +1,4 @@
-"""SIGNUP=closed: nobody makes an account but the site's owner, by the set-up link and in the admin."""
+"""SIGNUP=closed: only the site's owner creates accounts, by the set-up link and in the admin."""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def closed(settings: Any, fresh_limits: None) -> Iterator[None]:
 
 @pytest.fixture
 def as_olga() -> Client:
-    """The site's owner at the admin."""
+    """Return a browser signed in as the site's owner."""
     make_user("olga", is_staff=True, is_superuser=True)
     olga = Client()
     assert sign_in(olga, "olga").status_code == 302
@@ -51,7 +51,7 @@ def test_the_sign_up_page_says_that_it_is_closed() -> None:
     assert not shown.all("form")
 
 
-def test_a_form_from_before_it_was_closed_makes_nobody(settings: Any) -> None:
+def test_a_form_from_before_sign_up_was_closed_creates_no_account(settings: Any) -> None:
     settings.SIGNUP_IS_OPEN = True
     client = Client()
     form = page(client.get(reverse("account_signup"))).one("form").fields()
@@ -63,7 +63,7 @@ def test_a_form_from_before_it_was_closed_makes_nobody(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete", "head", "options"])
-def test_every_method_is_refused(method: str) -> None:
+def test_every_method_is_refused_at_the_sign_up_page(method: str) -> None:
     assert getattr(Client(), method)(reverse("account_signup")).status_code == 403
 
 
@@ -76,32 +76,30 @@ def test_every_method_is_refused(method: str) -> None:
     ],
     ids=str,
 )
-def test_a_script_is_refused_too(headers: dict[str, str]) -> None:
+def test_a_script_cannot_sign_up_either(headers: dict[str, str]) -> None:
     answer = Client(headers=headers).post(reverse("account_signup"), ACCOUNT)
     assert answer.status_code == 403
     assert not User.objects.exists()
 
 
-def test_the_sign_in_page_does_not_lead_there() -> None:
+def test_the_sign_in_page_has_no_link_to_a_closed_sign_up() -> None:
     assert reverse("account_signup") not in Client().get(reverse("account_login")).content.decode()
 
 
-def test_the_sign_in_page_leads_there_while_it_is_open(settings: Any) -> None:
+def test_the_sign_in_page_links_to_an_open_sign_up(settings: Any) -> None:
     settings.SIGNUP_IS_OPEN = True
     shown = page(Client().get(f"{reverse('account_login')}?next=/chat/")).one("main")
     assert shown.one("p").words == "If you have no account yet, sign up first."
     assert shown.one("p").one("a")["href"] == "/accounts/signup/?next=%2Fchat%2F"
 
 
-def test_the_sign_in_page_still_leads_to_a_new_password() -> None:
+def test_the_sign_in_page_still_links_to_the_password_reset() -> None:
     links = [each["href"] for each in page(Client().get(reverse("account_login"))).all("a")]
     assert reverse("account_reset_password") in links
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_a_letter_to_an_unknown_address_leads_there_only_while_it_is_open(
-    settings: Any, is_open: bool
-) -> None:
+def test_an_e_mail_to_an_unknown_address_links_only_to_an_open_sign_up(settings: Any, is_open: bool) -> None:
     settings.SIGNUP_IS_OPEN = is_open
     Client().post(reverse("account_reset_password"), {"email": "nobody@example.org"})
     (letter,) = mail.outbox
@@ -110,7 +108,7 @@ def test_a_letter_to_an_unknown_address_leads_there_only_while_it_is_open(
     assert "nobody@example.org" in str(letter.body)
 
 
-# --- no other way in --------------------------------------------------------------------------------
+# --- other routes -----------------------------------------------------------------------------------
 
 ACCOUNT = {
     "username": "eve",
@@ -130,7 +128,7 @@ ACCOUNT = {
 
 
 def addresses(patterns: Any, before: str = "/") -> Iterator[str]:
-    """Each route of the site, with something in the place of its arguments."""
+    """Return each route of the site, with placeholders for its arguments."""
     for pattern in patterns:
         route = before + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
@@ -142,15 +140,15 @@ def addresses(patterns: Any, before: str = "/") -> Iterator[str]:
 ADDRESSES = sorted(set(addresses(get_resolver().url_patterns)))
 
 
-def test_the_routes_of_accounts_are_among_those_that_are_tried() -> None:
+def test_the_tried_routes_include_those_of_accounts() -> None:
     for name in ("account_signup", "account_login", "account_reset_password", "admin:accounts_user_add"):
         assert reverse(name) in ADDRESSES
 
 
 @pytest.mark.parametrize("who", ["a visitor", "alice", "mona"])
-def test_no_route_makes_an_account(who: str, settings: Any) -> None:
-    """Each route, with every field that any form about accounts has."""
-    settings.ACCOUNT_RATE_LIMITS = False  # else a limit could refuse what is open
+def test_no_route_creates_an_account(who: str, settings: Any) -> None:
+    """Send each route every field of every form about accounts."""
+    settings.ACCOUNT_RATE_LIMITS = False  # otherwise a rate limit could hide an open route
     client = Client()
     if who != "a visitor":
         member = make_user(who, is_staff=who == "mona")
@@ -172,7 +170,7 @@ def test_no_route_makes_an_account(who: str, settings: Any) -> None:
 # --- the owner still can ----------------------------------------------------------------------------
 
 
-def test_the_set_up_link_makes_the_owner_while_sign_up_is_closed() -> None:
+def test_the_set_up_link_creates_the_owner_while_sign_up_is_closed() -> None:
     client = Client()
     token = the_token()
     assert (
@@ -185,7 +183,7 @@ def test_the_set_up_link_makes_the_owner_while_sign_up_is_closed() -> None:
     assert User.objects.get().is_superuser
 
 
-def test_the_set_up_page_says_that_others_sign_up_while_it_is_open(settings: Any) -> None:
+def test_the_set_up_page_says_that_others_can_sign_up_if_it_is_open(settings: Any) -> None:
     settings.SIGNUP_IS_OPEN = True
     shown = page(Client().get(reverse("set_up", args=[the_token()])))
     assert shown.one("main").one("p").words.endswith("everybody else signs up as a member.")
@@ -217,7 +215,7 @@ def test_the_owner_creates_a_member_who_signs_in(as_olga: Client) -> None:
         assert is_signed_in(client)
 
 
-def test_a_member_whom_the_owner_created_can_ask_for_a_new_password(as_olga: Client) -> None:
+def test_a_member_created_by_the_owner_can_reset_the_password(as_olga: Client) -> None:
     add(as_olga)
     Client().post(reverse("account_reset_password"), {"email": "bob@example.org"})
     (letter,) = mail.outbox
@@ -225,7 +223,7 @@ def test_a_member_whom_the_owner_created_can_ask_for_a_new_password(as_olga: Cli
     assert "/accounts/password/reset/key/" in str(letter.body)
 
 
-def test_an_account_can_be_created_without_an_address(as_olga: Client) -> None:
+def test_an_account_can_be_created_without_an_e_mail_address(as_olga: Client) -> None:
     assert add(as_olga, email="").status_code == 302
     assert add(as_olga, email="", username="alice").status_code == 302
     assert sign_in(Client(), "alice").status_code == 302
@@ -243,7 +241,9 @@ def test_an_account_can_be_created_without_an_address(as_olga: Client) -> None:
     ],
     ids=str,
 )
-def test_a_bad_form_of_the_owners_makes_nobody_and_says_why(as_olga: Client, changed: dict[str, str]) -> None:
+def test_an_invalid_form_of_the_owner_creates_no_account_and_says_why(
+    as_olga: Client, changed: dict[str, str]
+) -> None:
     answer = add(as_olga, **changed)
     assert answer.status_code == 200
     assert page(answer).all("ul", class_="errorlist")

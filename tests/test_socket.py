@@ -1,4 +1,4 @@
-"""The socket: a tab hears what changed elsewhere, and nothing of what it says."""
+"""The socket: a tab receives what changed elsewhere, as ids without texts."""
 
 import asyncio
 import json
@@ -29,17 +29,17 @@ async def last_change(client: Client, in_thread: Thread) -> int:
     return int((await in_thread(changes.last_of, [client.user.pk])).get(client.user.pk, 0))
 
 
-# --- what is told ---------------------------------------------------------------------------------
+# --- frames of changes ----------------------------------------------------------------------------
 
 
-async def test_a_turn_is_told_as_it_begins_and_as_it_ends(as_alice: Client, gemini: Gemini) -> None:
+async def test_a_tab_hears_the_start_and_the_end_of_a_turn(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("Hello", [Text("Hel"), Hold(), Text("lo")])
     async with as_alice.socket() as socket:
         await socket.opened()
         async with as_alice.open("POST", "/chat/stream", json_body={"query": "Hello"}) as stream:
             started = (await anext(stream.events())).json()
             began = await socket.frames(2)
-            assert await socket.silent()  # it goes on: nothing that a tab must be told
+            assert await socket.silent()  # deltas send no frames
             gemini.release()
             ended = await socket.frame()
     named = {"conversation": started["conversation"], "run": started["run"]}
@@ -50,7 +50,7 @@ async def test_a_turn_is_told_as_it_begins_and_as_it_ends(as_alice: Client, gemi
     assert ended == {"type": "run_ended", **named}
 
 
-async def test_the_next_turn_of_a_conversation_names_its_run_alone(as_alice: Client) -> None:
+async def test_the_next_turn_sends_only_the_frames_of_its_run(as_alice: Client) -> None:
     first = (await as_alice.ask("one"))[0].json()
     async with as_alice.socket() as socket:
         await socket.opened()
@@ -64,7 +64,7 @@ async def test_the_next_turn_of_a_conversation_names_its_run_alone(as_alice: Cli
 
 
 @pytest.mark.parametrize("change", [{"title": "Better"}, {"pinned": True}, {"head": None}, None])
-async def test_every_change_of_a_conversation_is_told(
+async def test_every_change_of_a_conversation_is_sent(
     as_alice: Client, change: dict[str, Any] | None
 ) -> None:
     started = (await as_alice.ask("one"))[0].json()
@@ -79,7 +79,7 @@ async def test_every_change_of_a_conversation_is_told(
         assert await socket.silent()
 
 
-async def test_a_stop_is_told(as_alice: Client, gemini: Gemini) -> None:
+async def test_a_stop_is_sent(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("Hello", [Text("Hel"), Hold()])
     async with as_alice.socket() as socket:
         await socket.opened()
@@ -90,7 +90,7 @@ async def test_a_stop_is_told(as_alice: Client, gemini: Gemini) -> None:
             assert (await socket.frame())["type"] == "run_ended"
 
 
-async def test_a_question_that_is_refused_is_not_told(as_alice: Client) -> None:
+async def test_a_refused_question_is_not_sent(as_alice: Client) -> None:
     async with as_alice.socket() as socket:
         await socket.opened()
         assert (await as_alice.post("/chat/stream", {"query": " "})).status == 422
@@ -98,7 +98,7 @@ async def test_a_question_that_is_refused_is_not_told(as_alice: Client) -> None:
         assert await socket.silent(1)
 
 
-async def test_every_tab_hears_the_same(as_alice: Client) -> None:
+async def test_every_tab_receives_the_same_frames(as_alice: Client) -> None:
     async with as_alice.socket() as one, as_alice.socket() as two:
         await one.opened()
         await two.opened()
@@ -108,10 +108,12 @@ async def test_every_tab_hears_the_same(as_alice: Client) -> None:
         assert await two.frames(3) == heard
 
 
-# --- what was missed ------------------------------------------------------------------------------
+# --- catching up ----------------------------------------------------------------------------------
 
 
-async def test_who_says_where_it_was_is_told_what_came_since(as_alice: Client, in_thread: Thread) -> None:
+async def test_a_tab_with_a_position_receives_the_changes_since_it(
+    as_alice: Client, in_thread: Thread
+) -> None:
     await as_alice.ask("one")
     seen = await last_change(as_alice, in_thread)
     missed = (await as_alice.ask("two"))[0].json()
@@ -123,7 +125,7 @@ async def test_who_says_where_it_was_is_told_what_came_since(as_alice: Client, i
     assert {frame["conversation"] for frame in frames} == {missed["conversation"]}
 
 
-async def test_who_missed_nothing_is_told_nothing(as_alice: Client, in_thread: Thread) -> None:
+async def test_a_tab_that_missed_nothing_receives_nothing(as_alice: Client, in_thread: Thread) -> None:
     await as_alice.ask("one")
     for path in ("/ws/", f"/ws/?after={await last_change(as_alice, in_thread)}"):
         async with as_alice.socket(path) as socket:
@@ -132,7 +134,7 @@ async def test_who_missed_nothing_is_told_nothing(as_alice: Client, in_thread: T
 
 
 @pytest.mark.parametrize("after", ["99", "-1", "", "x", "1e3", "٣", "1" * 30])
-async def test_who_does_not_know_where_it_was_reads_anew(as_alice: Client, after: str) -> None:
+async def test_a_tab_with_an_invalid_position_is_told_to_reload(as_alice: Client, after: str) -> None:
     await as_alice.ask("one")
     async with as_alice.socket(f"/ws/?after={after}") as socket:
         await socket.opened()
@@ -140,7 +142,9 @@ async def test_who_does_not_know_where_it_was_reads_anew(as_alice: Client, after
         assert await socket.silent()
 
 
-async def test_who_was_away_for_too_long_reads_anew(as_alice: Client, in_thread: Thread) -> None:
+async def test_a_tab_that_missed_too_many_changes_is_told_to_reload(
+    as_alice: Client, in_thread: Thread
+) -> None:
     def make_many() -> None:
         Ledger.objects.create(owner=as_alice.user, last_change=1000)
         Conversation.objects.bulk_create(
@@ -157,7 +161,9 @@ async def test_who_was_away_for_too_long_reads_anew(as_alice: Client, in_thread:
         assert await socket.silent()
 
 
-async def test_a_lost_bell_heals_within_a_second(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_doorbell_delays_frames_by_a_second_at_most(
+    as_alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(doorbell, "ring_soon", lambda names: None)
     async with as_alice.socket() as socket:
         await socket.opened()
@@ -167,21 +173,21 @@ async def test_a_lost_bell_heals_within_a_second(as_alice: Client, monkeypatch: 
 
 
 @pytest.fixture
-def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "LOST_BELL_SECONDS", 3600)
 
 
-async def test_the_bell_alone_is_enough(nobody_looks: None, as_alice: Client) -> None:
+async def test_the_doorbell_is_enough_without_polling(no_polling: None, as_alice: Client) -> None:
     async with as_alice.socket() as socket:
         await socket.opened()
         await as_alice.ask("Hello")
         assert types(await socket.frames(3)) == TURN
 
 
-# --- who is told ----------------------------------------------------------------------------------
+# --- recipients -----------------------------------------------------------------------------------
 
 
-async def test_bob_never_hears_of_alice(as_alice: Client, as_bob: Client) -> None:
+async def test_bob_receives_no_frames_about_alice(as_alice: Client, as_bob: Client) -> None:
     async with as_bob.socket("/ws/?after=0") as socket:
         await socket.opened()
         started = (await as_alice.ask("alice's canary 7f3a"))[0].json()
@@ -193,7 +199,7 @@ async def test_bob_never_hears_of_alice(as_alice: Client, as_bob: Client) -> Non
         assert {frame["conversation"] for frame in await socket.frames(3)} == {his["conversation"]}
 
 
-async def test_a_moderator_does_not_hear_of_members(as_alice: Client, parley: Any, mona: Any) -> None:
+async def test_a_moderator_receives_no_frames_about_members(as_alice: Client, parley: Any, mona: Any) -> None:
     as_mona = await Client(parley, mona).sign_in()
     async with as_mona.socket("/ws/?after=0") as socket:
         await socket.opened()
@@ -214,7 +220,7 @@ async def test_no_frame_holds_text(as_alice: Client, gemini: Gemini) -> None:
         assert set(json.loads(text)) <= {"type", "conversation", "run"}
 
 
-# --- who may open it, and for how long ------------------------------------------------------------
+# --- opening and closing --------------------------------------------------------------------------
 
 
 async def closed_with(client: Client, **options: Any) -> int:
@@ -239,29 +245,31 @@ async def test_a_visitor_is_closed_with_4401(visitor: Client, as_alice: Client) 
         {"origin": "http://testserver.evil.example"},
         {"origin": "http://evil.example/testserver"},
         {"origin": "null"},
-        {"origin": ""},  # as good as none
+        {"origin": ""},  # same as no origin
         {"origin": "http://[broken"},
         {"origin": "http://evil.example", "host": "evil.example"},  # not one of ALLOWED_HOSTS
     ],
 )
-async def test_another_sites_page_is_closed_with_4401(as_alice: Client, headers: dict[str, str]) -> None:
+async def test_a_socket_of_another_site_is_closed_with_4401(
+    as_alice: Client, headers: dict[str, str]
+) -> None:
     assert await closed_with(as_alice, headers=headers) == 4401
 
 
-async def test_a_trusted_origin_may(as_alice: Client, settings: Any) -> None:
+async def test_a_socket_of_a_trusted_origin_is_accepted(as_alice: Client, settings: Any) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://chat.example.org"]
     async with as_alice.socket(headers={"origin": "https://chat.example.org"}) as socket:
         await socket.opened()
         assert await socket.silent()
 
 
-async def test_there_is_no_other_socket(as_alice: Client) -> None:
+async def test_other_socket_paths_are_refused(as_alice: Client) -> None:
     for path in ("/", "/ws", "/ws/x/", "/chat/stream", "/ws//"):
         async with as_alice.socket(path) as socket:
             assert await socket.refused()
 
 
-async def test_a_sign_out_closes_that_browsers_sockets_and_no_others(
+async def test_a_sign_out_closes_only_that_browsers_sockets(
     as_alice: Client, parley: Any, alice: Any
 ) -> None:
     elsewhere = await Client(parley, alice).sign_in()
@@ -290,33 +298,31 @@ def expire_sessions(alice: Any) -> None:
 
 
 @pytest.mark.parametrize("end", [deactivate, change_password, expire_sessions])
-async def test_a_session_that_ends_in_silence_is_noticed(
+async def test_a_session_that_ends_without_a_signal_closes_its_socket(
     as_alice: Client, alice: Any, in_thread: Thread, monkeypatch: pytest.MonkeyPatch, end: Any
 ) -> None:
     assert consumer.CHECK_SECONDS * 2 <= 60
     monkeypatch.setattr(consumer, "CHECK_SECONDS", 0.2)
     async with as_alice.socket() as socket:
         await socket.opened()
-        assert await socket.silent(0.8)  # checked, and found to be right
+        assert await socket.silent(0.8)  # the session was checked and is valid
         await in_thread(end, alice)
         assert await socket.closed(2) == 4401
 
 
-async def test_a_member_has_so_many_sockets_and_no_more(
-    as_alice: Client, as_bob: Client, settings: Any
-) -> None:
+async def test_a_members_sockets_are_limited(as_alice: Client, as_bob: Client, settings: Any) -> None:
     settings.SOCKETS_PER_MEMBER = 2
     async with as_alice.socket() as one, as_alice.socket() as two, as_bob.socket() as his:
         for socket in (one, two, his):
             await socket.opened()
         assert await closed_with(as_alice) == 4429
         assert await one.silent()
-    async with as_alice.socket() as again:  # those that were closed don't count
+    async with as_alice.socket() as again:  # closed sockets don't count
         await again.opened()
         assert await again.silent()
 
 
-async def test_without_limits_there_are_more(as_alice: Client, settings: Any) -> None:
+async def test_limits_off_lifts_the_limit_of_sockets(as_alice: Client, settings: Any) -> None:
     settings.SOCKETS_PER_MEMBER, settings.LIMITS = 1, False
     async with as_alice.socket() as one, as_alice.socket() as two:
         await one.opened()
@@ -324,10 +330,10 @@ async def test_without_limits_there_are_more(as_alice: Client, settings: Any) ->
         assert await two.silent()
 
 
-# --- clients that misbehave, and servers that end -------------------------------------------------
+# --- misbehaving clients, stopping servers --------------------------------------------------------
 
 
-async def test_a_little_that_a_client_says_is_passed_over(as_alice: Client) -> None:
+async def test_a_few_client_messages_are_ignored(as_alice: Client) -> None:
     async with as_alice.socket() as socket:
         await socket.opened()
         for _ in range(consumer.MESSAGES_A_MINUTE):
@@ -350,14 +356,14 @@ async def say_bytes(socket: Socket) -> None:
 
 
 @pytest.mark.parametrize("say", [say_much, say_often, say_bytes])
-async def test_a_client_that_says_too_much_is_closed(as_alice: Client, say: Any) -> None:
+async def test_a_client_that_sends_too_much_is_closed(as_alice: Client, say: Any) -> None:
     async with as_alice.socket() as socket:
         await socket.opened()
         await say(socket)
         assert await socket.closed() == 4400
 
 
-async def test_a_server_that_ends_closes_its_sockets_and_opens_no_more(as_alice: Client) -> None:
+async def test_a_stopping_server_closes_its_sockets_and_opens_no_more(as_alice: Client) -> None:
     async with as_alice.socket() as socket:
         await socket.opened()
         await supervisor.drain()
@@ -365,9 +371,7 @@ async def test_a_server_that_ends_closes_its_sockets_and_opens_no_more(as_alice:
     assert await closed_with(as_alice) == 4503
 
 
-async def test_a_socket_survives_a_database_that_is_away_for_a_while(
-    as_alice: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_socket_survives_a_database_outage(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     from django.db import OperationalError
 
     def away(*args: Any) -> Any:
@@ -382,7 +386,7 @@ async def test_a_socket_survives_a_database_that_is_away_for_a_while(
         assert types(await socket.frames(3)) == TURN
 
 
-async def test_what_is_left_behind_is_nothing(as_alice: Client) -> None:
+async def test_closed_sockets_leave_no_tasks(as_alice: Client) -> None:
     tasks = len(asyncio.all_tasks())
     for _ in range(5):
         async with as_alice.socket() as socket:
@@ -394,7 +398,7 @@ async def test_what_is_left_behind_is_nothing(as_alice: Client) -> None:
 # --- the ledger -----------------------------------------------------------------------------------
 
 
-async def test_two_runs_that_end_at_once_have_numbers_of_their_own(
+async def test_two_runs_that_end_together_have_different_change_numbers(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     for n in range(4):

@@ -1,4 +1,4 @@
-"""Stop: before the first token, in the middle, during a tool, after the end; and deletion."""
+"""Stops before the first token, in the middle, during a tool and after the end; and deletion."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +25,7 @@ async def read_until(exchange: Exchange, name: str) -> list[SseEvent]:
     pytest.fail(f"{name!r} did not come")
 
 
-async def test_stop_keeps_the_text_that_was_shown(
+async def test_a_stop_keeps_the_text_that_was_shown(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
@@ -49,7 +49,9 @@ async def test_stop_keeps_the_text_that_was_shown(
     await in_thread(oracle.check, [seen])
 
 
-async def test_what_was_shown_is_what_the_model_sees_next(as_alice: Client, gemini: Gemini) -> None:
+async def test_the_text_shown_before_a_stop_is_what_the_model_sees_next(
+    as_alice: Client, gemini: Gemini
+) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
         seen = await read_until(exchange, "")
@@ -58,7 +60,9 @@ async def test_what_was_shown_is_what_the_model_sees_next(as_alice: Client, gemi
     assert questions_of(gemini.requests[-1]) == [("user", "slow"), ("model", "shown"), ("user", "and then?")]
 
 
-async def test_stop_before_the_first_token(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
+async def test_a_stop_before_the_first_token_ends_the_run(
+    as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
     gemini.on("slow", [Hold(), Text("never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
         seen = await read_until(exchange, "run.started")
@@ -72,11 +76,11 @@ async def test_stop_before_the_first_token(as_alice: Client, gemini: Gemini, in_
     await in_thread(oracle.check, [seen])
 
 
-async def test_stop_during_a_tool(
+async def test_a_stop_during_a_tool_ends_the_run(
     as_alice: Client, gemini: Gemini, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slow(place: str) -> None:
-        """Takes its time."""
+        """Take 60 s."""
         await asyncio.sleep(60)
 
     await use_tools(monkeypatch, slow)
@@ -95,7 +99,7 @@ async def test_stop_during_a_tool(
     assert len(calls) == len(results) == 1  # the call is not left open
 
 
-async def test_stop_of_a_queued_run(as_alice: Client, alice: Any, in_thread: Thread) -> None:
+async def test_a_queued_run_can_be_stopped(as_alice: Client, alice: Any, in_thread: Thread) -> None:
     from chat.actions import Ask, send_message
     from chat.runs.supervisor import supervisor
 
@@ -109,7 +113,7 @@ async def test_stop_of_a_queued_run(as_alice: Client, alice: Any, in_thread: Thr
     await in_thread(oracle.check, [events])
 
 
-async def test_stop_after_the_end_changes_nothing(as_alice: Client) -> None:
+async def test_a_stop_after_the_end_changes_nothing(as_alice: Client) -> None:
     events = await as_alice.ask("hello")
     first = await as_alice.post(f"/chat/runs/{events[0].run}/stop")
     second = await as_alice.post(f"/chat/runs/{events[0].run}/stop")

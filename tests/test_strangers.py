@@ -1,4 +1,4 @@
-"""Nobody else's bytes: every route, its policy, and what a stranger gets of it."""
+"""Access by strangers: every route, its policy, and its answers to users who may not see the object."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ Thread = Callable[..., Any]
 
 PUBLIC, MEMBER, STAFF = "public", "member", "staff"
 
-# Each route and who it is for. A route that is missing here fails the build, and so does a row too many.
+# Each route and its policy. A missing route fails the build, and so does a stale row.
 POLICY = {
     "": MEMBER,
     "chat/": MEMBER,
@@ -36,7 +36,7 @@ POLICY = {
     "api/v1/agents": MEMBER,
     "healthz": PUBLIC,
     "readyz": PUBLIC,
-    "metrics": PUBLIC,  # of this machine: tests/test_metrics.py
+    "metrics": PUBLIC,  # only for this machine: tests/test_metrics.py
     "accounts/set-up/<str:token>/": PUBLIC,
     "accounts/login/": PUBLIC,
     "accounts/login/code/confirm/": PUBLIC,
@@ -58,7 +58,7 @@ POLICY = {
 }
 
 
-# The same for sockets: nothing but /ws/ is one.
+# The same for sockets: /ws/ is the only one.
 SOCKET_POLICY = {"ws/": MEMBER, "": "nobody"}
 
 
@@ -66,7 +66,7 @@ def routes(patterns: Any, before: str = "") -> Iterator[str]:
     for pattern in patterns:
         route = before + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
-            if route == "admin/":  # Django's own: one policy for all of it
+            if route == "admin/":  # Django's own routes have one policy
                 yield route
             else:
                 yield from routes(pattern.url_patterns, route)
@@ -75,7 +75,7 @@ def routes(patterns: Any, before: str = "") -> Iterator[str]:
 
 
 def plain(route: str) -> str:
-    """allauth writes some of its routes as regular expressions."""
+    """Return a route of allauth that is a regular expression as plain text."""
     for written, meant in (
         ("^confirm-email/(?P<key>[-:\\w]+)/$", "confirm-email/<key>/"),
         ("^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$", "password/reset/key/<uidb36>-<key>/"),
@@ -102,7 +102,7 @@ PATHS: dict[str, list[tuple[str, Any]]] = {
 WRONG_IDS = ["random", "foreign", "upper", "braces", "urn", "bare", "word", "long", "nil"]
 
 
-def test_every_route_that_names_an_object_is_tried() -> None:
+def test_every_member_route_with_an_object_is_tested() -> None:
     named = {route for route, policy in POLICY.items() if "<" in route and policy == MEMBER}
     assert named == set(PATHS)
 
@@ -133,13 +133,13 @@ CLOCKS = {"date", "expires"}
 
 
 def shape(answer: Answer) -> tuple[int, dict[str, str], bytes]:
-    """All of an answer that could tell something: not when it was given, and under which name."""
+    """Return all of an answer that could reveal something: not its date or its request id."""
     said = {k: v for k, v in answer.headers.items() if k not in CLOCKS | {"x-request-id"}}
     return answer.status, said, answer.body
 
 
 @pytest.mark.parametrize("route", PATHS)
-async def test_what_is_not_yours_is_not_there_byte_for_byte(
+async def test_foreign_and_missing_objects_get_identical_answers(
     as_alice: Client, as_bob: Client, in_thread: Thread, route: str
 ) -> None:
     mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
@@ -163,8 +163,8 @@ async def test_what_is_not_yours_is_not_there_byte_for_byte(
 
 
 @pytest.mark.parametrize("route", PATHS)
-async def test_the_owner_gets_it(as_alice: Client, route: str) -> None:
-    """The very requests that strangers are refused succeed for the owner: no 404 for another reason."""
+async def test_the_owner_gets_the_object(as_alice: Client, route: str) -> None:
+    """The requests refused to strangers succeed for the owner, so those 404s have no other reason."""
     mine = (await as_alice.ask("hello"))[0].json()
     name = "conversation" if "conversation" in route else "run"
     for method, body in PATHS[route]:
@@ -174,7 +174,7 @@ async def test_the_owner_gets_it(as_alice: Client, route: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["conversation", "parent", "prompt"])
-async def test_a_foreign_id_in_a_body_is_not_there(as_alice: Client, as_bob: Client, field: str) -> None:
+async def test_a_foreign_id_in_a_body_is_not_found(as_alice: Client, as_bob: Client, field: str) -> None:
     mine = (await as_alice.ask("alice's"))[0].json()
     his = (await as_bob.ask("bob's"))[0].json()
 
@@ -192,7 +192,7 @@ async def test_a_foreign_id_in_a_body_is_not_there(as_alice: Client, as_bob: Cli
 
 
 @pytest.mark.parametrize("kind", WRONG_IDS)
-async def test_no_message_but_of_the_conversation_is_copied(
+async def test_only_messages_of_the_conversation_can_be_copied(
     as_alice: Client, as_bob: Client, kind: str
 ) -> None:
     mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
@@ -210,7 +210,7 @@ async def test_a_foreign_run_cannot_be_resumed(as_alice: Client, as_bob: Client)
 
 
 @pytest.mark.parametrize("route", [route for route, policy in POLICY.items() if policy != PUBLIC])
-async def test_a_visitor_gets_nothing(visitor: Client, as_alice: Client, route: str) -> None:
+async def test_a_visitor_gets_no_object(visitor: Client, as_alice: Client, route: str) -> None:
     mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
     path = "/" + route.replace("<str:message>", mine["prompt"])
     for name in ("conversation", "run"):
@@ -226,7 +226,7 @@ async def test_a_visitor_gets_nothing(visitor: Client, as_alice: Client, route: 
 
 
 @pytest.mark.parametrize("route", SOCKET_POLICY)
-async def test_a_visitors_socket_hears_nothing(visitor: Client, as_alice: Client, route: str) -> None:
+async def test_a_visitors_socket_receives_nothing(visitor: Client, as_alice: Client, route: str) -> None:
     for path in (f"/{route}", f"/{route}?after=0"):
         async with visitor.socket(path) as socket:
             await as_alice.ask("alice's canary 7f3a")
@@ -238,20 +238,20 @@ async def test_a_visitors_socket_hears_nothing(visitor: Client, as_alice: Client
             assert socket.text == []
 
 
-async def test_a_visitors_form_leads_to_the_sign_in_also_without_a_csrf_token(visitor: Client) -> None:
+async def test_a_visitors_form_redirects_to_the_sign_in_without_a_csrf_token_too(visitor: Client) -> None:
     for csrf in (True, False):
         answer = await visitor.post("/chat/", form={"query": "x"}, csrf=csrf)
         assert answer.status == 302
         assert answer.headers["location"].startswith("/accounts/login/")
 
 
-async def test_a_member_gets_nothing_of_the_admin(as_alice: Client) -> None:
+async def test_a_member_gets_no_page_of_the_admin(as_alice: Client) -> None:
     answer = await as_alice.get("/admin/")
     assert answer.status in {302, 403}
     assert b"site administration" not in answer.body.lower()
 
 
-async def test_a_moderator_reads_no_conversation_by_the_members_way(
+async def test_a_moderator_cannot_read_conversations_by_the_members_routes(
     as_alice: Client, parley: Any, mona: Any
 ) -> None:
     mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
@@ -278,7 +278,7 @@ async def test_no_answer_to_a_member_may_be_kept_by_a_cache(as_alice: Client, ge
         assert "private" in kept, path
 
 
-async def test_a_user_who_was_deactivated_is_a_visitor(
+async def test_a_deactivated_user_is_treated_as_a_visitor(
     as_alice: Client, alice: Any, in_thread: Thread
 ) -> None:
     from accounts.models import User

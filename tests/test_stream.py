@@ -1,4 +1,4 @@
-"""POST and GET /chat/stream: the seed's protocol, and what goes beside it."""
+"""POST and GET /chat/stream: the wire contract of docs/streaming.md."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tests.sse_client import SseEvent, terminal_of, text_of
 EVENT_STREAM = {"accept": "text/event-stream", "sec-fetch-site": "same-origin"}
 
 
-async def test_a_question_is_answered_word_by_word_and_stored(
+async def test_an_answer_is_streamed_in_pieces_and_stored(
     as_alice: Client, gemini: Gemini, in_thread: Callable[..., Any]
 ) -> None:
     gemini.on("Explain quantum computing", [Text("Quantum "), Text("computing "), Text("is odd.")])
@@ -27,7 +27,7 @@ async def test_a_question_is_answered_word_by_word_and_stored(
     await in_thread(oracle.check, [events])
 
 
-async def test_the_stream_is_marked_so_that_no_proxy_holds_it(as_alice: Client) -> None:
+async def test_the_streams_headers_forbid_proxies_to_buffer_it(as_alice: Client) -> None:
     answer = await as_alice.post("/chat/stream", {"query": "hello"})
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -47,7 +47,9 @@ async def test_ids_count_from_1_without_a_gap_and_done_comes_last(as_alice: Clie
     assert events[-1].name == ""
 
 
-async def test_the_first_event_says_what_was_begun(as_alice: Client, in_thread: Callable[..., Any]) -> None:
+async def test_the_first_event_names_the_run_and_its_conversation(
+    as_alice: Client, in_thread: Callable[..., Any]
+) -> None:
     started = (await as_alice.ask("What is a monad, in simple terms?"))[0].json()
     conversation = await in_thread(Conversation.objects.get)
     prompt = await in_thread(Message.objects.get, role="user")
@@ -61,7 +63,9 @@ async def test_the_first_event_says_what_was_begun(as_alice: Client, in_thread: 
     }
 
 
-async def test_the_last_event_tells_usage_times_and_how_many_deltas(as_alice: Client, gemini: Gemini) -> None:
+async def test_the_last_event_reports_usage_times_and_the_number_of_deltas(
+    as_alice: Client, gemini: Gemini
+) -> None:
     gemini.on("count", [Text("one"), Text(" two")])
     events = await as_alice.ask("count")
     end = terminal_of(events).json()
@@ -85,7 +89,7 @@ async def test_done_means_committed(as_alice: Client, in_thread: Callable[..., A
     pytest.fail("no run.completed came")
 
 
-async def test_text_is_shown_while_the_model_still_writes(as_alice: Client, gemini: Gemini) -> None:
+async def test_text_is_sent_while_the_model_still_writes(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("first"), Hold(), Text(" second")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
         shown = await _until_text(exchange.events())
@@ -94,7 +98,7 @@ async def test_text_is_shown_while_the_model_still_writes(as_alice: Client, gemi
         assert text_of([shown, *await exchange.all_events()]) == "first second"
 
 
-async def test_thoughts_and_tools_are_named_events_beside_the_text(as_alice: Client, gemini: Gemini) -> None:
+async def test_thoughts_and_tools_are_sent_as_named_events(as_alice: Client, gemini: Gemini) -> None:
     gemini.on(
         "time in Lagos",
         [Thought("Hm. "), Text("Let me look."), Call("current_time", {"place": "Lagos"})],
@@ -108,10 +112,12 @@ async def test_thoughts_and_tools_are_named_events_beside_the_text(as_alice: Cli
     assert returned["result"]["time_zone"] == "Africa/Lagos"
     assert returned["elapsed_ms"] >= 0
     assert text_of(events) == "Let me look.\n\nIt is late."
-    assert [e.data for e in events if e.data == '{"text": "\\n\\n"}']  # the separator is an event of its own
+    assert [e.data for e in events if e.data == '{"text": "\\n\\n"}']  # the separator is a separate event
 
 
-async def test_a_comment_breaks_a_long_silence(as_alice: Client, gemini: Gemini, settings: Any) -> None:
+async def test_a_heartbeat_comment_is_sent_during_silence(
+    as_alice: Client, gemini: Gemini, settings: Any
+) -> None:
     settings.STREAM_HEARTBEAT_SECONDS = 0.1
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
@@ -123,7 +129,7 @@ async def test_a_comment_breaks_a_long_silence(as_alice: Client, gemini: Gemini,
     assert len(exchange.parser.comments) >= 3
 
 
-async def test_the_run_outlives_the_connection_that_asked(
+async def test_a_run_outlives_the_connection_that_started_it(
     as_alice: Client, parley: Any, gemini: Gemini, in_thread: Callable[..., Any]
 ) -> None:
     from chat.runs.supervisor import supervisor
@@ -137,7 +143,7 @@ async def test_the_run_outlives_the_connection_that_asked(
     assert (run.status, run.reply.text) == ("completed", "ab")
 
 
-async def test_twenty_runs_at_once_share_their_commits(
+async def test_twenty_concurrent_runs_share_commits(
     parley: Any, as_alice: Client, gemini: Gemini, settings: Any, in_thread: Callable[..., Any]
 ) -> None:
     from chat.models import RunEvent
@@ -155,16 +161,16 @@ async def test_twenty_runs_at_once_share_their_commits(
     await in_thread(oracle.check, answers)
 
 
-# --- the seed's EventSource ---------------------------------------------------------------------
+# --- the tutorial's EventSource client ----------------------------------------------------------
 
 
-async def test_an_event_source_asks_by_get(as_alice: Client) -> None:
+async def test_an_event_source_can_ask_by_get(as_alice: Client) -> None:
     answer = await as_alice.get("/chat/stream?query=Hello", headers=EVENT_STREAM)
     assert answer.status == 200
     assert text_of(answer.events) == "You said: Hello"
 
 
-async def test_an_event_source_that_lost_its_connection_resumes_and_does_not_ask_again(
+async def test_a_reconnecting_event_source_resumes_and_does_not_ask_again(
     as_alice: Client, in_thread: Callable[..., Any]
 ) -> None:
     first = (await as_alice.get("/chat/stream?query=Hello", headers=EVENT_STREAM)).events
@@ -174,7 +180,7 @@ async def test_an_event_source_that_lost_its_connection_resumes_and_does_not_ask
     assert await in_thread(Run.objects.count) == 1
 
 
-async def test_an_event_source_that_reconnects_after_done_is_told_that_there_is_nothing(
+async def test_an_event_source_that_reconnects_after_done_gets_204(
     as_alice: Client,
 ) -> None:
     events = (await as_alice.get("/chat/stream?query=Hello", headers=EVENT_STREAM)).events
@@ -194,19 +200,19 @@ async def test_an_event_source_that_reconnects_after_done_is_told_that_there_is_
         ({**EVENT_STREAM, "last-event-id": "01a20b9f-9cfd-71aa-b86d-6f6989e0ba81:2"}, 404),
     ],
 )
-async def test_a_get_that_is_no_event_source_of_this_site_asks_nothing(
+async def test_a_get_that_is_not_our_event_source_starts_no_run(
     as_alice: Client, in_thread: Callable[..., Any], headers: dict[str, str], status: int
 ) -> None:
     assert (await as_alice.get("/chat/stream?query=Hello", headers=headers)).status == status
     assert await in_thread(Run.objects.count) == 0
 
 
-async def test_an_empty_last_event_id_asks(as_alice: Client) -> None:
+async def test_an_empty_last_event_id_starts_a_run(as_alice: Client) -> None:
     answer = await as_alice.get("/chat/stream?query=Hello", headers={**EVENT_STREAM, "last-event-id": ""})
     assert text_of(answer.events) == "You said: Hello"
 
 
-async def test_a_get_with_a_client_id_never_asks_twice(
+async def test_a_repeated_get_with_a_client_id_starts_one_run(
     as_alice: Client, in_thread: Callable[..., Any]
 ) -> None:
     path = "/chat/stream?query=Hello&client_id=6f0c6a52-0d6e-4a53-8e4b-7d2f3f1f0a11"
@@ -219,7 +225,7 @@ async def test_a_get_with_a_client_id_never_asks_twice(
 # --- without streaming --------------------------------------------------------------------------
 
 
-async def test_without_streaming_the_answer_comes_once_and_whole(
+async def test_the_answer_comes_once_and_complete_without_streaming(
     as_alice: Client, gemini: Gemini, in_thread: Callable[..., Any]
 ) -> None:
     gemini.on("count", [Text("one "), Text("two")])
@@ -248,7 +254,7 @@ async def test_without_streaming_the_answer_comes_once_and_whole(
     assert "streamGenerateContent" not in gemini.paths[0]
 
 
-async def test_without_streaming_the_run_can_be_followed_like_any_other(as_alice: Client) -> None:
+async def test_a_run_without_streaming_can_be_followed_like_any_other(as_alice: Client) -> None:
     body = (await as_alice.post("/chat/stream", {"query": "hello", "stream": False})).json()
     events = (await as_alice.get(f"/chat/runs/{body['run']}/events")).events
     assert text_of(events) == body["message"]["text"] == "You said: hello"

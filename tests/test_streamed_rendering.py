@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat.rendering import render, whole
+from chat.rendering import render, render_blocks
 from chat.rendering.stream import MarkdownStream
 from tests.html_stream_client import roots
 from tests.inspector import inspect
@@ -29,7 +29,10 @@ def pieces(text: str, mode: str, dice: random.Random) -> list[str]:
 
 
 def write(text: str, mode: str, seed: int = 7) -> tuple[list[str], MarkdownStream]:
-    """What was closed before the end, and the stream. What was closed once stays as it is."""
+    """Return the blocks that were closed before the end, and the stream.
+
+    Assert that a closed block does not change.
+    """
     stream = MarkdownStream()
     closed: list[str] = []
     for piece in pieces(text, mode, random.Random(seed)):
@@ -43,18 +46,18 @@ def write(text: str, mode: str, seed: int = 7) -> tuple[list[str], MarkdownStrea
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_what_was_sure_is_what_the_whole_text_says(name: str, mode: str) -> None:
+def test_closed_blocks_are_those_of_the_whole_text(name: str, mode: str) -> None:
     text = DOCUMENTS[name]
     closed, stream = write(text, mode)
     final = stream.finish()
-    assert final == whole(text)
+    assert final == render_blocks(text)
     assert "".join(final) == render(text)
     assert roots(render(text)) == final
     if name not in FORWARD:
         assert closed == final[: len(closed)]
 
 
-def test_what_is_said_again_is_closed_again() -> None:
+def test_a_repeated_paragraph_is_closed_each_time() -> None:
     stream = MarkdownStream()
     for times in range(1, 4):
         stream.feed("Again.\n\n")
@@ -73,10 +76,10 @@ LINES = sorted({line for text in DOCUMENTS.values() for line in text.replace("\r
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from([*LINES, "", "", ""]), min_size=2, max_size=14), st.integers(0, 99))
-def test_any_lines_in_any_order(lines: list[str], seed: int) -> None:
+def test_any_order_of_lines_streams_as_a_reload(lines: list[str], seed: int) -> None:
     text = "\n".join(lines)
     _closed, stream = write(text, "token", seed)
-    assert stream.finish() == whole(text) == roots(render(text))
+    assert stream.finish() == render_blocks(text) == roots(render(text))
     assert inspect(render(text)).faults == []
 
 
@@ -85,9 +88,9 @@ MARKUP = st.text(alphabet="ab *_`~#>-+1.|[]()<>!$\\{}^&:/\"'=\n\n\t\r\u00e9\U000
 
 @settings(max_examples=500, deadline=None)
 @given(MARKUP | st.text(max_size=60), st.integers(0, 99))
-def test_any_characters_in_any_order(text: str, seed: int) -> None:
+def test_any_order_of_characters_streams_as_a_reload(text: str, seed: int) -> None:
     _closed, stream = write(text, "token", seed)
-    assert stream.finish() == whole(text) == roots(render(text))
+    assert stream.finish() == render_blocks(text) == roots(render(text))
     assert inspect(render(text)).faults == []
 
 
@@ -95,11 +98,11 @@ RAW_MARK = re.compile(r"\*\*|~~|`|\]\(|!\[|\$|\\\(|\|[-:]|#{2,}|\[[ x]\]")
 
 
 def shown(html: str) -> str:
-    """The text of what is shown, without that of code."""
+    """Return the visible text without that of code."""
     return inspect(re.sub(r"<(pre|code)\b.*?</\1>", "", html, flags=re.DOTALL)).text
 
 
-def test_no_mark_of_markdown_is_ever_seen() -> None:
+def test_no_raw_mark_of_markdown_is_shown() -> None:
     stream, seen = MarkdownStream(), []
     for letter in ANSWER:
         stream.feed(letter)
@@ -109,8 +112,8 @@ def test_no_mark_of_markdown_is_ever_seen() -> None:
     assert seen == []
 
 
-def test_what_is_written_is_seen_at_once() -> None:
-    """Healing holds back marks, not words."""
+def test_new_words_are_shown_immediately() -> None:
+    """Completion holds back marks, not words."""
     stream = MarkdownStream()
     stream.feed("The first words of a paragraph")
     assert inspect(stream.open_html()).text == "The first words of a paragraph"
@@ -122,7 +125,7 @@ def test_what_is_written_is_seen_at_once() -> None:
     assert stream.open_html().endswith("<strong>bold ones</strong> and <code>co</code></p>")
 
 
-def test_an_open_formula_is_not_held_back_for_ever() -> None:
+def test_a_long_open_formula_is_shown() -> None:
     stream = MarkdownStream()
     stream.feed("It costs \\(" + "word " * 100)
     assert "word word" in stream.open_html()
@@ -131,7 +134,7 @@ def test_an_open_formula_is_not_held_back_for_ever() -> None:
     assert "goes on" in prices.open_html()
 
 
-def test_an_open_block_of_code_is_plain_and_a_closed_one_has_colours_and_its_button() -> None:
+def test_only_a_closed_code_block_has_colours_and_a_copy_button() -> None:
     stream = MarkdownStream()
     stream.feed("```python\nif x:\n    pass\n``")
     assert stream.open_html() == (
@@ -142,19 +145,19 @@ def test_an_open_block_of_code_is_plain_and_a_closed_one_has_colours_and_its_but
     stream.close()
     assert 't-k">if</span>' in stream.closed[0]
     assert 'class="copy"' in stream.closed[0]
-    assert stream.closed == whole("```python\nif x:\n    pass\n```\n")
+    assert stream.closed == render_blocks("```python\nif x:\n    pass\n```\n")
 
 
-def test_a_windows_line_end_that_comes_in_two_is_one() -> None:
+def test_a_windows_line_end_in_two_pieces_is_one() -> None:
     stream = MarkdownStream()
     for letter in "a\r\n\r\nb\r\nc\rd":
         stream.feed(letter)
         stream.close()
     assert stream.closed == ['<p dir="auto">a</p>']
-    assert stream.finish() == whole("a\n\nb\nc\nd")
+    assert stream.finish() == render_blocks("a\n\nb\nc\nd")
 
 
-def test_an_answer_of_ordinary_length_costs_little_to_stream() -> None:
+def test_an_ordinary_answer_takes_little_cpu_time_to_stream() -> None:
     """5 KB at 320 characters a second, in ticks of 100 ms: see docs/decisions/0019."""
     text = (ANSWER * 8)[:5000]
     stream = MarkdownStream()

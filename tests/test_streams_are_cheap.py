@@ -1,4 +1,4 @@
-"""An open stream, and an open socket, costs tasks: no thread, no database connection."""
+"""Open streams and sockets use tasks, but no thread and no database connection."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from tests.gemini import Gemini, Hold, Text
 from tests.sse_client import text_of
 
 STREAMS = 50
-ASKS = 20  # twice the connections of the pool
+ASKS = 20  # twice as many as connections in the pool
 SOCKETS = 200
 
 
@@ -25,7 +25,7 @@ def without_limits(settings: Any) -> None:
 
 
 def database_connections() -> int:
-    """How many connections this process has to its database."""
+    """Return the number of connections that this process has to its database."""
     if settings.ON_SQLITE:
         database = Path(str(settings.DATABASES["default"]["NAME"])).resolve()
         files = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
@@ -37,7 +37,7 @@ def database_connections() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
-async def test_fifty_idle_streams_cost_no_thread_and_no_connection(
+async def test_fifty_idle_streams_use_no_thread_and_no_database_connection(
     as_alice: Client, gemini: Gemini, without_limits: None, in_thread: Any
 ) -> None:
     gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
@@ -60,14 +60,14 @@ async def test_fifty_idle_streams_cost_no_thread_and_no_connection(
             assert (await stream.all_events())[-1].is_done
 
 
-async def test_more_asks_at_once_than_there_are_connections_are_all_answered(
+async def test_more_concurrent_asks_than_connections_are_all_answered(
     as_alice: Client, without_limits: None
 ) -> None:
     answers = await asyncio.gather(*(as_alice.ask(f"question {n}") for n in range(ASKS)))
     assert [text_of(events) for events in answers] == [f"You said: question {n}" for n in range(ASKS)]
 
 
-async def test_more_plain_forms_at_once_than_there_are_connections_are_all_taken(
+async def test_more_concurrent_plain_forms_than_connections_are_all_accepted(
     as_alice: Client, without_limits: None
 ) -> None:
     form = {"message": "hello"}
@@ -76,7 +76,7 @@ async def test_more_plain_forms_at_once_than_there_are_connections_are_all_taken
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
-async def test_two_hundred_open_sockets_cost_no_thread_and_no_connection(
+async def test_two_hundred_sockets_use_no_thread_and_no_database_connection(
     as_alice: Client, without_limits: None, in_thread: Any
 ) -> None:
     async with AsyncExitStack() as stack:

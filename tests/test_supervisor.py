@@ -1,4 +1,4 @@
-"""What a process takes up: what was queued for too long, what a dead one left, what an error gave up."""
+"""Runs that a process picks up: queued for too long, left by a dead process, or given up by an error."""
 
 import asyncio
 import uuid
@@ -36,8 +36,8 @@ def dead_process() -> Process:
     return process
 
 
-def asked_at(process: Process, owner: Any, **fields: Any) -> Run:
-    """A run that this process claims, in time: after half a second it would be anybody's."""
+def claimed_run(process: Process, owner: Any, **fields: Any) -> Run:
+    """Return a run claimed by this process within the 0.5 s after which any process may claim it."""
     run = send_message(owner, Ask(query="hello"), agents=["chat_assistant"]).run
     Run.objects.filter(pk=run.pk).update(**fields)
     assert lifecycle.claim(run.pk, process.pk)
@@ -51,19 +51,19 @@ async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any, in_
     assert (run.status, run.reply.text) == ("completed", "You said: hello")
 
 
-async def test_a_dead_processs_run_is_begun_again(parley: Any, alice: Any, in_thread: Thread) -> None:
-    begun = await in_thread(asked_at, await in_thread(dead_process), alice)
+async def test_a_dead_processs_run_is_restarted(parley: Any, alice: Any, in_thread: Thread) -> None:
+    begun = await in_thread(claimed_run, await in_thread(dead_process), alice)
     run = await until_ended(in_thread, begun.pk)
     assert run.reply
     assert (run.status, run.attempt, run.reply.text) == ("completed", 2, "You said: hello")
     await in_thread(oracle.check)
 
 
-async def test_a_dead_processs_run_that_was_to_stop_is_stopped(
+async def test_a_dead_processs_run_with_a_stop_request_is_stopped(
     parley: Any, alice: Any, in_thread: Thread
 ) -> None:
     dead = await in_thread(dead_process)
-    begun = await in_thread(asked_at, dead, alice, stop_requested_at=timezone.now())
+    begun = await in_thread(claimed_run, dead, alice, stop_requested_at=timezone.now())
     run = await until_ended(in_thread, begun.pk)
     assert (run.status, run.code) == ("stopped", "")
     await in_thread(oracle.check)
@@ -71,14 +71,14 @@ async def test_a_dead_processs_run_that_was_to_stop_is_stopped(
 
 async def test_a_living_processs_run_is_left_alone(parley: Any, alice: Any, in_thread: Thread) -> None:
     living = await in_thread(Process.objects.create, host="elsewhere", pid=1, boot_id="b", version="v")
-    begun = await in_thread(asked_at, living, alice)
+    begun = await in_thread(claimed_run, living, alice)
     await asyncio.sleep(1)
     assert (await in_thread(Run.objects.get)).status == "running"
-    await in_thread(Process.objects.filter(pk=living.pk).delete)  # and now it has no process at all
+    await in_thread(Process.objects.filter(pk=living.pk).delete)  # now the run has no process at all
     assert (await until_ended(in_thread, begun.pk)).status == "completed"
 
 
-async def test_what_an_error_gave_up_is_taken_up_by_the_same_process(
+async def test_a_run_whose_end_failed_is_restarted_by_the_same_process(
     as_alice: Client, gemini: Gemini, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = lifecycle.end, []
@@ -96,14 +96,14 @@ async def test_what_an_error_gave_up_is_taken_up_by_the_same_process(
     await in_thread(oracle.check, [events])
 
 
-async def test_the_process_registers_anew_where_its_row_was_lost(parley: Any, in_thread: Thread) -> None:
+async def test_a_process_whose_row_was_lost_registers_again(parley: Any, in_thread: Thread) -> None:
     await in_thread(Process.objects.all().delete)
     async with asyncio.timeout(5):
         while not await in_thread(Process.objects.filter(pk__in=[supervisor.id]).exists):
             await asyncio.sleep(0.05)
 
 
-async def test_a_stop_that_another_process_recorded_is_seen(
+async def test_a_stop_recorded_by_another_process_is_seen(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text("never")])
@@ -111,7 +111,9 @@ async def test_a_stop_that_another_process_recorded_is_seen(
         async for event in exchange.events():
             if not event.name:
                 break
-        await in_thread(Run.objects.update, stop_requested_at=timezone.now())  # and no bell rings
+        await in_thread(
+            Run.objects.update, stop_requested_at=timezone.now()
+        )  # and the doorbell does not ring
         await exchange.all_events()
     run = await in_thread(lambda: Run.objects.select_related("reply").get())
     assert run.reply
@@ -119,19 +121,19 @@ async def test_a_stop_that_another_process_recorded_is_seen(
     assert await in_thread(RunEvent.objects.filter(type="run.stopped").count) == 1
 
 
-async def test_a_duty_that_loses_its_cancellation_holds_nothing_up(
+async def test_a_duty_that_swallows_its_cancellation_does_not_block_the_stop(
     parley: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server of which one duty went on never ended, until it was killed."""
+    """Such a duty once kept a server from stopping until it was killed."""
 
-    async def hard_of_hearing() -> None:
+    async def swallows_cancellation() -> None:
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             await asyncio.sleep(60)
 
     await supervisor.stop()
-    monkeypatch.setattr("chat.doorbell.relay", hard_of_hearing)
+    monkeypatch.setattr("chat.doorbell.relay", swallows_cancellation)
     await supervisor.start()
     await asyncio.sleep(0.1)
     async with asyncio.timeout(10):

@@ -1,4 +1,4 @@
-"""``manage.py chat``: asked at a terminal and through pipes, with a server and without."""
+"""``manage.py chat`` at a terminal and through pipes, with a server and without."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from chat.terminal.margin import FRAMES
+from chat.terminal.stderr import FRAMES
 from tests.commands import ROOT
 from tests.gemini import Call, Gemini, Hold, Pause, Status, Step, Text, Thought
 from tests.live import LiveServer, Member, check_with_oracle, read_until
@@ -30,7 +30,7 @@ Open = Callable[..., Terminal]
 
 @pytest.fixture
 def parley_here(tmp_path: Path, gemini: Gemini) -> Iterator[LiveServer]:
-    """Parley with alice and bob, and no server running."""
+    """Return Parley with alice and bob, without a running server."""
     server = peopled(tmp_path, gemini)
     yield server
     gemini.release()
@@ -62,7 +62,7 @@ def stored(server: LiveServer, query: str) -> list[tuple[Any, ...]]:
 
 
 def signed_in(server: LiveServer, name: str) -> Member:
-    """Somebody of the data folder, at the pages."""
+    """Return a browser signed in as an existing member."""
     member = Member(server.url)
     member.http.get("/accounts/login/")
     form = {"login": name, "password": "correct horse battery", **csrf(member)}
@@ -78,16 +78,14 @@ def csrf(member: Member) -> dict[str, str]:
 # --- piped ----------------------------------------------------------------------------------------
 
 
-def test_a_piped_question_is_answered_with_the_reply_and_nothing_else(
-    parley_here: LiveServer, gemini: Gemini
-) -> None:
+def test_a_piped_question_prints_only_the_reply(parley_here: LiveServer, gemini: Gemini) -> None:
     gemini.on("hi", [Thought("Hm."), Text("Hello"), Text(", **alice**.")])
     done = chat_piped(parley_here, "hi\n")
     assert (done.stdout, done.stderr, done.returncode) == ("Hello, **alice**.\n", "", 0)
     check_with_oracle(parley_here, [])
 
 
-def test_each_line_is_a_question_of_one_conversation(parley_here: LiveServer) -> None:
+def test_each_piped_line_is_a_question_in_one_conversation(parley_here: LiveServer) -> None:
     done = chat_piped(parley_here, "one\r\n\n  two \nexit\nthree\n")
     assert (done.stdout, done.returncode) == ("You said: one\n\nYou said:   two \n", 0)
     assert stored(parley_here, "SELECT text FROM chat_message WHERE role = 'user' ORDER BY created_at") == [
@@ -97,7 +95,7 @@ def test_each_line_is_a_question_of_one_conversation(parley_here: LiveServer) ->
     assert stored(parley_here, "SELECT count(*) FROM chat_conversation") == [(1,)]
 
 
-def test_a_failed_answer_is_told_and_makes_the_exit_code(parley_here: LiveServer, gemini: Gemini) -> None:
+def test_a_failed_answer_is_reported_and_sets_the_exit_code(parley_here: LiveServer, gemini: Gemini) -> None:
     gemini.on("bad", [Status(400, "INVALID_ARGUMENT")])
     done = chat_piped(parley_here, "bad\ngood\n")
     assert done.stderr == "The model failed to answer. Ask again if you like.\n"
@@ -114,7 +112,7 @@ def test_a_failed_answer_is_told_and_makes_the_exit_code(parley_here: LiveServer
         (b"x" * (128 * 1024 + 1), "The message is longer than 128 KiB."),
     ],
 )
-def test_what_cannot_be_asked_is_refused_with_a_sentence(
+def test_an_invalid_question_is_refused_with_a_sentence(
     parley_here: LiveServer, line: bytes, sentence: str
 ) -> None:
     done = chat_piped(parley_here, line)
@@ -122,9 +120,7 @@ def test_what_cannot_be_asked_is_refused_with_a_sentence(
     assert stored(parley_here, "SELECT count(*) FROM chat_message") == [(0,)]
 
 
-def test_a_reader_of_the_output_that_ends_early_is_no_traceback(
-    parley_here: LiveServer, gemini: Gemini
-) -> None:
+def test_a_closed_output_pipe_causes_no_traceback(parley_here: LiveServer, gemini: Gemini) -> None:
     gemini.on("long", [step for n in range(20) for step in (Text(f"line {n}\n"), Pause(0.05))])
     command = f"echo long | {sys.executable} manage.py chat --user alice | head -n 1"
     done = subprocess.run(
@@ -141,7 +137,7 @@ def test_a_reader_of_the_output_that_ends_early_is_no_traceback(
     assert stored(parley_here, "SELECT status FROM chat_run") == [("completed",)]
 
 
-# --- why it cannot begin --------------------------------------------------------------------------
+# --- failed starts --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -155,14 +151,14 @@ def test_a_reader_of_the_output_that_ends_early_is_no_traceback(
         ("alice", ["--out", "/nowhere/file"], "/nowhere/file cannot be written: No such file or directory."),
     ],
 )
-def test_what_cannot_begin_is_told_in_a_sentence(
+def test_a_failed_start_is_reported_in_a_sentence(
     parley_here: LiveServer, user: str, words: list[str], sentence: str
 ) -> None:
     done = chat_piped(parley_here, "hi\n", *words, user=user)
     assert (done.stdout, done.stderr, done.returncode) == ("", f"CommandError: {sentence}\n", 1)
 
 
-def test_a_conversation_of_somebody_else_is_not_there(parley_here: LiveServer) -> None:
+def test_a_foreign_conversation_is_not_found(parley_here: LiveServer) -> None:
     assert chat_piped(parley_here, "mine\n").returncode == 0
     [(conversation,)] = stored(parley_here, "SELECT id FROM chat_conversation")
     bobs = chat_piped(parley_here, "yours\n", "--conversation", str(uuid.UUID(conversation)), user="bob")
@@ -172,23 +168,23 @@ def test_a_conversation_of_somebody_else_is_not_there(parley_here: LiveServer) -
     assert stored(parley_here, "SELECT count(*) FROM chat_conversation") == [(1,)]
 
 
-def test_a_database_that_was_not_prepared_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_an_unprepared_database_is_reported_in_a_sentence(tmp_path: Path) -> None:
     done = chat_piped(LiveServer(tmp_path), "hi\n")
     assert done.stderr.startswith("CommandError: The database cannot be used: no such table")
     assert "`manage.py prepare`" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_a_postgres_that_is_away_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_an_unreachable_postgres_is_reported_in_a_sentence(tmp_path: Path) -> None:
     done = chat_piped(LiveServer(tmp_path, DATABASE_URL="postgres://x@127.0.0.1:1/x"), "hi\n")
     assert done.stderr.startswith("CommandError: The database cannot be used: connection failed")
     assert done.stderr.count("\n") == 1
 
 
-def test_a_file_that_another_program_holds_is_told_in_a_sentence(parley_here: LiveServer) -> None:
+def test_a_locked_database_file_is_reported_in_a_sentence(parley_here: LiveServer) -> None:
     database = sqlite3.connect(parley_here.data_dir / "parley.sqlite3")
     database.execute("BEGIN EXCLUSIVE")
     try:
-        done = chat_piped(parley_here, "hi\n")  # it waits for 20 s first, as a server does
+        done = chat_piped(parley_here, "hi\n")  # after a wait of 20 s, like a server's
     finally:
         database.close()
     assert done.stderr.startswith("CommandError: Another program holds ")
@@ -198,7 +194,7 @@ def test_a_file_that_another_program_holds_is_told_in_a_sentence(parley_here: Li
 # --- at a terminal --------------------------------------------------------------------------------
 
 
-def test_text_is_shown_as_it_comes_with_a_sign_until_and_between(open_terminal: Open, gemini: Gemini) -> None:
+def test_text_is_streamed_with_a_spinner_before_and_between(open_terminal: Open, gemini: Gemini) -> None:
     answer: list[Step] = [Pause(1), Text("Hel"), Hold(), Text("lo")]
     gemini.on("hi", answer)
     terminal = open_terminal()
@@ -215,7 +211,7 @@ def test_text_is_shown_as_it_comes_with_a_sign_until_and_between(open_terminal: 
     assert terminal.exit_code() == 0
 
 
-def test_the_sign_is_on_stderr_alone(open_terminal: Open, gemini: Gemini, tmp_path: Path) -> None:
+def test_the_spinner_is_only_on_stderr(open_terminal: Open, gemini: Gemini, tmp_path: Path) -> None:
     gemini.on("hi", [Pause(1), Text("Hel"), Pause(1), Text("lo")])
     with (tmp_path / "reply").open("wb") as reply:
         terminal = open_terminal(stdout=reply.fileno())
@@ -228,7 +224,7 @@ def test_the_sign_is_on_stderr_alone(open_terminal: Open, gemini: Gemini, tmp_pa
     assert any(frame in terminal.text for frame in FRAMES)
 
 
-def test_thoughts_and_tools_stand_dim_beside_the_reply(open_terminal: Open, gemini: Gemini) -> None:
+def test_thoughts_and_tools_are_shown_dimmed(open_terminal: Open, gemini: Gemini) -> None:
     first: list[Step] = [Thought("I add."), Call("calculate", {"expression": "6*7"})]
     gemini.on("sum", first, [Text("It is 42.")])
     terminal = open_terminal()
@@ -257,7 +253,7 @@ root_agent = Agent(name="scribe", model="gemini-2.5-flash", tools=[save])
 """
 
 
-def test_a_saved_file_is_named_beside_the_reply(
+def test_a_saved_file_is_named_at_the_terminal(
     open_terminal: Open, parley_here: LiveServer, gemini: Gemini, tmp_path: Path
 ) -> None:
     (tmp_path / "agents").mkdir()
@@ -308,7 +304,7 @@ def test_ctrl_c_ends_a_piped_conversation(open_terminal: Open, gemini: Gemini) -
     assert "never asked" not in terminal.text
 
 
-def test_a_second_ctrl_c_leaves_where_nobody_stops_the_run(
+def test_a_second_ctrl_c_leaves_if_no_process_stops_the_run(
     open_terminal: Open, parley_here: LiveServer, gemini: Gemini
 ) -> None:
     parley_here.start()
@@ -327,7 +323,7 @@ def test_a_second_ctrl_c_leaves_where_nobody_stops_the_run(
     assert terminal.exit_code() == 130
 
 
-def test_a_terminal_that_is_closed_hands_its_run_over(
+def test_a_closed_terminal_hands_its_run_over(
     open_terminal: Open, parley_here: LiveServer, gemini: Gemini
 ) -> None:
     gemini.on("slow", [Text("half"), Hold(), Text(" never")], [Text("whole")])
@@ -338,7 +334,7 @@ def test_a_terminal_that_is_closed_hands_its_run_over(
     terminal.process.send_signal(signal.SIGHUP)
     assert terminal.exit_code() == 129
     assert stored(parley_here, "SELECT status, attempt FROM chat_run") == [("queued", 1)]
-    assert chat_piped(parley_here, "next\n").returncode == 0  # another command, which takes it up
+    assert chat_piped(parley_here, "next\n").returncode == 0  # another command executes the run
     assert ("completed",) in stored(parley_here, "SELECT status FROM chat_run")
     check_with_oracle(parley_here, [])
 
@@ -362,7 +358,7 @@ def test_the_demonstration_asks_its_four_questions(
 # --- several outputs ------------------------------------------------------------------------------
 
 
-def test_several_outputs_get_the_conversation_at_once(
+def test_several_outputs_receive_the_conversation_simultaneously(
     open_terminal: Open, gemini: Gemini, tmp_path: Path
 ) -> None:
     one, two = tmp_path / "one.txt", tmp_path / "two.txt"
@@ -372,7 +368,7 @@ def test_several_outputs_get_the_conversation_at_once(
     terminal.expect("You: ")
     terminal.type("hi\n")
     terminal.expect(": Hel")
-    until(lambda: one.read_text().endswith("] chat_assistant: Hel"))  # the terminal has it first
+    until(lambda: one.read_text().endswith("] chat_assistant: Hel"))  # the terminal shows it first
     assert one.read_text().splitlines()[-2].endswith("] alice: hi")
     gemini.release()
     terminal.expect("You: ", times=2)
@@ -382,7 +378,7 @@ def test_several_outputs_get_the_conversation_at_once(
     assert two.read_text() == "kept\n" + one.read_text()
 
 
-def test_a_file_that_fails_is_told_and_the_answer_goes_on(parley_here: LiveServer) -> None:
+def test_a_failing_output_file_is_reported_and_the_answer_continues(parley_here: LiveServer) -> None:
     done = chat_piped(parley_here, "hi\n", "--out", "/dev/full")
     assert done.stdout == "You said: hi\n"
     assert done.stderr == "/dev/full cannot be written: No space left on device.\n"
@@ -395,7 +391,7 @@ HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\x9b31md\u202ee\x7ff\rg"
 SHOWN = "a␛]0;title␇b␛[2Jc\ufffd31md\ufffde␡f␍g"
 
 
-def test_escape_sequences_reach_the_database_and_not_the_terminal(
+def test_escape_sequences_are_stored_but_not_printed(
     open_terminal: Open, parley_here: LiveServer, gemini: Gemini, tmp_path: Path
 ) -> None:
     answer: list[Step] = [Thought(HOSTILE), Call("calculate", {"expression": HOSTILE})]
@@ -428,10 +424,10 @@ def test_a_title_is_shown_without_its_escape_sequences(open_terminal: Open, parl
 # --- beside a server ------------------------------------------------------------------------------
 
 
-def test_a_running_server_executes_at_once_and_its_pages_show_it(
+def test_a_running_server_executes_immediately_and_its_pages_show_it(
     open_terminal: Open, parley_here: LiveServer, gemini: Gemini
 ) -> None:
-    # No sweep takes it up in the time of this test: the offer alone can.
+    # No sweep runs during this test, so only an assignment can start the run.
     parley_here.env |= {"QUEUED_MAX_SECONDS": "60", "HEARTBEAT_SECONDS": "60", "DEAD_AFTER_SECONDS": "200"}
     parley_here.start()
     assert parley_here.process
@@ -455,7 +451,7 @@ def test_a_running_server_executes_at_once_and_its_pages_show_it(
     check_with_oracle(parley_here, [seen])
 
 
-def test_an_answer_that_the_page_stops_ends_at_the_terminal(
+def test_an_answer_stopped_on_the_page_ends_at_the_terminal(
     open_terminal: Open, parley_here: LiveServer, gemini: Gemini
 ) -> None:
     parley_here.start()
@@ -470,7 +466,7 @@ def test_an_answer_that_the_page_stops_ends_at_the_terminal(
     terminal.expect("You stopped this answer.")
 
 
-def test_a_conversation_that_is_answering_is_busy(parley_here: LiveServer, gemini: Gemini) -> None:
+def test_a_conversation_with_an_active_run_is_busy(parley_here: LiveServer, gemini: Gemini) -> None:
     parley_here.start()
     alice = signed_in(parley_here, "alice")
     gemini.on("slow", [Text("shown"), Hold(), Text(" then")])
@@ -483,7 +479,7 @@ def test_a_conversation_that_is_answering_is_busy(parley_here: LiveServer, gemin
     assert (done.stdout, done.returncode) == ("", 1)
 
 
-def test_a_server_cannot_start_beside_a_terminal_that_executes(
+def test_a_server_cannot_start_while_a_terminal_executes_runs(
     open_terminal: Open, parley_here: LiveServer
 ) -> None:
     terminal = open_terminal()
@@ -500,7 +496,7 @@ def test_a_server_cannot_start_beside_a_terminal_that_executes(
     parley_here.start()
 
 
-def test_a_second_terminal_is_answered_by_the_first_one_and_then_by_itself(
+def test_a_second_terminals_runs_are_executed_by_the_first_until_it_ends(
     open_terminal: Open, parley_here: LiveServer
 ) -> None:
     first = open_terminal()
@@ -520,7 +516,9 @@ def test_a_second_terminal_is_answered_by_the_first_one_and_then_by_itself(
     assert stored(parley_here, "SELECT DISTINCT status, attempt FROM chat_run") == [("completed", 1)]
 
 
-def test_a_database_that_is_held_for_a_while_is_waited_for(parley_here: LiveServer, gemini: Gemini) -> None:
+def test_the_terminal_waits_for_a_database_locked_for_a_while(
+    parley_here: LiveServer, gemini: Gemini
+) -> None:
     gemini.on("slow", [step for n in range(30) for step in (Text(f"word{n} "), Pause(0.05))])
 
     def hold() -> None:

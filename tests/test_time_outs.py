@@ -1,4 +1,4 @@
-"""No run waits for ever: the first token, silence, the whole run, a tool. The conversation works on."""
+"""Time limits of the first token, silence, the whole run and tools; the conversation stays usable."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ def talk(as_alice: Client) -> Talk:
 
 
 async def works_on(talk: Talk, gemini: Gemini, settings: Any, *, asked: str, seen: list[str]) -> None:
-    """The next question is answered in its time, and the model knows what the person saw."""
+    """Check that the next question is answered, and that the model knows what the person saw."""
     settings.FIRST_TOKEN_SECONDS = settings.SILENCE_SECONDS = settings.RUN_SECONDS = 60
     gemini.release()
     said = await talk.ask("And now?")
@@ -45,7 +45,7 @@ async def test_a_model_that_does_not_begin_in_time_fails_the_run(
     await in_thread(oracle.check, [said.events])
 
 
-async def test_without_streaming_it_is_the_whole_answer_that_must_begin_in_time(
+async def test_the_first_token_limit_is_for_the_whole_answer_without_streaming(
     talk: Talk, gemini: Gemini, settings: Any
 ) -> None:
     settings.FIRST_TOKEN_SECONDS = 0.3
@@ -55,12 +55,12 @@ async def test_without_streaming_it_is_the_whole_answer_that_must_begin_in_time(
     await works_on(talk, gemini, settings, asked="slow", seen=[])
 
 
-async def test_a_thought_is_a_beginning(talk: Talk, gemini: Gemini, settings: Any) -> None:
+async def test_a_thought_counts_as_a_first_token(talk: Talk, gemini: Gemini, settings: Any) -> None:
     settings.FIRST_TOKEN_SECONDS = 1.5
     gemini.on("think", [Thought("Hm."), Pause(2), Text("Done.")])
     said = await talk.ask("think")
     assert (said.end, said.text) == ("run.completed", "Done.")
-    assert said.data["ttft_ms"] >= 2000  # the text's, not the thought's
+    assert said.data["ttft_ms"] >= 2000  # the time of the text, not of the thought
 
 
 # --- silence --------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ async def test_a_model_that_falls_silent_fails_the_run_and_its_text_is_kept(
     await in_thread(oracle.check, [said.events])
 
 
-async def test_a_model_that_goes_on_slowly_is_not_silent(talk: Talk, gemini: Gemini, settings: Any) -> None:
+async def test_a_slow_model_is_not_silent(talk: Talk, gemini: Gemini, settings: Any) -> None:
     settings.SILENCE_SECONDS = 0.6
     steps = [step for n in range(5) for step in (Pause(0.2), Text(f"{n} "), Pause(0.2), Thought("hm"))]
     gemini.on("slow", [*steps, Text("5")])
@@ -87,10 +87,10 @@ async def test_a_model_that_goes_on_slowly_is_not_silent(talk: Talk, gemini: Gem
 
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
-async def test_silence_counts_while_text_is_streamed_alone(
+async def test_silence_counts_only_while_text_is_streamed(
     talk: Talk, gemini: Gemini, settings: Any, streamed: bool
 ) -> None:
-    """Without streaming the model is silent by design, until its whole answer is there."""
+    """Without streaming, a model is silent until its whole answer is complete."""
     settings.SILENCE_SECONDS = 0.3
     gemini.on("slow", [Call("calculate", {"expression": "1 + 1"})], [Pause(0.8), Text("Done.")])
     if streamed:
@@ -128,7 +128,7 @@ async def test_a_run_that_takes_too_long_fails_and_its_text_is_kept(
     await in_thread(oracle.check)
 
 
-async def test_a_run_whose_time_is_up_in_the_middle_of_a_tool_says_so_to_the_model(
+async def test_a_run_that_timed_out_in_a_tool_says_so_to_the_model(
     talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.RUN_SECONDS = 0.5
@@ -146,19 +146,19 @@ async def test_a_run_whose_time_is_up_in_the_middle_of_a_tool_says_so_to_the_mod
 
 
 async def lingers() -> dict[str, Any]:
-    """Does not come back."""
+    """Never return."""
     await asyncio.sleep(3600)
     return {}
 
 
 def blocks() -> dict[str, Any]:
-    """Blocks its thread for a second and a half, as careless code does."""
+    """Block the thread for 1.5 s, as careless code does."""
     time.sleep(1.5)
     return {"slept": 1.5}
 
 
 @pytest.mark.parametrize("function", [lingers, blocks])
-async def test_a_tool_that_takes_too_long_is_an_error_and_the_run_goes_on(
+async def test_a_tool_that_takes_too_long_is_an_error_and_the_run_continues(
     talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch, function: Any
 ) -> None:
     settings.TOOL_SECONDS = 0.3
@@ -169,10 +169,10 @@ async def test_a_tool_that_takes_too_long_is_an_error_and_the_run_goes_on(
     (returned,) = said.named("tool.returned")
     assert returned.json()["error"] == f"{function.__name__} did not answer within 0.3 s."
     assert 300 <= returned.json()["elapsed_ms"] < 1300
-    assert said.data["duration_ms"] < 1400  # nobody waits for the thread
+    assert said.data["duration_ms"] < 1400  # the run does not wait for the thread
 
 
-async def test_a_tool_that_blocks_does_not_hold_up_another_run(
+async def test_a_blocking_tool_does_not_delay_another_run(
     talk: Talk, as_bob: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await use_tools(monkeypatch, blocks)
@@ -193,7 +193,7 @@ async def test_a_tool_that_blocks_does_not_hold_up_another_run(
     assert Said(blocked).text == "I looked."
 
 
-async def test_a_tool_that_blocks_does_not_hold_up_a_stop(
+async def test_a_blocking_tool_does_not_delay_a_stop(
     talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await use_tools(monkeypatch, blocks)
@@ -210,10 +210,10 @@ async def test_a_tool_that_blocks_does_not_hold_up_a_stop(
     await works_on(talk, gemini, settings, asked="Look", seen=[])
 
 
-# --- many at once ---------------------------------------------------------------------------------
+# --- concurrent runs ------------------------------------------------------------------------------
 
 
-async def test_each_run_has_its_own_clock(
+async def test_each_run_has_its_own_time_limits(
     as_alice: Client, gemini: Gemini, settings: Any, in_thread: Any
 ) -> None:
     settings.SILENCE_SECONDS = 0.6

@@ -1,4 +1,4 @@
-"""The built-in agent's tools: what they answer, and what they never do to a run."""
+"""The built-in agent's tools: their answers, and their failures, which must not harm a run."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ def talk(as_alice: Client) -> Talk:
     return Talk(as_alice)
 
 
-# --- what they answer -----------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def talk(as_alice: Client) -> Talk:
         ("Port-au-Prince", "America/Port-au-Prince"),
     ],
 )
-def test_the_time_is_told_for_a_city_or_a_time_zone(place: str, zone: str) -> None:
+def test_the_time_is_given_for_a_city_or_a_time_zone(place: str, zone: str) -> None:
     answer = current_time(place)
     assert (answer["place"], answer["time_zone"]) == (place, zone)
     told = datetime.fromisoformat(f"{answer['date']}T{answer['time']}").replace(tzinfo=ZoneInfo(zone))
@@ -91,12 +91,12 @@ def test_arithmetic_is_calculated(expression: str, result: float) -> None:
         "(" * 190,
     ],
 )
-def test_anything_else_is_an_error_and_is_not_run(expression: str) -> None:
+def test_calculate_answers_other_expressions_with_an_error(expression: str) -> None:
     answer = calculate(expression)
     assert set(answer) == {"error"} and answer["error"]
 
 
-def test_no_result_is_more_than_json_holds() -> None:
+def test_the_longest_result_is_short_valid_json() -> None:
     longest = calculate("9" * 66 + "*" + "9" * 66 + "*" + "9" * 66)
     assert len(json.dumps(longest, allow_nan=False)) < 250
 
@@ -107,7 +107,7 @@ def test_days_are_counted_from_one_date_to_another() -> None:
     assert set(days_between("yesterday", "2026-12-24")) == {"error"}
 
 
-def test_the_model_is_told_what_each_tool_takes() -> None:
+def test_the_model_receives_each_tools_parameters() -> None:
     for tool in built_in():
         declared = tool._get_declaration()
         assert declared is not None and declared.description
@@ -115,11 +115,11 @@ def test_the_model_is_told_what_each_tool_takes() -> None:
         assert schema and set(schema["required"]) == set(schema["properties"])
 
 
-# --- what they never do to a run ------------------------------------------------------------------
+# --- failures -------------------------------------------------------------------------------------
 
 
 async def stubborn(place: str) -> dict[str, Any]:
-    """Does not let itself be cancelled for 3 s."""
+    """Ignore cancellation for 3 s."""
     clock = asyncio.get_running_loop().time
     end = clock() + 3
     while clock() < end:
@@ -131,19 +131,19 @@ async def stubborn(place: str) -> dict[str, Any]:
 
 
 async def impatient(place: str) -> dict[str, Any]:
-    """Has a time-out of its own."""
+    """Raise a time-out of its own."""
     raise TimeoutError("the weather office is closed")
 
 
 async def late(place: str) -> dict[str, Any]:
-    """Raises when nobody waits for it any more."""
+    """Raise an error after the run has stopped waiting."""
     try:
         await asyncio.sleep(3600)
     finally:
         raise ValueError("too late")
 
 
-async def test_a_tool_that_cannot_be_cancelled_holds_up_no_run(
+async def test_an_uncancellable_tool_does_not_delay_its_run(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.TOOL_SECONDS = 0.2
@@ -155,7 +155,7 @@ async def test_a_tool_that_cannot_be_cancelled_holds_up_no_run(
     assert said.data["duration_ms"] < 2000
 
 
-async def test_a_tool_that_cannot_be_cancelled_holds_up_no_stop(
+async def test_an_uncancellable_tool_does_not_delay_a_stop(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await use_tools(monkeypatch, stubborn)
@@ -171,7 +171,7 @@ async def test_a_tool_that_cannot_be_cancelled_holds_up_no_stop(
     assert Said(events).data["duration_ms"] < 2000
 
 
-async def test_a_tools_own_time_out_is_an_error_like_any_other(
+async def test_a_tools_own_timeout_error_is_an_error_like_any_other(
     talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await use_tools(monkeypatch, impatient)
@@ -181,7 +181,7 @@ async def test_a_tools_own_time_out_is_an_error_like_any_other(
     assert said.named("tool.returned")[0].json()["error"] == "TimeoutError: the weather office is closed"
 
 
-async def test_what_a_tool_raises_after_its_time_is_nobodys_business(
+async def test_an_error_that_a_tool_raises_after_its_time_out_is_not_logged(
     talk: Talk,
     gemini: Gemini,
     monkeypatch: pytest.MonkeyPatch,
@@ -196,7 +196,7 @@ async def test_what_a_tool_raises_after_its_time_is_nobodys_business(
     assert "too late" not in caplog.text
 
 
-async def test_wrong_arguments_are_an_error_that_the_model_sees(talk: Talk, gemini: Gemini) -> None:
+async def test_the_model_sees_wrong_arguments_as_an_error(talk: Talk, gemini: Gemini) -> None:
     gemini.on("Look", [Call("current_time", {"town": "Lagos"})], [Text("I ask again.")])
     said = await talk.ask("Look")
     assert (said.end, said.text) == ("run.completed", "I ask again.")

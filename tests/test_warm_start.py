@@ -1,4 +1,4 @@
-"""A server that says it is ready has imported and built what the first ask needs."""
+"""A ready server has already imported and built everything that the first ask needs."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.any_database
 
-# Each process of Python runs it first: on a signal it writes down which modules are imported.
+# Every Python process runs this first. On a signal it writes the list of imported modules to a file.
 SITE = """
 import json, os, signal, sys
 
@@ -40,7 +40,7 @@ Started = tuple[Member, Callable[[], set[str]], int]
 
 @pytest.fixture
 def fresh(tmp_path: Path, gemini: Gemini) -> Iterator[Callable[..., Started]]:
-    """Start a server that nobody has asked yet: alice, who signed up before, its imports, its pid."""
+    """Return a function that starts a server without asks, and returns alice, its imports and its pid."""
     processes = []
 
     def start(**env: str) -> Started:
@@ -90,7 +90,7 @@ def ask(alice: Member, query: str, **fields: Any) -> str:
 
 
 def test_the_first_asks_of_a_server_import_nothing(fresh: Callable[..., Started], gemini: Gemini) -> None:
-    """Before, the first one imported 429 modules."""
+    """Earlier, the first ask imported 429 modules."""
     gemini.on("with a tool", [Call("calculate", {"expression": "1+1"})], [Text("two")])
     alice, imported, _ = fresh(GOOGLE_API_KEY="x")
     before = imported()
@@ -108,7 +108,7 @@ def test_the_demo_models_first_ask_imports_nothing(fresh: Callable[..., Started]
     assert imported() - before == set()
 
 
-def test_the_first_ask_of_somebodys_agent_imports_nothing(fresh: Callable[..., Started]) -> None:
+def test_the_first_ask_of_a_users_own_agent_imports_nothing(fresh: Callable[..., Started]) -> None:
     alice, imported, _ = fresh(GOOGLE_API_KEY="x", AGENTS_DIR=str(ROOT / "tests" / "agents"))
     before = imported()
     for agent in ("story_pipeline", "research_parallel", "weather_time"):
@@ -117,8 +117,8 @@ def test_the_first_ask_of_somebodys_agent_imports_nothing(fresh: Callable[..., S
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads CPU time from /proc")
-def test_the_first_ask_costs_about_what_the_third_one_costs(fresh: Callable[..., Started]) -> None:
-    """CPU time of the server: 300 ms and 35 ms before, 60 ms and 35 ms now."""
+def test_the_first_ask_costs_about_as_much_as_the_third(fresh: Callable[..., Started]) -> None:
+    """CPU time of the first and third ask: earlier 300 and 35 ms, now 60 and 35 ms."""
     alice, _, pid = fresh(GOOGLE_API_KEY="x")
 
     def cost(query: str) -> float:

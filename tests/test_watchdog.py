@@ -1,4 +1,4 @@
-"""Code that holds up the event loop: which agent's it is, and where, stands in the log while it does."""
+"""The watchdog of the event loop: it logs blocking code and its agent while the loop is blocked."""
 
 import asyncio
 import json
@@ -81,7 +81,7 @@ BLOCKING = {
 
 @pytest.fixture
 def lines() -> Iterator[list[dict[str, Any]]]:
-    """What the watchdog logs, as it stands in a log of JSON."""
+    """Return the watchdog's lines, as a JSON log would hold them."""
     found: list[dict[str, Any]] = []
 
     class Keep(logging.Handler):
@@ -96,13 +96,13 @@ def lines() -> Iterator[list[dict[str, Any]]]:
 
 
 def counted(agent: str) -> tuple[float, float]:
-    """How often this agent held up the loop, and for how long in all."""
+    """Return how often this agent blocked the loop, and for how many seconds in total."""
     label = (agent,)
     return metrics.loop_stalls.counts.get(label, 0), metrics.loop_stalled_seconds.counts.get(label, 0)
 
 
 @pytest.mark.parametrize("where", BLOCKING)
-async def test_the_code_that_holds_up_the_loop_is_named(
+async def test_code_that_blocks_the_event_loop_is_named(
     where: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, lines: list[dict[str, Any]]
 ) -> None:
     code = HEAD + textwrap.dedent(BLOCKING[where])
@@ -121,14 +121,14 @@ async def test_the_code_that_holds_up_the_loop_is_named(
     assert 1 <= counted("slow")[1] - long < 60
 
 
-async def test_a_long_stall_is_told_again(
+async def test_a_long_stall_is_logged_again(
     write_agents: WriteAsync,
     as_alice: Client,
     gemini: Gemini,
     lines: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watchdog, "AGAIN_SECONDS", 1.0)
+    monkeypatch.setattr(watchdog, "REPEAT_SECONDS", 1.0)
     code = HEAD + textwrap.dedent(BLOCKING["an async tool that sleeps"]).replace("sleep(4)", "sleep(6)")
     await write_agents({"slow/agent.py": code})
     gemini.on("Act!", [Call("act")], [Text("Done.")])
@@ -138,7 +138,7 @@ async def test_a_long_stall_is_told_again(
     assert counted("slow")[0] == often + 1
 
 
-async def test_a_run_whose_agent_has_no_code_on_the_stack_is_named_all_the_same(
+async def test_an_agent_is_named_even_if_its_code_is_not_on_the_stack(
     write_agents: WriteAsync,
     as_alice: Client,
     gemini: Gemini,
@@ -158,15 +158,15 @@ async def test_a_run_whose_agent_has_no_code_on_the_stack_is_named_all_the_same(
     [line] = lines
     assert (line["agent"], line["run"]) == ("slow", said.run)
     assert "tests/test_watchdog.py" in line["message"]
-    assert "no code of an agent's own is on the stack" in line["message"]
+    assert "no code of an agent is on the stack" in line["message"]
 
 
-async def test_code_of_no_agent_is_told_too(parley: Any, lines: list[dict[str, Any]]) -> None:
+async def test_blocking_code_of_no_agent_is_logged_too(parley: Any, lines: list[dict[str, Any]]) -> None:
     often, _long = counted(watchdog.NO_AGENT)
     asyncio.get_running_loop().call_soon(time.sleep, 4)
     await asyncio.sleep(0.1)
     [line] = lines
-    assert line["message"].startswith("Code of no agent has held up the event loop")
+    assert line["message"].startswith("Code of no agent has blocked the event loop")
     assert "agent" not in line
     assert counted(watchdog.NO_AGENT)[0] == often + 1
 
@@ -194,7 +194,7 @@ WAITING = {
 
 
 @pytest.mark.parametrize("where", WAITING)
-async def test_code_that_only_waits_is_not_told(
+async def test_waiting_code_is_not_logged(
     where: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, lines: list[dict[str, Any]]
 ) -> None:
     await write_agents({"slow/agent.py": HEAD + textwrap.dedent(WAITING[where])})
@@ -203,7 +203,7 @@ async def test_code_that_only_waits_is_not_told(
     assert not lines
 
 
-async def test_many_answers_at_once_hold_nothing_up(
+async def test_concurrent_answers_do_not_block_the_event_loop(
     as_alice: Client, as_bob: Client, gemini: Gemini, lines: list[dict[str, Any]]
 ) -> None:
     gemini.on("Tell!", [step for _n in range(40) for step in (Text("word "), Pause(0.02))])
@@ -223,18 +223,18 @@ async def test_many_answers_at_once_hold_nothing_up(
         ("has little of a busy machine", [0.6, 1.2, 1.8], [0.2, 0.3, 0.4], 1.55),
     ],
 )
-def test_what_holds_up_the_whole_process_is_not_the_loops(
+def test_a_stall_of_the_whole_process_is_not_the_loops(
     what: str, woken: list[float], cpu: list[float], late: float
 ) -> None:
     seen = watchdog.Lateness(0.0, 0.0)
     for now, used in zip(woken, cpu, strict=True):
         found = seen.at(now, used, beat_at=0.0)
     assert found == pytest.approx(late, abs=0.01), what
-    assert seen.at(woken[-1] + 0.25, cpu[-1], beat_at=woken[-1] + 0.2) < 0, "it goes on"
+    assert seen.at(woken[-1] + 0.25, cpu[-1], beat_at=woken[-1] + 0.2) < 0, "the loop runs again"
 
 
 @pytest.mark.any_database
-def test_a_server_that_was_suspended_was_not_held_up(tmp_path: Path, gemini: Gemini) -> None:
+def test_a_suspended_server_does_not_log_a_stall(tmp_path: Path, gemini: Gemini) -> None:
     server = LiveServer(tmp_path, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url).prepare().start()
     try:
         with server.member("alice") as alice:
@@ -248,11 +248,11 @@ def test_a_server_that_was_suspended_was_not_held_up(tmp_path: Path, gemini: Gem
     finally:
         if server.process:
             server.kill()
-    assert "held up the event loop" not in server.output()
+    assert "blocked the event loop" not in server.output()
     assert "parley_loop_stalls_total{" not in page
 
 
-async def test_the_page_of_instruments_counts_them(
+async def test_the_instruments_page_counts_stalls(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini, parley: Any, in_thread: Thread
 ) -> None:
     from chat.runs.supervisor import supervisor

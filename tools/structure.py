@@ -49,6 +49,8 @@ def _names(node: ast.stmt) -> Iterator[str]:
     match node:
         case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             yield name
+        case ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar" | "ParamSpec"))):
+            pass  # T is T in every module
         case ast.Assign(targets=targets):
             yield from (part.id for t in targets for part in ast.walk(t) if isinstance(part, ast.Name))
         case ast.AnnAssign(target=ast.Name(id=name)):

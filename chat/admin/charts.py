@@ -1,6 +1,6 @@
-"""Charts as SVG, made on the server: no script, no inline style, colours from the style sheet.
+"""Coordinates of SVG charts, without scripts or inline styles.
 
-A chart is numbers in, coordinates out; templates/admin/instruments/_chart.html writes them down.
+templates/admin/instruments/_chart.html draws them, with colours from the style sheet.
 """
 
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from math import floor, log10
 from django.utils.functional import Promise
 
 WIDTH, HEIGHT = 640, 190
-LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 24  # room for the numbers at the side, and for the times
-STEPS = (1, 2, 2.5, 5, 10)
+LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 24  # margins, for the numbers at the left and the times below
+ROUND_NUMBERS = (1, 2, 2.5, 5, 10)
 TIME_MARKS = 5
 
-Words = str | Promise
+Label = str | Promise
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line, or one colour of the bars: a value for each stretch of time, None where there is none."""
+    """One line, or one colour of the bars."""
 
-    name: Words
-    values: Sequence[float | None]
+    name: Label
+    values: Sequence[float | None]  # for each time slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Bar:
     y: float
     width: float
     height: float
-    number: int  # of the series, from 1: its colour
+    number: int  # of the series, from 1; the style sheet gives it a colour
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place on an axis, and what stands there."""
+    """Label on an axis."""
 
     at: float
     text: str
@@ -44,15 +44,15 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """``times`` are the labels of the stretches; ``stacked`` draws bars, else lines."""
+    """Chart of one or more series over the same time slices."""
 
     key: str
-    title: Words
-    description: Words
-    unit: Words
-    times: Sequence[str]
+    title: Label
+    description: Label
+    unit: Label
+    times: Sequence[str]  # labels of the time slices
     series: Sequence[Series]
-    stacked: bool = False
+    stacked: bool = False  # bars instead of lines
 
     view_box = f"0 0 {WIDTH} {HEIGHT}"
     left, right, bottom = LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM
@@ -63,7 +63,7 @@ class Chart:
 
     @property
     def top(self) -> float:
-        """Where the axis ends: a round number that no value exceeds."""
+        """End of the value axis: a round number that no value exceeds."""
         if self.stacked:
             most = max((sum(v or 0 for v in column) for column in self._columns()), default=0)
         else:
@@ -72,7 +72,7 @@ class Chart:
 
     @property
     def value_marks(self) -> list[Mark]:
-        return [Mark(self._y(self.top * part), short(self.top * part)) for part in (0, 0.5, 1)]
+        return [Mark(self._y(self.top * part), short_number(self.top * part)) for part in (0, 0.5, 1)]
 
     @property
     def time_marks(self) -> list[Mark]:
@@ -81,17 +81,17 @@ class Chart:
 
     @property
     def lines(self) -> list[tuple[int, str]]:
-        """For each stroke the number of its series and its points; a value that is missing ends one."""
+        """Number of the series and points of each line. A missing value ends a line."""
         found = []
         for number, each in enumerate(self.series, 1):
-            stroke: list[str] = []
+            points: list[str] = []
             for n, value in enumerate((*each.values, None)):
                 if value is not None:
-                    stroke.append(f"{self._x(n + 0.5):.1f},{self._y(value):.1f}")
-                elif stroke:
-                    # a point alone is a line to itself: round ends make it a dot
-                    found.append((number, " ".join(stroke if len(stroke) > 1 else stroke * 2)))
-                    stroke = []
+                    points.append(f"{self._x(n + 0.5):.1f},{self._y(value):.1f}")
+                elif points:
+                    # a single point becomes a line to itself, which round line ends draw as a dot
+                    found.append((number, " ".join(points if len(points) > 1 else points * 2)))
+                    points = []
         return found
 
     @property
@@ -101,46 +101,38 @@ class Chart:
             below = 0.0
             for number, value in enumerate(column, 1):
                 if value:
-                    top = self._y(below + value)
-                    height = self._y(below) - top
-                    found.append(
-                        Bar(
-                            round(self._x(n) + width * 0.12, 1),
-                            round(top, 1),
-                            round(width * 0.76, 1),
-                            round(height, 1),
-                            number,
-                        )
-                    )
+                    x, top = self._x(n) + width * 0.12, self._y(below + value)
+                    size = round(width * 0.76, 1), round(self._y(below) - top, 1)
+                    found.append(Bar(round(x, 1), round(top, 1), *size, number))
                     below += value
         return found
 
     @property
     def rows(self) -> list[tuple[str, list[float | None]]]:
-        """The table beside the picture: each time at which there is something to say."""
+        """Rows of the table below the chart, without times that have no values."""
         columns = zip(self.times, self._columns(), strict=True)
         return [(time, list(column)) for time, column in columns if any(column)]
 
     def _columns(self) -> list[tuple[float | None, ...]]:
         return list(zip(*(each.values for each in self.series), strict=True))
 
-    def _x(self, stretch: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * stretch / max(1, len(self.times))
+    def _x(self, time_slice: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * time_slice / max(1, len(self.times))
 
     def _y(self, value: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / self.top
 
 
 def round_up(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 and their tens; 1 for nothing."""
+    """Return the next number of the form 1, 2, 2.5 or 5 times a power of ten; 1 for no value."""
     if value <= 0:
         return 1
-    ten = 10.0 ** floor(log10(value))
-    return next((step * ten for step in STEPS if step * ten >= value * 0.999999), 10 * ten)
+    power = 10.0 ** floor(log10(value))
+    return next((n * power for n in ROUND_NUMBERS if n * power >= value * 0.999999), 10 * power)
 
 
-def short(value: float) -> str:
-    """For an axis: 2500000 is 2.5M."""
+def short_number(value: float) -> str:
+    """Return ``2.5M`` for 2500000."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:g}{letter}"

@@ -1,9 +1,8 @@
-"""Conversations: the list, and each one as a transcript."""
+"""List of conversations, and the transcript of each."""
 
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth import get_user_model
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
@@ -12,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models import User
 from chat import search
 from chat.access import open_transcript, parse_id
 from chat.admin.lists import LIST_BOUND, SEARCH_MAX, ReadOnlyAdmin
@@ -24,21 +24,21 @@ class AgentFilter(admin.SimpleListFilter):
     parameter_name = "agent"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        from chat.agent.agents import catalog  # takes a second, and every command reads this module
+        from chat.agent.agents import catalog  # takes 1 s, and every command imports this module
 
-        return [(agent.name, agent.name) for agent in catalog.listed()]
+        return [(agent.name, agent.name) for agent in catalog.all_agents()]
 
     def has_output(self) -> bool:
-        return True  # also where there is one: the agents of old conversations may be gone
+        return True  # also with one agent: old conversations may have others
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(agent=self.value()) if self.value() else queryset
 
 
 class AnswerFilter(admin.SimpleListFilter):
-    """By how one of its answers ended: the conversations of the newest LIST_BOUND runs that ended so."""
+    """Filter by run status: the conversations of the newest LIST_BOUND runs with that status."""
 
-    title = _("an answer that is")
+    title = _("status of an answer")
     parameter_name = "answer"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
@@ -63,19 +63,19 @@ class LockedFilter(admin.SimpleListFilter):
 
 
 def matching(queryset: ConversationQuerySet, text: str) -> ConversationQuerySet:
-    """Those that say all of it, whose owner is called so (name or e-mail, whole), or whose id it is."""
-    named = parse_id(text.strip())
-    if named:
-        return queryset.filter(pk=named)
+    """Return conversations containing every term, owned by exactly that name or e-mail, or with that id."""
+    conversation_id = parse_id(text.strip())
+    if conversation_id:
+        return queryset.filter(pk=conversation_id)
     found = Q(pk__in=search.conversations_saying(text))
-    owners = owners_called(text)
+    owners = owners_named(text)
     return queryset.filter(found | Q(owner__in=owners) if owners else found)
 
 
-def owners_called(text: str) -> list[Any]:
-    """At most two: one by that name, one by that address."""
-    called = Q(username__iexact=text.strip()) | Q(email__iexact=text.strip())
-    return list(get_user_model().objects.filter(called).values_list("pk", flat=True)[:2])
+def owners_named(text: str) -> list[int]:
+    """Return the ids of at most two users: one with that name, one with that e-mail address."""
+    named = Q(username__iexact=text.strip()) | Q(email__iexact=text.strip())
+    return list(User.objects.filter(named).values_list("pk", flat=True)[:2])
 
 
 @admin.register(Conversation)
@@ -88,10 +88,10 @@ class ConversationAdmin(ReadOnlyAdmin):
     date_hierarchy = "updated_at"
     ordering = ("-updated_at", "-id")
     sortable_by = ("last_activity",)
-    search_fields = ("title",)  # what is searched is said by get_search_results
+    search_fields = ("title",)  # shows the search field; get_search_results does the search
     search_help_text = _(
-        "Words of a message or a title, an owner's name or address, or an id. "
-        "Words are found by their beginnings, “several in quotes” in this order."
+        "Words of a message or a title, an owner's name or e-mail address, or an id. "
+        "Beginnings of words are found, too; “words in quotes” only in this order."
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
@@ -122,19 +122,17 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("last answer"), empty_value="")
     def last_status(self, found: Any) -> SafeString | None:
-        return status_shown(found.status_of_last)
+        return status_html(found.status_of_last)
 
     def get_urls(self) -> list[URLPattern]:
-        """The list and the transcript: what nobody may do has no address."""
-        kept = ("chat_conversation_changelist", "chat_conversation_change")
-        return [each for each in super().get_urls() if each.name in kept]
+        """Return only the URLs of the list and the transcript."""
+        names = ("chat_conversation_changelist", "chat_conversation_change")
+        return [url for url in super().get_urls() if url.name in names]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """The transcript. ``?message=`` shows the newest branch through a message, ``?before=`` what
-        stands above one.
-        """
+        """Show the newest branch through ``?message=``, or the messages before ``?before=``."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         found = open_transcript(request, object_id)
@@ -153,7 +151,7 @@ class ConversationAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/chat/transcript.html", context)
 
 
-def status_shown(status: str | None) -> SafeString | None:
+def status_html(status: str | None) -> SafeString | None:
     if not status:
         return None
     return format_html('<span class="status {}">{}</span>', status, Run.Status(status).label)

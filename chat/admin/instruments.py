@@ -1,7 +1,6 @@
-"""The page of instruments in the admin: the last hours, of all processes, as charts and tables."""
+"""Instruments page of the admin: charts and tables of all processes over the last hours."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import quantiles
@@ -20,38 +19,39 @@ from chat.admin.charts import Chart, Series
 from chat.models import Process, Run, Sample
 from chat.samples import Sum
 
-# Hours that can be looked at, and the minutes of one stretch: some sixty stretches each.
+# Selectable hours, and the minutes of one time slice: 60 to 72 slices each.
 WINDOWS = {1: 1, 6: 5, 24: 20, 48: 40}
 DEFAULT_HOURS = 6
 RUNS_READ = 5000  # of the newest: 40 ms on SQLite
 SAMPLES_READ = 12_000  # four processes for 48 hours: 120 ms
+MedianAndP95 = tuple[float | None, float | None]
 END_LABELS = (Run.Status.COMPLETED, Run.Status.STOPPED, Run.Status.FAILED, Run.Status.EXPIRED)
 
 
 @dataclass(slots=True)
-class Ended:
-    """The runs that ended in one stretch of time."""
+class EndedRuns:
+    """Runs that ended in one time slice."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     first_tokens: list[float] = field(default_factory=list)  # seconds
-    durations: list[float] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list)  # seconds
 
 
 @dataclass(slots=True)
-class Stretches:
-    """The time that is shown, cut into equal parts, the oldest first."""
+class TimeSlices:
+    """Shown time in equal slices, the oldest first."""
 
     since: datetime
     step: timedelta
-    ended: list[Ended]
+    ended: list[EndedRuns]
     sums: list[Sum]
 
     @classmethod
-    def of(cls, hours: int, now: datetime) -> "Stretches":
+    def until(cls, now: datetime, hours: int) -> "TimeSlices":
         step = timedelta(minutes=WINDOWS[hours])
         number = int(timedelta(hours=hours) / step)
         parts = range(number)
-        return cls(now - number * step, step, [Ended() for _n in parts], [Sum() for _n in parts])
+        return cls(now - number * step, step, [EndedRuns() for _n in parts], [Sum() for _n in parts])
 
     def index(self, at: datetime) -> int:
         return min(len(self.sums) - 1, max(0, int((at - self.since) / self.step)))
@@ -65,21 +65,21 @@ class Stretches:
 @never_cache
 @require_safe
 def instruments(request: HttpRequest) -> HttpResponse:
-    """``?hours=`` is one of WINDOWS. For staff who may view samples; the site's owner may."""
+    """Show the hours in ``?hours=``, one of WINDOWS, to staff with the permission to view samples."""
     if not request.user.has_perm("chat.view_sample"):
         raise PermissionDenied
     asked = request.GET.get("hours", "")
     hours = int(asked) if asked in {str(each) for each in WINDOWS} else DEFAULT_HOURS
-    stretches = Stretches.of(hours, timezone.now())
-    runs, whole = _read_runs(stretches), Sum()
-    _read_samples(stretches, whole)
+    slices = TimeSlices.until(timezone.now(), hours)
+    runs, whole = _read_runs(slices), Sum()
+    _read_samples(slices, whole)
     context = {
         **admin.site.each_context(request),
         "title": _("Instruments"),
         "hours": hours,
         "windows": list(WINDOWS),
-        "figures": _figures(stretches, whole),
-        "charts": [*_run_charts(stretches), *_sample_charts(stretches)],
+        "figures": _figures(slices, whole),
+        "charts": [*_run_charts(slices), *_sample_charts(slices)],
         "codes": _codes(runs),
         "refusals": sorted(whole.refusals.items(), key=lambda item: (-item[1], item[0])),
         "stalls": sorted(whole.stalls.items(), key=lambda item: (-item[1], item[0])),
@@ -89,63 +89,61 @@ def instruments(request: HttpRequest) -> HttpResponse:
     return render(request, "admin/instruments/page.html", context)
 
 
-def _read_runs(stretches: Stretches) -> list[tuple[Any, ...]]:
-    ended = Run.objects.filter(ended_at__gte=stretches.since).order_by("-ended_at")
+def _read_runs(slices: TimeSlices) -> list[tuple[Any, ...]]:
+    ended = Run.objects.filter(ended_at__gte=slices.since).order_by("-ended_at")
     runs = list(ended.values_list("ended_at", "status", "code", "ttft_ms", "duration_ms")[:RUNS_READ])
     for at, status, _code, ttft_ms, duration_ms in runs:
-        assert at is not None  # the filter says so
-        stretch = stretches.ended[stretches.index(at)]
-        stretch.statuses[status] += 1
+        assert at is not None  # filtered by it
+        ended_runs = slices.ended[slices.index(at)]
+        ended_runs.statuses[status] += 1
         if ttft_ms is not None:
-            stretch.first_tokens.append(ttft_ms / 1000)
+            ended_runs.first_tokens.append(ttft_ms / 1000)
         if duration_ms is not None:
-            stretch.durations.append(duration_ms / 1000)
+            ended_runs.durations.append(duration_ms / 1000)
     return runs
 
 
-def _read_samples(stretches: Stretches, whole: Sum) -> None:
-    found = Sample.objects.filter(at__gte=stretches.since).order_by("-at")
+def _read_samples(slices: TimeSlices, whole: Sum) -> None:
+    found = Sample.objects.filter(at__gte=slices.since).order_by("-at")
     for process, at, figures in found.values_list("process", "at", "figures")[:SAMPLES_READ]:
-        stretches.sums[stretches.index(at)].add(process, figures)
+        slices.sums[slices.index(at)].add(process, figures)
         whole.add(process, figures)
 
 
 def _codes(runs: list[tuple[Any, ...]]) -> list[tuple[str, str, int]]:
-    """How runs ended: status, code, number; the most frequent first."""
+    """Return status, code and number of the runs that ended with these, the most frequent first."""
     counted = Counter((status, code) for _at, status, code, *_rest in runs)
-    return [(Run.Status(status).label, code, number) for (status, code), number in counted.most_common()]
+    return [(str(Run.Status(status).label), code, number) for (status, code), number in counted.most_common()]
 
 
-def quantile(values: list[float], share: float) -> float | None:
+def _of_values(values: list[float]) -> MedianAndP95:
     if len(values) < 2:
-        return values[0] if values else None
-    return quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
+        return (values[0], values[0]) if values else (None, None)
+    percentiles = quantiles(values, n=100, method="inclusive")
+    return percentiles[49], percentiles[94]
 
 
-def _figures(stretches: Stretches, whole: Sum) -> list[tuple[str, float | None, float | None, str]]:
-    """The table on top: what, the median, what 95 of 100 do not exceed, the unit."""
+def _of_samples(samples: Sum, name: str, scale: float = 1) -> MedianAndP95:
+    median, p95 = samples.quantile(name, 0.5), samples.quantile(name, 0.95)
+    return median and median * scale, p95 and p95 * scale
 
-    def of_runs(values: Iterable[list[float]]) -> tuple[float | None, float | None]:
-        every = [value for part in values for value in part]
-        return quantile(every, 0.5), quantile(every, 0.95)
 
-    def of_samples(name: str, scale: float = 1) -> tuple[float | None, float | None]:
-        found = (whole.quantile(name, 0.5), whole.quantile(name, 0.95))
-        middle, most = (None if value is None else value * scale for value in found)
-        return middle, most
-
+def _figures(slices: TimeSlices, whole: Sum) -> list[tuple[str, float | None, float | None, str]]:
+    """Return the rows of the first table: name, median, 95th percentile, unit."""
+    first_tokens = [seconds for each in slices.ended for seconds in each.first_tokens]
+    durations = [seconds for each in slices.ended for seconds in each.durations]
     return [
-        (_("First text"), *of_runs(each.first_tokens for each in stretches.ended), _("s")),
-        (_("Run"), *of_runs(each.durations for each in stretches.ended), _("s")),
-        (_("Gap between two deltas"), *of_samples("parley_delta_gap_seconds", 1000), _("ms")),
-        (_("Size of a delta"), *of_samples("parley_delta_bytes"), _("bytes")),
-        (_("Commit of the journal"), *of_samples("parley_journal_commit_seconds", 1000), _("ms")),
-        (_("Rows in one commit"), *of_samples("parley_journal_batch_events"), _("rows")),
+        (_("First text"), *_of_values(first_tokens), _("s")),
+        (_("Run"), *_of_values(durations), _("s")),
+        (_("Gap between two deltas"), *_of_samples(whole, "parley_delta_gap_seconds", 1000), _("ms")),
+        (_("Size of a delta"), *_of_samples(whole, "parley_delta_bytes"), _("bytes")),
+        (_("Commit of the journal"), *_of_samples(whole, "parley_journal_commit_seconds", 1000), _("ms")),
+        (_("Rows in one commit"), *_of_samples(whole, "parley_journal_batch_events"), _("rows")),
     ]
 
 
-def _run_charts(stretches: Stretches) -> list[Chart]:
-    ended, times = stretches.ended, stretches.times
+def _run_charts(slices: TimeSlices) -> list[Chart]:
+    ended, times = slices.ended, slices.times
     return [
         Chart(
             "runs",
@@ -162,9 +160,7 @@ def _run_charts(stretches: Stretches) -> list[Chart]:
             _("From the stored question to the first text of the reply."),
             _("seconds"),
             times,
-            _median_and_most(
-                [(quantile(e.first_tokens, 0.5), quantile(e.first_tokens, 0.95)) for e in ended]
-            ),
+            _median_and_p95([_of_values(each.first_tokens) for each in ended]),
         ),
         Chart(
             "duration",
@@ -172,17 +168,13 @@ def _run_charts(stretches: Stretches) -> list[Chart]:
             _("From the stored question to the run's end."),
             _("seconds"),
             times,
-            _median_and_most([(quantile(e.durations, 0.5), quantile(e.durations, 0.95)) for e in ended]),
+            _median_and_p95([_of_values(each.durations) for each in ended]),
         ),
     ]
 
 
-def _sample_charts(stretches: Stretches) -> list[Chart]:
-    sums, times = stretches.sums, stretches.times
-
-    def share(name: str) -> list[Series]:
-        pairs = [(each.quantile(name, 0.5), each.quantile(name, 0.95)) for each in sums]
-        return _median_and_most([(_thousand(middle), _thousand(most)) for middle, most in pairs])
+def _sample_charts(slices: TimeSlices) -> list[Chart]:
+    sums, times = slices.sums, slices.times
 
     def level(name: str) -> list[float | None]:
         return [float(each.levels[name]) if each.levels or each.histograms else None for each in sums]
@@ -191,10 +183,10 @@ def _sample_charts(stretches: Stretches) -> list[Chart]:
         Chart(
             "deltas",
             _("Gap between two deltas"),
-            _("The silence between two pieces of text, as the agents gave them."),
+            _("The time between two pieces of a reply's text, as the agent gave them."),
             _("milliseconds"),
             times,
-            share("parley_delta_gap_seconds"),
+            _median_and_p95([_of_samples(each, "parley_delta_gap_seconds", 1000) for each in sums]),
         ),
         Chart(
             "commits",
@@ -202,13 +194,13 @@ def _sample_charts(stretches: Stretches) -> list[Chart]:
             _("How long text waits for its commit before it is shown."),
             _("milliseconds"),
             times,
-            share("parley_journal_commit_seconds"),
+            _median_and_p95([_of_samples(each, "parley_journal_commit_seconds", 1000) for each in sums]),
         ),
         Chart(
             "open",
-            _("At once"),
-            _("The most runs, streams and sockets that were open at one moment, in all processes."),
-            _("at most"),
+            _("Open"),
+            _("The most runs, streams and sockets that were open at the same time, in all processes."),
+            _("maximum"),
             times,
             [
                 Series(_("runs"), level("parley_active_runs")),
@@ -219,7 +211,7 @@ def _sample_charts(stretches: Stretches) -> list[Chart]:
         Chart(
             "unsent",
             _("Unsent"),
-            _("Bytes that waited for slow readers when the minute was over."),
+            _("Bytes that waited for slow readers at the end of the minute."),
             _("bytes"),
             times,
             [Series(_("unsent"), level("parley_unsent_bytes"))],
@@ -227,12 +219,8 @@ def _sample_charts(stretches: Stretches) -> list[Chart]:
     ]
 
 
-def _median_and_most(pairs: list[tuple[float | None, float | None]]) -> list[Series]:
+def _median_and_p95(pairs: list[MedianAndP95]) -> list[Series]:
     return [
-        Series(_("median"), [middle for middle, _most in pairs]),
-        Series(_("95 of 100"), [most for _middle, most in pairs]),
+        Series(_("median"), [median for median, _p95 in pairs]),
+        Series(_("95th percentile"), [p95 for _median, p95 in pairs]),
     ]
-
-
-def _thousand(value: float | None) -> float | None:
-    return None if value is None else value * 1000

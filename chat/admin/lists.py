@@ -1,4 +1,4 @@
-"""Lists of anything that is long: no page of them costs more than LIST_BOUND rows, however many there are."""
+"""Lists of long tables: a page reads at most LIST_BOUND rows."""
 
 import calendar
 from datetime import date, datetime
@@ -14,25 +14,25 @@ from django.utils import formats, timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-# Fifty pages. What is older is reached by a day, a filter or a search: an offset into a million rows,
-# and a count of them, take seconds.
+# Fifty pages: an offset into a million rows, or a count of them, takes seconds. Older rows are found by date,
+# filter or search.
 LIST_BOUND = 2_500
 PER_PAGE = 50
 SEARCH_MAX = 200
 
 
 class BoundedChangeList(ChangeList):
-    """The newest LIST_BOUND rows of what is asked for; sorting another way sorts these."""
+    """List of the newest LIST_BOUND matching rows. Sorting by another column sorts only these."""
 
     def get_filters(self, request: HttpRequest) -> Any:
         parts = {part for part in ("year", "month", "day") if f"{self.date_hierarchy}__{part}" in self.params}
         if any("\x00" in value for values in self.get_filters_params().values() for value in values):
-            raise IncorrectLookupParameters("NUL is in no column")  # PostgreSQL refuses to look for it
+            raise IncorrectLookupParameters("NUL is in no column")  # PostgreSQL refuses NUL in a query
         if parts not in ({"year", "month", "day"}, {"year", "month"}, {"year"}, set()):
-            raise IncorrectLookupParameters(f"{parts} is no date")  # "each March" reads every row
+            raise IncorrectLookupParameters(f"{parts} is no date")  # a month of every year reads every row
         try:
             return super().get_filters(request)
-        except (ValueError, OverflowError) as error:  # the year 9999 has no next one
+        except (ValueError, OverflowError) as error:  # Django adds a year to 9999
             raise IncorrectLookupParameters(error) from error
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
@@ -41,7 +41,7 @@ class BoundedChangeList(ChangeList):
         ordering = found.query.order_by
         if tuple(ordering) == tuple(newest_first):
             return found[:LIST_BOUND]
-        # Their keys, not a query for them: SQLite would look through the whole table for each of those.
+        # A list of keys, not a subquery: SQLite would scan the whole table for each key of the subquery.
         newest = list(found.order_by(*newest_first).values_list("pk", flat=True)[:LIST_BOUND])
         return self.apply_select_related(self.root_queryset.filter(pk__in=newest)).order_by(*ordering)
 
@@ -50,10 +50,8 @@ class BoundedChangeList(ChangeList):
         return self.result_count >= LIST_BOUND
 
     def hierarchy(self) -> dict[str, Any]:
-        """Years, months or days to choose from: all between the oldest and the newest row.
-
-        Django's own looks which of them have rows, for which it reads every row there is.
-        """
+        """Return all years, months or days between the oldest and the newest row, to choose from."""
+        # Django's own tag offers only dates that have rows, for which it reads every row.
         ends = self._ends()
         if ends is None or self.date_hierarchy is None:
             return {"show": False}
@@ -81,7 +79,7 @@ class BoundedChangeList(ChangeList):
         return self._choices(self._choice(_month(chosen), year=year, month=month), [{"title": _day(chosen)}])
 
     def _ends(self) -> tuple[date, date] | None:
-        """The days of the oldest and the newest row, each one step into the index."""
+        """Return the dates of the oldest and the newest row, each by one step into the index."""
         found = self.root_queryset.values_list(self.date_hierarchy, flat=True)
         first = found.order_by(self.date_hierarchy).first()
         last = found.order_by(f"-{self.date_hierarchy}").first()
@@ -113,15 +111,15 @@ def _day(day: date) -> str:
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]
-    """Seen by staff with the permission to view it; added, changed and deleted by nobody, owner included."""
+    """Admin of a model that staff may view with the permission, and no one may change, not even the owner."""
 
     actions = None
     list_per_page = PER_PAGE
     list_max_show_all = PER_PAGE
     show_full_result_count = False
-    show_facets = ShowFacets.NEVER  # each counts all there is
+    show_facets = ShowFacets.NEVER  # each one counts all rows
     change_list_template = "admin/chat/change_list.html"
-    # Filters of the query string that no filter on the page sets.
+    # Lookups in links to the list, beside those of its filters.
     linked_lookups: tuple[str, ...] = ()
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -137,13 +135,15 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
-        """Permission first: Django's looks for the object first, and tells so whether there is one."""
+        """Check the permission, then show the history."""
+        # Django looks for the object first, and reveals so whether it exists.
         if not self.has_view_permission(request):
             raise PermissionDenied
         return super().history_view(request, object_id, extra_context)
 
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
-        """Those that the page has links for: with others any column could be guessed, letter by letter."""
+        """Return whether a filter or a link of the page uses the lookup."""
+        # With any other lookup, the values of all columns could be guessed letter by letter.
         dates = {f"{self.date_hierarchy}__{part}" for part in ("year", "month", "day")}
         filters = {getattr(each, "parameter_name", None) for each in self.get_list_filter(request)}
         return lookup in dates | filters | set(self.linked_lookups)

@@ -1,4 +1,4 @@
-"""Runs and processes: how answers came about, and where."""
+"""Lists of runs and processes."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from chat.access import open_transcript, parse_id
-from chat.admin.conversations import owners_called, status_shown
+from chat.admin.conversations import owners_named, status_html
 from chat.admin.lists import SEARCH_MAX, ReadOnlyAdmin
 from chat.endings import SENTENCES
 from chat.models import Process, Run
@@ -39,7 +39,7 @@ class CodeFilter(admin.SimpleListFilter):
         return [(code, code) for code in SENTENCES if code != "stopped"]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        # ~Q: the index is of runs with a code, and SQLite has to be told that this is one
+        # ~Q: the index has only runs with a code, and SQLite uses it only if the query says so
         return queryset.filter(~Q(code=""), code=self.value()) if self.value() else queryset
 
 
@@ -52,10 +52,10 @@ FAILURE = (
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
     list_display = (
-        "begun",
+        "started",
         "owner",
-        "of_conversation",
-        "status_told",
+        "conversation_link",
+        "shown_status",
         "code",
         "first_token",
         "duration",
@@ -69,14 +69,14 @@ class RunAdmin(ReadOnlyAdmin):
     date_hierarchy = "created_at"
     ordering = ("-created_at", "-id")
     search_fields = ("id",)
-    search_help_text = _("The id of a run or a conversation, or an owner's name or address.")
+    search_help_text = _("The id of a run or a conversation, or an owner's name or e-mail address.")
     fieldsets = (
-        (None, {"fields": ("id", "owner", "of_conversation", "mode", "status_told", "code", "finish")}),
+        (None, {"fields": ("id", "owner", "conversation_link", "mode", "shown_status", "code", "finish")}),
         (
             _("Timings"),
             {
                 "fields": (
-                    "begun",
+                    "started",
                     "ended_at",
                     "stop_requested_at",
                     "first_token",
@@ -107,10 +107,10 @@ class RunAdmin(ReadOnlyAdmin):
         return Run.objects.reviewable().defer("state_after", "failure")
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
-        """Return the run. Its failure has a message only for those who may open the transcript."""
+        """Return the run. Hide its failure's message from staff who may not open the transcript."""
         run = super().get_object(request, object_id, from_field)
-        if run is not None and run.failure and not _opens_transcript(request, run):
-            run.failure = {**run.failure, "message": _("Only those who may read the conversation see it.")}
+        if run is not None and run.failure and not _may_open_transcript(request, run):
+            run.failure = {**run.failure, "message": _("Only staff who may read the conversation see it.")}
         return run
 
     def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
@@ -123,30 +123,30 @@ class RunAdmin(ReadOnlyAdmin):
         text = search_term[:SEARCH_MAX].strip()
         if not text:
             return queryset, False
-        named = parse_id(text)
-        found = Q(pk=named) | Q(conversation=named) if named else Q(owner__in=owners_called(text))
+        found_id = parse_id(text)
+        found = Q(pk=found_id) | Q(conversation=found_id) if found_id else Q(owner__in=owners_named(text))
         return queryset.filter(found), False
 
-    @admin.display(description=_("begun"), ordering="created_at")
-    def begun(self, run: Run) -> Any:
+    @admin.display(description=_("started"), ordering="created_at")
+    def started(self, run: Run) -> Any:
         return run.created_at
 
     @admin.display(description=_("conversation"))
-    def of_conversation(self, run: Run) -> SafeString:
+    def conversation_link(self, run: Run) -> SafeString:
         address = reverse("admin:chat_conversation_change", args=[run.conversation_id])
         return format_html('<a href="{}"><bdi>{}</bdi></a>', address, run.conversation.title)
 
     @admin.display(description=_("status"), ordering="status")
-    def status_told(self, run: Run) -> SafeString | None:
-        return status_shown(run.status)
+    def shown_status(self, run: Run) -> SafeString | None:
+        return status_html(run.status)
 
     @admin.display(description=_("first text"), ordering="ttft_ms", empty_value="")
     def first_token(self, run: Run) -> str | None:
-        return seconds(run.ttft_ms)
+        return _seconds(run.ttft_ms)
 
     @admin.display(description=_("duration"), ordering="duration_ms", empty_value="")
     def duration(self, run: Run) -> str | None:
-        return seconds(run.duration_ms)
+        return _seconds(run.duration_ms)
 
     @admin.display(description=_("size"), ordering="bytes")
     def size(self, run: Run) -> str:
@@ -154,26 +154,26 @@ class RunAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("exception"))
     def failure_kind(self, run: Run) -> str:
-        return _of_failure(run, "kind")
+        return _failure_field(run, "kind")
 
     @admin.display(description=_("place"), empty_value="")
     def failure_place(self, run: Run) -> str:
-        return _of_failure(run, "place")
+        return _failure_field(run, "place")
 
     @admin.display(description=_("message"))
     def failure_message(self, run: Run) -> SafeString:
-        return format_html("<pre>{}</pre>", _of_failure(run, "message"))
+        return format_html("<pre>{}</pre>", _failure_field(run, "message"))
 
     @admin.display(description=_("traceback"))
     def failure_traceback(self, run: Run) -> SafeString:
-        return format_html("<pre>{}</pre>", _of_failure(run, "traceback"))
+        return format_html("<pre>{}</pre>", _failure_field(run, "traceback"))
 
     @admin.display(description=_("tokens"), ordering="usage_total")
     def tokens(self, run: Run) -> int:
         return run.usage_total
 
 
-def _opens_transcript(request: HttpRequest, run: Run) -> bool:
+def _may_open_transcript(request: HttpRequest, run: Run) -> bool:
     try:
         open_transcript(request, run.conversation_id)
     except (PermissionDenied, Refusal):
@@ -181,12 +181,12 @@ def _opens_transcript(request: HttpRequest, run: Run) -> bool:
     return True
 
 
-def _of_failure(run: Run, name: str) -> str:
+def _failure_field(run: Run, name: str) -> str:
     return str((run.failure or {}).get(name, ""))
 
 
-def seconds(milliseconds: int | None) -> str | None:
-    return None if milliseconds is None else f"{milliseconds / 1000:.2f} s"
+def _seconds(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else str(_("%(seconds).2f s") % {"seconds": milliseconds / 1000})
 
 
 @admin.register(Process)

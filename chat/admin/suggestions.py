@@ -1,4 +1,4 @@
-"""What an empty page offers to ask: the site's owner writes it."""
+"""Suggested questions of the empty page, which the site's owner edits."""
 
 from django.contrib import admin
 

@@ -1,74 +1,71 @@
-"""One conversation as a moderator reads it: as its owner sees it, and how each answer came about."""
+"""Transcript of a conversation for moderators: its messages as the owner sees them, and their runs."""
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chat.access import access_message
 from chat.models import Conversation, Message, Run
 from chat.pages import transcript
-from chat.pages.transcript import Live, PageEntry
+from chat.pages.transcript import LiveReply, PageMessage
 
 TRANSCRIPT_LENGTH = 100
 
 
 @dataclass(slots=True)
 class TranscriptEntry:
-    """A message. ``runs`` are those that this page is to tell of here: a reply's own, and below a
-    question those that left no reply. ``siblings`` are all that stand in its place, itself included.
-    """
+    """Message with its versions and runs."""
 
-    turn: PageEntry
-    siblings: list[uuid.UUID]
-    runs: list[Run] = field(default_factory=list)
+    shown: PageMessage
+    siblings: list[uuid.UUID]  # all versions of the message, itself included
+    runs: list[Run]  # the run of a reply, or the runs of a question that have no reply
 
     @property
     def message(self) -> Message:
-        return self.turn.message
+        return self.shown.message
 
     @property
-    def place(self) -> int:
-        """Which of its siblings it is, from 1."""
+    def version(self) -> int:
+        """Its number among its siblings, from 1."""
         return self.siblings.index(self.message.pk) + 1
 
     @property
     def previous(self) -> uuid.UUID | None:
-        return self.siblings[self.place - 2] if self.place > 1 else None
+        return self.siblings[self.version - 2] if self.version > 1 else None
 
     @property
     def following(self) -> uuid.UUID | None:
-        return self.siblings[self.place] if self.place < len(self.siblings) else None
+        return self.siblings[self.version] if self.version < len(self.siblings) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """A page of a branch. ``older`` is its first message where others stand above it; ``live`` is the
-    reply that is being written.
-    """
+    """Page of a branch."""
 
     entries: list[TranscriptEntry]
-    older: uuid.UUID | None
+    older: uuid.UUID | None  # the first message, if there are older ones
     is_active_branch: bool
     is_older: bool
-    live: Live | None
+    live: LiveReply | None
 
 
 def transcript_of(conversation: Conversation, *, message: str = "", before: str = "") -> Transcript:
-    """The active branch's last messages; with ``message`` those of the newest branch through it; with
-    ``before`` those above it. Raises the 404 refusal for a message of another conversation.
+    """Return the last messages of the active branch, or of the newest branch through ``message``.
+
+    With ``before``, the messages before it. Raises the 404 refusal for a message of another conversation.
     """
     end = _end(conversation, message, before)
     branch = (
         Message.objects.select_related("run").defer("run__state_after").branch(end, limit=TRANSCRIPT_LENGTH)
     )
-    runs = _runs_of(branch)
-    active = next((run for run in runs if run.is_active), None)
+    unanswered = _runs_without_reply(branch)
+    active = next((run for run in unanswered if run.is_active), None)
     return Transcript(
-        entries=_entries(branch, runs),
+        entries=_entries(branch, unanswered),
         older=branch[0].pk if branch and branch[0].parent_id else None,
         is_active_branch=not before and end == conversation.head_id,
         is_older=bool(before),
-        live=transcript.live(active) if active else None,
+        live=transcript.live_reply(active) if active else None,
     )
 
 
@@ -80,35 +77,18 @@ def _end(conversation: Conversation, message: str, before: str) -> uuid.UUID | N
     return conversation.head_id
 
 
-def _runs_of(branch: Sequence[Message]) -> list[Run]:
-    """The runs of the branch's questions that left no reply, or none yet."""
+def _runs_without_reply(branch: Sequence[Message]) -> list[Run]:
+    """Return the runs of the branch's questions that have no reply, active ones included."""
     prompts = [message.pk for message in branch if message.role == Message.Role.USER]
     unanswered = Run.objects.filter(prompt__in=prompts, reply=None).order_by("created_at", "id")
     return list(unanswered.select_related("conversation").defer("state_after"))
 
 
 def _entries(branch: Sequence[Message], unanswered: Sequence[Run]) -> list[TranscriptEntry]:
-    siblings = _siblings(branch)
-    entries = [
-        TranscriptEntry(turn, siblings[turn.message.parent_id])
-        for turn in transcript.turns(branch, may_ask=False)
-    ]
-    for entry in entries:
-        if entry.message.run:
-            entry.runs = [entry.message.run]
-        else:
-            entry.runs = [run for run in unanswered if run.prompt_id == entry.message.pk]
+    siblings = Message.objects.siblings_of(branch)
+    entries = []
+    for shown in transcript.page_messages(branch, may_ask=False):
+        message = shown.message
+        runs = [message.run] if message.run else [run for run in unanswered if run.prompt_id == message.pk]
+        entries.append(TranscriptEntry(shown, siblings[message.parent_id], runs))
     return entries
-
-
-def _siblings(branch: Sequence[Message]) -> dict[uuid.UUID | None, list[uuid.UUID]]:
-    """By parent: what stands below it, in the order of writing."""
-    found: dict[uuid.UUID | None, list[uuid.UUID]] = {message.parent_id: [] for message in branch}
-    if not branch:
-        return found
-    family = Message.objects.filter(conversation=branch[0].conversation_id)
-    below = family.filter(parent__in=[parent for parent in found if parent])
-    rows = below | family.filter(parent=None) if None in found else below
-    for pk, parent in rows.order_by("created_at", "id").values_list("pk", "parent_id"):
-        found[parent].append(pk)
-    return found

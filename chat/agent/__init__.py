@@ -1,1 +1,1 @@
-"""The agents. The only code that imports google.adk and google.genai."""
+"""Agents, their turns and what ADK remembers: the only code that imports google.adk and google.genai."""

@@ -1,4 +1,4 @@
-"""The JSON that PROTOCOL promises of what is stored."""
+"""JSON of stored objects, as docs/streaming.md promises it."""
 
 import uuid
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from chat.endings import called_by, explain
 from chat.models import Conversation, Message, Run
 
 
-def moment(value: datetime | None) -> str | None:
-    """RFC 3339 in UTC."""
+def _rfc3339(value: datetime | None) -> str | None:
+    """Return a time in UTC, as RFC 3339."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value else None
 
 
@@ -26,8 +26,8 @@ def conversation_json(found: Conversation, active_run: uuid.UUID | None) -> dict
         "pinned": found.pinned_at is not None,
         "head": _id(found.head_id),
         "active_run": _id(active_run),
-        "created_at": moment(found.created_at),
-        "updated_at": moment(found.updated_at),
+        "created_at": _rfc3339(found.created_at),
+        "updated_at": _rfc3339(found.updated_at),
     }
 
 
@@ -37,20 +37,20 @@ def conversations(found: Sequence[Conversation]) -> list[dict[str, Any]]:
 
 
 def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
-    """The messages of one conversation, with their siblings and the runs that answer them."""
+    """Return messages of one conversation, with their siblings and runs."""
     answering = _newest_runs([m.pk for m in found if m.role == Message.Role.USER])
-    siblings = _siblings(found)
+    siblings = Message.objects.siblings_of(found)
     return [
         {
             "id": str(m.pk),
             "parent": _id(m.parent_id),
-            "siblings": siblings[m.parent_id],
+            "siblings": [str(pk) for pk in siblings[m.parent_id]],
             "role": m.role,
             "agent": m.agent or None,
             "text": m.text,
             "parts": m.parts,
             "run": _id(answering.get(m.pk) if m.role == Message.Role.USER else m.run_id),
-            "created_at": moment(m.created_at),
+            "created_at": _rfc3339(m.created_at),
         }
         for m in found
     ]
@@ -59,19 +59,6 @@ def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
 def _newest_runs(prompts: Sequence[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
     runs = Run.objects.filter(prompt__in=prompts).order_by("created_at", "id")
     return dict(runs.values_list("prompt_id", "id"))
-
-
-def _siblings(found: Sequence[Message]) -> dict[uuid.UUID | None, list[str]]:
-    grouped: dict[uuid.UUID | None, list[str]] = {m.parent_id: [] for m in found}
-    if not found:
-        return grouped
-    family = Message.objects.filter(conversation=found[0].conversation_id).order_by("created_at", "id")
-    below = family.filter(parent__in=[parent for parent in grouped if parent])
-    tops = family.filter(parent=None) if None in grouped else family.none()
-    for siblings in (below, tops):
-        for pk, parent in siblings.values_list("id", "parent_id"):
-            grouped[parent].append(str(pk))
-    return grouped
 
 
 def run_json(found: Run) -> dict[str, Any]:
@@ -88,14 +75,14 @@ def run_json(found: Run) -> dict[str, Any]:
         "ttft_ms": found.ttft_ms,
         "duration_ms": found.duration_ms,
         "deltas": found.deltas,
-        "created_at": moment(found.created_at),
-        "ended_at": moment(found.ended_at),
+        "created_at": _rfc3339(found.created_at),
+        "ended_at": _rfc3339(found.ended_at),
         **({"called": called} if (called := called_by(found)) else {}),
     }
 
 
 def whole_answer(run_id: uuid.UUID) -> dict[str, Any]:
-    """What an ask with ``"stream": false`` gets once its run has ended."""
+    """Return the answer to an ask with ``"stream": false``, after its run has ended."""
     found = Run.objects.select_related("reply").get(pk=run_id)
     reply = found.reply
     return {
@@ -108,7 +95,7 @@ def whole_answer(run_id: uuid.UUID) -> dict[str, Any]:
             "id": str(reply.pk),
             "role": reply.role,
             "text": reply.text,
-            "created_at": moment(reply.created_at),
+            "created_at": _rfc3339(reply.created_at),
         },
         "usage": found.usage(),
     }

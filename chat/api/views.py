@@ -1,10 +1,12 @@
-"""/api/v1: reading back and changing, described by /api/v1/openapi.json."""
+"""Views of ``/api/v1``, described by ``/api/v1/openapi.json``."""
 
+import uuid
 from dataclasses import asdict
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from ninja import Field, NinjaAPI, Schema, Status
 from ninja.operation import Operation
@@ -14,7 +16,7 @@ from chat.access import access_conversation, access_message, access_run
 from chat.agent.agents import catalog
 from chat.api import serializers
 from chat.http import paging, parsing
-from chat.http.members import member_of
+from chat.http.members import member_of, user_of
 from chat.http.middleware import response_to
 from chat.models import Conversation, Message
 from chat.refusals import Refusal
@@ -71,7 +73,7 @@ class ConversationWithMessagesOut(ConversationOut):
 
 
 class ConversationChange(Schema):
-    """What PATCH takes; described here, read by the strict parser."""
+    """Body of PATCH, for the description; chat/http/parsing.py reads it."""
 
     title: str | None = None
     pinned: bool | None = None
@@ -123,7 +125,7 @@ def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
 
 @api.get("/conversations", response=ConversationsOut)
 def list_conversations(request: HttpRequest, cursor: str | None = None, limit: str | None = None) -> Any:
-    own = Conversation.objects.visible_to(request.user)
+    own = Conversation.objects.visible_to(user_of(request))
     page, following = paging.page_of_conversations(own, cursor, paging.limit_of(limit))
     return {"items": serializers.conversations(page), "next": following}
 
@@ -132,7 +134,7 @@ def list_conversations(request: HttpRequest, cursor: str | None = None, limit: s
 def read_conversation(
     request: HttpRequest, conversation: str, cursor: str | None = None, limit: str | None = None
 ) -> Any:
-    found = access_conversation(request.user, conversation)
+    found = access_conversation(user_of(request), conversation)
     size = paging.limit_of(limit)
     end = found.head_id
     if cursor:
@@ -140,7 +142,7 @@ def read_conversation(
     return {**_described(found), "messages": _page_of_messages(end, size)}
 
 
-def _page_of_messages(end: Any, size: int) -> dict[str, Any]:
+def _page_of_messages(end: uuid.UUID | None, size: int) -> dict[str, Any]:
     branch = Message.objects.branch(end, limit=size)
     more = branch[0].parent_id if branch else None
     return {"items": serializers.messages(branch), "next": paging.encode_cursor(str(more)) if more else None}
@@ -166,7 +168,7 @@ def change_conversation(request: HttpRequest, conversation: str) -> Any:
     title = parsing.text_field(fields, "title")
     pinned = parsing.flag_field(fields, "pinned", False) if "pinned" in fields else None
     head = parsing.id_field(fields, "head")
-    found = access_conversation(request.user, conversation)
+    found = access_conversation(user_of(request), conversation)
     branch = access_message(found, head) if head else None
     if title is not None:
         actions.rename(found, _title(title))
@@ -181,15 +183,17 @@ def change_conversation(request: HttpRequest, conversation: str) -> Any:
 def _title(value: str) -> str:
     title = " ".join(value.split())
     if not is_visible(title):
-        raise refusals.unprocessable("blank", "A title needs at least one letter.")
+        raise refusals.unprocessable("blank", _("A title needs at least one letter."))
     if len(title) > TITLE_MAX:
-        raise refusals.unprocessable("too_long", f"A title has at most {TITLE_MAX} characters.")
+        raise refusals.unprocessable(
+            "too_long", _("A title has at most %(limit)s characters.") % {"limit": TITLE_MAX}
+        )
     return title
 
 
 @api.delete("/conversations/{conversation}", response={204: None})
 def delete_conversation(request: HttpRequest, conversation: str) -> Any:
-    found = access_conversation(request.user, conversation)
+    found = access_conversation(user_of(request), conversation)
     for run_id in actions.mark_deleted(found):
         supervisor.announce_stop_from_thread(run_id)
     return Status(204, None)
@@ -197,18 +201,16 @@ def delete_conversation(request: HttpRequest, conversation: str) -> Any:
 
 @api.get("/runs/{run}", response=RunOut, exclude_unset=True)
 def read_run(request: HttpRequest, run: str) -> Any:
-    return serializers.run_json(access_run(request.user, run))
+    return serializers.run_json(access_run(user_of(request), run))
 
 
 @api.get("/agents", response=AgentsOut)
 def list_agents(request: HttpRequest) -> Any:
-    return {"items": [asdict(agent) for agent in catalog.listed()]}
+    return {"items": [asdict(agent) for agent in catalog.all_agents()]}
 
 
 def urls() -> Any:
-    """The routes: each answers 401 by itself instead of a redirect to the sign-in, and no cache
-    may keep what it answers.
-    """
+    """Return the routes, without a redirect to the sign-in page (they answer 401), and never cached."""
     patterns, app, name = api.urls
     for pattern in patterns:
         assert pattern.callback

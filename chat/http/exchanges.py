@@ -1,4 +1,4 @@
-"""Each request as it comes and goes: its id, its line in the log, the sockets that are open."""
+"""ASGI wrapper of each request and socket: request id, line in the log, counts."""
 
 import logging
 import re
@@ -13,14 +13,14 @@ from chat.instruments import logs, metrics
 log = logging.getLogger(__name__)
 
 HEADER = b"x-request-id"
-# Whoever stands before us may have named the request; what else comes in the header is not repeated.
+# A proxy may have given the request an id. Any other value of the header is ignored.
 SAFE_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-QUIET = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds, by machines
+QUIET = {"/healthz", "/readyz", "/metrics"}  # polled every few seconds
 
 
 class Exchanges:
-    """ASGI: names each request, says so in ``X-Request-ID``, and logs one line when it has been answered."""
+    """ASGI application that gives each request an ``X-Request-ID``, and logs one line after the answer."""
 
     def __init__(self, application: Any) -> None:
         self.application = application
@@ -35,26 +35,26 @@ class Exchanges:
             await self.application(scope, receive, send)
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
-        note = logs.Note(_id_of(scope["headers"]))
+        info = logs.RequestInfo(_id_of(scope["headers"]))
         began, status, size = time.monotonic(), 0, 0
 
         async def counted(message: dict[str, Any]) -> None:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (HEADER, note.id.encode())]
+                message["headers"] = [*message.get("headers", ()), (HEADER, info.id.encode())]
             else:
                 size += len(message.get("body", b""))
             await send(message)
 
-        with logs.answering(note):
+        with logs.request_context(info):
             try:
                 await self.application(scope, receive, counted)
             finally:
-                # no status: the client went away before there was an answer
+                # no status: the client left before the answer
                 metrics.responses.count(f"{status // 100}xx" if status else "none")
                 if scope["path"] not in QUIET and not scope["path"].startswith(settings.STATIC_URL):
-                    _log(scope["method"], note, status, size, time.monotonic() - began)
+                    _log(scope["method"], info, status, size, time.monotonic() - began)
 
 
 def _id_of(headers: list[tuple[bytes, bytes]]) -> str:
@@ -64,14 +64,14 @@ def _id_of(headers: list[tuple[bytes, bytes]]) -> str:
     return secrets.token_hex(8)
 
 
-def _log(method: str, note: logs.Note, status: int, size: int, seconds: float) -> None:
+def _log(method: str, info: logs.RequestInfo, status: int, size: int, seconds: float) -> None:
     fields = {
         "method": method if method in METHODS else "other",
-        "route": logs.route_of(note.request),
+        "route": logs.route_of(info.request),
         "status": status,
         "duration_ms": round(seconds * 1000),
         "bytes": size,
-        "member": _member_of(note.request),
+        "member": _member_of(info.request),
     }
     log.info(
         "%(method)s /%(route)s %(status)d, %(bytes)d bytes in %(duration_ms)d ms",
@@ -81,6 +81,6 @@ def _log(method: str, note: logs.Note, status: int, size: int, seconds: float) -
 
 
 def _member_of(request: Any) -> str:
-    """Who was looked up while the request was answered (Django keeps it so); nobody is for the log."""
+    """Return the key of the user that Django looked up for the request; the log looks up none."""
     user = getattr(request, "_cached_user", None)
     return str(user.pk) if user is not None and user.pk is not None else ""

@@ -1,4 +1,4 @@
-"""The member a request comes from, for views that programs call: 401 and 403 as JSON, no redirect."""
+"""The signed-in user of a request; for views that programs call with 401 and 403 instead of a redirect."""
 
 from typing import Any
 
@@ -11,15 +11,16 @@ from chat.http import parsing
 
 
 class _Csrf(CsrfViewMiddleware):
-    """Django's own check, asked rather than installed: who is not signed in gets 401 first."""
+    """Django's CSRF check, called rather than installed: a request without a sign-in gets 401 first."""
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
         return reason
 
 
 def member_of(request: HttpRequest) -> User:
-    """The signed-in member. Raises the 401 refusal, and the 403 one where a request that changes
-    something lacks the CSRF token. For a thread: it reads the session.
+    """Return the signed-in member. Call it on a thread: it reads the sign-in session.
+
+    Raises the 401 refusal, and the 403 one for an unsafe method without the CSRF token.
     """
     user = request.user
     if not user.is_authenticated:
@@ -29,8 +30,14 @@ def member_of(request: HttpRequest) -> User:
     return user
 
 
+def user_of(request: HttpRequest) -> User:
+    """Return the user of a request that has passed the sign-in check."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
 def _nothing(request: HttpRequest) -> HttpResponse:
-    raise AssertionError("Django's check looks at this view, and never calls it")
+    raise AssertionError("Django's check inspects this view, and never calls it")
 
 
 def _check_csrf(request: HttpRequest) -> None:
@@ -38,7 +45,7 @@ def _check_csrf(request: HttpRequest) -> None:
         raise refusals.cross_site()
     check = _Csrf(lambda _request: None)  # type: ignore[arg-type]
     check.process_request(request)
-    with parsing.unreadable_is_refused():  # the check looks for its field in a form
+    with parsing.unreadable_is_refused():  # the check reads the form
         failed = check.process_view(request, _nothing, (), {})
     if failed:
         raise refusals.csrf_failed()

@@ -1,4 +1,4 @@
-"""Where a refusal becomes an answer, for every view alike."""
+"""Middleware: answers to refusals, and the checks of sign-in and CSRF."""
 
 import logging
 import sys
@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext as _
 from django.views import defaults
 
 from chat import database, refusals
@@ -28,7 +29,7 @@ if settings.REDIS_URL:
 
     SERVICES_AWAY = (*SERVICES_AWAY, RedisError)
 
-# What programs call: refused in JSON, with a status instead of a redirect.
+# Called by programs: refused in JSON, with a status instead of a redirect.
 PROGRAM_PATHS = ("/api/", "/chat/stream", "/chat/runs/", "/healthz", "/readyz")
 
 
@@ -37,7 +38,7 @@ def is_for_programs(request: HttpRequest) -> bool:
 
 
 class AnswerRefusals:
-    """Answers a Refusal raised by any view, and what becomes one (see ``refusal_of``)."""
+    """Middleware that answers a Refusal from any view, and errors that become one (see ``refusal_of``)."""
 
     sync_capable = async_capable = True
 
@@ -55,25 +56,24 @@ class AnswerRefusals:
 
 
 def refusal_of(error: BaseException | None) -> Refusal | None:
-    """The refusal that ``error`` is or becomes, None for any other error: that is a 500."""
+    """Return the refusal that ``error`` is or becomes; None for any other error, which is a 500."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, SERVICES_AWAY):
-        return refusals.unavailable("The database does not answer at the moment.")
+        return refusals.unavailable(_("The database does not answer at the moment."))
     if isinstance(error, DataError):
-        # No more than that in the log: what the database says of a value quotes it.
+        # Log only the class: the database's message quotes the value.
         log.warning("The database refused a value: %s", type(error.__cause__ or error).__name__)
-        return refusals.malformed("Something in this request cannot be stored or looked for.")
+        return refusals.malformed(_("Something in this request cannot be stored or looked for."))
     return None
 
 
 class RequireSignIn(LoginRequiredMiddleware):
-    """Django's check, without what deadlocked: it asks who is there for every view, and the request's
-    thread keeps the connection that this took until the answer.
+    """Django's sign-in check, without its deadlock on the connection pool.
 
-    As many requests at once as the pool has connections, each waiting in ``run_db`` for one more, waited
-    until the pool gave up: 50 asks at once ended in 500s. So a view that needs nobody, or finds out by
-    itself, has nobody looked up, and for others the connection goes back to the pool.
+    Django looks up the user for every view, and the request's thread keeps that connection until the answer.
+    With one request per connection of the pool, each waits in ``run_db`` for a second one: 50 asks at the
+    same time ended in 500s. So views without the check look up no user, and others give the connection back.
     """
 
     def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> Any:
@@ -86,9 +86,9 @@ class RequireSignIn(LoginRequiredMiddleware):
 
 
 class CheckCsrf(CsrfViewMiddleware):
-    """Django's check, which looks for its field in a form: one that cannot be read is refused.
+    """Django's CSRF check, which reads the form; an unreadable one is refused.
 
-    Otherwise it raises, and raises again in Django's error pages, which check too: a 500 without a page.
+    Otherwise the check raises again in Django's error pages, which run it too: a 500 without a page.
     """
 
     def process_view(self, request: HttpRequest, callback: Any, args: Any, kwargs: Any) -> Any:
@@ -100,7 +100,7 @@ class CheckCsrf(CsrfViewMiddleware):
 
 
 def response_to(request: HttpRequest, refusal: Refusal) -> HttpResponse:
-    """The refusal as JSON for programs, as a page for people."""
+    """Return the refusal as JSON for programs, as a page for browsers."""
     metrics.refusals.count(refusal.code)
     if is_for_programs(request):
         return refusal.response()
@@ -109,20 +109,18 @@ def response_to(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     response["Cache-Control"] = "private, no-store"
     if refusal.retry_after is not None:
         response["Retry-After"] = str(refusal.retry_after)
-    # Django says so only where a view was found: that would tell a hidden page from one that is not there.
+    # Django sets it only if a view was found, which would tell a hidden page from a missing one.
     patch_vary_headers(response, ["Cookie"])
     return response
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer what middleware raised, such as the sign-in check while the database is away.
-
-    Django asks ``process_exception`` only about views; here the error is the one being handled.
-    """
+    """Answer an error of a middleware, such as the sign-in check while the database is away."""
+    # Django calls process_exception only for errors of views. Here the error is the one being handled.
     refusal = refusal_of(sys.exc_info()[1])
     return response_to(request, refusal) if refusal else defaults.server_error(request)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """The same answer for an address that leads nowhere as for somebody else's."""
+    """Answer an unknown address like one of another member."""
     return response_to(request, refusals.not_found())

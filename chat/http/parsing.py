@@ -1,4 +1,4 @@
-"""The one strict parser: a body is understood exactly, or refused with a sentence. Never a 5xx."""
+"""Strict parser of request bodies and query strings: an invalid one is refused with 4xx, never 5xx."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOper
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
+from django.utils.translation import gettext as _
 
 from chat import refusals
 from chat.access import CANONICAL
@@ -20,16 +21,16 @@ from chat.text import check_text
 
 MAX_DEPTH = 32
 MAX_NESTED = 10_000  # arrays and objects; 300,000 of them took 0.4 s on the database's thread
-MAX_INTEGER = 2**53  # beyond it JavaScript's numbers are not exact
+MAX_INTEGER = 2**53  # above it JavaScript's numbers are not exact
 FORMS = {"application/x-www-form-urlencoded", "multipart/form-data"}
 
-# Whatever lies before a bracket is skipped in one match, strings whole (possessively: a body of 500,000
-# quotes costs one pass). The last match is the end: without it a body that has no bracket takes minutes.
+# One match skips everything before a bracket, strings included. It is possessive: a body of 500,000 quotes
+# costs one pass. The last match is the end of the body: without it, a body without a bracket takes minutes.
 _BRACKETS = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+([\[\]{}]|\Z)', re.DOTALL)
 
 
 def media_type(request: HttpRequest) -> str:
-    """``application/json`` or a form's type. Raises the 415 refusal for anything else."""
+    """Return ``application/json`` or a form's type. Raises the 415 refusal for anything else."""
     kind = (request.content_type or "").lower()
     charset = (request.content_params or {}).get("charset", "utf-8").lower()
     if kind not in FORMS | {"application/json"} or charset not in {"utf-8", "utf8"}:
@@ -40,23 +41,23 @@ def media_type(request: HttpRequest) -> str:
 
 
 def check_size(request: HttpRequest) -> None:
-    """Raises the 413 refusal where the announced body is over the limit."""
+    """Raise the 413 refusal if the announced body is over the limit."""
     length = request.headers.get("Content-Length") or "0"
     if length.isascii() and length.isdigit() and (len(length) > 12 or int(length) > settings.BODY_MAX_BYTES):
         raise refusals.too_large()
 
 
 def body_of(request: HttpRequest) -> dict[str, Any]:
-    """The fields of a JSON or form body. Raises 415, 413 and 400 refusals, in this order."""
+    """Return the fields of a JSON or form body. Raises 415, 413 and 400 refusals, in this order."""
     kind = media_type(request)
     check_size(request)
     with unreadable_is_refused():
-        return form_fields(request) if kind in FORMS else json_object(request.body)
+        return _form_fields(request) if kind in FORMS else json_object(request.body)
 
 
 @contextmanager
 def unreadable_is_refused() -> Iterator[None]:
-    """Turns what Django raises of a body that it cannot read into the 415, 413 and 400 refusals."""
+    """Turn Django's errors of an unreadable body into the 415, 413 and 400 refusals."""
     try:
         yield
     except RequestDataTooBig as error:
@@ -64,45 +65,45 @@ def unreadable_is_refused() -> Iterator[None]:
     except BadRequest as error:  # a form in another character set
         raise refusals.wrong_content_type() from error
     except (MultiPartParserError, SuspiciousOperation, UnreadablePostError) as error:
-        raise refusals.malformed("The form could not be read.") from error
+        raise refusals.malformed(_("The form could not be read.")) from error
 
 
 def json_body(request: HttpRequest) -> dict[str, Any]:
-    """As ``body_of``, where only JSON is taken."""
+    """Return the fields of a JSON body. Raises as ``body_of``, and the 415 refusal for a form."""
     if media_type(request) in FORMS:
         raise refusals.wrong_content_type()
     return body_of(request)
 
 
-def form_fields(request: HttpRequest) -> dict[str, Any]:
+def _form_fields(request: HttpRequest) -> dict[str, Any]:
     if request.FILES:
-        raise refusals.malformed("Files are not taken here.")
+        raise refusals.malformed(_("Files are not accepted here."))
     if request.content_type != "multipart/form-data":
         _check_utf8(request.body)
-    return single_values(request.POST)
+    return _single_values(request.POST)
 
 
 def query_fields(request: HttpRequest) -> dict[str, Any]:
-    """The fields of a query string. Raises the 400 refusal."""
+    """Return the fields of a query string. Raises the 400 refusal."""
     _check_utf8(request.META.get("QUERY_STRING", "").encode())
-    return single_values(request.GET)
+    return _single_values(request.GET)
 
 
-def single_values(query: Any) -> dict[str, Any]:
-    """A QueryDict as a dict. Raises the 400 refusal where a name comes twice."""
+def _single_values(query: Any) -> dict[str, Any]:
+    """Return a QueryDict as a dict. Raises the 400 refusal if a name comes twice."""
     fields: dict[str, Any] = {}
     for name, values in query.lists():
         if name == "csrfmiddlewaretoken":
             continue
         if len(values) != 1:
-            raise refusals.malformed(f"The field {_shown(name)} comes more than once.")
+            raise refusals.malformed(_("The field %(name)s comes more than once.") % {"name": _shown(name)})
         fields[name] = values[0]
     check_text(fields)
     return fields
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object that ``body`` is, in UTF-8. Raises the 400 refusal."""
+    """Return the JSON object in ``body``, in UTF-8. Raises the 400 refusal."""
     _check_nesting(body)
     try:
         value = json.loads(
@@ -113,11 +114,11 @@ def json_object(body: bytes) -> dict[str, Any]:
             parse_float=_finite_float,
         )
     except UnicodeDecodeError as error:
-        raise refusals.malformed("The body is not UTF-8.") from error
+        raise refusals.malformed(_("The body is not UTF-8.")) from error
     except (ValueError, RecursionError) as error:
-        raise refusals.malformed("The body is not JSON.") from error
+        raise refusals.malformed(_("The body is not JSON.")) from error
     if not isinstance(value, dict):
-        raise refusals.malformed("The body must be a JSON object.")
+        raise refusals.malformed(_("The body must be a JSON object."))
     check_text(value)
     return value
 
@@ -125,18 +126,18 @@ def json_object(body: bytes) -> dict[str, Any]:
 def refuse_unknown(fields: dict[str, Any], known: set[str]) -> None:
     for name in fields:
         if name not in known:
-            raise refusals.malformed(f"Unknown field {_shown(name)}.")
+            raise refusals.malformed(_("Unknown field %(name)s.") % {"name": _shown(name)})
 
 
 def text_field(fields: dict[str, Any], name: str) -> str | None:
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
-        raise refusals.malformed(f"{name} must be text.")
+        raise refusals.malformed(_("%(name)s must be text.") % {"name": name})
     return value
 
 
 def id_field(fields: dict[str, Any], name: str) -> uuid.UUID | None:
-    """The UUID in ``name``, None where it is absent, null or (in a form) empty. Raises 400."""
+    """Return the UUID in ``name``; None if it is absent, null or (in a form) empty. Raises 400."""
     value = fields.get(name)
     if value is None or value == "":
         return None
@@ -145,7 +146,7 @@ def id_field(fields: dict[str, Any], name: str) -> uuid.UUID | None:
 
 def to_id(value: Any, name: str) -> uuid.UUID:
     if not isinstance(value, str) or not CANONICAL.fullmatch(value.lower()):
-        raise refusals.malformed(f"{name} must be a UUID.")
+        raise refusals.malformed(_("%(name)s must be a UUID.") % {"name": name})
     return uuid.UUID(value)
 
 
@@ -154,27 +155,29 @@ def flag_field(fields: dict[str, Any], name: str, default: bool) -> bool:
     if isinstance(value, str):  # a form has only text
         value = {"true": True, "false": False}.get(value)
     if not isinstance(value, bool):
-        raise refusals.malformed(f"{name} must be true or false.")
+        raise refusals.malformed(_("%(name)s must be true or false.") % {"name": name})
     return value
 
 
 def _check_utf8(encoded: bytes) -> None:
-    """Raises the 400 refusal where percent-encoded bytes are not UTF-8 (Django would replace them)."""
+    """Raise the 400 refusal if percent-encoded bytes are not UTF-8, which Django would replace."""
     try:
         unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError as error:
-        raise refusals.malformed("The text is not UTF-8.") from error
+        raise refusals.malformed(_("The text is not UTF-8.")) from error
 
 
 def _check_nesting(body: bytes) -> None:
-    """Raises the 400 refusal for deep or many arrays and objects, before json.loads recurses into them."""
+    """Raise the 400 refusal for deep or many arrays and objects, before json.loads recurses into them."""
     depth = 0
     for number, found in enumerate(_BRACKETS.finditer(body)):
         depth += 1 if found[1] in (b"[", b"{") else -1
         if depth > MAX_DEPTH:
-            raise refusals.malformed(f"The JSON is nested deeper than {MAX_DEPTH}.")
+            raise refusals.malformed(_("The JSON is nested deeper than %(limit)s.") % {"limit": MAX_DEPTH})
         if number > 2 * MAX_NESTED:
-            raise refusals.malformed(f"The JSON holds more than {MAX_NESTED} arrays and objects.")
+            raise refusals.malformed(
+                _("The JSON holds more than %(limit)s arrays and objects.") % {"limit": MAX_NESTED}
+            )
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -202,5 +205,5 @@ def _finite_float(digits: str) -> float:
 
 
 def _shown(name: str) -> str:
-    """A field's name as it may stand in a sentence: the sender's own, shortened."""
+    """Return a field's name for a sentence: ASCII, and at most 40 characters of it."""
     return ascii(name[:40])

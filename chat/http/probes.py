@@ -1,8 +1,9 @@
-"""Addresses for machines that watch the server: ``/healthz``, ``/readyz`` and ``/metrics``."""
+"""Addresses for monitoring: ``/healthz``, ``/readyz`` and ``/metrics``."""
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -14,7 +15,7 @@ from chat.instruments import metrics
 from chat.models import Process
 from chat.runs.supervisor import supervisor
 
-# A request with one of these comes through a proxy, which is refused also where TRUSTED_PROXIES lists it.
+# A request with one of these came through a proxy. It is refused even if TRUSTED_PROXIES lists that.
 FORWARDING = {
     "Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip",
     "Cf-Connecting-Ip",
@@ -24,26 +25,26 @@ FORWARDING = {
 @login_not_required
 @require_GET
 async def healthz(request: HttpRequest) -> HttpResponse:
-    """The process lives."""
+    """Answer 200: the process is alive."""
     return JsonResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
 
 @login_not_required
 @require_GET
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """It can take work: not while it starts or drains, nor without its database (503)."""
+    """Answer 200 if the process can take work; 503 while it starts or drains, or without its database."""
     if not supervisor.has_started:
-        raise refusals.unavailable("This server is starting.")
+        raise refusals.unavailable(_("This server is starting."))
     if supervisor.draining:
-        raise refusals.unavailable("This server is about to restart.")
+        raise refusals.unavailable(_("This server is about to restart."))
     await run_db(Process.objects.exists)
     return JsonResponse({"status": "ready"}, headers={"Cache-Control": "no-store"})
 
 
-@csrf_exempt  # or a POST would be told apart from one to a page that is not there
+@csrf_exempt  # otherwise the answer to a POST differs from that of a missing page
 @login_not_required
 async def metrics_page(request: HttpRequest) -> HttpResponse:
-    """What this process has counted. Raises the 404 refusal for whom it is not for."""
+    """Return the counts of this process. Raises the 404 refusal for clients that may not read them."""
     if not may_read(request):
         raise refusals.not_found()
     if request.method not in ("GET", "HEAD"):

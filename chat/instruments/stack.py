@@ -1,4 +1,4 @@
-"""Whose code a frame of a stack is: an agent's, ADK's, Parley's or another library's."""
+"""Owners of the code in stack frames: an agent, ADK, Parley or another library."""
 
 import os
 import sysconfig
@@ -15,7 +15,7 @@ STDLIB = sysconfig.get_path("stdlib")
 
 
 class Owner(Enum):
-    """Who wrote the code of a file."""
+    """Owner of the code of a file."""
 
     AGENT = "agent"  # code in AGENTS_DIR
     ADK = "adk"  # google-adk and google-genai
@@ -67,18 +67,18 @@ def owners_in(error: BaseException) -> Iterator[tuple[Owner, str]]:
 def chain_of(error: BaseException) -> Iterator[BaseException]:
     """Yield ``error``, its causes and contexts, and the members of groups, each one once."""
     seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        found = waiting.pop(0)
+    pending = [error]
+    while pending:
+        found = pending.pop(0)
         if id(found) not in seen:
             seen.add(id(found))
             yield found
             before = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
-            waiting += [*getattr(found, "exceptions", ()), *([before] if before else [])]
+            pending += [*getattr(found, "exceptions", ()), *([before] if before else [])]
 
 
 def may_quote_people(error: BaseException) -> bool:
-    """Return whether its words may be a person's: it, or what led to it, passed an agent or ADK."""
+    """Return whether its message may quote a member: it, or its cause, passed an agent's code or ADK."""
     passed = {owner for found in chain_of(error) for owner, _place in owners_in(found)}
     return bool(passed & {Owner.AGENT, Owner.ADK})
 
@@ -89,7 +89,7 @@ def _below(filename: str, folder: Path | None) -> str:
 
 
 def _in_packages(filename: str) -> tuple[bool, str]:
-    """Return whether the file is of an installed package, and its path among these."""
+    """Return whether the file belongs to an installed package, and its path below the packages."""
     for folder in PACKAGES:
         _head, found, tail = f"{os.sep}{filename}".rpartition(folder)
         if found:

@@ -1,4 +1,4 @@
-"""A branch as a page shows it: each message with its speaker, its steps, and how its run ended."""
+"""Messages of a branch as a page shows them: speaker, steps, HTML, and how the run ended."""
 
 import json
 import uuid
@@ -15,35 +15,30 @@ from chat.rendering import RENDERER_VERSION
 from chat.rendering.process import render_in_time, render_unfinished_in_time
 
 CUT_OFF = {"max_tokens", "length"}
-SHOWN_OUTCOME = 2000  # characters of what a tool answered; the rest is folded away
+SHOWN_OUTCOME = 2000  # characters of a tool's result; the rest is folded
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the agent did besides writing: a thought, a tool call (``tool`` is its name), or a saved file
-    (``file`` is its name, ``version`` its number, and ``note`` how long it is kept).
+    """Thought, tool call or saved file in a reply."""
 
-    ``args`` and ``outcome`` are JSON as a person reads it, the latter empty while the tool works;
-    ``rest`` is what is left of a long outcome. ``call`` is the id of the tool's call.
-    """
-
-    text: str = ""
-    tool: str = ""
-    call: str = ""
-    args: str = ""
-    outcome: str = ""
-    rest: str = ""
+    text: str = ""  # of a thought
+    tool: str = ""  # name of the called tool
+    call: str = ""  # id of the call
+    args: str = ""  # indented JSON
+    outcome: str = ""  # text, or indented JSON; empty while the tool runs
+    rest: str = ""  # of an outcome longer than SHOWN_OUTCOME
     failed: bool = False
-    unanswered: bool = False  # the reply is over, and the call has no outcome
+    unanswered: bool = False  # the reply has ended, and the call has no outcome
     seconds: float | None = None
-    file: str = ""
+    file: str = ""  # name of the saved file
     version: int | None = None
-    note: str = ""
+    note: str = ""  # how long the file is kept
 
 
 @dataclass(frozen=True, slots=True)
-class Speech:
-    """What one of several agents did and said before the next one went on."""
+class AgentSection:
+    """Part of a reply by one agent, if several agents wrote the reply."""
 
     speaker: str
     steps: list[Step]
@@ -51,33 +46,27 @@ class Speech:
 
 
 @dataclass(slots=True)
-class PageEntry:
-    """A message, as a page shows it.
-
-    ``speeches`` are there where several agents wrote it, one after the other. ``waits``: a tool call of
-    it waits for a person. ``ending`` is the sentence about a run that did not complete, ``broken`` that
-    run unless the person stopped it. ``again`` says how its prompt can be answered once more:
-    ``regenerate``, ``retry``, or not (empty); ``called`` names the tools that may do the same again then.
-    """
+class PageMessage:
+    """Message, as a page shows it."""
 
     message: Message
     speaker: str
     steps: list[Step] = field(default_factory=list)
-    speeches: list[Speech] = field(default_factory=list)
-    ending: str = ""
-    broken: Run | None = None
-    cut_off: bool = False
-    waits: bool = False
-    again: str = ""
-    called: list[str] = field(default_factory=list)
+    sections: list[AgentSection] = field(default_factory=list)  # empty if one agent wrote all of it
+    ending: str = ""  # sentence about a run that did not complete
+    broken: Run | None = None  # the run, if it failed or expired
+    cut_off: bool = False  # the model reached its limit of tokens
+    waits: bool = False  # a tool call waits for an approval
+    again: str = ""  # how its prompt can be answered again: "regenerate", "retry", or not ("")
+    called: list[str] = field(default_factory=list)  # tools that may then repeat their actions
 
     @property
     def html(self) -> str:
-        """The reply's text as safe HTML."""
+        """Sanitized HTML of the text."""
         message = self.message
         if message.renderer_version == RENDERER_VERSION:
             return message.html
-        # Another renderer wrote it: a fault that was mended is mended for old replies, too.
+        # Rendered by another version: render again, so that fixes of the renderer apply to old replies.
         return render_in_time(message.text)
 
     @property
@@ -87,31 +76,31 @@ class PageEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """The reply that is being written, as far as it is stored: up to the event ``seq``."""
+class LiveReply:
+    """Reply of an active run up to its last stored event."""
 
     run: uuid.UUID
-    seq: int
+    seq: int  # of the last event
     speaker: str
     html: str
     steps: list[Step]
-    thinking: bool  # the last step is a thought that may go on
+    thinking: bool  # the last step is a thought, which may grow
 
 
-def turns(branch: Sequence[Message], live: Run | None = None, *, may_ask: bool) -> list[PageEntry]:
-    """The messages of a branch for a page; where ``may_ask``, its last one can be answered again.
+def page_messages(branch: Sequence[Message], live: Run | None = None, *, may_ask: bool) -> list[PageMessage]:
+    """Return the messages of a branch. With ``may_ask``, its last prompt can be answered again.
 
-    ``live`` is the run that is shown as one that goes on, though it may have ended by now.
+    ``live`` is the run that the page shows as active, though it may have ended since it was read.
     """
-    shown = [_turn(message) for message in branch]
+    shown = [_page_message(message) for message in branch]
     unanswered = {prompt: run for prompt, run in _runs_of_unanswered(branch).items() if run != live}
-    for turn in shown:
-        run = unanswered.get(turn.message.pk) or turn.message.run
+    for each in shown:
+        run = unanswered.get(each.message.pk) or each.message.run
         if run and not run.is_active:
-            turn.ending = endings.explain(run.status, run.code)["detail"] or ""
-            turn.broken = run if run.status in (Run.Status.FAILED, Run.Status.EXPIRED) else None
-            turn.cut_off = run.status == Run.Status.COMPLETED and run.finish in CUT_OFF
-            turn.waits = turn is shown[-1] and run.finish == endings.APPROVAL
+            each.ending = endings.explain(run.status, run.code)["detail"] or ""
+            each.broken = run if run.status in (Run.Status.FAILED, Run.Status.EXPIRED) else None
+            each.cut_off = run.status == Run.Status.COMPLETED and run.finish in CUT_OFF
+            each.waits = each is shown[-1] and run.finish == endings.APPROVAL
     if shown and may_ask:
         last = shown[-1]
         last.again = _again(unanswered.get(last.message.pk) or last.message.run)
@@ -119,58 +108,58 @@ def turns(branch: Sequence[Message], live: Run | None = None, *, may_ask: bool) 
     return shown
 
 
-def live(run: Run) -> Live:
-    """The active run's reply so far: what any screen has shown of it."""
+def live_reply(run: Run) -> LiveReply:
+    """Return the reply of an active run as far as it is stored. Readers of its stream have seen no more."""
     rows = list(read_log(run.pk))
     fold = Fold(row.event() for row in rows)
     items = fold.items
-    return Live(
+    return LiveReply(
         run=run.pk,
         seq=rows[-1].seq,
-        speaker=spoken(fold.agent or run.conversation.agent),
+        speaker=display_name(fold.agent or run.conversation.agent),
         html=render_unfinished_in_time(fold.text),
-        steps=_steps(items, over=False),
+        steps=_steps(items, ended=False),
         thinking=bool(items) and items[-1]["type"] == "thought",
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """An agent in the picker. ``about`` is its description, or why it is not available."""
+class AgentChoice:
+    """Agent in the list to choose from."""
 
     name: str
     speaker: str
-    about: str
+    about: str  # its description, or why it is not available
     available: bool
 
 
-def choices(agents: Iterable[Any]) -> list[Choice]:
-    """The agents of the catalog as they are picked from."""
-    return [Choice(a.name, spoken(a.name), a.reason or a.description, a.available) for a in agents]
+def agent_choices(agents: Iterable[Any]) -> list[AgentChoice]:
+    return [AgentChoice(a.name, display_name(a.name), a.reason or a.description, a.available) for a in agents]
 
 
-def spoken(agent: str) -> str:
-    """An agent's name as a heading: ``chat_assistant`` speaks as "Chat assistant"."""
+def display_name(agent: str) -> str:
+    """Return an agent's name as a heading: "Chat assistant" for ``chat_assistant``."""
     words = agent.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
 
 
-def _turn(message: Message) -> PageEntry:
+def _page_message(message: Message) -> PageMessage:
     if message.role == Message.Role.USER:
-        return PageEntry(message, speaker="")
+        return PageMessage(message, speaker="")
     items = message.parts.get("items", [])
-    return PageEntry(message, spoken(message.agent), _steps(items, over=True), _speeches(items))
+    return PageMessage(message, display_name(message.agent), _steps(items, ended=True), _sections(items))
 
 
-def _speeches(items: Iterable[dict[str, Any]]) -> list[Speech]:
-    """Empty where one agent wrote all: the message's own HTML is at hand then. Else each one's text
-    is rendered by itself, so that one's open code block does not swallow the next one's words.
-    """
+def _sections(items: Iterable[dict[str, Any]]) -> list[AgentSection]:
+    """Return a section for each agent in turn; none if one agent wrote everything."""
     parts = [(agent, list(own)) for agent, own in groupby(items, lambda item: item.get("agent", ""))]
     if len(parts) < 2:
         return []
+    # Each text is rendered separately: an open code block of one agent must not contain the next one's text.
     return [
-        Speech(spoken(agent), _steps(own, over=True), render_in_time(_text(own)) if _text(own) else "")
+        AgentSection(
+            display_name(agent), _steps(own, ended=True), render_in_time(_text(own)) if _text(own) else ""
+        )
         for agent, own in parts
     ]
 
@@ -180,7 +169,7 @@ def _text(items: Iterable[dict[str, Any]]) -> str:
 
 
 def _runs_of_unanswered(branch: Sequence[Message]) -> dict[uuid.UUID, Run]:
-    """The newest run of each prompt that no reply follows."""
+    """Return the newest run of each prompt without a reply in the branch."""
     prompts = [
         message.pk
         for message, follower in zip_longest(branch, branch[1:])
@@ -200,25 +189,25 @@ def _again(run: Run | None) -> str:
 
 
 def _called(prompt: uuid.UUID | None) -> list[str]:
-    """Return the tools that any reply to the prompt called: an earlier version's actions happened, too."""
+    """Return the tools that the replies to a prompt called, earlier versions of the reply included."""
     replies = Message.objects.filter(parent=prompt, role=Message.Role.ASSISTANT).order_by("created_at", "id")
     parts = replies.values_list("parts", flat=True)
     return tools_called(item for each in parts for item in each.get("items", []))
 
 
-def _steps(items: Iterable[dict[str, Any]], *, over: bool) -> list[Step]:
+def _steps(items: Iterable[dict[str, Any]], *, ended: bool) -> list[Step]:
     steps = []
     for item in items:
         if item["type"] == "thought":
             steps.append(Step(text=item["text"]))
         elif item["type"] == "tool":
-            steps.append(_tool(item, over=over))
+            steps.append(_tool_step(item, ended=ended))
         elif item["type"] == "file":
             steps.append(Step(file=item["name"], version=item["version"], note=item["note"]))
     return steps
 
 
-def _tool(item: dict[str, Any], *, over: bool) -> Step:
+def _tool_step(item: dict[str, Any], *, ended: bool) -> Step:
     failed = "error" in item
     outcome = item["error"] if failed else _readable(item["result"]) if "result" in item else ""
     elapsed = item.get("elapsed_ms")
@@ -229,7 +218,7 @@ def _tool(item: dict[str, Any], *, over: bool) -> Step:
         outcome=outcome[:SHOWN_OUTCOME],
         rest=outcome[SHOWN_OUTCOME:],
         failed=failed,
-        unanswered=over and not failed and "result" not in item,
+        unanswered=ended and not failed and "result" not in item,
         seconds=None if elapsed is None else elapsed / 1000,
     )
 

@@ -1,7 +1,8 @@
-"""The pages: everything on them is there without JavaScript, which only adds the live stream."""
+"""Views of the chat page and its forms, which work without JavaScript. Scripts add the live stream."""
 
 import uuid
 from dataclasses import replace
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -15,6 +16,7 @@ from chat.access import access_conversation, access_conversation_now, access_mes
 from chat.agent.agents import catalog
 from chat.database import run_db
 from chat.http import paging, parsing
+from chat.http.members import user_of
 from chat.instruments import logs
 from chat.models import Conversation, Message, Run, Suggestion
 from chat.pages import transcript
@@ -26,9 +28,9 @@ from chat.stream.admission import store_ask
 from chat.text import check_text
 
 SIDEBAR_LENGTH = 50
-PAGE_LENGTH = 30  # messages; the older ones come as one scrolls up
+PAGE_LENGTH = 30  # messages; older ones are loaded on scrolling up
 
-# What the empty page offers to ask, until the site's owner says otherwise in the admin.
+# Questions on the empty page, until the site's owner enters others in the admin.
 SUGGESTIONS_SHOWN = 4
 SUGGESTIONS = (
     gettext_lazy("Explain how a vaccine works to a ten-year-old"),
@@ -39,18 +41,8 @@ SUGGESTIONS = (
 
 
 @never_cache
-async def home(request: HttpRequest) -> HttpResponse:
-    """A new conversation: the page (GET), and its first question by a plain form (POST)."""
-    return await _page(request, None)
-
-
-@never_cache
-async def conversation_page(request: HttpRequest, conversation: str) -> HttpResponse:
-    """One conversation: the page (GET), and the next question by a plain form (POST)."""
-    return await _page(request, conversation)
-
-
-async def _page(request: HttpRequest, conversation: str | None) -> HttpResponse:
+async def chat_page(request: HttpRequest, conversation: str | None = None) -> HttpResponse:
+    """Show the page of a conversation, or of a new one (GET), or ask its next question by a form (POST)."""
     if request.method == "POST":
         return await _ask_by_form(request, conversation)
     if request.method not in ("GET", "HEAD"):
@@ -66,31 +58,31 @@ async def _ask_by_form(request: HttpRequest, conversation: str | None) -> HttpRe
             raise
         return await sync_to_async(render_page)(request, conversation, refusal)
     supervisor.launch(run.pk)
-    logs.asked_of(run.pk)
-    return _see(run)
+    logs.set_request_run(run.pk)
+    return _see_other("chat:conversation", run.conversation_id)
 
 
-def _see(run: Run) -> HttpResponse:
-    """303 to the page of the run's conversation."""
-    response = redirect("chat:conversation", run.conversation_id)
-    response.status_code = 303
+def _see_other(*route: Any) -> HttpResponse:
+    response = redirect(*route)
+    response.status_code = 303  # the browser follows by GET
     return response
 
 
 @never_cache
 @require_POST
 async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
-    """Stop the run that a plain form names; then the page, when the run has ended or 5 s later."""
+    """Stop the run in a form, and redirect to its page when the run has ended, or after STOP_SECONDS."""
     run = await run_db(_request_stop, request, conversation)
     await stop_and_wait(run)
-    return _see(run)
+    return _see_other("chat:conversation", run.conversation_id)
 
 
 def _request_stop(request: HttpRequest, conversation: str) -> Run:
-    found = access_conversation(request.user, conversation)
+    member = user_of(request)
+    found = access_conversation(member, conversation)
     fields = parsing.body_of(request)
     parsing.refuse_unknown(fields, {"run"})
-    run = access_run(request.user, parsing.text_field(fields, "run") or "")
+    run = access_run(member, parsing.text_field(fields, "run") or "")
     if run.conversation_id != found.pk:
         raise refusals.not_found()
     return actions.request_stop(run)
@@ -99,50 +91,50 @@ def _request_stop(request: HttpRequest, conversation: str) -> Run:
 @never_cache
 @require_POST
 def delete(request: HttpRequest, conversation: str) -> HttpResponse:
-    """Delete the conversation by a plain form; then the page of a new one."""
-    found = access_conversation(request.user, conversation)
+    """Delete the conversation by a form, and redirect to the page of a new one."""
+    found = access_conversation(user_of(request), conversation)
     for run_id in actions.mark_deleted(found):
         supervisor.announce_stop_from_thread(run_id)
-    response = redirect("chat:home")
-    response.status_code = 303
-    return response
+    return _see_other("chat:home")
 
 
 @never_cache
 @require_GET
 def message_source(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
-    """A message as it was written, in Markdown: what Copy takes."""
-    found = access_message(access_conversation(request.user, conversation), message)
+    """Return the Markdown source of a message, for the Copy button."""
+    found = access_message(access_conversation(user_of(request), conversation), message)
     if found.hidden_at:
         raise refusals.not_found()
     return HttpResponse(found.text, content_type="text/plain; charset=utf-8")
 
 
 def _send_form(request: HttpRequest, conversation: str | None) -> Run:
-    found = access_conversation(request.user, conversation) if conversation else None
-    ask = asks.ask_of(request)
+    member = user_of(request)
+    found = access_conversation(member, conversation) if conversation else None
+    ask = asks.ask_in_body(request)
     if ask.conversation and ask.conversation != (found and found.pk):
         raise refusals.not_found()
-    return store_ask(request.user, replace(ask, conversation=found.pk if found else None)).run
+    return store_ask(member, replace(ask, conversation=found.pk if found else None)).run
 
 
 def render_page(
     request: HttpRequest, conversation: str | None, refusal: Refusal | None = None
 ) -> HttpResponse:
-    """The chat page. With a refusal: what was typed is still there, and a sentence says why.
+    """Render the chat page. With a refusal, it shows the reason and keeps the typed question.
 
-    ``?before=<message>`` shows the messages above it, ``?list=<cursor>`` older conversations, ``?find=``
-    those whose title has these words; ``?draft=`` is a question to begin with.
+    ``?before=<message>`` shows the messages before it, ``?list=<cursor>`` older conversations, ``?find=``
+    conversations with this text in their title; ``?draft=`` fills the question field.
     """
-    # First: what changes while the rest is read is told to the page once more, and not missed.
-    last_change = changes.last_of([request.user.pk]).get(request.user.pk, 0)
-    found, run = access_conversation_now(request.user, conversation) if conversation else (None, None)
+    member = user_of(request)
+    # Read first: the page then receives changes made during the other reads twice, and misses none.
+    last_change = changes.last_of([member.pk]).get(member.pk, 0)
+    found, run = access_conversation_now(member, conversation) if conversation else (None, None)
     before = request.GET.get("before", "") if found else ""
     branch = _branch(found, before)
     active = run if not before else None
     find = request.GET.get("find", "").strip()
     check_text(find)
-    conversations = Conversation.objects.visible_to(request.user).filter(title__icontains=find)
+    conversations = Conversation.objects.visible_to(member).filter(title__icontains=find)
     listed, more = paging.page_of_conversations(
         conversations.with_answering(), request.GET.get("list"), SIDEBAR_LENGTH
     )
@@ -152,15 +144,15 @@ def render_page(
         "conversations": listed,
         "more_conversations": more,
         "find": find,
-        "turns": transcript.turns(branch, active, may_ask=not active and not before),
+        "turns": transcript.page_messages(branch, active, may_ask=not active and not before),
         "older": branch[0].pk if branch and branch[0].parent_id else None,
         "is_older": bool(before),
-        "live": transcript.live(active) if active else None,
-        "agents": [] if found else transcript.choices(catalog.listed()),
+        "live": transcript.live_reply(active) if active else None,
+        "agents": [] if found else transcript.agent_choices(catalog.all_agents()),
         "chosen": request.POST.get("agent", ""),
-        "is_gone": found and found.agent not in catalog.names(),
-        "speaker": transcript.spoken(found.agent) if found else "",
-        # One time each: a form that is sent twice is one message.
+        "is_gone": found and found.agent not in catalog.available_names(),
+        "speaker": transcript.display_name(found.agent) if found else "",
+        # Idempotency keys of the forms: a form that is sent twice asks once.
         "client_id": uuid.uuid4(),
         "again_id": uuid.uuid4(),
         "draft": request.POST.get("query", "") if refusal else request.GET.get("draft", ""),
@@ -171,7 +163,7 @@ def render_page(
 
 
 def _branch(found: Conversation | None, before: str) -> list[Message]:
-    """The newest messages of the active branch, or those above ``before``. Raises the 404 refusal."""
+    """Return the newest messages of the active branch, or those before ``before``. Raises the 404 refusal."""
     if found is None:
         return []
     end = access_message(found, before).parent_id if before else found.head_id

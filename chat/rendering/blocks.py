@@ -1,4 +1,4 @@
-"""A prepared text as its top-level blocks, each exactly one root element."""
+"""Top-level blocks of a preprocessed text, each exactly one root element."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from typing import Any
 
 import pyromark
 
-from chat.rendering.layout import OPTIONS, Event, folded
-from chat.rendering.source import Prepared
-from chat.rendering.wall import clean
-from chat.rendering.writer import Writer
+from chat.rendering.layout import OPTIONS, ParserEvent, folded
+from chat.rendering.preprocess import Prepared
+from chat.rendering.sanitizer import sanitize
+from chat.rendering.writer import BlockWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class _Span:
 
 def to_blocks(prepared: Prepared, *, count: int | None = None, unfinished: bool = False) -> list[Block]:
     """Return the blocks of a prepared text, or its first ``count``; ``unfinished`` where it goes on."""
-    writer = Writer(prepared.formulas, unfinished=unfinished)
+    writer = BlockWriter(prepared.formulas, unfinished=unfinished)
     lines = _LineCounter(prepared.text.encode())
     found: list[Block] = []
     for name, tag, arg, span in _walk(prepared.events):
@@ -46,27 +46,27 @@ def to_blocks(prepared: Prepared, *, count: int | None = None, unfinished: bool 
         else:
             writer.leaf(name, arg)
         if span:
-            found.append(lines.block(span, clean(writer.block())))
+            found.append(lines.block(span, sanitize(writer.block())))
             if len(found) == count:
                 break
     return found
 
 
 def outline(prepared: Prepared) -> list[Block]:
-    """As ``to_blocks``, without the HTML: where each block begins and ends."""
+    """Return the blocks of a prepared text without their HTML."""
     lines = _LineCounter(prepared.text.encode())
     return [lines.block(span, "") for *_event, span in _walk(prepared.events) if span]
 
 
 def definitions_in(source: str) -> dict[str, tuple[str, str]]:
-    """The links that a prepared text defines. The first definition of a label counts."""
+    """Return the link definitions of a prepared text. The first one of a label counts."""
     found: dict[str, tuple[str, str]] = {}
     for label, definition in pyromark.reference_definitions(source, options=OPTIONS).items():
         found.setdefault(folded(label), (definition["dest"], definition["title"] or ""))
     return found
 
 
-def _walk(events: list[Event]) -> Iterator[tuple[str, str, Any, _Span | None]]:
+def _walk(events: list[ParserEvent]) -> Iterator[tuple[str, str, Any, _Span | None]]:
     """Yield each event, and the top-level block that it completes."""
     depth = item_end = begin = 0
     kind, fenced = "", False
@@ -78,12 +78,13 @@ def _walk(events: list[Event]) -> Iterator[tuple[str, str, Any, _Span | None]]:
             item_end = end
         if depth:
             yield name, tag, arg, None
-        else:  # a list's own range runs on to the next block: it ends with its last item
+        else:
+            # The parser's range of a list reaches to the next block: end it with its last item.
             yield name, tag, arg, _Span(kind, fenced, begin, item_end if kind == "List" else end)
 
 
 class _LineCounter:
-    """Bytes to lines, for spans that come in order: each byte is looked at once."""
+    """Converter of byte ranges, which come in order, to lines. It reads each byte once."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw

@@ -1,4 +1,4 @@
-"""Code in colours, by lexers whose every step is short."""
+"""Syntax highlighting, by lexers whose every step is short."""
 
 import io
 import re
@@ -15,7 +15,7 @@ from pygments.util import ClassNotFound
 
 # The first alias of each lexer that tests/test_code.py fuzzes. Another language is shown without colours: a
 # lexer that delegates (html+ng2) gives no token until all is read, and took 6 s for 8 KB of "(".
-LANGUAGES = frozenset(
+FUZZED_LANGUAGES = frozenset(
     (
         "ada awk basemake bash batch c clojure cmake common-lisp cpp cr csharp css d dart delphi diff "
         "docker elixir elm erlang fortran fsharp gas gdscript glsl go graphql groovy haskell html "
@@ -25,7 +25,7 @@ LANGUAGES = frozenset(
         "tsx typescript vb.net vim xml yaml zig"
     ).split()
 )
-INSTEAD = {"make": "basemake"}  # which cuts its lines itself, in one step
+INSTEAD = {"make": "basemake"}  # "make" splits into lines and calls basemake, all in one step
 MAX_HIGHLIGHTED = 20_000  # characters a block; pygments costs 1 to 3 ms a KB
 # A rule sees this many characters, so that no match takes long: 20 KB of "\n" took the C lexer 8 s. A comment
 # or a string of one rule that is longer loses its colour.
@@ -33,7 +33,7 @@ WINDOW = 2_000
 # CPU a block, and a message. Looked at between tokens, each of which takes 6 ms at most.
 BLOCK_SECONDS = 0.1
 MESSAGE_SECONDS = 0.2
-# A reply is rendered as it streams and once more when it is stored: its colours are found once. At most
+# A reply is rendered as it streams and again when it is stored: its code is highlighted once. At most
 # 20 KB a block, some 200 KB as HTML: 25 MB.
 REMEMBERED = 128
 
@@ -41,7 +41,7 @@ FORMATTER = HtmlFormatter(nowrap=True, classprefix="t-")
 
 
 class Colours:
-    """The colours of one message's code, as long as its time for them lasts."""
+    """Highlighter of one message's code, within the message's time for it."""
 
     def __init__(self) -> None:
         self._seconds = MESSAGE_SECONDS
@@ -74,7 +74,7 @@ def _highlighted(source: str, language: str) -> str:
 
 
 def lexer_of(language: str) -> Lexer | None:
-    """Return the lexer of a language, each of whose steps is short; None where there is none."""
+    """Return the lexer of a language; None if it is unknown or not fuzzed."""
     try:
         lexer: Any = get_lexer_by_name(language, stripnl=False, ensurenl=False)
         if lexer.aliases[0] in INSTEAD:
@@ -82,7 +82,7 @@ def lexer_of(language: str) -> Lexer | None:
     except ClassNotFound:
         return None
     name = lexer.aliases[0]
-    if name not in LANGUAGES:
+    if name not in FUZZED_LANGUAGES:
         return None
     if isinstance(lexer, RegexLexer):
         vars(lexer)["_tokens"] = _bounded_rules(name)
@@ -90,9 +90,9 @@ def lexer_of(language: str) -> Lexer | None:
     return found
 
 
-@lru_cache(len(LANGUAGES))
+@lru_cache(len(FUZZED_LANGUAGES))
 def _bounded_rules(name: str) -> dict[str, list[tuple[Any, Any, Any]]]:
-    """Return the rules of a lexer, whose expressions see no more than the window."""
+    """Return the rules of a lexer, with expressions that see at most ``WINDOW`` characters."""
     lexer: Any = get_lexer_by_name(name)
     return {
         state: [(partial(_match, match), action, new_state) for match, action, new_state in rules]

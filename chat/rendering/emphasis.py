@@ -14,14 +14,14 @@ from functools import lru_cache
 HAS_CJK = re.compile(
     "[\u1100-\u11ff\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\ufe30-\uffee\U00020000-\U0003ffff]"
 )
-RUN = re.compile(r"\\[\s\S]|\*+|~~")
+DELIMITER_RUN = re.compile(r"\\[\s\S]|\*+|~~")
 
 
 def runs_to_mark(text: str) -> Iterator[tuple[int, int]]:
     """Yield the runs of stars and tildes that CommonMark would read wrongly beside CJK characters."""
     if not HAS_CJK.search(text):
         return
-    for found in RUN.finditer(text):
+    for found in DELIMITER_RUN.finditer(text):
         start, end = found.span()
         if found[0][0] == "\\" or start == 0 or end == len(text):
             continue

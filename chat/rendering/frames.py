@@ -11,14 +11,14 @@ from typing import Any
 _LENGTH = struct.Struct(">I")
 
 
-def send(connection: socket.socket, value: Any) -> None:
-    """Write ``value``. Raise OSError when the other side is gone."""
+def send_value(connection: socket.socket, value: Any) -> None:
+    """Write ``value``. Raise OSError if the other side is gone."""
     body = json.dumps(value, separators=(",", ":")).encode()
     connection.sendall(_LENGTH.pack(len(body)) + body)
 
 
-def receive(connection: socket.socket) -> Any:
-    """Return the next value. Raise EOFError when the other side is gone, and what the socket raises."""
+def receive_value(connection: socket.socket) -> Any:
+    """Return the next value. Raise EOFError or OSError if the other side is gone."""
     (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size))
     return json.loads(_read(connection, length))
 

@@ -1,23 +1,23 @@
-"""Inline content to HTML: words, links, emphasis, formulas, and the few tags that a message may hold."""
+"""Writer of inline content: words, links, emphasis, formulas and a few bare tags."""
 
 import re
 from html import escape
 from typing import Any
 
-from chat.rendering import links, marks
-from chat.rendering.formulas import formula
-from chat.rendering.notation import Formula
+from chat.rendering import links, placeholders
+from chat.rendering.formula_finder import Formula
+from chat.rendering.mathml import to_mathml
 
-# Emphasis and tags inside each other: nh3 walks its open elements, 500 KB of <sub> took it 192 s.
-MAX_NESTING = 16
+# Levels of emphasis and tags. nh3 walks its open elements: 500 KB of <sub> took it 192 s.
+MAX_INLINE_NESTING = 16
 
 BREAK = re.compile(r"</?br\s*/?>", re.IGNORECASE)
 BARE_TAG = re.compile(r"<(/?)(sub|sup|kbd|mark)\s*>", re.IGNORECASE)
-TAGS = {"Emphasis": "em", "Strong": "strong", "Strikethrough": "del", "Link": "a"}
+INLINE_ELEMENTS = {"Emphasis": "em", "Strong": "strong", "Strikethrough": "del", "Link": "a"}
 
 
-class Inline:
-    """Writes to ``out``. ``is_one_line``: in a heading or a cell, where a line's end is a space."""
+class InlineWriter:
+    """Writer to ``out``. ``is_one_line``: in a heading or a cell, where a line end is a space."""
 
     def __init__(self, out: list[str], formulas: list[Formula]) -> None:
         self.is_one_line = False
@@ -32,14 +32,14 @@ class Inline:
         if tag == "Image":
             self._images.append((len(self._out), self.as_written(arg["dest_url"])))
             return
-        shown = len(self._open) < MAX_NESTING
-        start = f"<{TAGS[tag]}>"
+        shown = len(self._open) < MAX_INLINE_NESTING
+        start = f"<{INLINE_ELEMENTS[tag]}>"
         if tag == "Link":
             url = ("mailto:" if arg["link_type"] == "Email" else "") + self.as_written(arg["dest_url"])
             shown = links.is_safe(url)
             self._links += shown
             start = links.opening(url, self.as_written(arg["title"]))
-        self._open.append((TAGS[tag], shown, False))
+        self._open.append((INLINE_ELEMENTS[tag], shown, False))
         self._out.append(start if shown else "")
 
     def end(self, tag: str) -> None:
@@ -52,7 +52,7 @@ class Inline:
         self._close()
 
     def end_of_block(self) -> None:
-        """Close the tags that the text has not."""
+        """Close the tags that the text left open."""
         while self._open:
             self._close()
         self._line_of_html = False
@@ -74,38 +74,38 @@ class Inline:
                 self._out.append(f'<sup class="footnote-ref">{label}</sup>')
 
     def lines_of_html(self, value: str) -> None:
-        """Write lines of a block that begins with a tag, as the text they are."""
+        """Write lines of an HTML block as text."""
         if self._line_of_html:
             self.break_line()
         self._html(value.removesuffix("\n"))
         self._line_of_html = value.endswith("\n")
 
     def break_line(self) -> None:
-        """Write a line's end, where there is none yet."""
+        """Write a line break, unless the output ends with one."""
         if not self._out or self._out[-1] != "<br>":
             self._out.append("<br>")
 
     def as_written(self, value: str) -> str:
-        """Return text of the parser as it was before the source passes: code, addresses, labels."""
+        """Return code, an address or a label as it was before preprocessing."""
         if value.isascii():
             return value
-        return marks.FORMULA.sub(
-            lambda found: self._formulas[int(found[1])].source, marks.without_letters(value)
+        return placeholders.FORMULA_MARK.sub(
+            lambda found: self._formulas[int(found[1])].source, placeholders.without_letters(value)
         )
 
     def _text(self, value: str) -> None:
         if value.isascii():
             self._out.append(self._words(value))
             return
-        if value.startswith(marks.GOES_ON) and self._out[-1] in ("<br>", " "):
+        if value.startswith(placeholders.FURTHER_LINE) and self._out[-1] in ("<br>", " "):
             self._out.pop()
         if self._images:
             self._out.append(escape(self.as_written(value), quote=False))
             return
-        for n, piece in enumerate(marks.FORMULA.split(marks.without_letters(value))):
+        for n, piece in enumerate(placeholders.FORMULA_MARK.split(placeholders.without_letters(value))):
             if n % 2:
                 found = self._formulas[int(piece)]
-                self._out.append(formula(found.tex, display=found.display))
+                self._out.append(to_mathml(found.tex, display=found.display))
             elif piece:
                 self._out.append(self._words(piece))
 
@@ -120,7 +120,7 @@ class Inline:
         elif not found:
             self._out.append(escape(value, quote=False).replace("\n", "<br>"))
         elif not found[1]:
-            tag, shown = found[2].lower(), len(self._open) < MAX_NESTING
+            tag, shown = found[2].lower(), len(self._open) < MAX_INLINE_NESTING
             self._open.append((tag, shown, True))
             self._out.append(f"<{tag}>" if shown else "")
         elif self._open and self._open[-1][0] == found[2].lower():
@@ -133,7 +133,8 @@ class Inline:
         self._out.append(f"</{tag}>" if shown else "")
 
     def _end_image(self) -> None:
-        """An image of another host tells it who reads: shown as a link."""
+        """Write an image as a link."""
+        # Loading an image of another host would tell that host who reads the message.
         at, url = self._images.pop()
         if self._images and len(self._out) > at:
             return  # a part of the outer one's label

@@ -1,4 +1,4 @@
-"""Where a text's code, links and running text are, as the parser reads it before anything is rewritten."""
+"""Positions of a text's code, links and running text, as the parser reads the original text."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import pyromark
 
 _Options = pyromark.Options
-# Not ENABLE_MATH: to the parser two prices are a formula. chat/rendering/notation.py finds formulas.
+# Not ENABLE_MATH: to the parser two prices are a formula. chat/rendering/formula_finder.py finds formulas.
 OPTIONS = (
     _Options.ENABLE_TABLES
     | _Options.ENABLE_STRIKETHROUGH
@@ -20,18 +20,18 @@ INLINE = {"Text", "Code", "SoftBreak", "HardBreak", "InlineHtml", "FootnoteRefer
 INLINE_TAGS = {"Emphasis", "Strong", "Strikethrough", "Link", "Image"}
 LABELLED = {"Shortcut", "Collapsed", "ShortcutUnknown", "CollapsedUnknown", "Autolink", "Email"}
 
-# Its name; of Start and End the tag; the argument; its range in bytes.
-Event = tuple[str, str, Any, int, int]
-Definitions = Mapping[str, tuple[str, str]]  # a link's label to its address and title
+# Name; tag, if the name is Start or End; argument; range in bytes.
+ParserEvent = tuple[str, str, Any, int, int]
+Definitions = Mapping[str, tuple[str, str]]  # label of a link to its address and title
 
 
 def folded(label: str) -> str:
-    """Return a link's label as it is compared."""
+    """Return a link's label, normalized for comparison."""
     return " ".join(label.split()).casefold()
 
 
-def events(source: str, definitions: Definitions | None = None) -> list[Event]:
-    """Return the parser's events. ``definitions`` are those of links that are not in ``source``."""
+def events(source: str, definitions: Definitions | None = None) -> list[ParserEvent]:
+    """Return the parser's events. ``definitions`` are link definitions from outside ``source``."""
 
     def look_up(link: Any) -> tuple[str, str] | None:
         return definitions.get(folded(link["reference"])) if definitions else None
@@ -42,7 +42,7 @@ def events(source: str, definitions: Definitions | None = None) -> list[Event]:
     return [_event(event, byte_range["start"], byte_range["end"]) for event, byte_range in found]
 
 
-def _event(event: Any, start: int, end: int) -> Event:
+def _event(event: Any, start: int, end: int) -> ParserEvent:
     if isinstance(event, str):
         return event, "", None, start, end
     ((name, value),) = event.items()
@@ -55,7 +55,7 @@ def _event(event: Any, start: int, end: int) -> Event:
 
 
 class Spans:
-    """Ranges that do not overlap, in order."""
+    """Sorted ranges that do not overlap."""
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self.starts: list[int] = []
@@ -88,11 +88,11 @@ class Leaf:
 
 @dataclass(slots=True)
 class Layout:
-    """What a text's characters belong to. All positions are in characters."""
+    """Ranges of a text by kind. All positions are in characters."""
 
     leaves: list[Leaf] = field(default_factory=list)
     code: Spans = field(default_factory=Spans)  # blocks and spans
-    blocks: Spans = field(default_factory=Spans)  # the blocks of them
+    blocks: Spans = field(default_factory=Spans)  # code blocks only
     fixed: Spans = field(default_factory=Spans)  # targets and labels of links, footnote marks, autolinks
     links: list[tuple[int, int, int]] = field(default_factory=list)  # start, end of its text, end
     open_fence: bool = False
@@ -103,7 +103,7 @@ class Layout:
         return self.leaves[n] if n >= 0 and at < self.leaves[n].end else None
 
     def link_is_cut(self, start: int, end: int) -> bool:
-        """Return whether a range holds a part of a link that is more than of its text."""
+        """Return whether a range cuts a link: it holds a part of it, and not only of its text."""
         n = bisect_left(self.links, (start, 0, 0))
         around = self.links[max(0, n - 1) : n + 1]
         last = bisect_left(self.links, (end, 0, 0)) - 1
@@ -117,7 +117,7 @@ class Layout:
         )  # fmt: skip
 
 
-def layout_of(text: str, found: list[Event]) -> Layout:
+def layout_of(text: str, found: list[ParserEvent]) -> Layout:
     """Return the layout of a text by its events."""
     return _Reader(text).read(found)
 
@@ -134,7 +134,7 @@ class _Reader:
         self._row_end = 0  # inside a table's row: where it ends
         self._links: list[list[Any]] = []  # open ones: start, end of the last child, target is fixed from
 
-    def read(self, found: list[Event]) -> Layout:
+    def read(self, found: list[ParserEvent]) -> Layout:
         at = _characters(self._text, found)
         in_code = False
         for name, tag, arg, start, end in found:
@@ -212,7 +212,7 @@ def _apart(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
             last = end
 
 
-def _characters(text: str, found: list[Event]) -> Any:
+def _characters(text: str, found: list[ParserEvent]) -> Any:
     """Return the positions in characters of the events' bytes, by a mapping or the like."""
     if text.isascii():
         return range(len(text) + 1)

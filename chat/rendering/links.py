@@ -1,4 +1,4 @@
-"""Which addresses become links, and how."""
+"""Links: bare addresses in text, the allow-list of schemes, and the start tag."""
 
 import re
 from collections.abc import Iterator
@@ -7,33 +7,36 @@ from html import escape
 # No control characters: a browser reads "/<tab>/host" as "//host".
 SAFE_URL = re.compile(r"(?:https?://|mailto:|#|/(?![/\\]))[^\x00-\x1f\x7f]*\Z", re.IGNORECASE)
 
-# Characters of an address or a title. nh3's time for one grows with the square.
-MAX_LENGTH = 4000
+# Characters of an address or a title: nh3's time for each grows with the square.
+MAX_ADDRESS_LENGTH = 4000
 
 FULL_WIDTH = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 TYPOGRAPHY = "\u2013-\u201f\u2026\u2039\u203a«»"
 NO_ADDRESS = FULL_WIDTH + TYPOGRAPHY + "\ufdd0-\ufdd3"
+WEB = r"(?i:https?://|www\.(?=[a-z0-9-]+\.[a-z]))"
+STARTS_LIKE_WEB = re.compile(WEB)
+SCHEME = re.compile("https?://|mailto:", re.IGNORECASE)
 ADDRESS = re.compile(
     rf"""
-    (?<![A-Za-z0-9_]) (?i:https?://|www\.(?=[a-z0-9-]+\.[a-z])) [^\s<>"'`\\|{NO_ADDRESS}]+
+    (?<![A-Za-z0-9_]) {WEB} [^\s<>"'`\\|{NO_ADDRESS}]+
     | (?<![A-Za-z0-9.+_-]) (?:mailto:)? [A-Za-z0-9.+_-]+
       @ [A-Za-z0-9_-]+ (?:\.[A-Za-z0-9_-]+)* \.[A-Za-z0-9_-]*[A-Za-z0-9]
     """,
     re.VERBOSE,
 )
-# Chinese, Japanese and Korean words that follow a Latin letter are no more the address.
-WORDS_BEHIND = re.compile(r"(?<=[A-Za-z0-9])[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]")
+# Chinese, Japanese and Korean letters after a Latin one end the address.
+WORDS_AFTER = re.compile(r"(?<=[A-Za-z0-9])[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]")
 ENTITY = re.compile(r"&[A-Za-z0-9]{1,32};\Z")
 CLOSERS = {")": "(", "]": "["}
 
 
 def is_safe(url: str) -> bool:
-    return len(url) <= MAX_LENGTH and bool(SAFE_URL.match(url))
+    return len(url) <= MAX_ADDRESS_LENGTH and bool(SAFE_URL.match(url))
 
 
 def opening(url: str, title: str = "") -> str:
-    """The start tag of a link."""
-    shown = f' title="{escape(title[:MAX_LENGTH])}"' if title else ""
+    """Return the start tag of a link."""
+    shown = f' title="{escape(title[:MAX_ADDRESS_LENGTH])}"' if title else ""
     return f'<a href="{escape(url)}"{shown} target="_blank">'
 
 
@@ -42,13 +45,14 @@ def addresses(text: str) -> Iterator[tuple[int, int]]:
     if "://" not in text and "@" not in text and "ww." not in text.lower():
         return
     for found in ADDRESS.finditer(text):
-        address = found[0] if _is_mail(found[0]) else _trimmed(found[0])
-        if len(address) <= MAX_LENGTH and (address.rpartition("/")[2] or address.count("/") > 2):
+        web = STARTS_LIKE_WEB.match(found[0])
+        address = _trimmed(found[0]) if web else found[0]
+        if len(address) <= MAX_ADDRESS_LENGTH and not (web and len(address) <= web.end()):
             yield found.start(), found.start() + len(address)
 
 
 def with_links(text: str) -> str:
-    """Plain text as HTML, the addresses in it as links."""
+    """Return plain text as HTML, with its addresses as links."""
     pieces, at = [], 0
     for start, end in addresses(text):
         shown = text[start:end]
@@ -57,19 +61,16 @@ def with_links(text: str) -> str:
     return "".join(pieces) + escape(text[at:], quote=False)
 
 
-def _is_mail(address: str) -> bool:
-    return "@" in address and "://" not in address and not address.lower().startswith("www.")
-
-
 def _url(address: str) -> str:
-    if "://" in address or address.startswith("mailto:"):
+    # Only a scheme at the start counts: an address may have another one in its query.
+    if SCHEME.match(address):
         return address
-    return f"mailto:{address}" if _is_mail(address) else f"http://{address}"
+    return f"http://{address}" if STARTS_LIKE_WEB.match(address) else f"mailto:{address}"
 
 
 def _trimmed(address: str) -> str:
     """Return an address without the punctuation of the sentence around it."""
-    if words := WORDS_BEHIND.search(address):
+    if words := WORDS_AFTER.search(address):
         address = address[: words.start()]
     surplus = {closer: address.count(closer) - address.count(opener) for closer, opener in CLOSERS.items()}
     end = len(address)

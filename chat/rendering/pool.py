@@ -1,4 +1,4 @@
-"""The processes that render for this one: started, given work, replaced. One thread looks after them."""
+"""Pool of rendering processes, which one thread starts, feeds and replaces."""
 
 import atexit
 import logging
@@ -22,15 +22,15 @@ from chat.rendering import frames
 
 log = logging.getLogger(__name__)
 
-# Workers at once at most: three members with RUNS_PER_MEMBER (5) hostile replies each, and one for the rest.
-# The kernel shares the cores out between them.
+# At most this many workers: for three members with RUNS_PER_MEMBER (5) hostile replies each, and one for the
+# rest. The kernel shares the cores between them.
 WORKERS = 16
-# As many are kept. One does all ordinary work, and its caches stay warm.
+# At most this many idle workers are kept. One does all ordinary work, and its caches stay warm.
 KEPT_WORKERS = 3
 # A worker that is busy for longer has a large or hostile text: the next one is given to another worker.
 HEAD_START_SECONDS = 0.02
-# By the clock, beyond the budget of CPU time: a busy machine gives a worker a tenth of a core.
-PATIENCE_SECONDS = 5
+# Wall-clock time beyond the budget of CPU time: a busy machine gives a worker a tenth of a core.
+GRACE_SECONDS = 5
 # KiB. Remembered colours and large texts stay in a worker's memory; forking another one costs 3 ms.
 LARGEST_WORKER = 128 * 1024
 # The first process imports the parsers first: 0.3 s on an idle machine.
@@ -43,7 +43,7 @@ class NotRendered(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """``future`` is of the CPU seconds that it took here and there, and its result."""
+    """``future`` is of the CPU seconds that it took in both processes, and its result."""
 
     budget: float
     name: str
@@ -55,30 +55,30 @@ class _Job:
 class _Worker:
     """A process that does one job at a time."""
 
-    def __init__(self, connection: socket.socket, patience: float, forker: "_Forker") -> None:
+    def __init__(self, connection: socket.socket, grace: float, forker: "_Forker") -> None:
         self.socket = connection
         self.forker = forker
         self.job: _Job | None = None
         self.began = 0.0
-        self.pid = 0  # until it has said that it lives
-        self.fits = True  # it has not grown too large
-        self._patience = patience
+        self.pid = 0  # 0 until its first message
+        self.fits = True  # its memory has not grown too large
+        self._grace = grace
         self._spent = 0.0  # CPU of this process for the job
 
     @property
     def is_orphan(self) -> bool:
-        """Whether its forker is dead: it ends before its next job."""
+        """Whether its forker is dead. Such a worker ends before its next job."""
         return self.forker is not _forker
 
     @property
     def deadline(self) -> float:
         assert self.job is not None
-        return self.began + self.job.budget + self._patience
+        return self.began + self.job.budget + self._grace
 
     def begin(self, job: _Job) -> None:
-        """Raise OSError when the worker is gone."""
+        """Send the job to the process. Raise OSError if it is gone."""
         spent = time.thread_time()
-        frames.send(self.socket, [job.budget, job.name, *job.arguments])
+        frames.send_value(self.socket, [job.budget, job.name, *job.arguments])
         self.job, self.began = job, time.monotonic()
         self._spent = time.thread_time() - spent
 
@@ -87,13 +87,13 @@ class _Worker:
         assert self.job is not None
         budget, spent = self.job.budget, time.thread_time()
         try:
-            seconds, memory, result, error = frames.receive(self.socket)
+            seconds, memory, result, error = frames.receive_value(self.socket)
         except (EOFError, OSError, ValueError):
-            # Of its budget it dies no sooner than after that.
+            # A worker that exceeds its budget of CPU time dies no earlier by the clock.
             self.fits = False
             raise NotRendered("slow" if time.monotonic() - self.began >= budget else "failed") from None
         self.fits = memory < LARGEST_WORKER
-        self._patience = PATIENCE_SECONDS
+        self._grace = GRACE_SECONDS
         if error:
             log.error("The renderer failed:\n%s", error)
             raise NotRendered("failed")
@@ -101,7 +101,7 @@ class _Worker:
 
 
 class Pool:
-    """Gives jobs to workers in the order in which they came."""
+    """Queue of jobs and their workers, first in, first out."""
 
     def __init__(self) -> None:
         self._jobs: deque[_Job] = deque()
@@ -114,13 +114,13 @@ class Pool:
         threading.Thread(target=self._run, name="render", daemon=True).start()
 
     def submit(self, name: str, *arguments: Any) -> "Future[tuple[float, Any]]":
-        """Return the future of a job's CPU seconds and result, or NotRendered. From any thread."""
+        """Return the future of a job's CPU seconds and result, or of NotRendered. Thread-safe."""
         job = _Job(settings.RENDER_SECONDS, name, arguments)
         self._jobs.append(job)
         try:
             self._bell.send(b"1")
         except BlockingIOError:
-            pass  # it has been rung often enough
+            pass  # the buffer is full: the thread will wake up
         return job.future
 
     def _run(self) -> None:
@@ -161,12 +161,12 @@ class Pool:
             if job.is_second_try or job.future.set_running_or_notify_cancel():
                 try:
                     self._begin(job)
-                except OSError as error:  # no process, no file or no memory is to be had
+                except OSError as error:  # out of processes, files or memory
                     log.error("No renderer could be started: %s", error)  # noqa: TRY400  (it says all)
                     job.future.set_exception(NotRendered("failed"))
 
     def _begin(self, job: _Job) -> None:
-        """Raise OSError when the job cannot be given to a worker."""
+        """Assign a job to a worker. Raise OSError if none can be started."""
         while self._idle:
             worker = self._idle[-1]
             if worker.is_orphan:
@@ -174,7 +174,7 @@ class Pool:
                 continue
             try:
                 worker.begin(job)
-            except OSError:  # killed while it had nothing to do
+            except OSError:  # killed while it was idle
                 self._discard(worker)
             else:
                 self._busy.append(self._idle.pop())
@@ -206,7 +206,7 @@ class Pool:
         job.future.set_result(answer)
 
     def _end_without_answer(self, worker: _Worker, job: _Job, failure: NotRendered) -> None:
-        """Fail the job, or try it once more: a worker also dies without an answer where its forker did."""
+        """Fail the job, or retry it once: a worker also dies without an answer if its forker died."""
         if worker.forker.process.poll() is not None:
             _give_up(worker.forker)
         if failure.args[0] != "failed" or job.is_second_try:
@@ -217,12 +217,12 @@ class Pool:
         self._jobs.appendleft(job)
 
     def _greet(self, worker: _Worker, job: _Job) -> None:
-        """Hear that a new worker lives; where it was never forked, give its job to another one."""
+        """Receive the pid of a new worker; if it was never forked, retry its job in another one."""
         try:
-            worker.pid = int(frames.receive(worker.socket))
+            worker.pid = int(frames.receive_value(worker.socket))
         except (EOFError, OSError):
             self._discard(worker)
-            _give_up(worker.forker)  # it died with the order to fork in its hands
+            _give_up(worker.forker)  # it died before it forked
             if job.is_second_try:
                 job.future.set_exception(NotRendered("failed"))
             else:
@@ -230,7 +230,7 @@ class Pool:
                 self._jobs.appendleft(job)
 
     def _discard(self, worker: _Worker, failure: NotRendered | None = None) -> None:
-        """Hang up, which ends a process that has nothing to do."""
+        """Close the worker's socket, which ends an idle process."""
         self._selector.unregister(worker.socket)
         (self._busy if worker in self._busy else self._idle).remove(worker)
         worker.socket.close()
@@ -256,17 +256,18 @@ _forker: _Forker | None = None
 
 
 def _fork() -> tuple[socket.socket, float, _Forker]:
-    """Return the socket of a new worker, how long its first answer may take, and what forks it. Raise
-    OSError.
+    """Return the socket of a new worker, the grace of its first answer in seconds, and its forker.
+
+    Raise OSError.
     """
     global _forker  # noqa: PLW0603  (one a process)
     ours, theirs = socket.socketpair()
-    ours.settimeout(PATIENCE_SECONDS)
+    ours.settimeout(GRACE_SECONDS)
     with theirs:
         if _forker is not None:
             try:
                 socket.send_fds(_forker.door, [b"1"], [theirs.fileno()])
-                return ours, PATIENCE_SECONDS, _forker
+                return ours, GRACE_SECONDS, _forker
             except OSError as error:
                 log.warning("The process that forks renderers is replaced: %s", error)
                 _forker.close()
@@ -276,7 +277,7 @@ def _fork() -> tuple[socket.socket, float, _Forker]:
 
 
 def _give_up(forker: _Forker) -> None:
-    """Start another process when the next worker is needed, unless that has happened already."""
+    """Replace this forker when the next worker is needed, unless it is replaced already."""
     global _forker  # noqa: PLW0603  (one a process)
     if _forker is forker:
         _forker.close()
@@ -287,14 +288,14 @@ def _start_forker() -> _Forker:
     door, theirs = socket.socketpair()
     words = ["-m", "chat.rendering.worker", str(theirs.fileno()), settings.LANGUAGE_CODE]
     with theirs:
-        process = subprocess.Popen(  # noqa: S603  (this Python, and nothing that anybody typed)
+        process = subprocess.Popen(  # noqa: S603  (this Python, and no input of users)
             [sys.executable, *words],
             cwd=settings.BASE_DIR,
             env=settings.PYTHON_ENVIRONMENT,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C in a terminal would reach it before it ignores that
+            start_new_session=True,  # Ctrl-C in a terminal could arrive before it ignores SIGINT
         )
     return _Forker(process, door)
 

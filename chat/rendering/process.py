@@ -1,7 +1,7 @@
-"""Rendering for a server, in processes of its own: a text that takes too long costs nobody else their time.
+"""Rendering for servers, in separate processes, within a budget of time.
 
-A thread would not help: a regular expression keeps the GIL and cannot be interrupted. Beyond the budget a
-text is shown as it was written. chat/rendering/pool.py looks after the processes.
+A thread would not help: a regular expression keeps the GIL and cannot be interrupted. A text that exceeds
+the budget is shown as plain text. chat/rendering/pool.py manages the processes.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ GIVEN_UP = 4096  # texts
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A growing text, rendered as far as it has come.
+    """A growing text, rendered so far.
 
-    ``closed`` are the blocks that became sure, ``tail`` is the source of the others and ``open`` their HTML;
-    ``definitions`` are the links' so far. ``seconds`` of CPU were used.
+    ``closed`` are the blocks that became final, ``tail`` is the source of the others and ``open`` their HTML.
+    ``definitions`` are the link definitions so far, ``seconds`` the CPU time.
     """
 
     closed: list[str]
@@ -36,7 +36,7 @@ class Part:
 
 
 def plain(text: str) -> str:
-    """Return a text as it was written, as one block of HTML."""
+    """Return a text without markup, as one block of HTML."""
     return f'<p class="plain" dir="auto">{escape(text, quote=False)}</p>'
 
 
@@ -49,7 +49,7 @@ def start() -> None:
 
 
 def render_in_time(text: str) -> str:
-    """Return the HTML of a Markdown text, or ``plain`` where that takes too long. For threads: it blocks."""
+    """Return the HTML of a Markdown text, or ``plain`` if that takes too long. It blocks: for threads."""
     if hash(text) in _given_up:
         return plain(text)
     try:
@@ -60,7 +60,7 @@ def render_in_time(text: str) -> str:
 
 
 async def render_in_time_async(text: str) -> str:
-    """Do the same without blocking the event loop."""
+    """Return the same as ``render_in_time``, without blocking the event loop."""
     if hash(text) in _given_up:
         return plain(text)
     try:
@@ -71,7 +71,7 @@ async def render_in_time_async(text: str) -> str:
 
 
 def render_unfinished_in_time(text: str) -> str:
-    """Return the HTML of a text that goes on, healed, or ``plain``. For threads: it blocks."""
+    """Return the HTML of an unfinished text, completed, or ``plain``. It blocks: for threads."""
     try:
         _seconds, (_closed, _tail, _definitions, html) = _call("part", text, {}, False).result()
     except NotRendered as failure:
@@ -81,9 +81,9 @@ def render_unfinished_in_time(text: str) -> str:
 
 
 async def render_part(tail: str, definitions: dict[str, Any], *, closes: bool) -> Part | None:
-    """Render the end of a growing text, after its closed blocks; None where that takes too long.
+    """Render the end of a growing text, after its closed blocks; None if that takes too long.
 
-    ``closes``: a line has ended, so that more blocks may have become sure.
+    ``closes``: a line has ended, so more blocks may have become final.
     """
     try:
         seconds, (closed, left, found, html) = await asyncio.wrap_future(
@@ -118,7 +118,7 @@ _pool: Pool | None = None
 
 
 def _call(job: str, *arguments: Any) -> "Future[tuple[float, Any]]":
-    """The CPU seconds of a job and its result, in time; or NotRendered."""
+    """Return the future of a job's CPU seconds and result, or of NotRendered."""
     global _pool  # noqa: PLW0603  (one a process, where something is rendered)
     with _lock:
         if _pool is None:

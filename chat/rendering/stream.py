@@ -1,10 +1,10 @@
-"""A text's blocks while it is still being written: each is rendered once, when it is sure."""
+"""Renderer of a growing text: each block is rendered once, as soon as no later text can change it."""
 
 import re
 
 from chat.rendering.blocks import Block, definitions_in, outline, to_blocks
-from chat.rendering.healing import heal, without_half_fence, without_half_table
-from chat.rendering.source import cut, line_ends, prepare
+from chat.rendering.completion import complete, without_half_fence, without_half_table
+from chat.rendering.preprocess import line_ends, prepare, with_text
 
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 CLOSING_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})\s*")
@@ -12,19 +12,19 @@ ENDED_BY_A_BLANK_LINE = {"Paragraph", "Table", "BlockQuote"}  # a list may go on
 
 
 class MarkdownStream:
-    """Feed it text; ``close`` gives the blocks that are sure, ``open_html`` what is still being written.
+    """Markdown that arrives in pieces: ``feed`` text, ``close`` its final blocks, read ``open_html``.
 
-    Only whole lines decide. A block is closed when the next one has begun, or when nothing can change it
-    any more. ``finish`` renders the whole text as ``render`` does; it differs from what was closed where a
-    later line says what an earlier one meant (a link's address, a footnote).
+    Only whole lines count. A block is closed when the next one has begun, or when no text can change it.
+    ``finish`` renders the whole text as ``render`` does. It differs from the closed blocks where a later line
+    defines a link or a footnote of an earlier one.
     """
 
     def __init__(self) -> None:
         self.closed: list[str] = []
-        self._tail = ""  # what is not closed, in pieces joined
-        self._pieces: list[str] = []  # all of it, to be rendered whole
+        self._tail = ""  # the text that is not closed
+        self._pieces: list[str] = []  # the whole text
         self._half_line_end = ""
-        self._unsure = ""  # the whole lines in which nothing was sure
+        self._unsure = ""  # the whole lines that closed no block when last read
         self._definitions: dict[str, tuple[str, str]] = {}
 
     @property
@@ -33,7 +33,7 @@ class MarkdownStream:
 
     @property
     def tail(self) -> str:
-        """The source of what is not closed."""
+        """The text that is not closed."""
         return self._tail
 
     def feed(self, delta: str) -> None:
@@ -43,15 +43,15 @@ class MarkdownStream:
         self._tail += line_ends(delta.removesuffix("\r"))
 
     def close(self) -> None:
-        """Render the blocks that have become sure; they are added to ``closed``."""
-        tail = self._tail[: self._tail.rfind("\n") + 1]  # a line that is not whole may become anything
+        """Render the blocks that have become final, and add them to ``closed``."""
+        tail = self._tail[: self._tail.rfind("\n") + 1]  # an unfinished line may become any block
         if tail == self._unsure:
             return
         self._unsure = tail
         prepared = prepare(tail, self._definitions, final=False)
         if prepared.waiting is not None:  # not yet known to be a formula
             sure = "".join(line + "\n" for line in prepared.text.split("\n")[: prepared.waiting])
-            prepared = cut(prepared, sure, self._definitions)
+            prepared = with_text(prepared, sure, self._definitions)
         found = outline(prepared)
         lines = prepared.text.split("\n")
         if found and not _is_sure(found[-1], lines):
@@ -66,24 +66,24 @@ class MarkdownStream:
         self._tail = self._tail[sum(len(line) + 1 for line in tail.split("\n")[:end]) :]
 
     def open_html(self) -> str:
-        """What is not closed, healed: for the eye until the next call."""
+        """Return the HTML of the text that is not closed, completed for display."""
         prepared = prepare(self._tail, self._definitions, final=False)
         if prepared.in_fence:
             source = without_half_fence(prepared.text)
         else:
-            source = without_half_table(heal(prepared.text))
-        healed = cut(prepared, source, self._definitions)
-        return "".join(block.html for block in to_blocks(healed, unfinished=True))
+            source = without_half_table(complete(prepared.text))
+        completed = with_text(prepared, source, self._definitions)
+        return "".join(block.html for block in to_blocks(completed, unfinished=True))
 
     def finish(self) -> list[str]:
-        """All blocks of the whole text, as ``render`` gives them."""
+        """Return all blocks of the whole text, as ``render`` does."""
         self.closed = [block.html for block in to_blocks(prepare(self.text))]
         self._tail = ""
         return self.closed
 
 
 def _is_sure(block: Block, lines: list[str]) -> bool:
-    """Whether the last block of whole lines (the last of ``lines`` is empty) can't change any more."""
+    """Return whether the last block of whole lines is final. The last of ``lines`` is empty."""
     if block.kind in ("Heading", "Rule"):
         return True
     if block.kind in ENDED_BY_A_BLANK_LINE:

@@ -1,7 +1,6 @@
-"""Rows of tables with more cells than the table has columns, which the parser would drop.
+"""Repair of table rows with more cells than the table has columns, which the parser would drop.
 
-Bars inside code and formulas belong to these where a row has too many; what is still too much is put into
-the last cell.
+In such a row, bars inside code and formulas are escaped; cells that are still too many join the last one.
 """
 
 import re
@@ -12,8 +11,8 @@ from chat.rendering.layout import Spans
 RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
 BAR = re.compile(r"\\[\s\S]|\|")
 TICKS = re.compile(r"`+")
-# A formula without a space at its ends: a bar in it is none of the table's.
-FORMULA = re.compile(r"\\\((?:(?!\\[()])[^\n])*\\\)|\\[\s\S]|\$(?![\s$])[^$]*[^\s$]\$(?!\d)|\$")
+# A formula without a space at its ends: a bar in it does not end a cell.
+FORMULA_IN_ROW = re.compile(r"\\\((?:(?!\\[()])[^\n])*\\\)|\\[\s\S]|\$(?![\s$])[^$]*[^\s$]\$(?!\d)|\$")
 
 
 def wide_rows(lines: list[str]) -> Iterator[tuple[int, str]]:
@@ -34,7 +33,7 @@ def wide_rows(lines: list[str]) -> Iterator[tuple[int, str]]:
 
 
 def outside(lines: list[str], blocks: Spans) -> list[str]:
-    """Return the lines with those that blocks of code have emptied."""
+    """Return the lines, with those of code blocks empty."""
     kept, at = [], 0
     for line in lines:
         kept.append("" if blocks.meet(at, at + len(line) + 1) else line)
@@ -43,7 +42,7 @@ def outside(lines: list[str], blocks: Spans) -> list[str]:
 
 
 def _columns(line: str) -> int:
-    """Return how many columns a table has by the rule below its head; 0 where this is none."""
+    """Return the number of columns of a delimiter row such as |--|--|; 0 for any other line."""
     bare = line.strip(" \t>")
     if "-" not in bare or "|" not in bare or not RULE.fullmatch(bare):
         return 0
@@ -51,7 +50,7 @@ def _columns(line: str) -> int:
 
 
 def _bars(line: str) -> list[int]:
-    """Return where a row's inner bars are."""
+    """Return the positions of a row's inner bars."""
     bare = line.rstrip()
     found = [bar.start() for bar in BAR.finditer(bare) if bar[0] == "|"]
     if found and not bare[: found[0]].strip(" \t>"):
@@ -65,9 +64,9 @@ def _with_inline_bars(line: str) -> str:
     """Return the row with the bars of code and formulas escaped."""
     pieces, at = [], 0
     for start, end in _code_spans(line):
-        pieces += [FORMULA.sub(_escaped, line[at:start]), BAR.sub(_escaped_bar, line[start:end])]
+        pieces += [FORMULA_IN_ROW.sub(_escaped, line[at:start]), BAR.sub(_escaped_bar, line[start:end])]
         at = end
-    return "".join([*pieces, FORMULA.sub(_escaped, line[at:])])
+    return "".join([*pieces, FORMULA_IN_ROW.sub(_escaped, line[at:])])
 
 
 def _code_spans(line: str) -> Iterator[tuple[int, int]]:

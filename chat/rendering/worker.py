@@ -1,8 +1,7 @@
-"""``python -m chat.rendering.worker FD LANGUAGE``: renders, in processes that the kernel ends in time.
+"""``python -m chat.rendering.worker FD LANGUAGE``: the rendering processes.
 
-The first process imports the parsers once, then forks a worker for each socket that it receives over FD. A
-fork costs 2 ms where a start costs 200, so killing a worker is cheap. chat/rendering/pool.py is the other
-side.
+The first process imports the parsers, then forks a worker for each socket that it receives over FD. A fork
+costs 2 ms and a start 200 ms, so killing a worker is cheap. chat/rendering/pool.py is the other side.
 """
 
 import gc
@@ -21,16 +20,16 @@ from typing import Any, NoReturn
 import django.apps
 from django.conf import settings
 
-import chat
 from chat.rendering import frames, render
 from chat.rendering.stream import MarkdownStream
 
-# How often an idle process looks whether its parent lives. An open socket is no proof of that: every fork of
-# the server holds a copy of the other end.
-LOOK_SECONDS = 5
-LOOK = struct.pack("ll", LOOK_SECONDS, 0)  # the kernel's own time-out: Python's costs two more system calls
+# An idle process checks this often that its parent lives. An open socket is no proof: every fork of the
+# server holds a copy of the other end.
+PARENT_CHECK_SECONDS = 5
+# The kernel's own time-out: Python's costs two more system calls.
+PARENT_CHECK_TIMEVAL = struct.pack("ll", PARENT_CHECK_SECONDS, 0)
 # Importing these lexers takes 0.1 s. Done before the first fork, no worker pays for it out of its budget.
-LANGUAGES = "bash c cpp css go html java javascript json python rust sql typescript yaml".split()
+PRELOADED_LANGUAGES = "bash c cpp css go html java javascript json python rust sql typescript yaml".split()
 
 
 def main(door: socket.socket, language: str) -> None:
@@ -40,11 +39,11 @@ def main(door: socket.socket, language: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     _set_up(language)
-    render("$x$\n\n" + "\n\n".join(f"```{name}\nx\n```" for name in LANGUAGES))
+    render("$x$\n\n" + "\n\n".join(f"```{name}\nx\n```" for name in PRELOADED_LANGUAGES))
     with Path(os.devnull).open("w") as nothing:
         os.dup2(nothing.fileno(), 2)  # a panic in Rust prints what it was parsing
     gc.freeze()  # a collection would write to every page that the workers share
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, PARENT_CHECK_TIMEVAL)
     parent = os.getppid()
     while _wait(door, parent):
         told, files, _flags, _address = socket.recv_fds(door, 1, 1)
@@ -57,22 +56,23 @@ def main(door: socket.socket, language: str) -> None:
 
 
 def _set_up(language: str) -> None:
-    """Give the renderer its translations, and neither models nor settings, which hold secrets."""
+    """Set up Django's translations, without models and without the server's settings."""
+    # Settings hold secrets, and a parser may be exploited.
 
     class WithoutModels(django.apps.AppConfig):
         def import_models(self) -> None:
             pass
 
     settings.configure(LANGUAGE_CODE=language)
-    django.apps.apps.populate([WithoutModels("chat", chat)])
+    django.apps.apps.populate([WithoutModels("chat", sys.modules["chat"])])
 
 
 def _wait(connection: socket.socket, parent: int) -> bool:
-    """Wait until there is something to read. Return False when the parent died first."""
+    """Wait until the socket is readable. Return False if the parent died first."""
     while os.getppid() == parent:
         try:
             connection.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:  # nothing for LOOK_SECONDS
+        except BlockingIOError:  # nothing for PARENT_CHECK_SECONDS
             continue
         except OSError:
             return False
@@ -84,12 +84,12 @@ def _work(connection: socket.socket) -> NoReturn:
     """Do jobs until the server hangs up. Never return into the code of the process that forked."""
     code = 1
     try:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
-        frames.send(connection, os.getpid())
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, PARENT_CHECK_TIMEVAL)
+        frames.send_value(connection, os.getpid())
         parent = os.getppid()
         while _wait(connection, parent):
-            budget, name, *arguments = frames.receive(connection)
-            frames.send(connection, _do(budget, JOBS[name], arguments))
+            budget, name, *arguments = frames.receive_value(connection)
+            frames.send_value(connection, _do(budget, JOBS[name], arguments))
             signal.setitimer(signal.ITIMER_PROF, 0)
         code = 0
     except (EOFError, OSError):
@@ -99,7 +99,7 @@ def _work(connection: socket.socket) -> NoReturn:
 
 
 def _do(budget: float, job: Callable[..., Any], arguments: list[Any]) -> list[Any]:
-    """Return the CPU seconds used, the largest memory so far in KiB, the result, and an error's frames.
+    """Return the CPU seconds, the peak memory in KiB, the result, and an error's traceback.
 
     SIGPROF keeps its default action, which ends this process: also in the middle of a regular expression,
     where no Python code runs and no exception could be raised. It counts CPU time, so a busy machine does not
@@ -118,7 +118,7 @@ def _do(budget: float, job: Callable[..., Any], arguments: list[Any]) -> list[An
 
 
 def _part(tail: str, definitions: dict[str, list[str]], closes: bool) -> list[Any]:
-    """Return the blocks that became sure, what is left of ``tail``, the definitions, and the open HTML."""
+    """Return the new final blocks, the rest of ``tail``, the link definitions, and the open HTML."""
     stream = MarkdownStream()
     stream._definitions = {label: (url, title) for label, (url, title) in definitions.items()}
     stream.feed(tail)

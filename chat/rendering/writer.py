@@ -1,4 +1,4 @@
-"""pyromark's events to HTML that is safe by construction, before the sanitizer sees it."""
+"""Writer of pyromark's events as HTML that is safe even before it is sanitized."""
 
 from functools import cache
 from html import escape
@@ -8,30 +8,36 @@ from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext
 
-from chat.rendering import marks
+from chat.rendering import placeholders
 from chat.rendering.code import Colours
-from chat.rendering.formulas import formula
-from chat.rendering.inline import Inline
-from chat.rendering.notation import Formula
+from chat.rendering.formula_finder import Formula
+from chat.rendering.inline import InlineWriter
+from chat.rendering.layout import INLINE_TAGS
+from chat.rendering.mathml import to_mathml
 
-# Quotes and lists inside each other: nh3's time grows with the square, 20,000 lists took it 3.5 s.
-MAX_NESTING = 16
+# Levels of quotes and lists. nh3's time grows with the square: 20,000 lists took it 3.5 s.
+MAX_BLOCK_NESTING = 16
 
-TAGS = {
-    "Paragraph": "p",
-    "HtmlBlock": "p",
-    "Item": "li",
-    "TableRow": "tr",
+# Tag to its start, before the direction and ">", and its end.
+BLOCK_ELEMENTS = {
+    "Paragraph": ("<p", "</p>"),
+    "HtmlBlock": ("<p", "</p>"),
+    "Item": ("<li", "</li>"),
+    "BlockQuote": ("<blockquote", "</blockquote>"),
+    "Table": ('<div class="table" role="region" tabindex="0"', "</tbody></table></div>"),
+    "TableHead": ("<thead><tr", "</tr></thead><tbody>"),
+    "TableRow": ("<tr", "</tr>"),
+    "FootnoteDefinition": ('<section class="footnote"', "</section>"),
 }
 NESTING = {"BlockQuote", "List", "Item"}
-INLINE_TAGS = {"Emphasis", "Strong", "Strikethrough", "Link", "Image"}
-DISPLAYED = ('<math display="block"', '<code class="tex"')  # see source.MATH_LINE
-BY_ITS_WORDS = ' dir="auto"'  # a top-level block is written in the direction of its own first word
+DISPLAYED = ('<math display="block"', '<code class="tex"')  # see preprocess.MATH_LINE
+AUTO_DIRECTION = ' dir="auto"'  # the first letter of a top-level block decides
 
 
 @cache
-def _words() -> dict[str, str]:
-    """What a screen reader is told, in the site's language: HTML is stored once for all its readers."""
+def _labels() -> dict[str, str]:
+    """Return the labels for screen readers, in the site's language."""
+    # Not the reader's language: HTML is stored once for all its readers.
     with translation.override(settings.LANGUAGE_CODE):
         return {
             "table": escape(gettext("Table")),
@@ -40,16 +46,16 @@ def _words() -> dict[str, str]:
         }
 
 
-class Writer:
-    """One pass over a text's events; ``out`` is the HTML so far of the block that is being written.
+class BlockWriter:
+    """Writer of a text's events, in one pass; ``out`` holds the HTML so far of the current block.
 
-    ``unfinished``: the text goes on, so code has no colours and no copy button yet.
+    ``unfinished``: more text may come, so code has no colours and no copy button yet.
     """
 
     def __init__(self, formulas: list[Formula], *, unfinished: bool = False) -> None:
         self.out: list[str] = []
         self._formulas = formulas
-        self._inline = Inline(self.out, formulas)
+        self._inline = InlineWriter(self.out, formulas)
         self._unfinished = unfinished
         self._colours = Colours()
         self._code: tuple[str, list[str]] | None = None
@@ -57,14 +63,14 @@ class Writer:
         self._column = 0
         self._cell = "td"
         self._depth = 0  # of quotes and lists
-        self._direction = BY_ITS_WORDS  # of the next element: a top-level block has one
+        self._direction = AUTO_DIRECTION  # of the next element: a top-level block has one
         self._heading_at = 0  # in ``out``
 
     def block(self) -> str:
-        """The HTML of the block that ends here; the next one begins."""
+        """Return the HTML of the current block, and begin the next one."""
         html = "".join(self.out)
         self.out.clear()
-        self._direction = BY_ITS_WORDS
+        self._direction = AUTO_DIRECTION
         return html
 
     def start(self, tag: str, arg: Any) -> None:
@@ -74,40 +80,37 @@ class Writer:
         self._inline.end_of_block()
         if tag in NESTING:
             self._depth += tag != "Item"
-            if self._depth > MAX_NESTING:
+            if self._depth > MAX_BLOCK_NESTING:
                 self._inline.break_line()
                 return
         direction, self._direction = self._direction, ""
         self._start_block(tag, arg, direction)
 
     def _start_block(self, tag: str, arg: Any, direction: str) -> None:
-        out = self.out.append
+        start, after = BLOCK_ELEMENTS.get(tag, ("", ""))[0], ""
         match tag:
             case "Heading":
                 self._inline.is_one_line = True
                 self._heading_at = len(self.out)
-                out(f"<{_heading(arg['level'])}{direction}>")
+                start = f"<{_heading(arg['level'])}"
             case "List":
-                out(f"<ul{direction}>" if arg is None else f'<ol start="{arg}"{direction}>')
-            case "BlockQuote":
-                kind = f' class="note-{arg.lower()}"' if arg else ""
-                out(f"<blockquote{kind}{direction}>")
+                start = "<ul" if arg is None else f'<ol start="{arg}"'
+            case "BlockQuote" if arg:
+                start += f' class="note-{arg.lower()}"'
             case "CodeBlock":
                 self._code = (arg["Fenced"] if isinstance(arg, dict) else "", [])
             case "Table":
                 self._alignments = arg
-                label = _words()["table"]
-                out(f'<div class="table" role="region" tabindex="0" aria-label="{label}"{direction}><table>')
+                start += f' aria-label="{_labels()["table"]}"'
+                after = "<table>"
             case "TableHead" | "TableRow":
                 self._column, self._cell = 0, "th" if tag == "TableHead" else "td"
-                out("<thead><tr>" if tag == "TableHead" else "<tr>")
             case "TableCell":
                 self._start_cell()
             case "FootnoteDefinition":
-                label = escape(self._inline.as_written(arg), quote=False)
-                out(f'<section class="footnote"{direction}><sup>{label}</sup>')
-            case _ if tag in TAGS:
-                out(f"<{TAGS[tag]}{direction}>")
+                after = f"<sup>{escape(self._inline.as_written(arg), quote=False)}</sup>"
+        if start:
+            self.out.append(f"{start}{direction}>{after}")
 
     def end(self, tag: str, arg: Any) -> None:
         if tag in INLINE_TAGS:
@@ -116,29 +119,20 @@ class Writer:
         self._inline.end_of_block()
         if tag in NESTING:
             self._depth -= tag != "Item"
-            if self._depth + (tag != "Item") > MAX_NESTING:
+            if self._depth + (tag != "Item") > MAX_BLOCK_NESTING:
                 return
-        out = self.out.append
         match tag:
             case "Heading":
                 self._end_heading(arg)
             case "List":
-                out("</ol>" if arg else "</ul>")
-            case "BlockQuote":
-                out("</blockquote>")
+                self.out.append("</ol>" if arg else "</ul>")
             case "CodeBlock":
                 self._end_code()
-            case "Table":
-                out("</tbody></table></div>")
-            case "TableHead":
-                out("</tr></thead><tbody>")
             case "TableCell":
                 self._inline.is_one_line = False
-                out(f"</{self._cell}>")
-            case "FootnoteDefinition":
-                out("</section>")
-            case _ if tag in TAGS:
-                out(f"</{TAGS[tag]}>")
+                self.out.append(f"</{self._cell}>")
+            case _ if tag in BLOCK_ELEMENTS:
+                self.out.append(BLOCK_ELEMENTS[tag][1])
 
     def leaf(self, kind: str, value: Any) -> None:
         if kind == "Text" and self._code is not None:
@@ -146,7 +140,7 @@ class Writer:
         elif kind == "Rule":
             self.out.append("<hr>")
         elif kind == "TaskListMarker":
-            label, box = (_words()["done"], "☑") if value else (_words()["to do"], "☐")
+            label, box = (_labels()["done"], "☑") if value else (_labels()["to do"], "☐")
             self.out.append(f'<span class="task" role="img" aria-label="{label}">{box}</span> ')
         elif kind == "Html":
             self._inline.lines_of_html(value)
@@ -186,15 +180,16 @@ class Writer:
         )
 
     def _end_formula(self, info: str, source: str) -> None:
-        """End a block of code that is a formula: in ``source``, or where its info string has a mark."""
+        """End a code block that is a formula: ``source``, or the one whose placeholder ``info`` has."""
         is_open = self._unfinished
-        if found := marks.FORMULA.search(info):
+        if found := placeholders.FORMULA_MARK.search(info):
             marked = self._formulas[int(found[1])]
             source, is_open = marked.tex, marked.is_open
-        shown = f"<pre>{escape(source, quote=False)}</pre>" if is_open else formula(source, display=True)
+        shown = f"<pre>{escape(source, quote=False)}</pre>" if is_open else to_mathml(source, display=True)
         self.out.append(f'<div class="math" dir="ltr">{shown}</div>')
 
 
 def _heading(level: str) -> str:
-    """``h1`` is the page's, ``h2`` the speaker's: a message begins at ``h3``."""
+    """Return the element of a heading of a message."""
+    # h1 is the page's, h2 the speaker's: a message begins at h3.
     return f"h{min(int(level[1]) + 2, 6)}"

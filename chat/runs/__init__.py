@@ -1,1 +1,1 @@
-"""The life of one run: who may end it, where its events go, who follows it, who executes it."""
+"""The run engine: executes runs, journals their events, and delivers these to readers."""

@@ -1,8 +1,4 @@
-"""The lock beside a SQLite file: one process executes its runs, a server or a chat in a terminal.
-
-Who waits for another process must know that it is dead, and a file has no heartbeats that can be
-trusted: the kernel gives this lock back however its holder ends.
-"""
+"""The file lock that lets only one process execute the runs of a SQLite database."""
 
 import fcntl
 import os
@@ -12,26 +8,28 @@ from typing import IO
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-SERVER = "server"
+HELD_BY_SERVER = "server"
 HELD_BY_TERMINAL = "terminal"
 
 
-class Held(Exception):
-    """Another process holds the file; its text is the sentence for the person."""
+class LockHeld(Exception):
+    """Another process holds the lock; ``str()`` is the message for the user."""
 
 
-def hold(holder: str) -> IO[str] | None:
-    """Take the lock, as SERVER or TERMINAL: held until it is closed or this process ends.
+def acquire_lock(holder: str) -> IO[str] | None:
+    """Lock the database as HELD_BY_SERVER or HELD_BY_TERMINAL, until the returned file is closed.
 
-    None on PostgreSQL, which takes any number. Raises Held, and OSError where it cannot be written.
+    Return None on PostgreSQL, where any number of processes may execute. Raise LockHeld, and OSError if
+    the lock file cannot be written.
     """
     if not settings.ON_SQLITE:
         return None
     file = Path(f"{_database()}.lock").open("a+")  # noqa: SIM115  (kept open on purpose)
+    # The kernel releases a flock however its holder ends. Heartbeats in the file would outlive a dead holder.
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        held = Held(_sentence(file))
+        held = LockHeld(_message(file))
         file.close()
         raise held from error
     file.truncate(0)
@@ -40,16 +38,16 @@ def hold(holder: str) -> IO[str] | None:
     return file
 
 
-def _sentence(file: IO[str]) -> str:
+def _message(file: IO[str]) -> str:
     file.seek(0)
     holder, _space, pid = file.read(64).strip().partition(" ")
     if holder == HELD_BY_TERMINAL:
-        sentence = _(
+        message = _(
             "A chat in a terminal (process %(pid)s) is using %(file)s. End it first, or set DATA_DIR."
         )
     else:
-        sentence = _("Another Parley server is using %(file)s. Stop it first, or set DATA_DIR.")
-    return sentence % {"pid": pid, "file": _database()}
+        message = _("Another Parley server is using %(file)s. Stop it first, or set DATA_DIR.")
+    return message % {"pid": pid, "file": _database()}
 
 
 def _database() -> str:

@@ -1,4 +1,4 @@
-"""One run from its claim to its end."""
+"""Execution of one claimed run to its end."""
 
 import asyncio
 import logging
@@ -12,12 +12,12 @@ from django.utils import timezone
 
 from chat import endings, events, lifecycle
 from chat.agent.agents import catalog
-from chat.agent.memory.context import load_turn
+from chat.agent.memory.context import load_session
 from chat.agent.memory.payload import invocation_of
 from chat.agent.memory.session_data import SessionData
 from chat.agent.turn import containment
-from chat.agent.turn.failures import AgentFailure
-from chat.agent.turn.faults import Fault
+from chat.agent.turn.exception_details import ExceptionDetails
+from chat.agent.turn.failure_codes import AgentFailure
 from chat.agent.turn.interruption import close_history
 from chat.agent.turn.reply import Reply
 from chat.database import run_db_patiently
@@ -34,98 +34,99 @@ log = logging.getLogger(__name__)
 
 STOP = "stop"
 HAND_OVER = "hand over"
-# How a run ends by its code; by any other code it has failed.
+# The terminal event for a code; any other code is a failure.
 TYPE_OF_CODE = {"": events.COMPLETED, STOP: events.STOPPED, "lost": events.EXPIRED}
-ABORT_SECONDS = 1.0  # what an agent gets to end by itself before it is cancelled
+ABORT_SECONDS = 1.0  # between an agent's abort and its cancellation
 
 
 @dataclass(slots=True)
 class Abort:
-    """The wish that a run should end before its agent has finished."""
+    """Request that a run ends before its agent has finished; the first reason counts."""
 
-    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    requested: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
 
-    def want(self, reason: str) -> None:
+    def request(self, reason: str) -> None:
         if not self.reason:
             self.reason = reason
-            self.wanted.set()
+            self.requested.set()
 
 
 @dataclass(slots=True)
 class _Progress:
-    """What the run has shown, and when."""
+    """Output of the run so far, and its times."""
 
     fold: Fold
-    began: float  # time.monotonic() at which the member's question was stored
+    started: float  # time.monotonic() at which the question was stored
     ttft_ms: int | None = None
     size: int = 0  # bytes of the reply's text
-    frozen: bool = False  # nothing more is taken
-    full: bool = False  # the limit of a reply is reached
-    spoke: float = 0.0  # time.monotonic() of the last text
-    fault: Fault | None = None  # the exception that ended the agent
+    frozen: bool = False  # further events are dropped
+    full: bool = False  # REPLY_MAX_BYTES is reached
+    last_text: float = 0.0  # time.monotonic()
+    details: ExceptionDetails | None = None  # the exception that ended the agent
 
     def milliseconds(self) -> int:
-        return max(0, round((time.monotonic() - self.began) * 1000))
+        return max(0, round((time.monotonic() - self.started) * 1000))
 
-    def said(self, size: int) -> None:
-        """A piece of text of so many bytes came."""
+    def measure_text(self, size: int) -> None:
+        """Count a delta of ``size`` bytes in the metrics."""
         now = time.monotonic()
         if self.ttft_ms is None:
             self.ttft_ms = self.milliseconds()
-            metrics.first_token_seconds.observe(now - self.began)
+            metrics.first_token_seconds.observe(now - self.started)
         else:
-            metrics.delta_gap_seconds.observe(now - self.spoke)
+            metrics.delta_gap_seconds.observe(now - self.last_text)
         metrics.delta_bytes.observe(size)
-        self.spoke = now
+        self.last_text = now
 
 
 async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) -> None:
-    """Let the agent answer, and end the run. Raises nothing of the agent's."""
+    """Run the agent and end the run. Raise nothing that the agent raises."""
     writer = journal.open(claim, await run_db_patiently(_last_seq, claim))
     try:
         rows = await _execute(claim, run, writer, abort)
     finally:
         await writer.close()
         subscribers.closed_here(claim.run)
-    show_rows(claim, rows)
+    deliver_rows(claim, rows)
 
 
 async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> list[Row] | None:
     waited = (timezone.now() - run.created_at).total_seconds()
     progress = _Progress(Fold(), time.monotonic() - max(0.0, waited))
     progress.fold.agent = run.conversation.agent
-    turn = reply = None
+    session = reply = None
     try:
-        turn = await run_db_patiently(load_turn, run)
-        turn.record = writer.record
-        reply = Reply(turn, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
+        session = await run_db_patiently(load_session, run)
+        session.record = writer.record
+        reply = Reply(session, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
         code, finish = await _answer(reply, progress, writer, abort)
         if code and not progress.full:
             for event in reply.flush():
-                _take(event, progress, writer)
+                _accept(event, progress, writer)
     except Exception:
         log.exception("Run %s failed inside Parley", claim.run)
         code, finish = "internal", ""
     rest, payloads = await writer.close()
     if writer.lost.is_set():
-        # Another process has it; or the database refused a page, and then it ends with what is stored.
-        log.warning("Run %s may not be written any more", claim.run)
+        # Another process took the run over, or the database refused a batch. Only in the second case does
+        # this claim still end the run, with its stored events.
+        log.warning("Run %s can no longer be written by this process", claim.run)
         return await end_orphan(claim, run, code="internal")
     if code == HAND_OVER:
-        if turn is not None and not turn.has_calls() and not progress.fold.called:
+        if session is not None and not session.has_calls() and not progress.fold.called:
             return await run_db_patiently(lifecycle.hand_over, claim)
-        code = "lost"  # a tool may have acted: not twice
-    if turn is not None and (code or finish == "length"):
+        code = "lost"  # a tool may have acted, and must not act twice
+    if session is not None and (code or finish == "length"):
         payloads = payloads + close_history(
-            turn.own_payloads, progress.fold, run, catalog.root_name(run.conversation.agent)
+            session.own_payloads, progress.fold, run, catalog.root_name(run.conversation.agent)
         )
-    outcome = _outcome(code, finish, progress, turn, reply.usage if reply else Usage(), payloads)
+    outcome = _outcome(code, finish, progress, session, reply.usage if reply else Usage(), payloads)
     return await _end(claim, outcome, progress.fold, rest)
 
 
 async def _end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = ()) -> list[Row] | None:
-    """End the run. Its text is rendered first: nobody waits for that on the database's thread."""
+    # Rendered before the transaction, so that the database's thread does not wait for it.
     html = await render_in_time_async(fold.text)
     return await run_db_patiently(lifecycle.end, claim, outcome, fold, rest, html)
 
@@ -135,16 +136,17 @@ def _last_seq(claim: Claim) -> int:
     return rows[-1].seq if rows else 0
 
 
-def show_rows(claim: Claim, rows: list[Row] | None) -> None:
+def deliver_rows(claim: Claim, rows: list[Row] | None) -> None:
+    """Deliver the rows of a transition of ``lifecycle`` to this process's readers."""
     if rows:
         subscribers.deliver(claim.run, rows)
 
 
 async def _answer(reply: Reply, progress: _Progress, writer: RunWriter, abort: Abort) -> tuple[str, str]:
-    """Run the agent to its end, or to the abort. Returns the code and the finish."""
-    scope = containment.AgentScope(reply.turn.agent, str(writer.claim.run), reply.abort)
+    """Run the agent to its end or to the abort; return the run's code and finish."""
+    scope = containment.AgentScope(reply.session.agent, str(writer.claim.run), reply.abort)
     pump = containment.begin(_pump(reply, progress, writer), scope)
-    watched = [asyncio.ensure_future(abort.wanted.wait()), asyncio.ensure_future(writer.lost.wait())]
+    watched = [asyncio.ensure_future(abort.requested.wait()), asyncio.ensure_future(writer.lost.wait())]
     try:
         await asyncio.wait([pump, *watched], return_when=asyncio.FIRST_COMPLETED)
         if not pump.done():
@@ -161,65 +163,65 @@ async def _answer(reply: Reply, progress: _Progress, writer: RunWriter, abort: A
 
 
 async def _pump(reply: Reply, progress: _Progress, writer: RunWriter) -> tuple[str, str]:
-    """Write what the agent says, under its deadlines. Returns the code and the finish."""
+    """Journal the agent's events, within its deadlines; return the run's code and finish."""
     clock = asyncio.get_running_loop().time
     last = clock() + settings.RUN_SECONDS
-    deadline, late = min((clock() + settings.FIRST_TOKEN_SECONDS, "timeout_first"), (last, "timeout_run"))
+    deadline, code = min((clock() + settings.FIRST_TOKEN_SECONDS, "timeout_first"), (last, "timeout_run"))
     try:
         async with asyncio.timeout_at(deadline) as timer, aclosing(reply.events()) as stream:
             async for event in stream:
                 if progress.frozen:
                     continue
-                _take(event, progress, writer)
+                _accept(event, progress, writer)
                 if progress.full:
                     progress.frozen = True
                     reply.abort.set()
                 silence = settings.SILENCE_SECONDS if reply.streams else settings.RUN_SECONDS
-                deadline, late = min((clock() + silence, "stalled"), (last, "timeout_run"))
+                deadline, code = min((clock() + silence, "stalled"), (last, "timeout_run"))
                 timer.reschedule(deadline)
     except TimeoutError:
         if not progress.full:
-            return late, ""
+            return code, ""
     except AgentFailure as failure:
         if not progress.full:
-            progress.fault = failure.fault
-            _tell(failure, reply.turn)
+            progress.details = failure.details
+            _log_failure(failure, reply.session)
             return failure.code, ""
-    return _came_to(reply, progress)
+    return _completion(reply, progress)
 
 
-def _came_to(reply: Reply, progress: _Progress) -> tuple[str, str]:
-    """What an agent that ended by itself came to: the code and the finish."""
+def _completion(reply: Reply, progress: _Progress) -> tuple[str, str]:
+    """Return the code and finish of a run whose agent ended by itself."""
     if progress.full:
         return "", "length"
-    if reply.waiting:
+    if reply.pending_calls:
         return "", endings.APPROVAL
-    if not (progress.fold.says_something or reply.acted):
+    if not (progress.fold.has_visible_text or reply.used_tools):
         return "empty", ""
     return "", reply.finish
 
 
-def _tell(failure: AgentFailure, turn: SessionData) -> None:
-    """Log why the agent failed: classes, files and lines, no words."""
-    fault = failure.fault
-    where = f" at {fault.place}" if fault and fault.place else ""
+def _log_failure(failure: AgentFailure, session: SessionData) -> None:
+    """Log why the agent failed: classes, files and lines, and no text that a member or the model wrote."""
+    details = failure.details
+    where = f" at {details.place}" if details and details.place else ""
     log.warning(
         "Run %s: the agent failed (%s): %s%s",
-        turn.run_id,
+        session.run_id,
         failure.code,
         failure.reason,
         where,
-        extra={"fields": {"agent": turn.agent, "exception": fault.traceback if fault else ""}},
+        extra={"fields": {"agent": session.agent, "exception": details.traceback if details else ""}},
     )
 
 
-def _take(event: Event, progress: _Progress, writer: RunWriter) -> None:
+def _accept(event: Event, progress: _Progress, writer: RunWriter) -> None:
     if event.type == events.TEXT:
         before = progress.size
         event = _within_limit(event, progress)
         if not event.data["text"]:
             return
-        progress.said(progress.size - before)
+        progress.measure_text(progress.size - before)
     elif event.type == events.REPLACE:
         progress.size = len(event.data["text"].encode())
     progress.fold.add(event)
@@ -227,7 +229,7 @@ def _take(event: Event, progress: _Progress, writer: RunWriter) -> None:
 
 
 def _within_limit(event: Event, progress: _Progress) -> Event:
-    """The event, cut at a character where the reply would grow over its limit."""
+    """Return the text event, cut between characters where the reply reaches REPLY_MAX_BYTES."""
     encoded = event.data["text"].encode()
     room = settings.REPLY_MAX_BYTES - progress.size
     progress.size += len(encoded)
@@ -238,7 +240,12 @@ def _within_limit(event: Event, progress: _Progress) -> Event:
 
 
 def _outcome(
-    code: str, finish: str, progress: _Progress, turn: SessionData | None, usage: Usage, payloads: list[str]
+    code: str,
+    finish: str,
+    progress: _Progress,
+    session: SessionData | None,
+    usage: Usage,
+    payloads: list[str],
 ) -> Outcome:
     return Outcome(
         TYPE_OF_CODE.get(code, events.FAILED),
@@ -247,22 +254,22 @@ def _outcome(
         usage=usage,
         ttft_ms=progress.ttft_ms,
         duration_ms=progress.milliseconds(),
-        invocation_id=invocation_of(turn.own_payloads or payloads) if turn else "",
+        invocation_id=invocation_of(session.own_payloads or payloads) if session else "",
         session_events=payloads,
-        state=turn.state if turn else None,
-        user_state=turn.user_delta if turn else {},
-        app_state=turn.app_delta if turn else {},
-        failure=progress.fault.as_json() if progress.fault else None,
+        state=session.state if session else None,
+        user_state=session.user_delta if session else {},
+        app_state=session.app_delta if session else {},
+        failure=progress.details.as_json() if progress.details else None,
     )
 
 
 async def end_orphan(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
-    """End a run that nobody executes any more with what is stored of it."""
-    outcome, fold = await run_db_patiently(lambda: _what_is_stored(run, code))
+    """End a run that no process executes any more, with its stored events."""
+    outcome, fold = await run_db_patiently(_stored_outcome, run, code)
     return await _end(claim, outcome, fold)
 
 
-def _what_is_stored(run: Run, code: str) -> tuple[Outcome, Fold]:
+def _stored_outcome(run: Run, code: str) -> tuple[Outcome, Fold]:
     log_rows = read_log(run.pk)
     fold = Fold(row.event() for row in log_rows)
     payloads = list(run.session_events.order_by("position").values_list("payload", flat=True))
@@ -274,6 +281,6 @@ def _what_is_stored(run: Run, code: str) -> tuple[Outcome, Fold]:
         duration_ms=round(waited.total_seconds() * 1000),
         invocation_id=invocation_of(payloads),
         session_events=close_history(payloads, fold, run, catalog.root_name(run.conversation.agent)),
-        state=load_turn(run, own_payloads=payloads).state,
+        state=load_session(run, own_payloads=payloads).state,
     )
     return outcome, fold

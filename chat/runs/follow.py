@@ -1,4 +1,4 @@
-"""Every reader is the same reader: replay what is stored, then wait for more."""
+"""The one function by which every reader reads a run: replay the stored events, then wait for more."""
 
 import asyncio
 import uuid
@@ -13,10 +13,10 @@ from chat.runs import subscribers
 
 
 async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncGenerator[list[Row], None]:
-    """The events of a run after seq ``after``, in order and without a gap, to the terminal event.
+    """Yield the events of a run after seq ``after``, in order and without a gap, to the terminal event.
 
-    Yields batches; an empty one after ``idle`` seconds of silence. The run's end must be in the
-    log, or come: a run that ended and was pruned has nothing to follow (see chat/stream/resume.py).
+    Yield them in batches, and an empty batch after ``idle`` seconds of silence. Precondition: the terminal
+    event is stored or will be. For a run whose log was pruned, see chat/stream/resume.py.
     """
     with subscribers.subscribe(run_id) as subscription:
         async with doorbell.listen(str(run_id)) as bell:
@@ -40,25 +40,25 @@ async def _follow(
     run_id: uuid.UUID, after: int, subscription: subscribers.Subscription, idle: float
 ) -> AsyncGenerator[list[Row], None]:
     clock = asyncio.get_running_loop().time
-    spoke = clock()
+    last_yield = clock()
     rows = await run_db(read_log, run_id, after)
     while True:
         rows = [row for row in rows if row.seq > after]
-        if rows and rows[0].seq != after + 1:  # a batch was missed: the log has it
+        if rows and rows[0].seq != after + 1:  # a gap: read the missed batch from the log
             rows = await run_db(read_log, run_id, after)
         if rows:
-            after, spoke = rows[-1].seq, clock()
+            after, last_yield = rows[-1].seq, clock()
             yield rows
             if rows[-1].type in TERMINAL:
                 return
         rows = subscription.take()
         if rows:
             continue
-        patience = idle if subscribers.is_written_here(run_id) else doorbell.LISTEN_SECONDS
-        await subscription.wait(max(0.001, min(patience, spoke + idle - clock())))
+        poll = idle if subscribers.is_written_here(run_id) else doorbell.LISTEN_SECONDS
+        await subscription.wait(max(0.001, min(poll, last_yield + idle - clock())))
         rows = subscription.take()
         if not rows and not subscribers.is_written_here(run_id):
             rows = await run_db(read_log, run_id, after)
-        if not rows and clock() - spoke >= idle:
-            spoke = clock()
+        if not rows and clock() - last_yield >= idle:
+            last_yield = clock()
             yield []

@@ -1,7 +1,7 @@
-"""The process's one writer: events of all its runs, committed in groups, then shown.
+"""The one writer of a process: commits the events of all its runs together, then delivers them.
 
-A batch is one transaction. It holds what gathered in JOURNAL_SECONDS, or less where something
-cannot wait: the first text of a run, a tool's call, an ADK event that the Runner waits for.
+A transaction stores a batch for each run, with the events of JOURNAL_SECONDS. An urgent event begins it
+immediately: the first text of a run, a tool's call, an ADK event that the Runner waits for.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from chat.runs import subscribers
 
 log = logging.getLogger(__name__)
 
-# By hand: bulk_create makes an object of each row and an expression of each of its values, and that was
-# half of what a delta cost the journal's thread.
+# Raw SQL: bulk_create makes an object for each row and an expression for each of its values, which was half
+# of the cost of a delta in the journal's thread.
 INSERT_EVENT = (
     "INSERT INTO chat_runevent (run_id, seq, type, data) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"
 )
@@ -37,36 +37,36 @@ INSERT_PAYLOAD = (
 
 
 class RunLost(Exception):
-    """This process may not write to the run any more: it ended, or another process took it over."""
+    """This process may no longer write to the run: it ended, or another process took it over."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one batch writes for one run."""
+    """Rows and ADK events of one run, stored by one transaction."""
 
     claim: Claim
     rows: list[Row]
     payloads: list[tuple[int, str]]  # position and JSON text of ADK events
-    written: "asyncio.Future[bool]"  # False: lost
+    written: "asyncio.Future[bool]"  # False: the run is lost
 
 
 @dataclass(slots=True)
 class RunWriter:
-    """The right to write one run's log from this process, and what is not yet written."""
+    """One run's access to the journal, with its events that are not yet committed."""
 
     claim: Claim
     journal: "Journal"
-    seq: int  # of the last row given out
+    seq: int  # of the last numbered row
     position: int = 0  # of the next ADK event
     waiting: list[Event] = field(default_factory=list)
     payloads: list[tuple[int, str]] = field(default_factory=list)
-    recorded: "list[asyncio.Future[bool]]" = field(default_factory=list)
+    recorded: "list[asyncio.Future[bool]]" = field(default_factory=list)  # one for each of payloads
     in_flight: "asyncio.Future[bool] | None" = None
-    texts: int = 0  # text events given out so far
+    texts: int = 0  # text events so far, after merging
     lost: asyncio.Event = field(default_factory=asyncio.Event)
 
     def write(self, event: Event) -> None:
-        """Take an event; it is shown once its batch is committed."""
+        """Add an event to the next batch; readers receive it after the commit."""
         if not self._merge(event):
             self.waiting.append(event)
             self.texts += event.type == events.TEXT
@@ -74,7 +74,7 @@ class RunWriter:
         self.journal.mark_dirty(self, urgent=not can_wait)
 
     async def record(self, payload: str) -> None:
-        """Store an ADK event; returns after the commit. Raises RunLost."""
+        """Store an ADK event; return after the commit. Raise RunLost if the run is lost."""
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.payloads.append((self.position, payload))
         self.position += 1
@@ -84,7 +84,7 @@ class RunWriter:
             raise RunLost
 
     async def close(self) -> tuple[list[Event], list[str]]:
-        """Close the writer: what was not yet written, for the run's last transaction."""
+        """Close the writer; return the events and ADK events that the run's last transaction must store."""
         self.journal.unregister(self)
         if self.in_flight is not None:
             await asyncio.wait([self.in_flight])
@@ -96,8 +96,9 @@ class RunWriter:
         return rest, payloads
 
     def _merge(self, event: Event) -> bool:
-        """Deltas of one kind in one batch become one event; a separator stays by itself, and so
-        does the first text of a run.
+        """Append a delta to the last event of the batch, if both are deltas of one kind.
+
+        A separator stays an event of its own, and so does the first text of a run.
         """
         if not self.waiting or event.type not in (events.TEXT, events.THOUGHT):
             return False
@@ -111,18 +112,18 @@ class RunWriter:
 
 
 class Journal:
-    """Begin with ``run`` as a task of the process; one a process."""
+    """The journal of a process, which has one. ``run`` is its task."""
 
     def __init__(self) -> None:
-        self.commits = 0  # batches written, for the curious and the tests
+        self.commits = 0  # read by tests
         self._writers: dict[uuid.UUID, RunWriter] = {}
         self._dirty: dict[uuid.UUID, RunWriter] = {}
         self._wake = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._rings: set[asyncio.Task[None]] = set()
 
     def open(self, claim: Claim, seq: int) -> RunWriter:
-        """The writer for a claimed run whose log ends at ``seq``."""
+        """Return the writer for a claimed run whose log ends at ``seq``."""
         writer = RunWriter(claim, self, seq)
         self._writers[claim.run] = writer
         subscribers.opened_here(claim.run)
@@ -134,7 +135,7 @@ class Journal:
         self._dirty[writer.claim.run] = writer
         self._wake.set()
         if urgent:
-            self._hurry.set()
+            self._urgent.set()
 
     def unregister(self, writer: RunWriter) -> None:
         if self._writers.get(writer.claim.run) is writer:
@@ -142,16 +143,16 @@ class Journal:
             self._dirty.pop(writer.claim.run, None)
 
     async def run(self) -> None:
-        """Write batches until cancelled. A batch is never given up while the database is away."""
+        """Commit batches until cancelled; retry each one while the database is away."""
         while True:
             await self._wake.wait()
             try:
                 async with asyncio.timeout(settings.JOURNAL_SECONDS):
-                    await self._hurry.wait()
+                    await self._urgent.wait()
             except TimeoutError:
-                pass  # nothing urgent came: what gathered is written now
+                pass  # nothing urgent
             self._wake.clear()
-            self._hurry.clear()
+            self._urgent.clear()
             batches = [self._batch_of(writer) for writer in self._dirty.values()]
             self._dirty.clear()
             if batches:
@@ -163,8 +164,8 @@ class Journal:
             writer.seq += 1
             rows.append(Row(writer.seq, event.type, events.encode_json(event.data)))
         done = asyncio.get_running_loop().create_future()
-        for waiter in writer.recorded:
-            done.add_done_callback(partial(_pass_on, waiter=waiter))
+        for recorded in writer.recorded:
+            done.add_done_callback(partial(_copy_result, target=recorded))
         batch = Batch(writer.claim, rows, writer.payloads, done)
         writer.waiting, writer.payloads, writer.recorded, writer.in_flight = [], [], [], done
         return batch
@@ -174,7 +175,7 @@ class Journal:
         try:
             held = await run_db_patiently(write, batches)
         except DatabaseError:
-            held = await self._commit_apart(batches)
+            held = await self._commit_separately(batches)
         self.commits += 1
         metrics.journal_commit_seconds.observe(time.monotonic() - began)
         metrics.journal_batch_events.observe(sum(len(batch.rows) + len(batch.payloads) for batch in batches))
@@ -182,8 +183,8 @@ class Journal:
             self._finish(batch, batch.claim in held)
         self._ring([str(batch.claim.run) for batch in batches if batch.rows])
 
-    async def _commit_apart(self, batches: Sequence[Batch]) -> set[Claim]:
-        """One batch holds what the database refuses: the others must not suffer for it."""
+    async def _commit_separately(self, batches: Sequence[Batch]) -> set[Claim]:
+        """Commit each batch in its own transaction: the database refuses only some of them."""
         held: set[Claim] = set()
         for batch in batches:
             try:
@@ -209,22 +210,22 @@ class Journal:
             task.add_done_callback(self._rings.discard)
 
 
-def _pass_on(batch: "asyncio.Future[bool]", waiter: "asyncio.Future[bool]") -> None:
-    if not waiter.done():
-        waiter.set_result(batch.result())
+def _copy_result(source: "asyncio.Future[bool]", target: "asyncio.Future[bool]") -> None:
+    if not target.done():
+        target.set_result(source.result())
 
 
 @transaction.atomic
 def write(batches: Sequence[Batch]) -> set[Claim]:
-    """Store the batches of runs that are still held; returns which those were.
+    """Store the batches whose claim is still valid; return those claims.
 
-    Rows that are there already are left: who holds the epoch alone numbers them, so they are this
-    very batch's, of a commit whose answer was lost.
+    A retry after a commit whose confirmation was lost is idempotent: only the holder of the epoch numbers
+    rows, so a row that already exists is this batch's.
     """
     epochs = dict(
         Run.objects.select_for_update()
         .filter(pk__in=[batch.claim.run for batch in batches], status=Run.Status.RUNNING)
-        .order_by("pk")  # two processes that meet in a batch wait for, and never on, each other
+        .order_by("pk")  # one order in all processes, or their batches can deadlock
         .values_list("pk", "epoch")
     )
     kept = [batch for batch in batches if epochs.get(batch.claim.run) == batch.claim.epoch]
@@ -239,5 +240,5 @@ def write(batches: Sequence[Batch]) -> set[Claim]:
 
 
 def _key(batch: Batch) -> Any:
-    """The run's id as this database holds it."""
+    """Return the run's id as this database stores it."""
     return Run._meta.pk.get_db_prep_value(batch.claim.run, connection)

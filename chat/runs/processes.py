@@ -1,4 +1,4 @@
-"""The processes that execute runs: which of them live, and what is wished of one."""
+"""The table of processes that execute runs: registration, heartbeats, and requests to a process."""
 
 import os
 import socket
@@ -14,14 +14,14 @@ from django.db.models.functions import Now
 
 from chat.models import Process, Run
 
-KEPT = timedelta(days=1)  # how long the row of a process that died stays
+DEAD_ROW_KEPT = timedelta(days=1)  # since the last heartbeat
 
 
 @transaction.atomic
 def register_process() -> uuid.UUID:
-    """This process takes runs from here on. Returns its id."""
+    """Register this process as one that executes runs; return its id."""
     if settings.ON_SQLITE:
-        # This process holds the lock of the file: whoever stands here is dead.
+        # This process holds the lock of the file, so every registered process is dead.
         Process.objects.all().delete()
     process = Process.objects.create(
         host=socket.gethostname(),
@@ -47,25 +47,25 @@ def mark_draining(process_id: uuid.UUID) -> None:
 
 
 def renew(process_id: uuid.UUID) -> int:
-    """Say that the process lives; 0 where its row is gone."""
-    Process.objects.filter(heartbeat_at__lt=Now() - KEPT).delete()
+    """Store a heartbeat, and delete rows of dead processes. Return 0 if its own row is gone, else 1."""
+    Process.objects.filter(heartbeat_at__lt=Now() - DEAD_ROW_KEPT).delete()
     return Process.objects.filter(pk=process_id).update(heartbeat_at=Now())
 
 
 def living() -> QuerySet[Process]:
-    """Those that take runs: alive by the database's clock, and not about to end."""
+    """Return the processes that claim runs: alive by the database's clock, and not draining."""
     since = Now() - timedelta(seconds=settings.DEAD_AFTER_SECONDS)
     return Process.objects.filter(heartbeat_at__gte=since, draining=False)
 
 
 @transaction.atomic
 def assign(run_id: uuid.UUID) -> bool:
-    """Name a living process that should claim this run, where it is queued. False where none lives.
+    """Assign this run, if it is queued, to a living process. Return False if none lives.
 
-    The process sees it when it looks for ``wishes``. Whoever claims the run first has it all the same,
-    and one that was offered to a process that then died is taken up as any other that is left queued.
+    The process reads it from ``pending_requests``. Any process may still claim the run first; if the
+    assigned one dies, the sweep takes the run as any other that stays queued.
     """
-    # Locked, so that its row cannot go before ours names it.
+    # Locked, so that the process's row is not deleted before the run refers to it.
     process = living().select_for_update(no_key=True).order_by("?").first()
     if process is None:
         return False
@@ -74,10 +74,11 @@ def assign(run_id: uuid.UUID) -> bool:
 
 
 def pending_requests(process_id: uuid.UUID, executed: Sequence[uuid.UUID]) -> list[tuple[uuid.UUID, str]]:
-    """What others want of this process: the queued runs offered to it, and those of its own, the
-    ``executed`` ones included, that are to stop; each with its status.
+    """Return the runs assigned to this process and its runs with a stop request, each with its status.
+
+    ``executed`` are the runs that it executes: if its row was deleted, they no longer refer to it.
     """
-    # ended_at names the index; a process that lost its row still knows what it executes.
+    # ended_at=None is the condition of the index chat_run_active.
     own = Run.objects.active().filter(Q(process=process_id) | Q(pk__in=executed), ended_at=None)
-    wished = own.filter(Q(status=Run.Status.QUEUED) | Q(stop_requested_at__isnull=False))
-    return list(wished.values_list("pk", "status"))
+    requested = own.filter(Q(status=Run.Status.QUEUED) | Q(stop_requested_at__isnull=False))
+    return list(requested.values_list("pk", "status"))

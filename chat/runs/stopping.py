@@ -1,4 +1,4 @@
-"""Stopping a run, and waiting until it has ended."""
+"""Stopping a run and waiting for its end."""
 
 import asyncio
 import uuid
@@ -14,17 +14,18 @@ STOP_SECONDS = 5  # how long a stop waits for the run's end
 
 
 async def stop_and_wait(run: Run) -> None:
-    """Announce the wish to stop, and return when the run has ended, or after STOP_SECONDS."""
-    logs.asked_of(run.pk)
+    """Announce the requested stop; return when the run has ended, or after STOP_SECONDS."""
+    logs.set_request_run(run.pk)
     await supervisor.announce_stop(run.pk)
     if run.is_active:
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await wait_for_end(run.pk)
         except TimeoutError:
-            pass  # its status says that it still runs
+            pass  # the caller reads its status: still running
 
 
 async def wait_for_end(run_id: uuid.UUID) -> None:
+    """Return when the run has ended. Its terminal event must be stored or still to come."""
     async for _batch in follow(run_id, 0, idle=settings.RUN_SECONDS):
         pass

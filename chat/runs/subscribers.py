@@ -1,4 +1,4 @@
-"""The readers of runs in this process, and the rows that reach them from memory."""
+"""Readers of runs in this process, and delivery of committed rows to them from memory."""
 
 import asyncio
 import uuid
@@ -10,33 +10,32 @@ from chat.events import Row
 
 
 class Subscription:
-    """One reader's place at one run."""
+    """One reader's queue of rows of one run, and the event that wakes it."""
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
-        self._bell = asyncio.Event()
+        self._wake = asyncio.Event()
 
     def take(self) -> list[Row]:
-        """What was delivered since the last take."""
+        """Return the rows delivered since the last call."""
         rows, self._rows = self._rows, []
         return rows
 
     def deliver(self, rows: Sequence[Row]) -> None:
         self._rows.extend(rows)
-        self._bell.set()
+        self._wake.set()
 
     def nudge(self) -> None:
-        self._bell.set()
+        self._wake.set()
 
-    async def wait(self, seconds: float) -> bool:
-        """Whether something was delivered, or the bell rang, within ``seconds``."""
+    async def wait(self, seconds: float) -> None:
+        """Return at a delivery or a nudge, or after ``seconds``."""
         try:
             async with asyncio.timeout(seconds):
-                await self._bell.wait()
+                await self._wake.wait()
         except TimeoutError:
-            return False
-        self._bell.clear()
-        return True
+            return
+        self._wake.clear()
 
 
 _subscriptions: defaultdict[uuid.UUID, set[Subscription]] = defaultdict(set)
@@ -56,19 +55,19 @@ def subscribe(run_id: uuid.UUID) -> Iterator[Subscription]:
 
 
 def deliver(run_id: uuid.UUID, rows: Sequence[Row]) -> None:
-    """Hand committed rows to this process's readers of the run."""
+    """Deliver committed rows to this process's readers of the run."""
     for subscription in _subscriptions.get(run_id, ()):
         subscription.deliver(rows)
 
 
 def nudge(run_id: uuid.UUID) -> None:
-    """Let this process's readers of the run look at the log."""
+    """Wake this process's readers of the run, so that they check its log."""
     for subscription in _subscriptions.get(run_id, ()):
         subscription.nudge()
 
 
 def opened_here(run_id: uuid.UUID) -> None:
-    """This process writes the run now: its readers need not look for rows of others."""
+    """Record that this process writes the run, so that its readers need not poll the log."""
     _written_here.add(run_id)
     nudge(run_id)
 

@@ -1,4 +1,4 @@
-"""This process's runs: launched, aborted, drained; its heartbeat, and the sweep of others' orphans."""
+"""Supervisor of a process: its run tasks, its heartbeat, its background tasks, and the sweep of orphans."""
 
 import asyncio
 import contextvars
@@ -20,20 +20,20 @@ from chat.lifecycle import Claim
 from chat.models import Run
 from chat.rendering import process
 from chat.runs import duties, processes, sweep
-from chat.runs.execution import HAND_OVER, STOP, Abort, end_orphan, execute_run, show_rows
+from chat.runs.execution import HAND_OVER, STOP, Abort, deliver_rows, end_orphan, execute_run
 from chat.runs.journal import Journal
 from chat.samples import Sampler
 
 log = logging.getLogger(__name__)
 
-PENDING_REQUESTS = "requests"  # the bell that says: a run was offered, or its stop requested, somewhere
-# How often a process looks for such requests without having been rung. Without Redis nothing else tells
-# of an offer, and somebody waits at a terminal.
+PENDING_REQUESTS = "requests"  # the doorbell's name for: a run was assigned, or its stop was requested
+# The interval for polling such requests without the doorbell. Without Redis, polling is the only way to find
+# an assigned run, for which a user waits at a terminal.
 REQUEST_SECONDS = 0.5 if settings.REDIS_URL else 0.2
 
 
 class Supervisor:
-    """One a process. ``start`` before the first ``launch``; ``stop`` in the end."""
+    """The supervisor of a process, which has one. ``start`` it before the first ``launch``."""
 
     def __init__(self) -> None:
         self.id: uuid.UUID | None = None
@@ -43,18 +43,19 @@ class Supervisor:
         self._watchdog = Watchdog(containment.scope_of)
         self._runs: dict[uuid.UUID, tuple[asyncio.Task[None], Abort]] = {}
         self._duties: list[asyncio.Task[None]] = []
-        self._release: Callable[[], None] | None = None  # takes back the containment of the loop
+        self._uninstall_containment: Callable[[], None] | None = None
         self._starting: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stamp: tuple[int, ...] | None = None  # of the SQLite file, at the last look
-        self._written = False  # since the look before
+        self._stamp: tuple[int, ...] | None = None  # of the SQLite file, at the last poll
+        self._changed = False  # whether the last poll found a new stamp
 
-    # --- life ---------------------------------------------------------------------------------
+    # --- start and stop -----------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Register the process, take up orphans, begin the duties. Further calls wait for the first.
+        """Register the process and start the background tasks, which take over orphans.
 
-        A start that failed, because the database was away, is tried again by the next call.
+        Further calls wait for the first. After a start that failed (the database was away), the next call
+        tries again.
         """
         if self._starting is None or (self._starting.done() and not self.has_started):
             self._starting = asyncio.ensure_future(self._start())
@@ -62,7 +63,7 @@ class Supervisor:
 
     @property
     def has_started(self) -> bool:
-        """Whether the start is complete, and nobody waits for an import any more."""
+        """Return whether the start is complete, with all slow imports done."""
         start = self._starting
         return start is not None and start.done() and not start.exception()
 
@@ -70,22 +71,22 @@ class Supervisor:
         self.id = await run_db(processes.register_process)
         self._loop = asyncio.get_running_loop()
         doorbell.set_loop(self._loop)
-        if self._release is None:
-            self._release = containment.install(self._loop)
+        if self._uninstall_containment is None:
+            self._uninstall_containment = containment.install(self._loop)
         self._watchdog.start()
         self.draining = False
         await asyncio.gather(asyncio.to_thread(warming.warm_up), asyncio.to_thread(process.start))
         await warming.open_clients()
         self._duties = [
             _spawn(self.journal.run()),
-            _spawn(self._beat()),
-            _spawn(self._serve_requests()),
+            _spawn(self._send_heartbeats()),
+            _spawn(self._watch_requests()),
             _spawn(doorbell.relay()),
             *(_spawn(duty()) for duty in duties.while_serving),
         ]
 
     async def drain(self) -> None:
-        """Take no new runs, and let the others finish for DRAIN_SECONDS; the rest is handed over."""
+        """Claim no more runs, wait DRAIN_SECONDS for the current ones, and hand over the rest."""
         if self.id is None:
             return
         self.draining = True
@@ -99,20 +100,20 @@ class Supervisor:
             close()
 
     def hand_over(self) -> None:
-        """Let another process, or this one after its restart, begin the runs anew."""
+        """Abort the runs, so that another process, or this one after its restart, executes them."""
         for _, abort in list(self._runs.values()):
-            abort.want(HAND_OVER)
+            abort.request(HAND_OVER)
 
     async def stop(self) -> None:
-        """End the duties and give the registration back."""
+        """Cancel the background tasks and delete the registration."""
         doorbell.set_loop(None)
         await _cancel(self._duties)
         self._duties = []
         await catalog.close()
         self._watchdog.stop()
-        if self._release is not None:
-            self._release()
-            self._release = None
+        if self._uninstall_containment is not None:
+            self._uninstall_containment()
+            self._uninstall_containment = None
         if self.id is not None:
             await self._try(self.sampler.take, self.id)
             await self._try(processes.unregister, self.id)
@@ -122,45 +123,44 @@ class Supervisor:
     # --- runs ---------------------------------------------------------------------------------
 
     def launch(self, run_id: uuid.UUID) -> None:
-        """Execute a queued run in this process, unless another one is first."""
+        """Execute a queued run in this process, unless another process claims it first."""
         if self.id is not None and not self.draining and run_id not in self._runs:
-            self._keep(run_id, lambda abort: self._claim_and_execute(run_id, abort))
+            self._spawn_run(run_id, lambda abort: self._claim_and_execute(run_id, abort))
 
     def abort(self, run_id: uuid.UUID) -> None:
-        """Stop a run, where this process executes it."""
+        """Stop a run if this process executes it."""
         if run_id in self._runs:
-            self._runs[run_id][1].want(STOP)
+            self._runs[run_id][1].request(STOP)
 
     async def announce_stop(self, run_id: uuid.UUID) -> None:
-        """A stop was requested: end it here, and let the other processes look."""
+        """Stop the run if it is executed here, and ring for the other processes."""
         self.abort(run_id)
         await doorbell.ring([PENDING_REQUESTS, str(run_id)])
 
     def announce_stop_from_thread(self, run_id: uuid.UUID) -> None:
-        """As ``announce_stop``, from a synchronous view; does not wait."""
+        """Call ``announce_stop`` from a synchronous view, without waiting."""
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(self.announce_stop(run_id), self._loop)
 
     async def idle(self) -> None:
-        """Wait until no run is executed here."""
+        """Wait until this process executes no run."""
         while self._runs:
             await asyncio.wait([task for task, _ in self._runs.values()])
 
-    def _keep(self, run_id: uuid.UUID, work: Any) -> None:
+    def _spawn_run(self, run_id: uuid.UUID, work: Callable[[Abort], Coroutine[Any, Any, None]]) -> None:
         abort = Abort()
-        task = _spawn(self._guarded(run_id, work(abort)))
-        self._runs[run_id] = (task, abort)
+        self._runs[run_id] = (_spawn(self._guarded(run_id, work(abort))), abort)
 
     async def _guarded(self, run_id: uuid.UUID, work: Coroutine[Any, Any, None]) -> None:
-        logs.executing(run_id)
+        logs.set_task_run(run_id)
         try:
             with metrics.active_runs.one_more():
                 await work
         except (DatabaseError, InterfaceError):
-            # Its row stays as it is; the sweep, here or elsewhere, takes it up.
+            # The run keeps its status; the sweep of this or another process takes it over.
             log.exception("Run %s lost its database", run_id)
         except Exception:
-            log.exception("Run %s ended by an error of Parley", run_id)
+            log.exception("Run %s was ended by an error of Parley", run_id)
         finally:
             self._runs.pop(run_id, None)
 
@@ -170,43 +170,44 @@ class Supervisor:
         if claimed:
             claim, run = claimed
             if run.stop_requested_at:
-                abort.want(STOP)
+                abort.request(STOP)
             await execute_run(claim, run, self.journal, abort)
 
     async def _restart(self, claim: Claim, run: Run, abort: Abort) -> None:
         rows = await run_db(lifecycle.restart, claim)
         if rows is not None:
-            show_rows(claim, rows)
+            deliver_rows(claim, rows)
             await execute_run(claim, run, self.journal, abort)
 
     async def _end_orphan(self, claim: Claim, run: Run, code: str) -> None:
-        show_rows(claim, await end_orphan(claim, run, code=code))
+        deliver_rows(claim, await end_orphan(claim, run, code=code))
 
-    # --- duties -------------------------------------------------------------------------------
+    # --- background tasks ---------------------------------------------------------------------
 
-    async def _beat(self) -> None:
-        """Renew, then sweep; never the other way round, or a slow process would take its own runs."""
+    async def _send_heartbeats(self) -> None:
         while True:
             await self._try(self._renew_and_sweep_once)
             await asyncio.sleep(settings.HEARTBEAT_SECONDS)
 
     async def _renew_and_sweep_once(self) -> None:
         assert self.id is not None
+        # Renew before the sweep, or a slow process would take over its own runs.
         if not await run_db(processes.renew, self.id):
             self.id = await run_db(processes.register_process)
         if not self.draining:
             await self.sweep()
-        await self.sampler.look(self.id)
+        await self.sampler.take_if_due(self.id)
 
     async def sweep(self) -> None:
-        """Take up what nobody executes: runs queued for too long, and runs of dead processes."""
+        """Take runs that no process executes: queued for too long, or left by a dead process."""
+        # On SQLite no other process could claim them, so all queued runs are taken.
         for run_id in await run_db(sweep.left_in_queue, everything=settings.ON_SQLITE):
             self.launch(run_id)
         for run_id, epoch in await run_db(sweep.orphans, self.id):
             if run_id not in self._runs:
-                await self._adopt(run_id, epoch)
+                await self._take_over(run_id, epoch)
 
-    async def _adopt(self, run_id: uuid.UUID, epoch: int) -> None:
+    async def _take_over(self, run_id: uuid.UUID, epoch: int) -> None:
         assert self.id is not None
         taken = await run_db(lifecycle.take_over, run_id, epoch, self.id)
         if taken is None:
@@ -214,33 +215,34 @@ class Supervisor:
         claim, run = taken
         end_code = await run_db(sweep.end_code, run)
         if end_code is None:
-            log.warning("Run %s is begun again: its process died", run_id)
-            self._keep(run_id, lambda abort: self._restart(claim, run, abort))
+            log.warning("Run %s is restarted: its process died", run_id)
+            self._spawn_run(run_id, lambda abort: self._restart(claim, run, abort))
         else:
             log.warning("Run %s is ended: its process died", run_id)
-            self._keep(run_id, lambda _abort: self._end_orphan(claim, run, end_code))
+            self._spawn_run(run_id, lambda _abort: self._end_orphan(claim, run, end_code))
 
-    async def _serve_requests(self) -> None:
+    async def _watch_requests(self) -> None:
         async with doorbell.listen(PENDING_REQUESTS) as bell:
             while True:
                 try:
                     async with asyncio.timeout(REQUEST_SECONDS):
                         await bell.wait()
                 except TimeoutError:
-                    pass  # nobody rang: look all the same
-                if bell.is_set() or self._runs or self._somebody_wrote():
+                    pass  # poll
+                if bell.is_set() or self._runs or self._database_changed():
                     bell.clear()
-                    await self._take_requests()
+                    await self._handle_requests()
 
-    def _somebody_wrote(self) -> bool:
-        """Whether a look may find something that no bell tells of."""
+    def _database_changed(self) -> bool:
+        """Return whether another process may have written a request without ringing the doorbell."""
         if settings.REDIS_URL:
             return False
         before, self._stamp = self._stamp, sqlite_stamp()
-        lately, self._written = self._written, self._stamp is None or self._stamp != before
-        return self._written or lately  # a second look: what was being committed is visible by now
+        changed_before, self._changed = self._changed, self._stamp is None or self._stamp != before
+        # Query twice for a new stamp: it changes just before the commit is visible.
+        return self._changed or changed_before
 
-    async def _take_requests(self) -> None:
+    async def _handle_requests(self) -> None:
         assert self.id is not None
         for run_id, status in await self._try(processes.pending_requests, self.id, list(self._runs)) or []:
             if status == Run.Status.QUEUED:
@@ -249,7 +251,7 @@ class Supervisor:
                 self.abort(run_id)
 
     async def _try(self, function: Any, *args: Any) -> Any:
-        """Call on the database, or log that it is away; the next round tries again."""
+        """Call a function that needs the database; log and return None if the database is away."""
         try:
             if asyncio.iscoroutinefunction(function):
                 return await function(*args)
@@ -263,19 +265,19 @@ supervisor = Supervisor()
 
 
 def _spawn(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-    """A task that inherits nothing of the request that started it."""
+    """Start a task with an empty context: it inherits nothing of the request that started it."""
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
 
 
-async def _cancel(duties: "Iterable[asyncio.Task[None]]") -> None:
-    """Cancel them until they have ended: a library may lose a cancellation that comes as a wait ends."""
-    left = set(duties)
+async def _cancel(tasks: "Iterable[asyncio.Task[None]]") -> None:
+    """Cancel the tasks repeatedly until they end: some libraries swallow a cancellation."""
+    left = set(tasks)
     while left:
-        for duty in left:
-            duty.cancel()
+        for task in left:
+            task.cancel()
         ended, left = await asyncio.wait(left, timeout=1)
-        for duty in ended:
-            if not duty.cancelled() and (error := duty.exception()):
-                log.error("A duty had failed.", exc_info=error)
-        for duty in left:
-            log.warning("%s was told to end and goes on; it is told again.", duty.get_coro())
+        for task in ended:
+            if not task.cancelled() and (error := task.exception()):
+                log.error("A background task had failed", exc_info=error)
+        for task in left:
+            log.warning("%s ignored its cancellation and is cancelled again", task.get_coro())

@@ -1,4 +1,4 @@
-"""Runs that no process executes: queued for too long, or left by a dead process."""
+"""Queries for runs that no process executes: queued for too long, or left by a dead process."""
 
 import uuid
 from datetime import timedelta
@@ -12,7 +12,7 @@ from chat.runs.execution import STOP
 
 
 def left_in_queue(*, everything: bool) -> list[uuid.UUID]:
-    """Queued runs that nobody claimed. On SQLite there is nobody else to wait for."""
+    """Return the runs that were queued for QUEUED_MAX_SECONDS, or all queued runs if ``everything``."""
     queued = Run.objects.filter(status=Run.Status.QUEUED)
     if not everything:
         queued = queued.filter(created_at__lt=Now() - timedelta(seconds=settings.QUEUED_MAX_SECONDS))
@@ -20,8 +20,9 @@ def left_in_queue(*, everything: bool) -> list[uuid.UUID]:
 
 
 def orphans(process_id: uuid.UUID | None) -> list[tuple[uuid.UUID, int]]:
-    """Running runs whose process is dead; and this process's own: those that it does not execute
-    were given up by an error.
+    """Return the id and epoch of running runs whose process is dead, deleted, or ``process_id`` itself.
+
+    A run of this process that it does not execute was abandoned after an error; the caller checks that.
     """
     dead = (
         Q(process=None)
@@ -32,16 +33,16 @@ def orphans(process_id: uuid.UUID | None) -> list[tuple[uuid.UUID, int]]:
 
 
 def end_code(run: Run) -> str | None:
-    """What becomes of a dead process's run: the code it ends with, or None: it begins again."""
+    """Return the code with which a dead process's run ends, or None if it restarts."""
     if run.stop_requested_at:
         return STOP
     if run.attempt > 1:
         return "crashed"
     if run.events.filter(type="tool.called").exists() or _has_calls(run):
-        return "lost"
+        return "lost"  # a tool must not act twice
     return None
 
 
 def _has_calls(run: Run) -> bool:
-    """A call is stored as an ADK event before its tool starts, and before it is shown."""
+    # A call's ADK event is committed before its tool starts, and before the call is shown.
     return any('"functionCall"' in p for p in run.session_events.values_list("payload", flat=True))

@@ -1,4 +1,4 @@
-"""Who a socket belongs to, and until when: it is opened by one request, and outlives it."""
+"""Sign-in of a socket, which is opened by one request and outlives it."""
 
 import hashlib
 from io import BytesIO
@@ -13,46 +13,49 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
+from accounts.models import User
 from chat import changes, doorbell
 
 
 def _nothing(request: HttpRequest) -> HttpResponse:
-    raise AssertionError("These middlewares are asked, and never call on")
+    raise AssertionError("Only single methods of the middlewares are used, and none calls this")
 
 
 _sessions = SessionMiddleware(_nothing)
 
 
 def opening_request(scope: dict[str, Any]) -> HttpRequest:
-    """The request that opens a socket, as Django knows requests."""
+    """Return the request that opens a socket as Django's HttpRequest."""
     return ASGIRequest({**scope, "type": "http", "method": "GET"}, BytesIO())
 
 
 def is_same_origin(request: HttpRequest) -> bool:
-    """Whether a page of ours opens it. By the rule for forms, the port included: a page on another
-    port of this machine gets our cookies along, and a browser lets any page open a socket.
-    """
+    """Return whether a page of this site opens the socket."""
+    # Browsers let any page open a socket, and send this host's cookies from pages on its other ports, too. So
+    # Django's rule for forms applies, which includes the port.
     check = CsrfViewMiddleware(_nothing)
     return "HTTP_ORIGIN" in request.META and check._origin_verified(request)  # type: ignore[attr-defined]
 
 
-def signed_in_member(request: HttpRequest) -> Any:
-    """The member whose session this is, as the database knows it now; None where it is nobody's: signed
-    out, expired, deactivated, or with another password by now. For a thread.
+def signed_in_member(request: HttpRequest) -> User | None:
+    """Return the member of the sign-in session, read from the database again. Call it on a thread.
+
+    None after a sign-out or a change of the password, and for an expired session or an inactive account.
     """
-    _sessions.process_request(request)  # what was read before is forgotten
+    _sessions.process_request(request)  # drops the session that was read before
     member = get_user(request)
-    return member if member.is_authenticated else None
+    return member if isinstance(member, User) else None
 
 
 def sign_out_bell(request: HttpRequest) -> str:
-    """The bell that is rung when this session ends by a sign-out. It goes through Redis: no key in it."""
+    """Return the name of the doorbell that is rung when this sign-in session ends by a sign-out."""
+    # Hashed: the name is sent through Redis, which must not see the session key.
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
     return f"end of {hashlib.sha256(key.encode()).hexdigest()}"
 
 
 @receiver(user_logged_out)
-def _ring_for_sign_out(request: HttpRequest, user: Any, **kwargs: Any) -> None:
-    """The session's own bell says why, the member's wakes."""
+def _ring_for_sign_out(request: HttpRequest, user: User | None, **kwargs: Any) -> None:
+    # Sockets wait for the member's bell; the session's bell tells them the reason.
     if user is not None:
         doorbell.ring_soon([sign_out_bell(request), changes.bell_of(user.pk)])

@@ -1,8 +1,7 @@
-"""The socket ``/ws/``: tells a tab what changed elsewhere, and never how; the tab reads that over HTTP.
+"""Socket ``/ws/``: names the objects that changed elsewhere; the tab reads their content over HTTP.
 
-An open socket is two tasks, without a thread or a database connection of its own. Channels' consumer
-classes would give each one a channel too (in Redis a subscription), and ask the database on one thread
-that all of them share.
+An open socket is two tasks, without a thread or a database connection of its own. Channels' consumer classes
+would need a channel for each socket (in Redis a subscription), and query the database on one shared thread.
 """
 
 import asyncio
@@ -12,6 +11,7 @@ import random
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
@@ -23,94 +23,93 @@ from chat.changes import Change
 from chat.database import run_db
 from chat.runs.supervisor import supervisor
 from chat.socket import auth, watching
-from chat.socket.watching import Watcher
+from chat.socket.watching import OpenSocket
 
 log = logging.getLogger(__name__)
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-# Why a socket is closed: codes that the WebSocket protocol leaves to applications.
-NOT_WANTED = 4400  # the client says too much
-SIGNED_OUT = 4401  # nobody is signed in, or the page that asks is not ours
+# Close codes, from the range that the WebSocket protocol leaves to applications.
+NOT_WANTED = 4400  # too many messages from the client, or a message that is too long
+SIGNED_OUT = 4401  # no member is signed in, or a page of another site opened the socket
 TOO_MANY = 4429
-TRY_AGAIN_LATER = 4503  # no database, or the server ends: come back later
+TRY_AGAIN_LATER = 4503  # no database, or the server shuts down
 
-# Nothing is asked of a client. A little is passed over: it may say something to keep a proxy awake.
+# Clients need to send nothing. A few messages are ignored: a client may send them to keep a proxy awake.
 MESSAGE_MAX = 1024  # characters or bytes
 MESSAGES_A_MINUTE = 60
 
-# A sign-out rings. Whatever else ends a session (it expires, the account is deactivated, the password
-# changes) is noticed after 30 to 60 s, unevenly, so that a thousand sockets don't ask at once.
+# A sign-out rings. Other ends of a sign-in session (it expires, the account is deactivated, the password
+# changes) are noticed after 30 to 60 s, at random, so that a thousand sockets don't query at the same time.
 CHECK_SECONDS = 30
 
 AFTER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 class _Refused(Exception):
-    """The socket is opened, and closed at once: why it could not be opened, a browser would not tell."""
+    """The socket is accepted, then closed with ``code``: browsers hide why a handshake failed."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
 
 
-async def nowhere(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Every other address: there is one socket."""
+async def reject(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Reject a socket at any other path (ASGI application)."""
     await receive()
     await send({"type": "websocket.close"})
 
 
-async def tell_changes(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """``/ws/``: tells what changes from now on; with ``?after=<number>`` also what did since then."""
+async def changes_socket(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Send the changes from now on; with ``?after=<number>`` also the earlier ones (ASGI application)."""
     await receive()
     request = auth.opening_request(scope)
-    # Before the session is read: a sign-out meanwhile is heard.
+    # Listen before the session is read, so that no sign-out is missed.
     async with doorbell.listen(auth.sign_out_bell(request)) as signed_out:
         try:
-            member, seen = await _admit(request)
+            member_id, seen = await _admit(request)
         except _Refused as refused:
             await send({"type": "websocket.accept"})
             code = refused.code
         else:
-            async with doorbell.listen(changes.bell_of(member)) as bell:
-                watcher = Watcher(member, seen, bell)
-                code = await _serve(Teller(request, watcher, signed_out, send), receive)
+            async with doorbell.listen(changes.bell_of(member_id)) as bell:
+                socket = OpenSocket(member_id, seen, bell)
+                code = await _serve(ChangeSender(request, socket, signed_out, send), receive)
     if code:
         await send({"type": "websocket.close", "code": code})
 
 
-async def _admit(request: HttpRequest) -> tuple[Any, int]:
-    """The member's key, and the number of the change that the page has seen. Raises _Refused."""
+async def _admit(request: HttpRequest) -> tuple[int, int]:
+    """Return the member's primary key and the last change that the page has seen. Raises _Refused."""
     if not auth.is_same_origin(request):
         raise _Refused(SIGNED_OUT)
     if supervisor.draining:
         raise _Refused(TRY_AGAIN_LATER)
     try:
-        entered = await run_db(_enter, request)
+        member_id, last = await run_db(_member_and_last_change, request)
     except (DatabaseError, InterfaceError) as error:
         raise _Refused(TRY_AGAIN_LATER) from error
-    if entered is None:
-        raise _Refused(SIGNED_OUT)
-    member, last = entered
-    if settings.LIMITS and watching.open_sockets(member) >= settings.SOCKETS_PER_MEMBER:
+    if settings.LIMITS and watching.open_sockets(member_id) >= settings.SOCKETS_PER_MEMBER:
         raise _Refused(TOO_MANY)
     after = request.GET.get("after")
     if after is None:
-        return member, last
-    return member, int(after) if AFTER.fullmatch(after) else changes.NOWHERE
+        return member_id, last
+    return member_id, int(after) if AFTER.fullmatch(after) else changes.NOWHERE
 
 
-def _enter(request: HttpRequest) -> tuple[Any, int] | None:
+def _member_and_last_change(request: HttpRequest) -> tuple[int, int]:
     member = auth.signed_in_member(request)
-    return (member.pk, changes.last_of([member.pk]).get(member.pk, 0)) if member else None
+    if member is None:
+        raise _Refused(SIGNED_OUT)
+    return member.pk, changes.last_of([member.pk]).get(member.pk, 0)
 
 
-async def _serve(teller: "Teller", receive: Receive) -> int:
-    """Tell until the socket should close. Returns the code for that, 0 where the client has gone."""
-    with watching.watch(teller.watcher):
-        await teller.send({"type": "websocket.accept"})
-        tasks = [asyncio.ensure_future(teller.tell()), asyncio.ensure_future(_read_to_the_end(receive))]
+async def _serve(sender: "ChangeSender", receive: Receive) -> int:
+    """Send changes until the socket should close. Return the close code, 0 if the client has gone."""
+    with watching.registered(sender.socket):
+        await sender.send({"type": "websocket.accept"})
+        tasks = [asyncio.ensure_future(sender.run()), asyncio.ensure_future(_ignore_messages(receive))]
         try:
             done, _rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
@@ -119,59 +118,61 @@ async def _serve(teller: "Teller", receive: Receive) -> int:
                 task.cancel()
 
 
-async def _read_to_the_end(receive: Receive) -> int:
-    """Pass over what the client says. Returns 0 when it has gone, NOT_WANTED where it says too much."""
+async def _ignore_messages(receive: Receive) -> int:
+    """Ignore messages of the client. Return 0 when it has gone, NOT_WANTED if it sends too much."""
     clock = asyncio.get_running_loop().time
-    minute, said = clock(), 0
+    minute, count = clock(), 0
     while (message := await receive())["type"] == "websocket.receive":
         if clock() - minute >= 60:
-            minute, said = clock(), 0
-        said += 1
-        if said > MESSAGES_A_MINUTE or len(message.get("text") or message.get("bytes") or "") > MESSAGE_MAX:
+            minute, count = clock(), 0
+        count += 1
+        if count > MESSAGES_A_MINUTE or len(message.get("text") or message.get("bytes") or "") > MESSAGE_MAX:
             return NOT_WANTED
     return 0
 
 
-class Teller:
-    """What one socket is told."""
+@dataclass(eq=False, slots=True)
+class ChangeSender:
+    """Sender of a member's changes over one socket."""
 
-    def __init__(self, request: HttpRequest, watcher: Watcher, signed_out: asyncio.Event, send: Send) -> None:
-        self.request = request
-        self.watcher = watcher
-        self.signed_out = signed_out
-        self.send = send
-        self._begun: set[uuid.UUID] = set()
+    request: HttpRequest
+    socket: OpenSocket
+    signed_out: asyncio.Event
+    send: Send
+    _begun: set[uuid.UUID] = field(default_factory=set)  # active runs whose beginning was sent
 
-    async def tell(self) -> int:
-        """Tell each change when the bell rings. Returns the code to close with."""
+    async def run(self) -> int:
+        """Send the changes at each ring of the bell. Return the close code."""
         clock = asyncio.get_running_loop().time
-        check_at = clock() + _until_check()
-        self.watcher.bell.set()  # what changed since the page was made
+        check_at = clock() + _check_pause()
+        self.socket.bell.set()  # send the changes since the page was made
         while True:
-            await _rung(self.watcher.bell, check_at)
+            await _wait_for_ring(self.socket.bell, check_at)
             if self.signed_out.is_set():
                 return SIGNED_OUT
-            if self.watcher.closing:
+            if self.socket.closing:
                 return TRY_AGAIN_LATER
             try:
                 if clock() >= check_at:
                     if not await run_db(auth.signed_in_member, self.request):
                         return SIGNED_OUT
-                    check_at = clock() + _until_check()
-                await self._tell_news()
+                    check_at = clock() + _check_pause()
+                await self._send_changes()
             except (DatabaseError, InterfaceError) as error:
-                # The look for lost bells rings again, and the check comes with it.
-                log.warning("A socket is told nothing: the database did not answer: %s", error)
+                # The poll for lost rings wakes this again, which repeats the check, too.
+                log.warning("A socket receives no changes: the database did not answer: %s", error)
 
-    async def _tell_news(self) -> None:
-        last, news = await run_db(changes.since, self.watcher.member, self.watcher.seen)
-        for change in news:
+    async def _send_changes(self) -> None:
+        last, found = await run_db(changes.since, self.socket.member_id, self.socket.seen)
+        for change in found:
             for type_ in self._types(change):
                 await self.send({"type": "websocket.send", "text": _frame(type_, change)})
-        self.watcher.seen = last
+        self.socket.seen = last
 
     def _types(self, change: Change) -> Iterator[str]:
-        """The change's own; before a run's end comes its beginning, also where both came at once."""
+        """Yield the types of the frames for a change."""
+        # The ledger names a run only once. If it has begun and ended since the last query, its beginning is
+        # sent before its end.
         if change.run and change.type == changes.RUN_ENDED and change.run not in self._begun:
             yield changes.RUN_BEGUN
         yield change.type
@@ -186,15 +187,15 @@ def _frame(type_: str, change: Change) -> str:
     return json.dumps(frame)
 
 
-def _until_check() -> float:
+def _check_pause() -> float:
     return CHECK_SECONDS * (1 + random.random())  # noqa: S311  (to be uneven, not secret)
 
 
-async def _rung(bell: asyncio.Event, deadline: float) -> None:
-    """Wait for the bell, until ``deadline`` of the loop's clock at most."""
+async def _wait_for_ring(bell: asyncio.Event, deadline: float) -> None:
+    """Wait for the bell, until ``deadline`` on the event loop's clock at most."""
     try:
         async with asyncio.timeout_at(deadline):
             await bell.wait()
     except TimeoutError:
-        pass  # time to check the session
+        pass  # time to check the sign-in session
     bell.clear()

@@ -1,3 +1,5 @@
+"""Routes of sockets."""
+
 from typing import Any, cast
 
 from django.urls import path, re_path
@@ -7,7 +9,7 @@ from chat.socket import consumer
 _Asgi = Any  # Channels routes ASGI applications with Django's path(), whose types accept views only
 
 websocket_urlpatterns = [
-    path("ws/", cast(_Asgi, consumer.tell_changes)),
-    # Channels logs an error with a traceback where nothing matches: anybody could fill the log.
-    re_path(r"", cast(_Asgi, consumer.nowhere)),
+    path("ws/", cast(_Asgi, consumer.changes_socket)),
+    # Without a match, Channels logs an error with a traceback: anyone could fill the log.
+    re_path(r"", cast(_Asgi, consumer.reject)),
 ]

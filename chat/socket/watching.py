@@ -1,4 +1,4 @@
-"""The sockets of this process, and the look for bells that were lost."""
+"""Open sockets of this process, and the poll for changes whose doorbell ring was lost."""
 
 import asyncio
 import logging
@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
@@ -17,67 +16,68 @@ from chat.runs import duties
 
 log = logging.getLogger(__name__)
 
-# One query for all members who have a socket here. Without Redis nothing else tells of what another
-# process changed, and a tab should follow within a second.
+# Pause between polls, each one query for all members with a socket here. Without Redis, only the poll notices
+# changes by other processes, and a tab should show them within a second.
 LOST_BELL_SECONDS = 1.0 if settings.REDIS_URL else 0.5
 
 
 @dataclass(eq=False, slots=True)
-class Watcher:
-    """One open socket: whose it is, and what it was told of."""
+class OpenSocket:
+    """Open socket of a member."""
 
-    member: Any
-    seen: int  # the number of the last change that it was told of
-    bell: asyncio.Event
+    member_id: int
+    seen: int  # number of the last change that was sent
+    bell: asyncio.Event  # rung after a change
     closing: bool = False  # the process ends
 
 
-_watchers: defaultdict[Any, set[Watcher]] = defaultdict(set)
+_sockets: defaultdict[int, set[OpenSocket]] = defaultdict(set)  # by the member's primary key
 
 
 @contextmanager
-def watch(watcher: Watcher) -> Iterator[None]:
-    _watchers[watcher.member].add(watcher)
+def registered(socket: OpenSocket) -> Iterator[None]:
+    """Poll for this socket and count it, inside the block."""
+    _sockets[socket.member_id].add(socket)
     try:
         yield
     finally:
-        _watchers[watcher.member].discard(watcher)
-        if not _watchers[watcher.member]:
-            del _watchers[watcher.member]
+        _sockets[socket.member_id].discard(socket)
+        if not _sockets[socket.member_id]:
+            del _sockets[socket.member_id]
 
 
-def open_sockets(member: Any = None) -> int:
-    """How many sockets are open in this process: the member's, or all."""
-    if member is not None:
-        return len(_watchers.get(member, ()))
-    return sum(map(len, _watchers.values()))
+def open_sockets(member_id: int | None = None) -> int:
+    """Return the number of open sockets in this process, of one member or all."""
+    if member_id is not None:
+        return len(_sockets.get(member_id, ()))
+    return sum(map(len, _sockets.values()))
 
 
 def close_sockets() -> None:
-    """Let every socket of this process close; what it was not told, its tab hears elsewhere."""
-    for watchers in _watchers.values():
-        for watcher in watchers:
-            watcher.closing = True
-            watcher.bell.set()
+    """Close all sockets. Clients reconnect to another process and catch up."""
+    for sockets in _sockets.values():
+        for socket in sockets:
+            socket.closing = True
+            socket.bell.set()
 
 
-async def look_for_lost_bells() -> None:
-    """Wake whoever was not told of a change, for as long as this process serves."""
+async def poll_for_lost_rings() -> None:
+    """Wake the sockets that lack a change, for as long as this process serves."""
     while True:
         await asyncio.sleep(LOST_BELL_SECONDS)
-        if _watchers:
+        if _sockets:
             try:
-                await _look()
+                await _poll()
             except (DatabaseError, InterfaceError) as error:
-                log.warning("Sockets are told nothing: the database did not answer: %s", error)
+                log.warning("Sockets receive no changes: the database did not answer: %s", error)
 
 
-async def _look() -> None:
-    last = await run_db(changes.last_of, list(_watchers))
-    for member, number in last.items():
-        for watcher in _watchers.get(member, ()):
-            if watcher.seen != number:
-                watcher.bell.set()
+async def _poll() -> None:
+    last = await run_db(changes.last_of, list(_sockets))
+    for member_id, number in last.items():
+        for socket in _sockets.get(member_id, ()):
+            if socket.seen != number:
+                socket.bell.set()
 
 
-duties.add_duty(look_for_lost_bells, on_drained=close_sockets)
+duties.add_duty(poll_for_lost_rings, on_drained=close_sockets)

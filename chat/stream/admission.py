@@ -1,40 +1,45 @@
-"""Limits of this process on asking and reading: open streams a member, and no new runs while it drains."""
+"""Limits of this process: open streams per member, and no new runs while it drains."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
-from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
+from accounts.models import User
 from chat import actions, refusals
 from chat.actions import Ask, Asked
 from chat.agent.agents import catalog
 from chat.instruments import metrics
 from chat.runs.supervisor import supervisor
 
-_open_streams: Counter[Any] = Counter()  # by the member's key
+_open_streams: Counter[int] = Counter()  # by the member's primary key
 
 
-def store_ask(member: Any, ask: Ask) -> Asked:
-    """Store an ask of this member. For a thread; ``supervisor.launch`` the run afterwards."""
-    return actions.send_message(member, ask, agents=catalog.names(), admit=partial(_admit, member))
+def store_ask(member: User, ask: Ask) -> Asked:
+    """Store an ask of this member. Call it on a thread, and ``supervisor.launch`` the run afterwards."""
+    return actions.send_message(member, ask, agents=catalog.available_names(), admit=partial(_admit, member))
 
 
-def _admit(member: Any) -> None:
-    """Raises the 429 and 503 refusals of this process."""
+def _admit(member: User) -> None:
+    """Raise the 429 and 503 refusals of this process."""
     refuse_if_too_many_streams(member)
     if supervisor.draining:
-        raise refusals.unavailable("This server is about to restart.")
+        raise refusals.unavailable(_("This server is about to restart."))
 
 
-def refuse_if_too_many_streams(member: Any) -> None:
+def refuse_if_too_many_streams(member: User) -> None:
     if settings.LIMITS and _open_streams[member.pk] >= settings.STREAMS_PER_MEMBER:
-        raise refusals.too_many(f"At most {settings.STREAMS_PER_MEMBER} streams can be open at once.")
+        raise refusals.too_many(
+            _("At most %(limit)s streams can be open at the same time.")
+            % {"limit": settings.STREAMS_PER_MEMBER}
+        )
 
 
-async def count_stream(member: Any, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def count_stream(member: User, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Yield ``chunks``, and count the stream as open while it does."""
     _open_streams[member.pk] += 1
     try:
         with metrics.open_streams.one_more():

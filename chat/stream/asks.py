@@ -1,9 +1,10 @@
-"""The Ask in a request: its body or query string, read strictly."""
+"""Parsing of the Ask in a request. Unknown fields in its body or query string are refused."""
 
 import uuid
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from chat import refusals
 from chat.actions import ABSENT, Ask
@@ -14,30 +15,30 @@ ASK_FIELDS = {
     "query", "message", "prompt", "conversation", "agent", "parent", "stream", "client_id",
 }  # fmt: skip
 EVENT_SOURCE_FIELDS = {"query", "message", "conversation", "agent", "client_id"}
-VIEW = "view"  # how the answer is shown, so no part of what is asked
+VIEW = "view"  # the format of the answer, not a field of the ask
 
 
-def ask_of(request: HttpRequest) -> Ask:
-    """The Ask in a POST's body. Raises the 415, 413 and 400 refusals."""
+def ask_in_body(request: HttpRequest) -> Ask:
+    """Return the Ask in the body of a POST. Raises the 415, 413 and 400 refusals."""
     fields = parsing.body_of(request)
     parsing.refuse_unknown(fields, ASK_FIELDS)
-    return _ask(fields, _key_of(request, fields))
+    return _ask(fields, _idempotency_key(request, fields))
 
 
 def wants_html(request: HttpRequest) -> bool:
-    """Whether ``?view=html`` asks for rendered text. Raises the 400 refusal for any other view."""
+    """Return whether ``?view=html`` asks for rendered text. Raises the 400 refusal for any other view."""
     views = request.GET.getlist(VIEW)
     if views not in ([], ["html"]):
-        raise refusals.malformed("view can be html alone.")
+        raise refusals.malformed(_("view can only be html."))
     return bool(views)
 
 
-def event_source_ask(request: HttpRequest) -> Ask:
-    """The Ask in a GET's query string. Raises the 400 refusal."""
+def ask_in_query(request: HttpRequest) -> Ask:
+    """Return the Ask in the query string of a GET. Raises the 400 refusal."""
     fields = parsing.query_fields(request)
     fields.pop(VIEW, None)
     parsing.refuse_unknown(fields, EVENT_SOURCE_FIELDS)
-    return _ask(fields, _key_of(request, fields))
+    return _ask(fields, _idempotency_key(request, fields))
 
 
 def _ask(fields: dict[str, Any], client_id: uuid.UUID | None) -> Ask:
@@ -47,11 +48,11 @@ def _ask(fields: dict[str, Any], client_id: uuid.UUID | None) -> Ask:
     agent = parsing.text_field(fields, "agent") or None
     parent = parsing.id_field(fields, "parent") if fields.get("parent", "") != "" else ABSENT
     if prompt and (query is not None or "parent" in fields):
-        raise refusals.malformed("prompt excludes query and parent.")
+        raise refusals.malformed(_("prompt excludes query and parent."))
     if not prompt and query is None:
-        raise refusals.malformed("query is missing.")
+        raise refusals.malformed(_("query is missing."))
     if agent and (conversation or prompt):
-        raise refusals.malformed("agent can be chosen for a new conversation alone.")
+        raise refusals.malformed(_("agent can be chosen only for a new conversation."))
     streams = parsing.flag_field(fields, "stream", True)
     return Ask(
         query=query,
@@ -66,15 +67,15 @@ def _ask(fields: dict[str, Any], client_id: uuid.UUID | None) -> Ask:
 
 def _query(fields: dict[str, Any]) -> str | None:
     if fields.get("query") is not None and fields.get("message") is not None:
-        raise refusals.malformed("query and message are the same thing: send one.")
+        raise refusals.malformed(_("query and message are the same field: send one."))
     query = parsing.text_field(fields, "query")
     return query if query is not None else parsing.text_field(fields, "message")
 
 
-def _key_of(request: HttpRequest, fields: dict[str, Any]) -> uuid.UUID | None:
+def _idempotency_key(request: HttpRequest, fields: dict[str, Any]) -> uuid.UUID | None:
     header = request.headers.get("Idempotency-Key")
     in_header = parsing.to_id(header, "Idempotency-Key") if header is not None else None
     in_body = parsing.id_field(fields, "client_id")
     if in_header and in_body and in_header != in_body:
-        raise refusals.malformed("Idempotency-Key and client_id differ.")
+        raise refusals.malformed(_("Idempotency-Key and client_id differ."))
     return in_header or in_body

@@ -1,4 +1,4 @@
-"""From where a request follows a run, and what is left of a run whose log was pruned."""
+"""Position from which a request reads a run, and the rest of a run whose log was pruned."""
 
 import re
 import uuid
@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from chat import endings, events, refusals
 from chat.access import CANONICAL
@@ -17,74 +18,78 @@ SEQ = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a reader goes on: after event ``after``. ``rows`` is the whole run where its log was pruned."""
+class Position:
+    """Position of a reader in a run: after event ``after``."""
 
     run: Run
     after: int = 0
-    rows: list[Row] | None = None
+    rows: list[Row] | None = None  # the whole run, if its log was pruned
 
     @property
-    def at_end(self) -> bool:
-        """Whether the reader has the terminal event, and lacks ``[DONE]``."""
+    def lacks_only_done(self) -> bool:
+        """Whether the reader has the terminal event, but not ``[DONE]``."""
         return not self.run.is_active and self.after == self.run.last_seq
 
     @property
-    def over(self) -> bool:
-        """Whether the reader has even that."""
+    def is_complete(self) -> bool:
+        """Whether the reader has ``[DONE]``."""
         return not self.run.is_active and self.after > self.run.last_seq
 
 
 def last_event_id(request: HttpRequest) -> str:
-    """The header, empty where it is absent or empty."""
+    """Return the header, empty if it is absent."""
     return request.headers.get("Last-Event-ID", "").strip(" ")
 
 
-def split_id(value: str) -> tuple[uuid.UUID, int] | None:
-    """The run and the seq of an event's id, None where it is malformed."""
+def parse_event_id(value: str) -> tuple[uuid.UUID, int] | None:
+    """Return the run and the seq of an event's id, None if it is malformed."""
     found = LAST_EVENT_ID.fullmatch(value)
     return (uuid.UUID(found["run"]), int(found["seq"])) if found else None
 
 
-def place_in(run: Run, request: HttpRequest) -> Place:
-    """Where a request to follow ``run`` begins: the header wins over ``?after=``; what is malformed,
-    another run's, or ahead of the log begins anew. For a thread.
+def followed_position(run: Run, request: HttpRequest) -> Position:
+    """Return the position from which a request follows ``run``. Call it on a thread.
+
+    Last-Event-ID wins over ``?after=``. The start, if that is malformed, of another run, or ahead of the log.
     """
     header = last_event_id(request)
     after = request.GET.get("after", "")
     if header:
-        named = split_id(header)
+        named = parse_event_id(header)
         seq = named[1] if named and named[0] == run.pk else 0
     else:
         seq = int(after) if SEQ.fullmatch(after) else 0
-    return _place(run, seq, ahead=0)
+    return _position(run, seq) or Position(run)
 
 
-def resumed_place(run: Run, seq: int) -> Place:
-    """Where a resumed ask goes on. Raises the 400 refusal for an id ahead of the log. For a thread."""
-    return _place(run, seq, ahead=None)
+def resumed_position(run: Run, seq: int) -> Position:
+    """Return the position after ``seq``. Raises the 400 refusal if it is ahead of the log.
+
+    Call it on a thread.
+    """
+    found = _position(run, seq)
+    if found is None:
+        raise refusals.malformed(_("Last-Event-ID is ahead of the run."))
+    return found
 
 
-def _place(run: Run, seq: int, *, ahead: int | None) -> Place:
+def _position(run: Run, seq: int) -> Position | None:
+    """Return the position after ``seq``, None if it is ahead of the log."""
     if not run.is_active and seq >= run.last_seq:
-        return Place(run, after=seq)
+        return Position(run, after=seq)
     last = run.events.order_by("-seq").values_list("seq", flat=True).first() or 0
     if not run.is_active and last == 0:
-        return Place(run, after=seq if seq >= run.last_seq - 1 else 0, rows=_remains(run))
-    if seq > last:
-        if ahead is None:
-            raise refusals.malformed("Last-Event-ID is ahead of the run.")
-        seq = ahead
-    return Place(run, after=seq)
+        return Position(run, after=seq if seq >= run.last_seq - 1 else 0, rows=_rows_of_pruned(run))
+    return None if seq > last else Position(run, after=seq)
 
 
-async def at_hand(rows: list[Row], after: int) -> AsyncGenerator[list[Row], None]:
-    """Those of ``rows`` after ``after``, as ``follow`` would give them."""
+async def replay(rows: list[Row], after: int) -> AsyncGenerator[list[Row], None]:
+    """Yield the rows after ``after`` in one batch, as ``follow`` does."""
     yield [row for row in rows if row.seq > after]
 
 
-def _remains(run: Run) -> list[Row]:
-    """A pruned run: its start, its text in one event, its end, under the run's last ids."""
+def _rows_of_pruned(run: Run) -> list[Row]:
+    """Return the start, the text in one event and the end of a run. The last two have the run's last seqs."""
     rows = [Row(1, events.STARTED, events.encode_json(_started(run).data))]
     terminal = endings.terminal_event(run)
     text = run.reply.text if run.reply else ""

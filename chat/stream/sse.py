@@ -1,8 +1,4 @@
-"""Server-sent events: how a run's rows become frames.
-
-Each frame is one batch of whole lines. A heartbeat is a comment line alone: with a blank line
-behind it, clients that keep the last id take it for an empty event.
-"""
+"""Server-sent events: frames of a run's rows."""
 
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
@@ -14,19 +10,21 @@ from django.http import StreamingHttpResponse
 from chat.events import TERMINAL, TEXT, Row
 
 RETRY = b"retry: 2000\n"
+# No blank line after it: some clients that keep the last id would take it for an empty event.
 HEARTBEAT = b": still here\n"
-# Line ends to clients that split lines as Unicode does (httpx's iter_lines, str.splitlines). In JSON they
-# stand in strings only, where these mean the same.
+# Clients that split lines as Unicode does (httpx's iter_lines, str.splitlines) take these for line ends. JSON
+# has them only in strings, where the escapes mean the same.
 LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 def frame(run_id: uuid.UUID, row: Row) -> bytes:
-    """One event. Only text is unnamed: it is the seed's protocol."""
+    """Return the frame of one event."""
+    # Text is unnamed: the tutorial's EventSource client has a handler for unnamed events only.
     name = "" if row.type == TEXT else f"event: {row.type}\n"
-    return f"id: {run_id}:{row.seq}\n{name}data: {_on_one_line(row.data)}\n\n".encode()
+    return f"id: {run_id}:{row.seq}\n{name}data: {_escape_line_ends(row.data)}\n\n".encode()
 
 
-def _on_one_line(data: str) -> str:
+def _escape_line_ends(data: str) -> str:
     if not data.isascii():
         for line_end, escaped in LINE_ENDS.items():
             data = data.replace(line_end, escaped)
@@ -38,7 +36,7 @@ def done(run_id: uuid.UUID, seq: int) -> bytes:
 
 
 async def frames(run_id: uuid.UUID, batches: AsyncGenerator[list[Row], None]) -> AsyncGenerator[bytes, None]:
-    """A run's stream: its rows, comments in silence, ``[DONE]`` behind the terminal event."""
+    """Yield a run's stream: its rows, heartbeats in silence, and ``[DONE]`` after the terminal event."""
     yield RETRY
     async with aclosing(batches):
         async for batch in batches:
@@ -51,13 +49,13 @@ async def frames(run_id: uuid.UUID, batches: AsyncGenerator[list[Row], None]) ->
 
 
 async def end_frames(run_id: uuid.UUID, seq: int) -> AsyncIterator[bytes]:
-    """What is left of a run for a reader who has its terminal event."""
+    """Yield the rest of a run for a reader that has its terminal event."""
     yield RETRY
     yield done(run_id, seq)
 
 
 def _pieces(run_id: uuid.UUID, rows: Iterable[Row]) -> Iterator[bytes]:
-    """The frames joined, in pieces that a connection may hold unsent."""
+    """Yield the frames, joined to pieces of at most half of the unsent bytes that a connection may have."""
     piece: list[bytes] = []
     size = 0
     for row in rows:
@@ -72,7 +70,7 @@ def _pieces(run_id: uuid.UUID, rows: Iterable[Row]) -> Iterator[bytes]:
 
 
 def response(chunks: AsyncIterator[bytes]) -> StreamingHttpResponse:
-    """The answer that carries ``chunks``, marked so that no proxy holds or changes them."""
+    """Return the HTTP response with ``chunks``. Its headers tell proxies not to buffer or change them."""
     stream = StreamingHttpResponse(chunks, content_type="text/event-stream; charset=utf-8")
     stream["Cache-Control"] = "private, no-store, no-transform"
     stream["X-Accel-Buffering"] = "no"

@@ -1,4 +1,4 @@
-"""The stream, and how it is asked for, followed and stopped. Views translate; actions decide."""
+"""Views to ask for a reply as a stream, and to follow and stop a run. The rules are in chat/actions.py."""
 
 import uuid
 from collections.abc import AsyncGenerator
@@ -8,9 +8,11 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts.models import User
 from chat import actions, refusals
 from chat.access import access_run
 from chat.api import serializers
@@ -23,13 +25,13 @@ from chat.runs.follow import follow
 from chat.runs.stopping import stop_and_wait, wait_for_end
 from chat.runs.supervisor import supervisor
 from chat.stream import admission, asks, html_view, resume, sse
-from chat.stream.resume import Place
+from chat.stream.resume import Position
 
 
 @csrf_exempt
 @login_not_required
 async def stream(request: HttpRequest) -> HttpResponseBase:
-    """POST asks; GET asks as a browser's EventSource does. With Last-Event-ID both resume, and never ask."""
+    """Ask by POST, or by GET as a browser's EventSource does. With Last-Event-ID both only resume."""
     if request.method == "POST":
         return await _post(request)
     if request.method == "GET":
@@ -38,96 +40,91 @@ async def stream(request: HttpRequest) -> HttpResponseBase:
 
 
 async def _post(request: HttpRequest) -> HttpResponseBase:
-    member, place, html, whole = await run_db(_ask_or_resume_by_post, request)
-    supervisor.launch(place.run.pk)
+    member, position, html, whole = await run_db(_ask_or_resume_by_post, request)
+    supervisor.launch(position.run.pk)
     if whole:
-        logs.asked_of(place.run.pk)
-        return await _whole_answer(place.run)
-    return _event_stream(member, place, html=html)
+        logs.set_request_run(position.run.pk)
+        return await _whole_answer(position.run)
+    return _event_stream(member, position, html=html)
 
 
 async def _get(request: HttpRequest) -> HttpResponseBase:
-    member, place, html = await run_db(_ask_or_resume_by_get, request)
-    supervisor.launch(place.run.pk)
-    return _event_stream(member, place, html=html)
+    member, position, html = await run_db(_ask_or_resume_by_get, request)
+    supervisor.launch(position.run.pk)
+    return _event_stream(member, position, html=html)
 
 
-def _ask_or_resume_by_post(request: HttpRequest) -> tuple[Any, Place, bool, bool]:
-    """The member, where to follow which run, whether as HTML, and whether it is answered as a whole.
-
-    A client that repeats its POST after a cut sends Last-Event-ID along: its body is not looked at.
-    """
+def _ask_or_resume_by_post(request: HttpRequest) -> tuple[User, Position, bool, bool]:
+    """Return the member, the position to read from, whether as HTML, and whether as one JSON answer."""
     member = member_of(request)
     html = asks.wants_html(request)
-    if place := _resumed(member, request):
-        return member, place, html, False
-    ask = asks.ask_of(request)
-    return member, Place(admission.store_ask(member, ask).run), html, ask.mode == Run.Mode.NONE
+    # Clients that repeat their POST after a lost connection add Last-Event-ID: the body is ignored then.
+    if position := _resumed(member, request):
+        return member, position, html, False
+    ask = asks.ask_in_body(request)
+    return member, Position(admission.store_ask(member, ask).run), html, ask.mode == Run.Mode.NONE
 
 
-def _ask_or_resume_by_get(request: HttpRequest) -> tuple[Any, Place, bool]:
+def _ask_or_resume_by_get(request: HttpRequest) -> tuple[User, Position, bool]:
     member = member_of(request)
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise refusals.cross_site()
     if "text/event-stream" not in request.headers.get("Accept", "").lower():
-        raise refusals.Refusal(406, "accept", "Ask with Accept: text/event-stream.")
+        raise refusals.Refusal(406, "accept", _("Ask with Accept: text/event-stream."))
     html = asks.wants_html(request)
-    place = _resumed(member, request) or Place(
-        admission.store_ask(member, asks.event_source_ask(request)).run
-    )
-    return member, place, html
+    position = _resumed(member, request)
+    return member, position or Position(admission.store_ask(member, asks.ask_in_query(request)).run), html
 
 
-def _resumed(member: Any, request: HttpRequest) -> Place | None:
-    """Where Last-Event-ID leads, None without it. Raises the 400, 404 and 429 refusals."""
+def _resumed(member: User, request: HttpRequest) -> Position | None:
+    """Return the position after Last-Event-ID, None without it. Raises the 400, 404 and 429 refusals."""
     last_id = resume.last_event_id(request)
     if not last_id:
         return None
-    named = resume.split_id(last_id)
+    named = resume.parse_event_id(last_id)
     if named is None:
-        raise refusals.malformed("Last-Event-ID is not the id of an event.")
-    return _admitted(member, resume.resumed_place(access_run(member, named[0]), named[1]))
+        raise refusals.malformed(_("Last-Event-ID is not the id of an event."))
+    return _admitted(member, resume.resumed_position(access_run(member, named[0]), named[1]))
 
 
 @login_not_required
 @require_GET
 async def run_events(request: HttpRequest, run: str) -> HttpResponseBase:
-    """Follow a run, from its start or from where the reader was."""
-    member, place, html = await run_db(_follow_by_get, request, run)
-    return _event_stream(member, place, html=html)
+    """Follow a run, from its start or from the reader's position."""
+    member, position, html = await run_db(_follow, request, run)
+    return _event_stream(member, position, html=html)
 
 
-def _follow_by_get(request: HttpRequest, run: str) -> tuple[Any, Place, bool]:
+def _follow(request: HttpRequest, run: str) -> tuple[User, Position, bool]:
     member = member_of(request)
     html = asks.wants_html(request)
-    return member, _admitted(member, resume.place_in(access_run(member, run), request)), html
+    return member, _admitted(member, resume.followed_position(access_run(member, run), request)), html
 
 
-def _admitted(member: Any, place: Place) -> Place:
-    """A reader's place. Raises the 429 refusal, unless there is nothing left to read."""
-    if not place.over:
+def _admitted(member: User, position: Position) -> Position:
+    """Return ``position``. Raises the 429 refusal, unless the reader has everything already."""
+    if not position.is_complete:
         admission.refuse_if_too_many_streams(member)
-    return place
+    return position
 
 
-def _event_stream(member: Any, place: Place, *, html: bool) -> HttpResponseBase:
-    logs.asked_of(place.run.pk)
-    if place.over:
+def _event_stream(member: User, position: Position, *, html: bool) -> HttpResponseBase:
+    run_id = position.run.pk
+    logs.set_request_run(run_id)
+    if position.is_complete:
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"})
-    run_id = place.run.pk
-    if place.at_end:
-        return sse.response(sse.end_frames(run_id, place.after + 1))
-    return sse.response(admission.count_stream(member, sse.frames(run_id, _batches(place, html=html))))
+    if position.lacks_only_done:
+        return sse.response(sse.end_frames(run_id, position.after + 1))
+    return sse.response(admission.count_stream(member, sse.frames(run_id, _batches(position, html=html))))
 
 
-def _batches(place: Place, *, html: bool) -> AsyncGenerator[list[Row], None]:
-    """The run's rows from there on; as HTML they come from the whole of it."""
-    run_id, after = place.run.pk, 0 if html else place.after
-    if place.rows is None:
+def _batches(position: Position, *, html: bool) -> AsyncGenerator[list[Row], None]:
+    run_id, after = position.run.pk, 0 if html else position.after  # HTML needs the whole text
+    if position.rows is None:
         batches = follow(run_id, after, idle=settings.STREAM_HEARTBEAT_SECONDS)
     else:
-        batches = resume.at_hand(place.rows, after)
-    return html_view.rows(run_id, batches, place.after) if html else batches
+        batches = resume.replay(position.rows, after)
+    return html_view.rows(run_id, batches, position.after) if html else batches
 
 
 async def _whole_answer(run: Run) -> HttpResponse:
@@ -142,15 +139,14 @@ async def _whole_answer(run: Run) -> HttpResponse:
 @login_not_required
 @require_POST
 async def stop_run(request: HttpRequest, run: str) -> HttpResponse:
-    """Record the wish, and answer when the run has ended, or after STOP_SECONDS."""
+    """Request the stop, and answer when the run has ended, or after STOP_SECONDS."""
     found = await run_db(_request_stop, request, run)
     await stop_and_wait(found)
     return JsonResponse(await run_db(_stop_answer, found.pk), headers={"Cache-Control": "private, no-store"})
 
 
 def _request_stop(request: HttpRequest, run: str) -> Run:
-    member = member_of(request)
-    return actions.request_stop(access_run(member, run))
+    return actions.request_stop(access_run(member_of(request), run))
 
 
 def _stop_answer(run_id: uuid.UUID) -> dict[str, Any]:

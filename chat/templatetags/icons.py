@@ -1,4 +1,4 @@
-"""``{% icon "send" %}``, and ``{% sprite %}`` once a page for what they point at."""
+"""Tags ``{% icon "send" %}``, and ``{% sprite %}`` once per page for their drawings."""
 
 from django import template
 from django.utils.html import format_html
@@ -11,7 +11,7 @@ register = template.Library()
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    """A decoration: its control says in words what it does. A name that is not drawn is a KeyError."""
+    """Return an icon. Hidden from screen readers: its control needs a label. Unknown names raise KeyError."""
     if name not in icons.NAMES:
         raise KeyError(name)
     return format_html('<svg class="icon" aria-hidden="true"><use href="#i-{}"/></svg>', name)

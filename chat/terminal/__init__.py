@@ -1,1 +1,1 @@
-"""A conversation in a terminal: the same actions and the same reader as the page's."""
+"""The chat in a terminal: it calls the same actions as the page, and reads runs with the same ``follow``."""

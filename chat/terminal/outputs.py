@@ -1,4 +1,4 @@
-"""Where a reply goes: the screen, a pipe, files; several at once."""
+"""Destinations of replies: a screen or a pipe on stdout, and files."""
 
 import unicodedata
 from datetime import datetime
@@ -10,39 +10,40 @@ from django.utils.translation import gettext as _
 
 from chat.terminal.text import printable
 
-TAB = 8
+TAB = 8  # columns
 
 
 class Output(Protocol):
-    """One turn is ``begin``, any number of ``text`` and ``again``, then ``end``. Each is written at
-    once. All raise OSError.
+    """A destination of replies. For each turn: ``begin``, any number of ``text`` and ``restart``, ``end``.
+
+    Each call writes immediately, and may raise OSError.
     """
 
     def begin(self, question: str, agent: str) -> None: ...
     def text(self, delta: str) -> None: ...
-    def again(self) -> None:
-        """What was written of the reply counts no more; another beginning follows."""
+    def restart(self) -> None:
+        """Mark the reply's text so far as replaced by the text that follows."""
 
     def end(self, note: str = "") -> None:
-        """``note`` says where the reply is not whole."""
+        """End the reply; ``note`` says why it is incomplete, if it is."""
 
 
-class Stream:
-    """A text file that is flushed with each write, and the column at which it stands."""
+class TextStream:
+    """A text file that is flushed with each write, and the column of its cursor."""
 
     def __init__(self, file: IO[str]) -> None:
         self.file = file
         self.column = 0
 
     def write(self, text: str) -> None:
-        """Write ``text`` with its control characters as signs."""
+        """Write ``text`` with visible control characters."""
         shown = printable(text)
         self.file.write(shown)
         self.file.flush()
         for character in shown:
             self.column = _column_after(self.column, character)
 
-    def fresh_line(self) -> None:
+    def end_line(self) -> None:
         if self.column:
             self.write("\n")
 
@@ -57,10 +58,10 @@ def _column_after(column: int, character: str) -> int:
     return column + (2 if unicodedata.east_asian_width(character) in "WF" else 1)
 
 
-class Pipe:
-    """Stdout that is not a terminal: replies and nothing else, an empty line between two."""
+class PipeOutput:
+    """Stdout that is not a terminal: only replies, with an empty line between two."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: TextStream) -> None:
         self.stream = stream
         self._replies = 0
 
@@ -72,18 +73,18 @@ class Pipe:
     def text(self, delta: str) -> None:
         self.stream.write(delta)
 
-    def again(self) -> None:
-        self.stream.fresh_line()
-        self.stream.write(f"[{_('begun again')}]\n")
+    def restart(self) -> None:
+        self.stream.end_line()
+        self.stream.write("[" + _("started again") + "]\n")
 
     def end(self, note: str = "") -> None:
-        self.stream.fresh_line()  # the note is on stderr, with the reason
+        self.stream.end_line()  # the note goes to stderr
 
 
-class Screen(Pipe):
-    """Stdout on a terminal. The question is shown where nobody has typed it there."""
+class ScreenOutput(PipeOutput):
+    """Stdout on a terminal. ``shows_questions`` is for questions that were not typed there."""
 
-    def __init__(self, stream: Stream, *, asker: str, shows_questions: bool) -> None:
+    def __init__(self, stream: TextStream, *, asker: str, shows_questions: bool) -> None:
         super().__init__(stream)
         self.asker = asker
         self.shows_questions = shows_questions
@@ -97,19 +98,19 @@ class Screen(Pipe):
             self.stream.write(f"[{_now():%H:%M:%S}] {self.asker}: {question}\n")
 
     def text(self, delta: str) -> None:
-        if self._label:  # with the first text: thoughts and tools come before it, on lines of their own
-            self.stream.fresh_line()
+        if self._label:  # not in begin(): lines of thoughts and tools may precede the first text
+            self.stream.end_line()
             label, self._label = self._label, ""
             self.stream.write(label)
         super().text(delta)
 
 
-class File:
-    """A file that conversations are added to: who said what and when."""
+class FileOutput:
+    """A file to which the conversation is appended, with names and times."""
 
     def __init__(self, path: Path, *, asker: str) -> None:
         self.path = path
-        self.stream = Stream(path.open("a", encoding="utf-8"))
+        self.stream = TextStream(path.open("a", encoding="utf-8"))
         self.asker = asker
 
     def begin(self, question: str, agent: str) -> None:
@@ -119,19 +120,19 @@ class File:
     def text(self, delta: str) -> None:
         self.stream.write(delta)
 
-    def again(self) -> None:
-        self.stream.fresh_line()
-        self.stream.write(f"[{_('begun again')}] ")
+    def restart(self) -> None:
+        self.stream.end_line()
+        self.stream.write("[" + _("started again") + "] ")
 
     def end(self, note: str = "") -> None:
-        self.stream.fresh_line()
+        self.stream.end_line()
         self.stream.write(f"[{note}]\n\n" if note else "\n")
 
     def close(self) -> None:
         try:
             self.stream.file.close()
         except OSError:
-            pass  # each write was flushed, and the one that failed was told of
+            pass  # each write was flushed, and a failed one was reported
 
 
 def _now() -> datetime:

@@ -1,4 +1,4 @@
-"""Where questions come from: the keyboard, a pipe, the demonstration."""
+"""Sources of questions: the keyboard, a pipe, the demonstration."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -6,38 +6,43 @@ from typing import IO
 
 from django.utils.translation import gettext as _
 
-from chat.terminal.margin import Margin
+from chat.terminal.stderr import Stderr
 
-# The tutorial's own, word for word: they are asked of a model, in its language.
-DEMO = (
+# The tutorial's questions, unchanged. Not translated: they are input of the model.
+DEMO_QUESTIONS = (
     "Hello! What can you help me with?",
     "Explain quantum computing in simple terms",
     "What are the practical applications?",
     "How does it compare to classical computing?",
 )
-LEAVING = {"exit", "quit"}
+EXIT_WORDS = {"exit", "quit"}
 
 
-def piped(lines: Iterable[bytes]) -> Iterator[str]:
-    """One question a line; bytes that are not UTF-8 become lone surrogates, which are refused."""
+def piped_questions(lines: Iterable[bytes]) -> Iterator[str]:
+    """Yield each line as a question; bytes that are not UTF-8 become lone surrogates."""
     for line in lines:
         yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape")
 
 
-def typed(stdin: IO[str], margin: Margin) -> Iterator[str]:
-    """What is typed at the prompt, until Ctrl-D or Ctrl-C there."""
-    _remember_lines()
+def typed_questions(stdin: IO[str], stderr: Stderr) -> Iterator[str]:
+    """Yield each line typed at the prompt, until Ctrl-D or Ctrl-C."""
+    # Importing readline enables line editing and a history in memory. There is no history file: questions
+    # are stored in the database and nowhere else.
+    try:
+        import readline  # noqa: F401
+    except ImportError:  # a Python without it: the terminal's own line editing
+        pass
     while True:
         try:
-            yield _prompted(stdin)
+            yield _prompt(stdin)
         except UnicodeDecodeError:
-            margin.say(_("That is not UTF-8."))
+            stderr.message(_("That is not UTF-8."))
         except (EOFError, KeyboardInterrupt):
             sys.stderr.write("\n")
             return
 
 
-def _prompted(stdin: IO[str]) -> str:
+def _prompt(stdin: IO[str]) -> str:
     if sys.stdout.isatty():
         sys.stdout.write("\n")
         return input(_("You: "))
@@ -49,22 +54,11 @@ def _prompted(stdin: IO[str]) -> str:
     return line.removesuffix("\n")
 
 
-def _remember_lines() -> None:
-    """Importing readline is enough: it edits, and remembers for as long as the command runs.
-
-    Nothing is written to a file: what people ask is in the database, and nowhere else.
-    """
-    try:
-        import readline  # noqa: F401
-    except ImportError:  # a Python without it: lines are typed as the terminal lets one
-        pass
-
-
-def until_left(questions: Iterable[str]) -> Iterator[str]:
-    """The questions up to ``exit`` or ``quit``; empty lines ask nothing."""
+def until_exit(questions: Iterable[str]) -> Iterator[str]:
+    """Yield the questions up to ``exit`` or ``quit``, without empty lines."""
     for question in questions:
         word = question.strip().lower()
-        if word in LEAVING:
+        if word in EXIT_WORDS:
             return
         if word:
             yield question

@@ -1,4 +1,4 @@
-"""Replies that were shown wrong by comparable systems, each with the structure that it should have.
+"""Replies that comparable systems show wrong, each with its expected structure.
 
 A file holds cases of one kind: ``== name``, the Markdown, ``->``, and the expected HTML in short form
 (see ``tests.short_form``). The expectations were written by hand, before the renderer was changed.

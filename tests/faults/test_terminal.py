@@ -77,7 +77,7 @@ def test_a_command_takes_over_the_run_of_its_killed_server(server: LiveServer, g
     terminal = ask_in_terminal(server, gemini)
     assert "A running Parley answers." in terminal.text
     server.kill()
-    terminal.expect("[begun again]")
+    terminal.expect("[started again]")
     terminal.expect("whole")
     terminal.expect("You: ", times=2)
     terminal.type("exit\n")

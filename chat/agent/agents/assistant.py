@@ -1,4 +1,4 @@
-"""The built-in agent: its instruction, its model by the settings, a few real tools."""
+"""The built-in agent: instruction, model and tools, as the settings describe it."""
 
 from django.conf import settings
 from google.adk.agents import LlmAgent
@@ -11,27 +11,25 @@ from chat.agent.agents.tools import built_in
 
 
 def chosen_model() -> BaseLlm:
-    """Gemini where there is an account, else the demo model."""
+    """Return Gemini if the settings have an account, else the demo model."""
     account = gemini.own_account()
     return gemini.gemini_model(settings.CHAT_MODEL, account) if account else DemoModel(model="demo")
 
 
 def build() -> LlmAgent:
-    """The agent as the settings describe it."""
+    """Return a new built-in agent."""
     return LlmAgent(
         name=settings.AGENT_NAME,
         description=settings.AGENT_DESCRIPTION,
-        # A function: as text, "{name}" in it would be looked up in the session's state.
+        # A function: in a string, ADK replaces "{name}" by a value of the session's state.
         instruction=lambda _context: settings.AGENT_INSTRUCTION,
         model=chosen_model(),
         tools=[*built_in()],
         generate_content_config=types.GenerateContentConfig(
             temperature=settings.AGENT_TEMPERATURE,
             max_output_tokens=settings.AGENT_MAX_OUTPUT_TOKENS,
-            thinking_config=_thinking(),
+            thinking_config=types.ThinkingConfig(include_thoughts=True)
+            if settings.AGENT_SHOWS_THOUGHTS
+            else None,
         ),
     )
-
-
-def _thinking() -> types.ThinkingConfig | None:
-    return types.ThinkingConfig(include_thoughts=True) if settings.AGENT_SHOWS_THOUGHTS else None

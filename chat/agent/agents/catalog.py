@@ -1,4 +1,4 @@
-"""Which agents there are, and the Runner of each: the built-in one, and those of AGENTS_DIR."""
+"""The agents of this process and the Runner of each: the built-in one and those in AGENTS_DIR."""
 
 import logging
 import threading
@@ -9,20 +9,20 @@ from google.adk.apps import App
 from google.adk.runners import Runner
 
 from chat.agent.agents import assistant, folder, transport
-from chat.agent.agents.folder import Found
+from chat.agent.agents.folder import FolderAgent
 from chat.agent.memory.artifact_service import TemporaryArtifactService
 from chat.agent.memory.memory_service import EmptyMemoryService
 from chat.agent.memory.session_service import ConversationSessionService
 from chat.agent.turn import containment
-from chat.agent.turn.faults import fault_of
+from chat.agent.turn.exception_details import details_of
 from chat.agent.turn.tool_limits import with_tool_limits
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """An agent as a member sees it. ``reason`` says why one is not available."""
+class AgentInfo:
+    """An agent as members see it. ``reason`` says why it is not available."""
 
     name: str
     description: str
@@ -33,44 +33,45 @@ class Listed:
 session_service = ConversationSessionService()
 artifact_service = TemporaryArtifactService()
 memory_service = EmptyMemoryService()
-_built_in: dict[str, Runner] = {}  # by name: a setting, which tests change
-_found: list[Found] | None = None  # None: AGENTS_DIR was not yet loaded
+_built_in: dict[str, Runner] = {}  # by name, because tests change AGENT_NAME
+_folder_agents: list[FolderAgent] | None = None  # None: AGENTS_DIR is not loaded yet
 _loading = threading.Lock()
 
 
-def listed() -> list[Listed]:
-    """All agents, the default first."""
-    return [Listed(settings.AGENT_NAME, settings.AGENT_DESCRIPTION), *map(_listed, _others())]
+def all_agents() -> list[AgentInfo]:
+    """Return all agents, the default one first."""
+    return [AgentInfo(settings.AGENT_NAME, settings.AGENT_DESCRIPTION), *map(_info, _load_folder())]
 
 
-def _listed(found: Found) -> Listed:
-    reason = None if found.reason is None else str(found.reason)
-    return Listed(found.name, found.description, found.runner is not None, reason)
+def _info(agent: FolderAgent) -> AgentInfo:
+    reason = None if agent.reason is None else str(agent.reason)
+    return AgentInfo(agent.name, agent.description, agent.runner is not None, reason)
 
 
-def names() -> list[str]:
-    """The agents that a new conversation may have, the default first."""
-    return [settings.AGENT_NAME, *(found.name for found in _others() if found.runner)]
+def available_names() -> list[str]:
+    """Return the names of the agents that a new conversation may have, the default one first."""
+    return [settings.AGENT_NAME, *(agent.name for agent in _load_folder() if agent.runner)]
 
 
 def runner_of(name: str) -> Runner:
-    """The one Runner of this agent in this process. Raises LookupError for an unknown name, and for
-    an agent that cannot be had.
+    """Return the only Runner of this agent in this process.
+
+    Raises LookupError for an unknown name and for an agent that is not available.
     """
     if name == settings.AGENT_NAME:
         if name not in _built_in:
             _built_in[name] = _runner(name, App(name=name, root_agent=assistant.build()))
         return _built_in[name]
-    runner = next((found.runner for found in _others() if found.name == name), None)
+    runner = next((agent.runner for agent in _load_folder() if agent.name == name), None)
     if runner is None:
         raise LookupError(f"There is no agent {name!r}.")
     return runner
 
 
 def root_name(name: str) -> str:
-    """Return ADK's name for the root of this agent: ``adk create`` calls it ``root_agent``.
+    """Return ADK's name for the root of this agent, for example ``root_agent``.
 
-    An agent that is not available any more keeps its own name.
+    If the agent is not available any more, return ``name``.
     """
     try:
         return runner_of(name).agent.name
@@ -87,24 +88,24 @@ def _runner(name: str, app: App) -> Runner:
     )
 
 
-def _others() -> list[Found]:
-    """The agents of AGENTS_DIR. Their code is run once a process: a change of it takes a restart."""
-    global _found  # noqa: PLW0603 (what this process has loaded)
+def _load_folder() -> list[FolderAgent]:
+    """Return the agents in AGENTS_DIR. Their code runs once in a process: a change needs a restart."""
+    global _folder_agents  # noqa: PLW0603 (the cache of this process)
     with _loading:
-        if _found is None:
-            _found = folder.load_agents(settings.AGENTS_DIR, _runner) if settings.AGENTS_DIR else []
-        return _found
+        if _folder_agents is None:
+            _folder_agents = folder.load_agents(settings.AGENTS_DIR, _runner) if settings.AGENTS_DIR else []
+        return _folder_agents
 
 
 async def close() -> None:
-    """Give back what the runners hold, their connections to the model too. The next run begins anew."""
-    global _found  # noqa: PLW0603
-    runners = [*_built_in.values(), *(found.runner for found in _found or [] if found.runner)]
+    """Close the runners and the connections to Gemini. The next run builds new ones."""
+    global _folder_agents  # noqa: PLW0603
+    runners = [*_built_in.values(), *(agent.runner for agent in _folder_agents or [] if agent.runner)]
     _built_in.clear()
-    _found = None
+    _folder_agents = None
     for runner in runners:
         try:
             await containment.begin(containment.contained(runner.close()), containment.AgentScope())
-        except Exception as error:  # noqa: BLE001 (an agent's own: the others are closed all the same)
-            log.warning("An agent could not be closed: %s", fault_of(error).kind)
+        except Exception as error:  # noqa: BLE001 (an agent's code raised it: close the others too)
+            log.warning("An agent could not be closed: %s", details_of(error).kind)
     await transport.close_clients()

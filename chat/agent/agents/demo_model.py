@@ -1,7 +1,4 @@
-"""A model that needs no key: it says that it is a demo, and behaves like a real one.
-
-It goes through the real ADK Runner: streams, thinks, and calls the agent's own tools.
-"""
+"""A model without a key, for a first try: it runs in ADK's Runner, streams, thinks and calls tools."""
 
 import asyncio
 import re
@@ -24,8 +21,8 @@ BEFORE_QUESTION = re.compile(
 )
 CODE_QUESTION = re.compile(r"\b(?:code|python|program|function|script)\b", re.IGNORECASE)
 DELTA_PATTERN = re.compile(r"\s*\S+\s*$|\s*\S+")
-QUOTED = 300  # characters of a question that are looked at, and said back: each word takes its time
-RECALLED = 10  # questions
+QUESTION_LENGTH = 300  # characters that are read and quoted: each word takes DEMO_DELAY_SECONDS
+MAX_RECALLED = 10  # earlier questions
 
 INTRODUCTION = (
     "I am Parley's **demo model**: no language model is behind me, and no key is needed. "
@@ -61,7 +58,7 @@ SKILLS = """Meanwhile I can show what this page does with an answer:
 
 
 class DemoModel(BaseLlm):
-    """Stateless: one instance serves all conversations."""
+    """The demo model. Stateless: one instance serves all conversations."""
 
     model: str = "demo"
 
@@ -81,18 +78,18 @@ class DemoModel(BaseLlm):
 
 
 def demo_answer(request: LlmRequest) -> list[types.Part]:
-    """The whole answer to a request: a thought, then text or a function call."""
+    """Return the complete answer to a request: a thought, then text or a function call."""
     last = request.contents[-1] if request.contents else types.Content(parts=[])
     results = [p.function_response for p in last.parts or [] if p.function_response]
     if results:
-        return [types.Part(text=_quote(result)) for result in results]
+        return [types.Part(text=_result_text(result)) for result in results]
     questions = [_short(question) for question in _questions(request)]
     question = questions[-1] if questions else ""
     if call := _call_for(question, request):
         return [_thought("A tool of mine knows this. I call it."), types.Part(function_call=call)]
     return [
         _thought("No tool is needed for this. I answer by myself."),
-        types.Part(text=_say(question, questions)),
+        types.Part(text=_answer_text(question, questions)),
     ]
 
 
@@ -104,21 +101,21 @@ def _call_for(question: str, request: LlmRequest) -> types.FunctionCall | None:
     return None
 
 
-def _quote(result: types.FunctionResponse) -> str:
-    said = result.response or {}
-    if "error" in said:
-        return f"My tool `{result.name}` could not help: {said['error']}"
+def _result_text(result: types.FunctionResponse) -> str:
+    found = result.response or {}
+    if "error" in found:
+        return f"My tool `{result.name}` could not help: {found['error']}"
     if result.name == "current_time":
-        return f"In {said['place']} it is **{said['time']}** on {said['date']} ({said['time_zone']})."
-    return f"My tool `{result.name}` says: **{said.get('result', said)}**"
+        return f"In {found['place']} it is **{found['time']}** on {found['date']} ({found['time_zone']})."
+    return f"My tool `{result.name}` says: **{found.get('result', found)}**"
 
 
-def _say(question: str, questions: list[str]) -> str:
+def _answer_text(question: str, questions: list[str]) -> str:
     if BEFORE_QUESTION.search(question):
         earlier = questions[:-1]
         if not earlier:
             return "This is the first thing that you ask me in this conversation."
-        recalled = list(enumerate(earlier, 1))[-RECALLED:]
+        recalled = list(enumerate(earlier, 1))[-MAX_RECALLED:]
         return "Before this you asked me:\n\n" + "\n".join(f"{n}. {q}" for n, q in recalled)
     if CODE_QUESTION.search(question):
         return f"{CODE_SAMPLE}\n{INTRODUCTION}"
@@ -126,13 +123,13 @@ def _say(question: str, questions: list[str]) -> str:
 
 
 def _short(question: str) -> str:
-    """The question on one line, cut where it is long."""
+    """Return the question on one line of at most QUESTION_LENGTH characters."""
     line = " ".join(question.split())
-    return line if len(line) <= QUOTED else line[: QUOTED - 1] + "…"
+    return line if len(line) <= QUESTION_LENGTH else line[: QUESTION_LENGTH - 1] + "…"
 
 
 def _questions(request: LlmRequest) -> list[str]:
-    """What the person asked, oldest first."""
+    """Return the user's questions, oldest first."""
     texts = (
         "".join(part.text for part in content.parts or [] if part.text)
         for content in request.contents
@@ -154,13 +151,13 @@ async def _fragments(parts: list[types.Part]) -> AsyncGenerator[LlmResponse, Non
 
 
 def _usage(request: LlmRequest, parts: list[types.Part]) -> types.GenerateContentResponseUsageMetadata:
-    """Words, as tokens: enough to see the figures move."""
-    asked = sum(len((p.text or "").split()) for c in request.contents for p in c.parts or [])
+    """Return token counts in which a word counts as one token, so that the usage figures change."""
+    prompt = sum(len((p.text or "").split()) for c in request.contents for p in c.parts or [])
     thought = sum(len((p.text or "").split()) for p in parts if p.thought)
-    said = sum(len((p.text or "").split()) for p in parts if not p.thought)
+    text = sum(len((p.text or "").split()) for p in parts if not p.thought)
     return types.GenerateContentResponseUsageMetadata(
-        prompt_token_count=asked,
-        candidates_token_count=said,
+        prompt_token_count=prompt,
+        candidates_token_count=text,
         thoughts_token_count=thought,
-        total_token_count=asked + said + thought,
+        total_token_count=prompt + text + thought,
     )

@@ -1,4 +1,4 @@
-"""The ``.env`` files of agents, and the variables of them that reach the process's environment."""
+"""The ``.env`` files of agents, and which of their variables the process's environment receives."""
 
 import os
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 from django.conf import settings
 from dotenv import dotenv_values
 
-# Variables of the libraries Parley uses, of Python, and of the network: only the site's owner sets them.
+# Prefixes of variables that change libraries, Python or the network: only the site's owner sets these.
 RESERVED = (
     "ADK_", "CURL_", "DJANGO_", "DYLD_", "GEMINI_", "GOOGLE_", "LD_", "OTEL_", "PG", "PYTHON", "REQUESTS_",
     "SSL_",
@@ -26,9 +26,9 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def add_to_environment(variables: Mapping[str, str]) -> list[str]:
-    """Set the ``variables`` that are not yet set, not Parley's own, and not RESERVED.
+    """Set those ``variables`` that are not set yet, not Parley's own and not RESERVED.
 
-    Returns the names that were left out.
+    Returns the names of the others.
     """
     left_out = []
     for name, value in variables.items():

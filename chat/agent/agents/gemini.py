@@ -1,4 +1,4 @@
-"""Gemini: on whose account, and by the one way to it, whoever's agent asks."""
+"""Gemini models: the account that pays, and Parley's transport for all of them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,22 +12,22 @@ from google.genai import types
 
 from chat.agent.agents import transport
 
-# Before the first token alone: the client never repeats a request whose answer has begun.
+# They apply only before the first token: google-genai never repeats a request whose stream has begun.
 RETRIES = types.HttpRetryOptions(attempts=3, initial_delay=0.5, max_delay=4)
 TRUE_VALUES = {"1", "true", "yes", "on"}
 
-Account = dict[str, Any]  # what google-genai's Client takes of it
+Account = dict[str, Any]  # keyword arguments of google-genai's Client
 
 
 def own_account() -> Account | None:
-    """Parley's own account by its settings, None where there is none."""
+    """Return the account in Parley's settings, or None."""
     if settings.USE_VERTEX:
         return {"enterprise": True}
     return {"api_key": settings.GOOGLE_API_KEY} if settings.GOOGLE_API_KEY else None
 
 
-def account_in(variables: Mapping[str, str]) -> Account | None:
-    """The account that variables of google-genai's names tell of, None where they tell of none."""
+def account_from(variables: Mapping[str, str]) -> Account | None:
+    """Return the account in the ``variables`` that google-genai reads, or None."""
     names = ("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI")
     if any(variables.get(name, "").strip().lower() in TRUE_VALUES for name in names):
         project, location = variables.get("GOOGLE_CLOUD_PROJECT"), variables.get("GOOGLE_CLOUD_LOCATION")
@@ -37,8 +37,8 @@ def account_in(variables: Mapping[str, str]) -> Account | None:
 
 
 def client_options(account: Account) -> dict[str, Any]:
-    """What a Gemini model hands to its client: the account, and our transport."""
-    # One named transport: google-genai takes aiohttp where some other package brings it, which
+    """Return the arguments for google-genai's Client: the account and Parley's transport."""
+    # Name the transport: google-genai 2 uses aiohttp if any package has installed it, and aiohttp
     # counts the whole stream against its time-out.
     return {"http_options": types.HttpOptions(httpx_async_client=transport.client()), **account}
 
@@ -47,40 +47,40 @@ def gemini_model(name: str, account: Account) -> Gemini:
     return Gemini(model=name, retry_options=RETRIES, client_kwargs=client_options(account))
 
 
-def fit(root: BaseNode, account: Account | None) -> bool:
-    """Lead the Gemini models of other people's agents to ``account`` through our transport: those
-    that are named by a string, and those that bring no client options of their own. Any other
-    model stays as it is.
+def set_account(root: BaseNode, account: Account | None) -> bool:
+    """Give ``account`` and Parley's transport to the Gemini models of a folder's agent.
 
-    Returns False where there is no account and a model needs one. Raises ValueError for a name
-    that stands for no model here.
+    A model that has client options of its own stays as it is, and so does any model that is not Gemini.
+    Returns False if a model needs an account and there is none. Raises ValueError for a model name that
+    ADK does not know.
     """
     options: dict[str, Any] = {}  # one transport for all of them
     for agent in llm_agents(root):
-        found = agent.canonical_model  # its own, or that of an agent above it, which is fitted already
-        if not isinstance(found, Gemini) or found.client_kwargs or found.client or found.base_url:
+        model = agent.canonical_model  # its own, or its parent's, which has the account already
+        if not isinstance(model, Gemini) or model.client_kwargs or model.client or model.base_url:
             continue
         if account is None:
             return False
         options = options or client_options(account)
-        retries = found.retry_options or RETRIES
-        agent.model = found.model_copy(update={"retry_options": retries, "client_kwargs": options})
+        retries = model.retry_options or RETRIES
+        agent.model = model.model_copy(update={"retry_options": retries, "client_kwargs": options})
     return True
 
 
 def llm_agents(root: BaseNode) -> Iterator[LlmAgent]:
-    """The agents with a model below ``root``, parents first: as sub-agents, as tools of another
-    agent, and as nodes of a workflow; each one once.
+    """Yield the agents that have a model, each one once and parents first.
+
+    They are ``root``, its sub-agents, agents that are tools of another agent, and nodes of a workflow.
     """
     seen: set[int] = set()
-    waiting: list[Any] = [root]
-    while waiting:
-        node = waiting.pop(0)
+    queue: list[Any] = [root]
+    while queue:
+        node = queue.pop(0)
         if id(node) in seen:
             continue
         seen.add(id(node))
         if isinstance(node, LlmAgent):
             yield node
-            waiting += [tool.agent for tool in node.tools if isinstance(tool, AgentTool)]
-        waiting += getattr(node, "sub_agents", None) or []
-        waiting += getattr(getattr(node, "graph", None), "nodes", None) or []
+            queue += [tool.agent for tool in node.tools if isinstance(tool, AgentTool)]
+        queue += getattr(node, "sub_agents", None) or []
+        queue += getattr(getattr(node, "graph", None), "nodes", None) or []

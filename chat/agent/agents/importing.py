@@ -1,8 +1,8 @@
-"""How the code in AGENTS_DIR is imported: under names of its own, which nothing else can meet.
+"""The import of the code in AGENTS_DIR, under module names that collide with no others.
 
-An agent ``chat`` becomes the module ``parley_agents.chat``, so ``import chat`` stays Parley's, and
-``sys.path`` stays as it is. Inside the folder's code, and only there, its own name leads to itself:
-``from chat import tools`` means the agent's tools, as it does under ``adk web``.
+An agent ``chat`` becomes the module ``parley_agents.chat``: ``import chat`` stays Parley's, and
+``sys.path`` stays as it is. Only inside the agent's own code does its short name mean itself:
+``from chat import tools`` imports the agent's tools there, as under ``adk web``.
 """
 
 import builtins
@@ -21,12 +21,12 @@ from google.adk.agents import config_agent_utils
 from google.adk.workflow import BaseNode
 
 IMPORT_ROOT = "parley_agents"
-# These cannot be an agent's own: its code could not say what it is made of.
-NEVER_OWN = sys.stdlib_module_names | {"google"}
+# Inside an agent with one of these names, an import still gives the real module, which its code needs.
+NEVER_REDIRECTED = sys.stdlib_module_names | {"google"}
 
 
-def open_folder(folder: Path) -> None:
-    """Let agents be imported from ``folder``. What was imported before is forgotten."""
+def set_import_folder(folder: Path) -> None:
+    """Import agents from ``folder`` from now on. Modules imported earlier are dropped."""
     for name in [name for name in sys.modules if name.partition(".")[0] == IMPORT_ROOT]:
         del sys.modules[name]
     root = ModuleType(IMPORT_ROOT)
@@ -38,41 +38,44 @@ def open_folder(folder: Path) -> None:
 
 
 def import_agent(name: str) -> ModuleType:
-    """The package or module of this agent. Raises whatever its code raises."""
+    """Return the package or module of this agent. Raises any exception that its code raises."""
     return importlib.import_module(f"{IMPORT_ROOT}.{name}")
 
 
-def import_module_of(name: str, module: str) -> ModuleType | None:
-    """A module of this agent's package, None where the package has no such file."""
-    wanted = f"{IMPORT_ROOT}.{name}.{module}"
+def import_submodule(name: str, module: str) -> ModuleType | None:
+    """Return a module of this agent's package, or None if the package has no such file."""
+    full_name = f"{IMPORT_ROOT}.{name}.{module}"
     try:
-        return importlib.import_module(wanted)
+        return importlib.import_module(full_name)
     except ModuleNotFoundError as error:
-        if error.name != wanted:
+        if error.name != full_name:  # a module that the agent's code imports
             raise
         return None
 
 
 def build_from_yaml(name: str, path: Path) -> BaseNode:
-    """The agent that a ``root_agent.yaml`` describes; its references to code by the agent's own name
-    lead to the agent's code.
+    """Return the agent that a ``root_agent.yaml`` describes.
+
+    References in it that begin with the agent's name mean the agent's code.
     """
-    with _in_agent(name):
+    with _reading_yaml_of(name):
         return config_agent_utils.from_config(str(path))
 
 
 # --- own names ------------------------------------------------------------------------------------
 
 
-def _own(name: str, agent: str) -> str | None:
-    """``name`` under ROOT, where it is of this agent's own package."""
+def _qualified(name: str, agent: str) -> str | None:
+    """Return ``name`` below IMPORT_ROOT if it belongs to this agent's package, else None."""
     top = name.partition(".")[0]
-    return f"{IMPORT_ROOT}.{name}" if top == agent and top not in NEVER_OWN else None
+    return f"{IMPORT_ROOT}.{name}" if top == agent and top not in NEVER_REDIRECTED else None
 
 
 def _scoped_builtins(agent: str) -> dict[str, Any]:
-    """What the agent's modules have as ``__builtins__``: an import statement looks up ``__import__``
-    there, also one that runs much later, inside a function, on any thread.
+    """Return the ``__builtins__`` of the agent's modules.
+
+    Python looks up ``__import__`` there for each import statement of the module, also for one that runs
+    later, in a function on any thread.
     """
 
     def scoped_import(
@@ -82,14 +85,14 @@ def _scoped_builtins(agent: str) -> dict[str, Any]:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        own = None if level else _own(name, agent)
+        own = None if level else _qualified(name, agent)
         if own is None:
             return builtins.__import__(name, globals, locals, fromlist or (), level)
         found = builtins.__import__(own, globals, locals, fromlist or (), 0)
         return found if fromlist else sys.modules[f"{IMPORT_ROOT}.{agent}"]
 
     def scoped_print(*values: object, **options: Any) -> None:
-        """To stderr: stdout is the server's own, and the chat's in a terminal."""
+        # To stderr: stdout belongs to the server, and in a terminal to the chat.
         print(*values, **{**options, "file": options.get("file") or sys.stderr})  # noqa: T201 (the agent's)
 
     return {**vars(builtins), "__import__": scoped_import, "print": scoped_print}
@@ -103,7 +106,7 @@ class _Loader(SourceFileLoader):
 
 
 class _Finder(MetaPathFinder):
-    """Answers for names below ROOT, and for no other."""
+    """A finder for module names below IMPORT_ROOT only."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -118,22 +121,22 @@ class _Finder(MetaPathFinder):
 
 # --- YAML -----------------------------------------------------------------------------------------
 
-_agent: ContextVar[str | None] = ContextVar("agent", default=None)  # whose YAML this thread reads
+_yaml_agent: ContextVar[str | None] = ContextVar("agent", default=None)  # whose YAML this thread reads
 
 
 @contextmanager
-def _in_agent(name: str) -> Iterator[None]:
-    token = _agent.set(name)
+def _reading_yaml_of(name: str) -> Iterator[None]:
+    token = _yaml_agent.set(name)
     try:
         yield
     finally:
-        _agent.reset(token)
+        _yaml_agent.reset(token)
 
 
 def _import_for_yaml(name: str, package: str | None = None) -> ModuleType:
-    agent = _agent.get()
-    return importlib.import_module((agent and _own(name, agent)) or name, package)
+    agent = _yaml_agent.get()
+    return importlib.import_module((agent and _qualified(name, agent)) or name, package)
 
 
-# ADK's reader of YAML imports by absolute name, and has no hook for it.
+# ADK 2.13 imports the references in YAML by absolute name and has no hook for it.
 config_agent_utils.importlib = SimpleNamespace(import_module=_import_for_yaml)  # type: ignore[assignment]

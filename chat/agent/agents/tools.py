@@ -1,4 +1,4 @@
-"""The tools of the built-in agent: plain functions, which ADK runs off the event loop."""
+"""The tools of the built-in agent. ADK runs them in threads, and the model reads their docstrings."""
 
 import ast
 import math
@@ -21,11 +21,11 @@ OPERATORS: dict[type, Callable[..., Any]] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
-MAX_EXPRESSION = 200  # characters; without powers no result can grow beyond them by much
+MAX_EXPRESSION = 200  # characters; without powers, this bounds the size of the result too
 
 
 def current_time(place: str) -> dict[str, Any]:
-    """Tells the current date and time in a city, an IANA time zone such as Europe/Paris, or UTC.
+    """Tell the current date and time in a city, an IANA time zone such as Europe/Paris, or UTC.
 
     Args:
         place: The name of a city or of a time zone.
@@ -38,7 +38,7 @@ def current_time(place: str) -> dict[str, Any]:
 
 
 def calculate(expression: str) -> dict[str, Any]:
-    """Calculates an arithmetic expression of numbers, + - * / // % and parentheses.
+    """Calculate an arithmetic expression of numbers, + - * / // % and parentheses.
 
     Args:
         expression: For example "(3 + 4) * 12.5".
@@ -55,7 +55,7 @@ def calculate(expression: str) -> dict[str, Any]:
 
 
 def days_between(first: str, second: str) -> dict[str, Any]:
-    """Counts the days from one date to another.
+    """Count the days from one date to another.
 
     Args:
         first: A date such as 2026-01-31.
@@ -68,24 +68,24 @@ def days_between(first: str, second: str) -> dict[str, Any]:
 
 
 def built_in() -> list[FunctionTool]:
-    """The built-in agent's tools."""
+    """Return the built-in agent's tools."""
     return [FunctionTool(function) for function in (current_time, calculate, days_between)]
 
 
 def _zone_of(place: str) -> str | None:
-    wanted = "_".join(place.split()).casefold()
-    return _zones().get(wanted) or _cities().get(wanted)
+    key = "_".join(place.split()).casefold()
+    return _zones().get(key) or _cities().get(key)
 
 
 @cache
 def _zones() -> dict[str, str]:
-    """Each zone by its name without regard to case; read from the disk once."""
+    """Return each zone by its casefolded name; read from the disk once."""
     return {zone.casefold(): zone for zone in sorted(available_timezones())}
 
 
 @cache
 def _cities() -> dict[str, str]:
-    """Each zone by the city in its name; of two zones that share one, the first."""
+    """Return each zone by the casefolded city in its name; if two zones share it, the first one."""
     return {zone.rpartition("/")[2].casefold(): zone for zone in sorted(available_timezones(), reverse=True)}
 
 

@@ -1,42 +1,37 @@
-"""The one way to Gemini: httpx, mended where it takes characters of the text for line ends.
-
-httpx splits lines as ``str.splitlines`` does, at U+0085, U+2028 and U+2029 too. JSON may hold them
-as they are, server-sent events end no line there, and Gemini sends them raw: google-genai would
-then read two halves of a chunk and fail. Here they reach it escaped, which is the same JSON.
-"""
+"""The HTTP transport to Gemini: httpx, with a workaround for Unicode line separators."""
 
 from collections.abc import AsyncIterator
 
 import httpx
 
+# httpx 0.28 splits lines as str.splitlines does, also at U+0085, U+2028 and U+2029. Gemini sends these
+# raw inside JSON, and google-genai would read two halves of a chunk and fail. Escapes are the same JSON.
 ESCAPED_SEPARATORS = {b"\xc2\x85": rb"\u0085", b"\xe2\x80\xa8": rb"\u2028", b"\xe2\x80\xa9": rb"\u2029"}
-KEPT_LINES = (b"\xe2\x80", b"\xe2", b"\xc2")  # of one of them, at the end of what has arrived
+SEPARATOR_STARTS = (b"\xe2\x80", b"\xe2", b"\xc2")  # a network chunk may end inside a separator
 
 _open: list[httpx.AsyncClient] = []
 
 
 def client() -> httpx.AsyncClient:
-    """A client without deadlines for the answer (execution has them) and without compression,
-    which would cost more than it saves on a chunk of twenty words.
-    """
+    """Return a new client. ``close_clients`` closes it."""
     opened = httpx.AsyncClient(
-        timeout=httpx.Timeout(None, connect=10),
+        timeout=httpx.Timeout(None, connect=10),  # execution has the deadlines of the answer
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=50),
-        headers={"Accept-Encoding": "identity"},
-        event_hooks={"response": [_mend]},
+        headers={"Accept-Encoding": "identity"},  # gzip costs more than it saves on a chunk of twenty words
+        event_hooks={"response": [_escape_separators]},
     )
     _open.append(opened)
     return opened
 
 
 async def close_clients() -> None:
-    """Close the clients: google-genai leaves that to whoever made them."""
+    """Close the clients: google-genai does not close a client that its caller made."""
     while _open:
         await _open.pop().aclose()
 
 
-class WholeLines(httpx.AsyncByteStream):
-    """A stream of JSON lines in UTF-8 whose only line ends are CR and LF."""
+class SeparatorEscaper(httpx.AsyncByteStream):
+    """A stream of JSON lines in UTF-8 in which only CR and LF end a line."""
 
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
@@ -45,7 +40,7 @@ class WholeLines(httpx.AsyncByteStream):
         held = b""
         async for arrived in self._stream:
             data = held + arrived
-            held = next((begun for begun in KEPT_LINES if data.endswith(begun)), b"")
+            held = next((start for start in SEPARATOR_STARTS if data.endswith(start)), b"")
             yield _escape(data[: len(data) - len(held)])
         if held:
             yield held
@@ -61,8 +56,8 @@ def _escape(data: bytes) -> bytes:
     return data
 
 
-async def _mend(response: httpx.Response) -> None:
+async def _escape_separators(response: httpx.Response) -> None:
     is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
     if is_stream and "content-encoding" not in response.headers:
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = WholeLines(response.stream)
+        response.stream = SeparatorEscaper(response.stream)

@@ -1,4 +1,4 @@
-"""Import and build what the first run needs, before it is asked for and without the network."""
+"""The warm-up of a process: import and build everything that the first run needs, without network."""
 
 import asyncio
 import importlib
@@ -18,33 +18,31 @@ from chat.agent.turn import reply
 from chat.agent.turn.tool_limits import with_tool_limits
 
 WARM_UP_AGENT = "rehearsal"
-# What a first request to Gemini imports, down to the socket; it can't be rehearsed without the network.
-TRANSPORT = ["anyio._backends._asyncio", "encodings.idna", "google.auth.aio.credentials", "httpcore"]
+# Imported by the first request to Gemini, which the warm-up cannot send.
+GEMINI_MODULES = ["anyio._backends._asyncio", "encodings.idna", "google.auth.aio.credentials", "httpcore"]
 
 
 def warm_up() -> None:
-    """Build the runners, and rehearse. For a thread: it takes a second."""
-    for name in catalog.names():
+    """Build the runners and run one scripted turn. It takes a second: call it in a thread."""
+    for name in catalog.available_names():
         catalog.runner_of(name)
-    _rehearse()
+    _import_modules()
 
 
 async def open_clients() -> None:
-    """Build the clients of Gemini models; ADK keeps one for each event loop.
-
-    Where Google's own credentials are looked for, that may ask the network: it is left to the first run.
-    """
-    for name in catalog.names():
+    """Build the clients of Gemini models; ADK keeps one for each event loop."""
+    for name in catalog.available_names():
         for agent in gemini.llm_agents(catalog.runner_of(name).agent):
             model = agent.canonical_model
+            # Only with a key: a search for Google's default credentials may use the network.
             if isinstance(model, Gemini) and (model.client_kwargs or {}).get("api_key"):
                 _ = model.api_client.aio
 
 
 @cache
-def _rehearse() -> None:
-    """Run one turn of an agent of its own, once a process: ADK imports 400 modules during its first run."""
-    for module in TRANSPORT:
+def _import_modules() -> None:
+    """Run one turn of a scripted agent, once in a process: ADK 2 imports 400 modules during its first run."""
+    for module in GEMINI_MODULES:
         importlib.import_module(module)
     asyncio.run(_turn())
 
@@ -68,18 +66,18 @@ async def _turn() -> None:
 
 
 class ScriptedModel(BaseLlm):
-    """Calls a tool, the one that reads the time zones, then says a word."""
+    """A model that calls ``current_time``, which reads the time zones, and then answers with one word."""
 
     async def generate_content_async(
         self, llm_request: LlmRequest, stream: bool = False
     ) -> AsyncGenerator[LlmResponse, None]:
         if len(llm_request.contents) == 1:
             call = types.Part.from_function_call(name="current_time", args={"place": "Lagos"})
-            yield _said(call)
+            yield _response(call)
             return
-        yield _said(types.Part(text="Noon"), partial=True)
-        yield _said(types.Part(text="Noon"))
+        yield _response(types.Part(text="Noon"), partial=True)
+        yield _response(types.Part(text="Noon"))
 
 
-def _said(part: types.Part, *, partial: bool = False) -> LlmResponse:
+def _response(part: types.Part, *, partial: bool = False) -> LlmResponse:
     return LlmResponse(content=types.Content(role="model", parts=[part]), partial=partial)

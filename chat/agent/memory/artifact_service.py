@@ -1,4 +1,4 @@
-"""ADK's artifacts in the memory of this process, bounded: the stand-in until files are stored."""
+"""ADK's artifacts in the memory of this process, limited in size: a placeholder until files are stored."""
 
 import json
 import threading
@@ -11,12 +11,11 @@ from google.adk.artifacts.base_artifact_service import ArtifactVersion, ensure_p
 from google.adk.errors.input_validation_error import InputValidationError
 from google.genai import types
 
-# Of one process. Artifacts are what a tool made for the next turns: tables, texts, a few pictures. 64 MiB
-# hold forty photographs of 1.5 MB, and leave a server with 512 MiB its room for replies.
+# Per process: forty photographs of 1.5 MB. A server with 512 MiB keeps enough memory for replies.
 MAX_BYTES = 64 * 1024 * 1024
-# Counted for each version beside its content: its objects and keys, so that empty artifacts are bounded too.
+# Added to the size of each version for its objects and keys, so that empty artifacts are limited too.
 OVERHEAD_BYTES = 2048
-USER_PREFIX = "user:"  # begins the name of an artifact that all conversations of a member with an agent share
+USER_PREFIX = "user:"  # ADK's: all conversations of a member with an agent share an artifact with this prefix
 
 FileScope = tuple[str, str, str | None]  # agent, member, and conversation, which is None for ``user:``
 StoredFile = tuple[FileScope, str]
@@ -30,19 +29,18 @@ class _Stored:
 
 
 class TemporaryArtifactService(BaseArtifactService):
-    """Keeps artifacts until the process ends, at most ``max_bytes`` of them: the oldest versions go first.
+    """Keeps at most ``max_bytes`` of artifacts until the process ends, and drops the oldest versions first.
 
-    A version keeps its number while any version of its file is kept; once none is, the next one is 0.
-    Every key holds agent and member as they are, so no name leads into another member's artifacts.
-    Safe to call from several threads and event loops: ADK runs tools in threads.
+    After the last version of a file is dropped, its numbers start at 0 again. Every key includes agent and
+    member: no file name reaches another member's artifacts. Thread-safe, because ADK runs tools in threads.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._size = 0
-        self._stored: OrderedDict[tuple[StoredFile, int], _Stored] = OrderedDict()  # in the order of saving
+        self._stored: OrderedDict[tuple[StoredFile, int], _Stored] = OrderedDict()  # oldest first
         self._versions: dict[FileScope, dict[str, list[int]]] = {}
-        self._lock = threading.Lock()  # held for microseconds: nothing is copied or measured under it
+        self._lock = threading.Lock()  # held for microseconds: copy and measure outside it
 
     async def save_artifact(
         self,
@@ -54,8 +52,10 @@ class TemporaryArtifactService(BaseArtifactService):
         session_id: str | None = None,
         custom_metadata: dict[str, Any] | None = None,
     ) -> int:
-        """Keep a new version and return its number. Raises InputValidationError for content that ADK's
-        own services refuse, and for one artifact that is larger than ``max_bytes``.
+        """Keep a new version and return its number.
+
+        Raises InputValidationError for content that ADK's own services refuse, and for an artifact that is
+        larger than ``max_bytes``.
         """
         file = _file(app_name, user_id, session_id, filename)
         part = ensure_part(artifact).model_copy(deep=True)
@@ -91,8 +91,10 @@ class TemporaryArtifactService(BaseArtifactService):
         session_id: str | None = None,
         version: int | None = None,
     ) -> types.Part | None:
-        """Return a copy; None where there is none, also for what a rewind took away. Follows references
-        within the member's own scope. Raises InputValidationError for others, and for long chains.
+        """Return a copy, or None if there is none or a rewind removed it.
+
+        Follows references within the member's own scope. Raises InputValidationError for other references
+        and for long chains of them.
         """
         file = _file(app_name, user_id, session_id, filename)
         for depth in range(artifact_util._MAX_ARTIFACT_REFERENCE_DEPTH, -1, -1):
@@ -113,7 +115,7 @@ class TemporaryArtifactService(BaseArtifactService):
             )
             file = _file(target.app_name, target.user_id, target.session_id, target.filename)
             version = target.version
-        raise AssertionError("resolve_artifact_reference refuses the last one")
+        raise AssertionError("resolve_artifact_reference raises at depth 0")
 
     async def list_artifact_keys(
         self, *, app_name: str, user_id: str, session_id: str | None = None
@@ -164,12 +166,12 @@ class TemporaryArtifactService(BaseArtifactService):
             return self._stored.get((file, newest if version is None else version))
 
     def _versions_of(self, file: StoredFile) -> list[int]:
-        """Return a copy, oldest first. Call it with the lock held."""
+        """Return the version numbers in a new list, oldest first. Call it with the lock held."""
         scope, name = file
         return list(self._versions.get(scope, {}).get(name, ()))
 
     def _drop(self, file: StoredFile, version: int) -> None:
-        """Forget one version. Call it with the lock held."""
+        """Drop one version. Call it with the lock held."""
         self._size -= self._stored.pop((file, version)).size
         scope, name = file
         files = self._versions[scope]
@@ -195,9 +197,9 @@ def _uri(file: StoredFile, version: int) -> str:
 
 
 def _mime_type(part: types.Part, app_name: str, user_id: str, session_id: str | None) -> str | None:
-    """Return the content's type, None for a reference: its type is its target's.
+    """Return the content's type, or None for a reference, which has its target's type.
 
-    Raises InputValidationError for content of no kind that is kept, and a reference out of scope.
+    Raises InputValidationError for an unsupported kind of content and for a reference out of scope.
     """
     if part.inline_data is not None:
         return part.inline_data.mime_type
@@ -217,8 +219,8 @@ def _mime_type(part: types.Part, app_name: str, user_id: str, session_id: str | 
 
 
 def _size(part: types.Part) -> int:
-    """Return the bytes of the content, and of whatever else the part carries."""
+    """Return the size of the content and of the part's other fields, in bytes."""
     content = len(part.inline_data.data or b"") if part.inline_data else 0
-    rest = part.model_copy(update={"inline_data": None, "text": None})
     text = (part.text or "").encode("utf-8", "replace")
-    return content + len(text) + len(rest.model_dump_json(exclude_none=True))
+    other_fields = part.model_copy(update={"inline_data": None, "text": None})
+    return content + len(text) + len(other_fields.model_dump_json(exclude_none=True))

@@ -1,4 +1,4 @@
-"""What a run starts from: the runs before it on its branch, and the state they left."""
+"""The context of a run: events and state of the earlier runs on its branch, as far as the window holds."""
 
 import json
 import uuid
@@ -13,43 +13,44 @@ from google.adk.utils._function_call_names import (
     REQUEST_EUC_FUNCTION_CALL_NAME,
 )
 
-from chat.agent.memory.payload import calls_of, of_question, parts_of, results_for
+from chat.agent.memory.payload import answered_ids, calls_of, encode_question, encode_results
 from chat.agent.memory.session_data import SessionData
-from chat.agent.memory.state import deltas_of
+from chat.agent.memory.state import stored_delta
 from chat.models import AppState, Message, Run, SessionEvent, UserState
 
 CHARACTERS_PER_TOKEN = 4  # of an event's JSON, roughly
 NO_STATE = "{}"
-NOT_ANSWERED = {"error": "not answered"}  # the result of a call that waited when the next question came
+# The result of a call that still waited for the user when the next question came.
+UNANSWERED_RESULT = {"error": "not answered"}
 
 
-def load_turn(run: Run, own_payloads: Sequence[str] = ()) -> SessionData:
-    """The turn of a claimed run, with the events it has stored already."""
+def load_session(run: Run, own_payloads: Sequence[str] = ()) -> SessionData:
+    """Return the session of a claimed run. ``own_payloads`` are the events that it has stored already."""
     runs = runs_before(run.prompt.parent_id)
-    turn = SessionData(
+    session = SessionData(
         run_id=run.pk,
         conversation_id=str(run.conversation_id),
         user_id=str(run.owner_id),
         agent=run.conversation.agent,
         prompt=run.prompt.text,
-        past=without_open_calls(payloads_of(runs)),
+        past=close_open_calls(payloads_of(runs)),
         state=state_after(runs),
         user_state=user_state(run.owner_id, run.conversation.agent),
         app_state=app_state(run.conversation.agent),
         updated_at=run.conversation.updated_at.timestamp(),
     )
     for payload in own_payloads:
-        turn.take(payload, deltas_of(payload))
-    return turn
+        session.add_stored_event(payload, stored_delta(payload))
+    return session
 
 
 def runs_before(end: uuid.UUID | None) -> list[uuid.UUID]:
-    """The runs that count on the branch that ends in message ``end``, oldest first.
+    """Return the runs on the branch that ends in message ``end``, oldest first, one for each prompt.
 
-    For each prompt the run whose reply is on the branch, else its newest ended run; what a
-    moderator has hidden is left out.
+    It is the run whose reply is on the branch, else the prompt's newest ended run. A run is left out if a
+    moderator has hidden its prompt or its reply.
     """
-    messages = Message.objects.only("id", "role", "parent_id", "run_id", "hidden_at")  # not their texts
+    messages = Message.objects.only("id", "role", "parent_id", "run_id", "hidden_at")  # texts can be large
     branch = messages.branch(end, limit=settings.CONTEXT_EVENTS)
     answered = {reply.parent_id: reply for reply in branch if reply.role == Message.Role.ASSISTANT}
     prompts = [message for message in branch if message.role == Message.Role.USER]
@@ -70,41 +71,36 @@ def runs_before(end: uuid.UUID | None) -> list[uuid.UUID]:
 
 
 def payloads_of(runs: Sequence[uuid.UUID]) -> list[str]:
-    """The ADK events of these runs, as many of the newest runs as the window holds."""
-    found: dict[uuid.UUID, list[str]] = {run_id: [] for run_id in _within_window(runs)}
+    """Return the ADK events of the newest of these runs, as many runs as fit into the window."""
+    found: dict[uuid.UUID, list[str]] = {run_id: [] for run_id in _runs_in_window(runs)}
     rows = SessionEvent.objects.filter(run__in=found).order_by("position").values_list("run_id", "payload")
     for run_id, payload in rows:
         found[run_id].append(payload)
-    _ask_for_the_silent(found)
+    _add_questions_of_unstarted_runs(found)
     return [payload for payloads in found.values() for payload in payloads]
 
 
-def without_open_calls(payloads: Sequence[str]) -> list[str]:
-    """Return ``payloads`` with a result after each event whose calls nothing answers.
+def close_open_calls(payloads: Sequence[str]) -> list[str]:
+    """Return ``payloads`` with a result after each event whose calls have none.
 
-    A call waits for a person, and the person asked something else: the model is told so. Models refuse a
-    history in which calls and results do not pair. What ADK keeps from models needs no result.
+    Such a call waited for the user, who asked something else instead. Models refuse a history with a call
+    that has no result.
     """
-    answered = {
-        part["functionResponse"].get("id")
-        for payload in payloads
-        if '"functionResponse"' in payload
-        for part in parts_of(payload)
-        if "functionResponse" in part
-    }
+    answered = answered_ids(payloads) | {None}
     closed: list[str] = []
     for payload in payloads:
         closed.append(payload)
         if '"functionCall"' in payload:
-            open_calls = [call for call in calls_of(payload) if call.get("id") not in answered | {None}]
+            open_calls = [call for call in calls_of(payload) if call.get("id") not in answered]
+            # ADK removes these calls from what it sends to a model: they need no result.
             unseen = (REQUEST_CONFIRMATION_FUNCTION_CALL_NAME, REQUEST_EUC_FUNCTION_CALL_NAME)
             if calls := [call for call in open_calls if call["name"] not in unseen]:
-                closed.append(results_for(payload, calls, NOT_ANSWERED))
+                closed.append(encode_results(payload, calls, UNANSWERED_RESULT))
     return closed
 
 
-def _within_window(runs: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    """The newest of these runs whose events fit, oldest first; the last one always does."""
+def _runs_in_window(runs: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """Return the newest of these runs whose events fit, oldest first. The last run is always included."""
     sizes = {
         run_id: (events, size)
         for run_id, events, size in SessionEvent.objects.filter(run__in=runs)
@@ -123,32 +119,30 @@ def _within_window(runs: Sequence[uuid.UUID]) -> list[uuid.UUID]:
     return kept[::-1]
 
 
-def _ask_for_the_silent(found: dict[uuid.UUID, list[str]]) -> None:
-    """A run that never began (stopped in the queue, say) has no events; its question was asked."""
-    silent = [run_id for run_id, payloads in found.items() if not payloads]
-    if silent:
-        for run in Run.objects.filter(pk__in=silent).select_related("prompt"):
-            asked = run.prompt.created_at.timestamp()
-            found[run.pk].append(of_question(run.prompt.text, f"run-{run.pk}", asked))
+def _add_questions_of_unstarted_runs(found: dict[uuid.UUID, list[str]]) -> None:
+    """Add the prompt of each run without events: for example, a run that was stopped in the queue."""
+    unstarted = [run_id for run_id, payloads in found.items() if not payloads]
+    if unstarted:
+        for run in Run.objects.filter(pk__in=unstarted).select_related("prompt"):
+            asked_at = run.prompt.created_at.timestamp()
+            found[run.pk].append(encode_question(run.prompt.text, f"run-{run.pk}", asked_at))
 
 
 def state_after(runs: Sequence[uuid.UUID]) -> dict[str, Any]:
-    """The session's state after the last of these runs.
-
-    No key is ever taken out of a state. So an empty one after another was left by a run that never
-    began, and the one before it counts.
-    """
+    """Return the session's state after the last of these runs."""
     states = Run.objects.filter(pk__in=runs[-1:]).values_list("state_after", flat=True)
     stored = states.first() or NO_STATE
+    # ADK never removes a key from a state. So an empty one after another is that of a run that never
+    # started: use the last state that is not empty.
     if stored == NO_STATE:
-        left = set(Run.objects.filter(pk__in=runs).exclude(state_after=NO_STATE).values_list("pk", flat=True))
-        last = next((run_id for run_id in reversed(runs) if run_id in left), None)
+        ids = set(Run.objects.filter(pk__in=runs).exclude(state_after=NO_STATE).values_list("pk", flat=True))
+        last = next((run_id for run_id in reversed(runs) if run_id in ids), None)
         stored = Run.objects.values_list("state_after", flat=True).get(pk=last) if last else NO_STATE
     state: dict[str, Any] = json.loads(stored)
     return state
 
 
-def user_state(user_id: Any, agent: str) -> dict[str, Any]:
+def user_state(user_id: int | str, agent: str) -> dict[str, Any]:
     rows = UserState.objects.filter(user_id=user_id, agent=agent).values_list("key", "value")
     return {key: json.loads(value) for key, value in rows}
 

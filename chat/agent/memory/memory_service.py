@@ -1,4 +1,4 @@
-"""ADK's memory service, which remembers nothing: the stand-in until memories are stored."""
+"""ADK's memory service without a memory: a placeholder until memories are stored."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,11 +9,10 @@ from google.adk.sessions import Session
 
 
 class EmptyMemoryService(BaseMemoryService):
-    """Let agents that use a memory run, without one.
+    """A memory service that stores nothing, so that agents with memory tools can run.
 
-    A copy of conversations in memory would outlive their deletion, and a search in it could not be bounded
-    to what a member may still see. ``add_memory`` raises NotImplementedError, as it does in ADK's in-memory
-    service.
+    A copy of conversations would outlive their deletion, and a search in it could return text that the
+    member may no longer see. ``add_memory`` raises NotImplementedError, as in ADK 2.13's in-memory service.
     """
 
     async def add_session_to_memory(self, session: Session) -> None:

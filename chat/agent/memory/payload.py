@@ -1,4 +1,4 @@
-"""ADK events as they are stored: JSON text, the whole event."""
+"""ADK events as JSON text, the form in which they are stored: write them, and read their fields."""
 
 import json
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from pydantic_core import PydanticSerializationError
 from chat import events
 
 
-def of_event(event: Event, delta: dict[str, dict[str, Any]] | None = None) -> str:
-    """The event as JSON text; ``delta``, as ``state.scoped`` gives it, in place of its state delta.
+def encode_event(event: Event, delta: dict[str, dict[str, Any]] | None = None) -> str:
+    """Return the event as JSON text. ``delta``, split by scope, replaces its state delta.
 
-    What JSON or UTF-8 cannot hold becomes its ``repr`` or U+FFFD: it must not lose the event.
+    A value that JSON cannot hold becomes its ``repr`` and a lone surrogate U+FFFD, so that it can be stored.
     """
     if delta is not None and event.actions:
         actions = event.actions.model_copy(update={"state_delta": _prefixed(delta)})
@@ -27,17 +27,17 @@ def of_event(event: Event, delta: dict[str, dict[str, Any]] | None = None) -> st
         return events.encode_json(events.clean_json(plain))
 
 
-def of_question(text: str, invocation_id: str, timestamp: float) -> str:
-    """A person's question, where no run has told ADK of it."""
+def encode_question(text: str, invocation_id: str, timestamp: float) -> str:
+    """Return the event of a user's question, for a run that never started and so stored none."""
     content = types.Content(role="user", parts=[types.Part(text=text)])
-    return of_event(Event(author="user", invocation_id=invocation_id, content=content, timestamp=timestamp))
+    event = Event(author="user", invocation_id=invocation_id, content=content, timestamp=timestamp)
+    return encode_event(event)
 
 
-def results_for(payload: str, calls: Sequence[dict[str, Any]], result: dict[str, Any]) -> str:
-    """An ADK event that gives ``result`` for these calls of the event in ``payload``, to the readers that
-    see the calls.
-    """
+def encode_results(payload: str, calls: Sequence[dict[str, Any]], result: dict[str, Any]) -> str:
+    """Return an ADK event that answers these ``calls`` of the event in ``payload`` with ``result``."""
     call_event = json.loads(payload)
+    # The same branch and scope: every agent that sees the calls sees the results.
     same = ("author", "invocationId", "timestamp", "branch", "isolationScope", "nodeInfo")
     responses = [{"id": call.get("id"), "name": call["name"], "response": result} for call in calls]
     parts = [{"functionResponse": response} for response in responses]
@@ -56,23 +56,29 @@ def author_of(payload: str) -> str:
 
 
 def invocation_of(payloads: Sequence[str]) -> str:
-    """Return the id that ADK gave to the invocation of these events; empty where there are none."""
+    """Return ADK's invocation id of these events, or "" if there are none."""
     return str(json.loads(payloads[0]).get("invocationId", "")) if payloads else ""
 
 
-def waiting_calls_of(payload: str) -> set[str]:
-    """Return the ids of the calls in a stored event that wait for a person, or for long."""
+def pending_ids_of(payload: str) -> set[str]:
+    """Return the ids of the long-running calls in a stored event, for example those that a user confirms."""
     return set(json.loads(payload).get("longRunningToolIds") or ())
 
 
 def parts_of(payload: str) -> list[dict[str, Any]]:
-    """The parts of a stored event's content, as plain JSON."""
+    """Return the parts of a stored event's content, as decoded JSON."""
     content = json.loads(payload).get("content") or {}
     return content.get("parts") or []
 
 
+def answered_ids(payloads: Sequence[str]) -> set[str | None]:
+    """Return the ids of the calls that have a result in these stored events."""
+    parts = (part for payload in payloads if '"functionResponse"' in payload for part in parts_of(payload))
+    return {part["functionResponse"].get("id") for part in parts if "functionResponse" in part}
+
+
 def calls_of(payload: str) -> list[dict[str, Any]]:
-    """The function calls in a stored event."""
+    """Return the function calls in a stored event, as decoded JSON."""
     return [part["functionCall"] for part in parts_of(payload) if "functionCall" in part]
 
 

@@ -1,4 +1,4 @@
-"""What ADK may know of one run: its past, its state, and where its events go."""
+"""The data of one ADK session: earlier events, state, and the function that stores new events."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -9,15 +9,15 @@ from chat.agent.memory.payload import calls_of
 
 
 async def _refuse(payload: str) -> None:
-    raise RuntimeError("this turn records nothing")
+    raise RuntimeError("this session records nothing")
 
 
 @dataclass(slots=True)
 class SessionData:
-    """One run as the session service serves it.
+    """A conversation and its current run, as the session service serves them to ADK.
 
-    ``past`` and ``own_payloads`` are ADK events as JSON text; ``record`` stores one more and
-    returns after the commit.
+    ``past`` (of earlier runs) and ``own_payloads`` (of this run) are ADK events as JSON text. ``record``
+    stores one more event and returns after the commit.
     """
 
     run_id: uuid.UUID
@@ -36,10 +36,8 @@ class SessionData:
     record: Callable[[str], Awaitable[None]] = _refuse
     revision: int = 0
 
-    def take(self, payload: str, delta: dict[str, dict[str, Any]]) -> None:
-        """Count an event that is stored, and its state delta: ``dict.update`` in each scope, None
-        is a value.
-        """
+    def add_stored_event(self, payload: str, delta: dict[str, dict[str, Any]]) -> None:
+        """Add a stored event, and update the state of each scope by its delta. None is a value too."""
         self.own_payloads.append(payload)
         self.state.update(delta["session"])
         self.user_state.update(delta["user"])
@@ -48,5 +46,5 @@ class SessionData:
         self.app_delta.update(delta["app"])
 
     def has_calls(self) -> bool:
-        """Whether a tool may have been called."""
+        """Return whether a stored event of this run calls a tool."""
         return any(calls_of(payload) for payload in self.own_payloads)

@@ -1,6 +1,6 @@
-"""ADK's session service on our tables: sessions are conversations, users are Users.
+"""ADK's session service on Parley's tables: a session is a conversation, and a user is a User.
 
-Events are appended by runs alone, through the run's own record; outside a run an append is refused.
+Only a run can append events, through its own ``record``; outside a run an append raises.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig, ListSessi
 from chat import changes
 from chat.agent.memory import context, payload
 from chat.agent.memory.session_data import SessionData
-from chat.agent.memory.state import scoped
+from chat.agent.memory.state import split_by_scope
 from chat.database import run_db
 from chat.models import AppState, Conversation, UserState, new_id
 
@@ -32,20 +32,20 @@ MAX_LISTED = 1000
 
 
 class ConversationSessionService(BaseSessionService):
-    """Serves the turns that are attached; other conversations can be read."""
+    """Reads and writes the attached sessions of current runs; reads other conversations."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, SessionData] = {}
+        self._attached: dict[str, SessionData] = {}  # by conversation: a conversation has one active run
 
     @contextmanager
-    def attached(self, turn: SessionData) -> Iterator[None]:
-        """Serve ``turn`` as the session of its conversation: one at a time, as the database says too."""
-        self._turns[turn.conversation_id] = turn
+    def attached(self, data: SessionData) -> Iterator[None]:
+        """Serve ``data`` as the session of its conversation within the block."""
+        self._attached[data.conversation_id] = data
         try:
             yield
         finally:
-            if self._turns.get(turn.conversation_id) is turn:
-                del self._turns[turn.conversation_id]
+            if self._attached.get(data.conversation_id) is data:
+                del self._attached[data.conversation_id]
 
     async def create_session(
         self,
@@ -55,8 +55,10 @@ class ConversationSessionService(BaseSessionService):
         state: dict[str, Any] | None = None,
         session_id: str | None = None,
     ) -> Session:
-        """A new conversation. Raises AlreadyExistsError; ValueError for an id that is no UUID, a
-        user who is no User, or state of the session's own scope (a conversation begins empty).
+        """Create a conversation and return it.
+
+        Raises AlreadyExistsError, and ValueError for an id that is not a UUID, an unknown user, or state of
+        the session's own scope: a conversation starts without it.
         """
         return await run_db(_create, app_name, user_id, state or {}, session_id)
 
@@ -68,90 +70,90 @@ class ConversationSessionService(BaseSessionService):
         session_id: str,
         config: GetSessionConfig | None = None,
     ) -> Session | None:
-        turn = self._turns.get(session_id.strip())
-        if turn is not None:
-            if (turn.agent, turn.user_id) != (app_name, user_id):
+        data = self._attached.get(session_id.strip())
+        if data is not None:
+            if (data.agent, data.user_id) != (app_name, user_id):
                 return None
-            return _session(turn, config)
+            return _session(data, config)
         with_events = config is None or config.num_recent_events != 0
         found = await run_db(_read, app_name, user_id, session_id.strip(), with_events)
         return _session(found, config) if found else None
 
     async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
-        """Oldest-updated first, without events; the newest MAX_LISTED."""
-        turns = await run_db(_list, app_name, user_id)
+        """Return the MAX_LISTED newest conversations without events, the last updated one last."""
+        found = await run_db(_list, app_name, user_id)
         return ListSessionsResponse(
-            sessions=[_session(turn, GetSessionConfig(num_recent_events=0)) for turn in turns]
+            sessions=[_session(data, GetSessionConfig(num_recent_events=0)) for data in found]
         )
 
     async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
         await run_db(_delete, app_name, user_id, session_id.strip())
 
     async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:
-        return await run_db(lambda: context.user_state(user_id, app_name) if _is_user_id(user_id) else {})
+        return await run_db(lambda: context.user_state(user_id, app_name) if _user_exists(user_id) else {})
 
     async def append_event(self, session: Session, event: Event) -> Event:
-        """Store ``event``; returns after the commit. A partial event is returned untouched.
+        """Store ``event`` and return after the commit. A partial event is returned as it is.
 
-        Raises StaleSessionError where ``session`` is not the newest state of its turn, and
-        SessionNotFoundError outside a run.
+        Raises StaleSessionError if ``session`` was loaded before another append, and SessionNotFoundError
+        outside a run.
         """
         if event.partial:
             return event
-        turn = self._turns.get(session.id)
-        if turn is None:
+        data = self._attached.get(session.id)
+        if data is None:
             raise SessionNotFoundError(f"No run is writing to session {session.id}.")
-        if session._storage_update_marker != _marker(turn):
+        if session._storage_update_marker != _marker(data):
             raise StaleSessionError("The session was changed since it was loaded.")
-        delta = scoped(event.actions.state_delta if event.actions else None)
-        stored = payload.of_event(event, delta)
-        turn.revision += 1  # before the first await: of two appends at once one is stale
+        delta = split_by_scope(event.actions.state_delta if event.actions else None)
+        stored = payload.encode_event(event, delta)
+        data.revision += 1  # before the first await: a concurrent append finds its session stale
         try:
-            await turn.record(stored)
+            await data.record(stored)
         except asyncio.CancelledError:
-            turn.take(stored, delta)  # the record has it: it is stored all the same
+            data.add_stored_event(stored, delta)  # ``record`` has queued it: it is stored anyway
             raise
         except Exception:
-            turn.revision -= 1
+            data.revision -= 1
             raise
-        turn.take(stored, delta)
-        turn.updated_at = event.timestamp
+        data.add_stored_event(stored, delta)
+        data.updated_at = event.timestamp
         self._apply_temp_state(session, event)
         event = self._trim_temp_delta_state(event)
-        session._storage_update_marker = _marker(turn)
+        session._storage_update_marker = _marker(data)
         session.last_update_time = event.timestamp
         return self._commit_event_to_session(session, event)
 
 
-def _marker(turn: SessionData) -> str:
-    return f"{turn.run_id}:{turn.revision}"
+def _marker(data: SessionData) -> str:
+    return f"{data.run_id}:{data.revision}"
 
 
-def _session(turn: SessionData, config: GetSessionConfig | None) -> Session:
+def _session(data: SessionData, config: GetSessionConfig | None) -> Session:
     state = {
-        **turn.state,
-        **{State.APP_PREFIX + key: value for key, value in turn.app_state.items()},
-        **{State.USER_PREFIX + key: value for key, value in turn.user_state.items()},
+        **data.state,
+        **{State.APP_PREFIX + key: value for key, value in data.app_state.items()},
+        **{State.USER_PREFIX + key: value for key, value in data.user_state.items()},
     }
     session = Session(
-        id=turn.conversation_id,
-        app_name=turn.agent,
-        user_id=turn.user_id,
+        id=data.conversation_id,
+        app_name=data.agent,
+        user_id=data.user_id,
         state=copy.deepcopy(state),
-        events=_events(turn, config or GetSessionConfig()),
-        last_update_time=turn.updated_at,
+        events=_events(data, config or GetSessionConfig()),
+        last_update_time=data.updated_at,
     )
-    session._storage_update_marker = _marker(turn)
+    session._storage_update_marker = _marker(data)
     return session
 
 
-def _events(turn: SessionData, config: GetSessionConfig) -> list[Event]:
-    """The turn's events, decoded (27 µs each): where it can be, only those that are asked for."""
+def _events(data: SessionData, config: GetSessionConfig) -> list[Event]:
+    """Return the events that ``config`` asks for, decoded."""
     recent, since = config.num_recent_events, config.after_timestamp
     if recent == 0:
         return []
-    stored = turn.past + turn.own_payloads
-    if since is None:
+    stored = data.past + data.own_payloads
+    if since is None:  # then decode only the events that are returned: 27 µs each
         return [Event.model_validate_json(each) for each in stored[-(recent or 0) :]]
     found = [event for each in stored if (event := Event.model_validate_json(each)).timestamp >= since]
     return found[-(recent or 0) :]
@@ -161,14 +163,14 @@ def _events(turn: SessionData, config: GetSessionConfig) -> list[Event]:
 
 
 def _create(app_name: str, user_id: str, state: dict[str, Any], session_id: str | None) -> Session:
-    wanted = (session_id or "").strip()
+    given_id = (session_id or "").strip()
     try:
-        conversation_id = uuid.UUID(wanted) if wanted else new_id()
+        conversation_id = uuid.UUID(given_id) if given_id else new_id()
     except ValueError as error:
         raise ValueError("A session's id is a conversation's: a UUID.") from error
-    if not _is_user_id(user_id):
+    if not _user_exists(user_id):
         raise ValueError("A session's user is a User.")
-    delta = scoped(state)
+    delta = split_by_scope(state)
     if delta["session"]:
         raise ValueError("A conversation begins without state of its own.")
     with transaction.atomic():
@@ -177,7 +179,7 @@ def _create(app_name: str, user_id: str, state: dict[str, Any], session_id: str 
             _set(UserState, {"user_id": int(user_id), "agent": app_name, "key": key}, value)
         for key, value in sorted(delta["app"].items()):
             _set(AppState, {"agent": app_name, "key": key}, value)
-        return _session(_past_turn(conversation), None)
+        return _session(_load(conversation), None)
 
 
 def _insert(conversation_id: uuid.UUID, user_id: str, app_name: str) -> Conversation:
@@ -200,7 +202,7 @@ def _set(model: Any, key: dict[str, Any], value: Any) -> None:
     model.objects.update_or_create(**key, defaults={"value": json.dumps(value)})
 
 
-def _is_user_id(user_id: str) -> bool:
+def _user_exists(user_id: str) -> bool:
     return _is_number(user_id) and get_user_model().objects.filter(pk=user_id).exists()
 
 
@@ -222,13 +224,13 @@ def _find(app_name: str, user_id: str, session_id: str) -> Conversation | None:
 
 def _read(app_name: str, user_id: str, session_id: str, with_events: bool) -> SessionData | None:
     conversation = _find(app_name, user_id, session_id)
-    return _past_turn(conversation, with_events=with_events) if conversation else None
+    return _load(conversation, with_events=with_events) if conversation else None
 
 
-def _past_turn(
+def _load(
     conversation: Conversation, *, with_events: bool = True, scopes: tuple[dict[str, Any], ...] | None = None
 ) -> SessionData:
-    """A conversation that nobody is answering, as a turn that records nothing."""
+    """Return the data of a conversation for reading: outside a run, nothing is recorded."""
     runs = context.runs_before(conversation.head_id)
     user_state, app_state = scopes or (
         context.user_state(conversation.owner_id, conversation.agent),
@@ -260,9 +262,7 @@ def _list(app_name: str, user_id: str | None) -> list[SessionData]:
     user_states = {
         owner: context.user_state(owner, app_name) for owner in {c.owner_id for c in conversations}
     }
-    return [
-        _past_turn(c, with_events=False, scopes=(user_states[c.owner_id], app_state)) for c in conversations
-    ]
+    return [_load(c, with_events=False, scopes=(user_states[c.owner_id], app_state)) for c in conversations]
 
 
 @transaction.atomic

@@ -1,4 +1,4 @@
-"""ADK's state deltas by scope, safe to store."""
+"""ADK's state deltas, split by scope and safe to store as JSON."""
 
 import json
 from typing import Any
@@ -7,28 +7,26 @@ from google.adk.sessions._session_util import extract_json_safe_state_delta
 
 from chat import events
 
-KEY_LENGTH = 512  # of a key in the shared scopes, which is a column there
+KEY_LENGTH = 512  # characters; UserState.key and AppState.key
 
 
-def scoped(delta: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """``delta`` as ``{"app", "user", "session"}``, prefixes stripped, ``temp:`` dropped.
+def split_by_scope(delta: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """Return the delta of each scope: "app", "user" and "session". Keys lose their prefixes.
 
-    A value that JSON does not hold becomes its ``repr``: it must not lose the event.
+    ``temp:`` keys are dropped. A value that JSON cannot hold becomes its ``repr``, so that it can be stored.
     """
     try:
         by_scope: dict[str, dict[str, Any]] = extract_json_safe_state_delta(delta or {})
-    except UnicodeError:  # half a surrogate in a key
+    except UnicodeError:  # a lone surrogate in a key
         by_scope = extract_json_safe_state_delta(events.clean_json(delta))
     for scope in ("app", "user"):
-        by_scope[scope] = {_column(key): value for key, value in by_scope[scope].items()}
+        by_scope[scope] = {
+            events.clean_text(key)[:KEY_LENGTH]: value for key, value in by_scope[scope].items()
+        }
     return by_scope
 
 
-def deltas_of(payload: str) -> dict[str, dict[str, Any]]:
-    """The state delta of a stored ADK event."""
+def stored_delta(payload: str) -> dict[str, dict[str, Any]]:
+    """Return the state delta of a stored ADK event, split by scope."""
     actions = json.loads(payload).get("actions") or {}
-    return scoped(actions.get("stateDelta"))
-
-
-def _column(key: str) -> str:
-    return events.clean_text(key)[:KEY_LENGTH]
+    return split_by_scope(actions.get("stateDelta"))

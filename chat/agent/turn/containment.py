@@ -1,13 +1,14 @@
-"""Contain agents' code: it can end its own tool call or its own run, not the server.
+"""Containment of exits in agents' code: they can end a tool call or a run, but not the server.
 
-asyncio lets SystemExit and KeyboardInterrupt out of the loop from the task that raised them, and takes a
-CancelledError for a cancellation that somebody asked for. ADK runs nodes, callbacks and tools in tasks of
-its own, so each task that begins inside an agent's run turns such an exception into an AgentExit.
+asyncio lets SystemExit and KeyboardInterrupt of a task end the loop, and takes any CancelledError for a
+requested cancellation. ADK starts tasks for nodes, callbacks and tools. So each task that starts inside an
+agent's run turns such an exception into an AgentExit.
 """
 
 import asyncio
 import contextvars
 import logging
+import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from chat.instruments.stack import Owner, may_quote_people, owner_of
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-ENDS_A_LOOP = (SystemExit, KeyboardInterrupt)
+LOOP_EXITS = (SystemExit, KeyboardInterrupt)
 
 
 class AgentExit(Exception):
-    """An agent's code raised what is no Exception: SystemExit, KeyboardInterrupt, an unasked-for
-    CancelledError. ``original`` is that exception.
+    """An agent's code raised SystemExit, KeyboardInterrupt or a CancelledError that no one requested.
+
+    ``original`` is that exception.
     """
 
     def __init__(self, original: BaseException) -> None:
@@ -37,7 +39,7 @@ class AgentExit(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AgentScope:
-    """The run that a task works for. Once ``abort`` is set, ADK cancels tasks by itself."""
+    """The run to which a task belongs. ADK cancels its own tasks after ``abort`` is set."""
 
     agent: str = ""
     run: str = ""
@@ -48,14 +50,14 @@ _scope: ContextVar[AgentScope | None] = ContextVar("scope", default=None)
 
 
 def begin(work: Coroutine[Any, Any, T], scope: AgentScope) -> "asyncio.Task[T]":
-    """Start ``work`` as a task of this scope; the tasks that it starts are of the scope, too."""
+    """Start ``work`` as a task of this scope. The tasks that it starts inherit the scope."""
     context = contextvars.copy_context()
     context.run(_scope.set, scope)
     return asyncio.get_running_loop().create_task(work, context=context)
 
 
 async def contained(work: Awaitable[T]) -> T:
-    """Await ``work`` for the task that runs it. Raises Exceptions and real cancellations only."""
+    """Await ``work`` in the current task. Raises only Exceptions and requested cancellations."""
     return await _contained(work, _scope.get() or AgentScope(), guards_cancellation=True)
 
 
@@ -68,7 +70,7 @@ async def contained_stream(stream: AsyncGenerator[T, None]) -> AsyncGenerator[T,
                 item = await anext(stream)
             except StopAsyncIteration:
                 return
-            except GeneratorExit as error:  # the agent's own: we are closed at the yield, not here
+            except GeneratorExit as error:  # raised by the agent: closing this generator raises at the yield
                 raise AgentExit(error) from error
             except BaseException as error:
                 if _is_ordinary(error, scope, guards_cancellation=True):
@@ -80,21 +82,21 @@ async def contained_stream(stream: AsyncGenerator[T, None]) -> AsyncGenerator[T,
 
 
 def install(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
-    """Contain on this loop the tasks and callbacks of agents. Returns the function that takes it back."""
+    """Contain the tasks and callbacks of agents on this loop. Returns the function that undoes it."""
     before = loop.get_task_factory()
-    loop.set_task_factory(_factory(before))
+    loop.set_task_factory(_contained_task_factory(before))
     run_once = loop._run_once  # type: ignore[attr-defined]
 
     def guarded_run_once() -> None:
         try:
             run_once()
-        except ENDS_A_LOOP as error:
-            if not _is_an_agents(error):
+        except LOOP_EXITS as error:
+            if not _is_of_an_agent(error):
                 raise
-            _tell(error)
+            _log_exit(error)
 
-    # Private, and called by run_forever for each round: the one place where a callback that an agent gave
-    # to the loop (call_later, add_done_callback) can be kept from ending it.
+    # Private to asyncio: run_forever calls it for each iteration. It is the only place to catch an exit in a
+    # callback that an agent gave to the loop (call_later, add_done_callback).
     loop._run_once = guarded_run_once  # type: ignore[attr-defined]
 
     def uninstall() -> None:
@@ -105,7 +107,7 @@ def install(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
 
 
 def scope_of(frame: FrameType) -> AgentScope | None:
-    """Return the scope whose task this frame of a running stack drives, if it does."""
+    """Return the scope if this frame of a running stack is the contained task's, else None."""
     found = frame.f_locals.get("scope") if frame.f_code is _contained.__code__ else None
     return found if isinstance(found, AgentScope) else None
 
@@ -120,18 +122,18 @@ async def _contained(work: Awaitable[T], scope: AgentScope, *, guards_cancellati
 
 
 def _is_ordinary(error: BaseException, scope: AgentScope, *, guards_cancellation: bool) -> bool:
-    """Return whether asyncio and ADK expect such an exception from this task."""
+    """Return whether asyncio and ADK expect this exception from a task."""
     if isinstance(error, asyncio.CancelledError):
-        return not guards_cancellation or _was_asked_for(scope)
+        return not guards_cancellation or _cancellation_requested(scope)
     return isinstance(error, (Exception, NodeInterruptedError, GeneratorExit))
 
 
-def _was_asked_for(scope: AgentScope) -> bool:
+def _cancellation_requested(scope: AgentScope) -> bool:
     task = asyncio.current_task()
     return bool(task and task.cancelling()) or bool(scope.abort and scope.abort.is_set())
 
 
-def _factory(before: Any) -> Any:
+def _contained_task_factory(before: Any) -> Any:
     make = before or (lambda loop, work, **options: asyncio.Task(work, loop=loop, **options))
 
     def factory(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
@@ -139,35 +141,33 @@ def _factory(before: Any) -> Any:
         scope = context.get(_scope) if context is not None else _scope.get()
         if scope is None or not asyncio.iscoroutine(work):
             return make(loop, work, **options)
-        # An agent's or a library's own task may await one that was cancelled, and end as it did.
-        is_adks = owner_of(_filename(work)) in (Owner.ADK, Owner.PARLEY)
-        task = make(loop, _contained(work, scope, guards_cancellation=is_adks), **options)
-        # A task that is cancelled before it began never awaits `work`, of which Python would warn.
+        # A task that an agent's or a library's code starts may await a cancelled task and end as cancelled.
+        is_adk_or_parley = owner_of(_filename_of(work)) in (Owner.ADK, Owner.PARLEY)
+        task = make(loop, _contained(work, scope, guards_cancellation=is_adk_or_parley), **options)
+        # A task that is cancelled before its start never awaits `work`, and Python would warn about it.
         task.add_done_callback(lambda _task: work.close())
         return task
 
     return factory
 
 
-def _filename(work: Any) -> str:
+def _filename_of(work: Any) -> str:
     code = getattr(work, "cr_code", None)
     return code.co_filename if code else ""
 
 
-def _is_an_agents(error: BaseException) -> bool:
-    """Return whether the loop's callback that raised works for an agent, or passed an agent's code."""
-    frames = error.__traceback__
-    while frames is not None:
-        frame, frames = frames.tb_frame, frames.tb_next
+def _is_of_an_agent(error: BaseException) -> bool:
+    """Return whether the loop's callback that raised belongs to a run or called an agent's code."""
+    for frame, _line in traceback.walk_tb(error.__traceback__):
         if frame.f_code is asyncio.Handle._run.__code__:
             context = frame.f_locals["self"]._context
             return context.get(_scope) is not None or may_quote_people(error)
     return False
 
 
-def _tell(error: BaseException) -> None:
+def _log_exit(error: BaseException) -> None:
     log.error(
         "An agent's code raised %s in a callback of the event loop",
         type(error).__name__,
-        extra={"fields": {"exception": logs.exception_of(error, words=False)}},
+        extra={"fields": {"exception": logs.exception_of(error, with_message=False)}},
     )

@@ -1,4 +1,4 @@
-"""What the model is told of a run that did not come to its end."""
+"""The ADK events that complete the history of an interrupted run, so that the next turn can use it."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,15 @@ from google.adk.events import Event
 from google.genai import types
 
 from chat import events
-from chat.agent.memory.payload import author_of, calls_of, invocation_of, of_event, parts_of, waiting_calls_of
+from chat.agent.memory.payload import (
+    answered_ids,
+    author_of,
+    calls_of,
+    encode_event,
+    invocation_of,
+    parts_of,
+    pending_ids_of,
+)
 from chat.agent.turn.parts import pieces_of, text_of
 from chat.events import Fold
 from chat.models import Run
@@ -17,9 +25,9 @@ INTERRUPTED_RESULT = {"error": "interrupted"}
 def close_history(payloads: Sequence[str], fold: Fold, run: Run, root_name: str) -> list[str]:
     """Return the ADK events that complete the history of an interrupted run, as JSON text.
 
-    They are a result for each call that was cut off, and the tail of the text that was shown but is in no
-    event. A call that waits for a person stays open: an answer may still come. ``payloads`` are the run's
-    stored ADK events, ``root_name`` is ADK's name for the conversation's agent.
+    They are a result for each interrupted call, and the text that was shown but is in no stored event. A
+    call that waits for the user stays open: the user may still answer. ``payloads`` are the run's stored ADK
+    events, ``root_name`` is ADK's name for the conversation's agent.
     """
     agent, invocation = run.conversation.agent, invocation_of(payloads)
     closing = []
@@ -35,44 +43,39 @@ def close_history(payloads: Sequence[str], fold: Fold, run: Run, root_name: str)
         ]
         author = root_name if fold.agent == agent else fold.agent
         closing.append(_event(author, invocation, types.Content(role="user", parts=parts)))
-    tail = _unrecorded(payloads, fold.text)
+    tail = _unstored_text(payloads, fold.text)
     if tail.strip():
-        speaker = _speaker_of(tail, fold)
-        author = root_name if speaker == agent else speaker
+        agent_name = _agent_that_said(tail, fold)
+        author = root_name if agent_name == agent else agent_name
         content = types.Content(role="model", parts=[types.Part(text=tail)])
         closing.append(_event(author, invocation, content))
     return closing
 
 
-def _speaker_of(text: str, fold: Fold) -> str:
+def _agent_that_said(text: str, fold: Fold) -> str:
     said = (item for item in reversed(fold.items) if item["type"] == "text" and text in item["text"])
     return next((item["agent"] for item in said), fold.agent)
 
 
 def _event(author: str, invocation_id: str, content: types.Content) -> str:
     event = Event(author=author or "model", invocation_id=invocation_id, interrupted=True, content=content)
-    return of_event(event)
+    return encode_event(event)
 
 
 def _open_calls(payloads: Sequence[str]) -> list[dict[str, str]]:
-    answered = {
-        part["functionResponse"].get("id")
-        for payload in payloads
-        for part in parts_of(payload)
-        if "functionResponse" in part
-    }
+    answered = answered_ids(payloads)
     return [
         call
         for payload in payloads
         for call in calls_of(payload)
-        if call.get("id") not in answered | waiting_calls_of(payload)
+        if call.get("id") not in answered | pending_ids_of(payload)
     ]
 
 
-def _unrecorded(payloads: Sequence[str], shown: str) -> str:
-    """What of ``shown`` no stored event says. Agents that work at once are shown in another order
-    than they are stored, and what is whole may stand behind what was cut off.
-    """
+def _unstored_text(payloads: Sequence[str], shown: str) -> str:
+    """Return the part of ``shown`` that is in no stored event."""
+    # Parallel agents are shown in another order than they are stored: a stored text can come before the
+    # interrupted one or after it.
     said = [text for payload in payloads if author_of(payload) != "user" and (text := _text_of(payload))]
     while whole := max((text for text in said if shown.startswith(text)), key=len, default=""):
         said.remove(whole)
@@ -80,7 +83,7 @@ def _unrecorded(payloads: Sequence[str], shown: str) -> str:
     while whole := max((t for t in said if shown.endswith(events.SEPARATOR + t)), key=len, default=""):
         said.remove(whole)
         shown = shown[: -len(events.SEPARATOR + whole)]
-    if any(text.startswith(shown) for text in said):  # stored whole, shown in part
+    if any(text.startswith(shown) for text in said):  # it is stored completely but shown only in part
         return ""
     return shown
 

@@ -1,7 +1,7 @@
-"""Find code executors, tools and environments that run code on this machine; refuse or confine them.
+"""Find ADK's code executors, tools and environments that run code on this machine; refuse or confine them.
 
-Code executors, tools and environments of ADK's that start a process give it the server's environment, keys
-included, and every file that the server can read. With ALLOW_LOCAL_CODE their processes are confined.
+In ADK 2.13 they start processes with the server's environment, keys included, and with access to every file
+that the server can read. With ALLOW_LOCAL_CODE, these processes run in the sandbox.
 """
 
 import asyncio
@@ -30,24 +30,22 @@ from google.adk.tools.skill_toolset import _GENERATED_FILES_MARKER
 from google.adk.workflow import BaseNode
 from google.adk.workflow._graph import Graph
 
-from chat.agent.turn import confinement
-from chat.agent.turn.confinement import Finished
+from chat.agent.turn import sandbox
+from chat.agent.turn.sandbox import Finished
 
-OUTPUT_BYTES = 256 * 1024  # of one output: 64,000 tokens, more than a model reads with care
-# A skill's script prints the files that it made, which ADK bounds to 16 MiB before it encodes them.
+OUTPUT_BYTES = 256 * 1024  # of one output: 64,000 tokens, more than a model needs
+# A skill's script prints the files that it made: at most 16 MiB in ADK 2.13, before their encoding.
 SKILL_OUTPUT_BYTES = 24 * 1024 * 1024
-# Where ADK's agents, nodes, tools and toolsets hold each other, and what runs code for them.
-HELD = (
+# The attributes in which ADK 2.13's agents, nodes, tools and toolsets hold each other and their executors.
+CHILD_ATTRIBUTES = (
     "sub_agents", "nodes", "graph", "agent", "node", "_node", "tool", "tools", "_provided_tools_by_name",
     "_provided_toolsets", "code_executor", "_code_executor", "_environment", "_env",
 )  # fmt: skip
+CONTAINER_CLASSES = (BaseNode, BaseTool, BaseToolset, Graph)
 
 
-HOLDERS = (BaseNode, BaseTool, BaseToolset, Graph)
-
-
-class NotAllowed(Exception):
-    """Code may not run on this machine. ``reason`` is a sentence for members; the message names it."""
+class CodeNotAllowed(Exception):
+    """Code may not run on this machine. ``reason`` is a sentence for members, ``detail`` is for the log."""
 
     def __init__(self, reason: str | Promise, detail: str) -> None:
         super().__init__(detail)
@@ -55,9 +53,7 @@ class NotAllowed(Exception):
 
 
 class ConfinedExecutor(UnsafeLocalCodeExecutor):
-    """Runs the code as ADK's executor does, with the same results, but confined, in a folder of its own,
-    and for at most TOOL_SECONDS.
-    """
+    """ADK's executor with the same results, but in the sandbox, in a new folder, for at most TOOL_SECONDS."""
 
     def execute_code(
         self, invocation_context: InvocationContext, code_execution_input: CodeExecutionInput
@@ -65,7 +61,7 @@ class ConfinedExecutor(UnsafeLocalCodeExecutor):
         code = code_execution_input.code
         seconds = min(self.timeout_seconds or settings.TOOL_SECONDS, settings.TOOL_SECONDS)
         with tempfile.TemporaryDirectory(prefix="parley-code-", ignore_cleanup_errors=True) as folder:
-            done = confinement.run_confined(
+            done = sandbox.run_confined(
                 [sys.executable, "-s", "-E", "-X", "utf8", "-c", _RUNNER, _run_name(code)],
                 folder=Path(folder),
                 seconds=seconds,
@@ -76,9 +72,7 @@ class ConfinedExecutor(UnsafeLocalCodeExecutor):
 
 
 class ConfinedEnvironment(LocalEnvironment):
-    """Runs commands in the same folder as ADK's environment does, but confined, each by itself, and for at
-    most TOOL_SECONDS.
-    """
+    """ADK's environment with the same folder, but each command runs in a sandbox, at most TOOL_SECONDS."""
 
     async def execute(
         self,
@@ -87,7 +81,7 @@ class ConfinedEnvironment(LocalEnvironment):
         timeout: float | None = None,  # noqa: ASYNC109 (ADK's signature)
     ) -> ExecutionResult:
         done = await asyncio.to_thread(
-            confinement.run_confined,
+            sandbox.run_confined,
             ["/bin/sh", "-c", command],
             folder=self.working_dir,
             seconds=min(timeout or settings.TOOL_SECONDS, settings.TOOL_SECONDS),
@@ -100,7 +94,7 @@ class ConfinedEnvironment(LocalEnvironment):
 
 
 class ConfinedBashTool(ExecuteBashTool):
-    """Asks and refuses as ADK's tool does, and runs the command confined, for at most TOOL_SECONDS."""
+    """ADK's tool, with its questions and refusals, but in the sandbox and for at most TOOL_SECONDS."""
 
     async def run_async(self, *, args: dict[str, Any], tool_context: ToolContext) -> Any:
         command, policy = args.get("command"), self._policy
@@ -112,12 +106,12 @@ class ConfinedBashTool(ExecuteBashTool):
         limits["FSIZE"] = policy.max_file_size_bytes
         seconds = min(policy.timeout_seconds or settings.TOOL_SECONDS, settings.TOOL_SECONDS)
         try:
-            words = shlex.split(str(command))
-        except ValueError as error:  # a quotation that never ends
+            arguments = shlex.split(str(command))
+        except ValueError as error:  # an unclosed quotation
             return {"error": f"Execution failed: {error}"}
         done = await asyncio.to_thread(
-            confinement.run_confined,
-            words,
+            sandbox.run_confined,
+            arguments,
             folder=self._workspace,
             seconds=seconds,
             max_output=OUTPUT_BYTES,
@@ -137,73 +131,77 @@ CONFINED: dict[type, type | None] = {
     UnsafeLocalCodeExecutor: ConfinedExecutor,
     LocalEnvironment: ConfinedEnvironment,
     ExecuteBashTool: ConfinedBashTool,
-    CloudRunSandboxCodeExecutor: None,  # it shows the sandbox all of this machine's files
+    CloudRunSandboxCodeExecutor: None,  # its sandbox can read all files of this machine
 }
 
 
 def confine(*things: object) -> None:
-    """Confine whatever runs code on this machine in these agents and tools: the objects themselves, since
-    ADK hands them on. Raises NotAllowed.
+    """Confine each object that runs code on this machine in these agents and tools.
+
+    Raises CodeNotAllowed.
     """
-    for found in _running_code(things):
+    for found in _code_runners(things):
         if not isinstance(found, (ConfinedExecutor, ConfinedEnvironment, ConfinedBashTool)):
             _check(found)
             own: type = type(found)
-            theirs, ours = _kind(found)
-            assert ours
-            found.__class__ = _confined(own, theirs, ours)
+            adk_class, confined_class = _classes_of(found)
+            assert confined_class
+            # Change the object itself: ADK has passed references to it on.
+            found.__class__ = _confined(own, adk_class, confined_class)
 
 
-def _running_code(things: Iterable[object]) -> list[Any]:
+def _code_runners(things: Iterable[object]) -> list[Any]:
     found: list[Any] = []
     seen: set[int] = set()
     waiting = list(things)
     while waiting:
         thing = waiting.pop()
-        if id(thing) in seen or not isinstance(thing, (*HOLDERS, *CONFINED)):
+        if id(thing) in seen or not isinstance(thing, (*CONTAINER_CLASSES, *CONFINED)):
             continue
         seen.add(id(thing))
         if isinstance(thing, tuple(CONFINED)):
             found.append(thing)
-        for held in (getattr(thing, name, None) for name in HELD):
-            several = held.values() if isinstance(held, dict) else held
-            waiting += several if isinstance(several, Collection) else [several]
+        for child in (getattr(thing, name, None) for name in CHILD_ATTRIBUTES):
+            children = child.values() if isinstance(child, dict) else child
+            waiting += children if isinstance(children, Collection) else [children]
     return found
 
 
 def _check(found: Any) -> None:
-    """Raise NotAllowed where ``found`` may not run code here."""
+    """Raise CodeNotAllowed if ``found`` may not run code here."""
     detail = type(found).__name__
     if not settings.ALLOW_LOCAL_CODE:
-        raise NotAllowed(_("It runs code on this machine, which needs ALLOW_LOCAL_CODE=on."), detail)
-    if _kind(found)[1] is None:
-        raise NotAllowed(_("It runs code on this machine in a way that Parley cannot confine."), detail)
-    secrets = confinement.secrets()
-    if fault := confinement.fault(secrets):
+        raise CodeNotAllowed(_("It runs code on this machine, which needs ALLOW_LOCAL_CODE=on."), detail)
+    if _classes_of(found)[1] is None:
+        raise CodeNotAllowed(_("It runs code on this machine in a way that Parley cannot confine."), detail)
+    secrets = sandbox.secret_paths()
+    if why := sandbox.why_unavailable(secrets):
         reason = _(
             "It runs code on this machine, which needs Landlock (Linux 6.2) and DATA_DIR apart from programs."
         )
-        raise NotAllowed(reason, f"{detail}: {fault}")
+        raise CodeNotAllowed(reason, f"{detail}: {why}")
     folder = getattr(found, "_working_dir", None) or getattr(found, "_workspace", None)
-    if folder and confinement.holds(Path(folder), secrets):
+    if folder and sandbox.overlaps(Path(folder), secrets):
         reason = _("It runs commands in a folder that holds files of Parley's.")
-        raise NotAllowed(reason, f"{detail}: {folder}")
+        raise CodeNotAllowed(reason, f"{detail}: {folder}")
 
 
-def _kind(found: object) -> tuple[type, type | None]:
-    return next((theirs, ours) for theirs, ours in CONFINED.items() if isinstance(found, theirs))
+def _classes_of(found: object) -> tuple[type, type | None]:
+    """Return ADK's class of ``found`` and its confined class, which is None if it cannot be confined."""
+    return next(pair for pair in CONFINED.items() if isinstance(found, pair[0]))
 
 
 @cache
-def _confined(own: type, theirs: type, ours: type) -> type:
-    """Return the class that ``own`` would be if it were derived from ``ours`` in place of ``theirs``: a
-    subclass of somebody's keeps what it adds, and its ``super()`` is the confined one.
-    """
-    return ours if own is theirs else type(own)(own.__name__, (own, ours), {"__module__": own.__module__})
+def _confined(own: type, adk_class: type, confined_class: type) -> type:
+    """Return the class that ``own`` would be with ``confined_class`` as its base, not ``adk_class``."""
+    if own is adk_class:
+        return confined_class
+    # An agent's subclass keeps what it adds, and its ``super()`` is the confined class.
+    return type(own)(own.__name__, (own, confined_class), {"__module__": own.__module__})
 
 
 def _error(done: Finished, seconds: float) -> str:
-    """Return what the model is told as an error: none where the program ended well, as ADK has it."""
+    """Return the error text for the model, as ADK's executor writes it: "" if the program succeeded."""
     if done.timed_out:
         note = f"Code execution timed out after {seconds:g} seconds."
         return f"{done.stderr}\n{note}" if done.stderr else note

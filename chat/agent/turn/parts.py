@@ -1,4 +1,4 @@
-"""The parts of a content that a reply shows, in order."""
+"""The pieces of a model's content that a reply shows, in order, and their text."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,22 +8,16 @@ from google.genai import types
 
 from chat import events
 
-TEXT_PIECE, THOUGHT_PIECE, PLACEHOLDER_PIECE, CODE_PIECE, OUTCOME_PIECE = (
-    "text",
-    "thought",
-    "words",
-    "code",
-    "outcome",
-)
-SAID = (TEXT_PIECE, PLACEHOLDER_PIECE)  # what makes the reply's text
+TEXT_PIECE, THOUGHT_PIECE, PLACEHOLDER_PIECE = "text", "thought", "placeholder"
+CODE_PIECE, OUTCOME_PIECE = "code", "outcome"
+TEXT_KINDS = (TEXT_PIECE, PLACEHOLDER_PIECE)  # they make up the reply's text
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One part as it is shown, or several parts of text in a row.
+    """One part of a content, or consecutive parts of text or thought joined.
 
-    ``text`` is empty for CODE and OUTCOME, whose ``part`` holds what ran and what came of it. WORDS
-    name what cannot be shown yet.
+    Code and its outcome have a ``part`` and no ``text``. A placeholder names a file that cannot be shown yet.
     """
 
     kind: str
@@ -32,7 +26,7 @@ class Piece:
 
 
 def pieces_of(content: types.Content | None) -> list[Piece]:
-    """Return what is shown of ``content``; function calls and responses are left to the caller."""
+    """Return the pieces of ``content``. Function calls and responses are not among them."""
     found: list[Piece] = []
     for part in (content.parts if content else None) or []:
         piece = _piece(part)
@@ -45,17 +39,17 @@ def pieces_of(content: types.Content | None) -> list[Piece]:
 
 
 def text_of(pieces: Iterable[Piece]) -> str:
-    """Return the text of one model call, as the reply has it."""
+    """Return the text of one model call, as the reply shows it."""
     text = before = ""
     for piece in pieces:
-        if piece.kind in SAID:
-            text += (events.SEPARATOR if text and is_apart(before, piece.kind) else "") + piece.text
+        if piece.kind in TEXT_KINDS:
+            text += (events.SEPARATOR if text and needs_blank_line(before, piece.kind) else "") + piece.text
         before = before if piece.kind == THOUGHT_PIECE else piece.kind
     return text
 
 
-def is_apart(before: str, kind: str) -> bool:
-    """Return whether a blank line separates two pieces of one model call, by their kinds."""
+def needs_blank_line(before: str, kind: str) -> bool:
+    """Return whether a blank line separates two consecutive pieces of one model call."""
     return kind == PLACEHOLDER_PIECE or before in (PLACEHOLDER_PIECE, CODE_PIECE, OUTCOME_PIECE)
 
 
@@ -66,12 +60,12 @@ def _piece(part: types.Part) -> Piece | None:
         return Piece(CODE_PIECE, part=part)
     if part.code_execution_result:
         return Piece(OUTCOME_PIECE, part=part)
-    words = _words_for(part)
-    return Piece(PLACEHOLDER_PIECE, words) if words else None
+    placeholder = _placeholder(part)
+    return Piece(PLACEHOLDER_PIECE, placeholder) if placeholder else None
 
 
-def _words_for(part: types.Part) -> str:
-    """Name a file that a page cannot show yet; empty for any other part."""
+def _placeholder(part: types.Part) -> str:
+    """Return the name of a file that a page cannot show yet, or "" for any other part."""
     if part.inline_data:
         size = len(part.inline_data.data or b"")
         return _("[A file that cannot be shown here yet: %(kind)s, %(size)s KB]") % {

@@ -1,7 +1,6 @@
-"""Show the model calls of a reply: text, thoughts, and the code that the model ran.
+"""The events for the contents of a reply: text, thoughts, and code that the model ran.
 
-Fragments are shown as they come. The whole that follows counts, so it is compared with what was shown
-of that model call, and corrected by a ``replace`` event where it differs.
+A whole content counts, not its fragments: a ``replace`` event corrects text that was shown differently.
 """
 
 import json
@@ -18,50 +17,50 @@ from chat.agent.turn import parts
 from chat.agent.turn.parts import Piece, pieces_of, text_of
 from chat.events import Event
 
-CODE_TOOL = "code"  # the name under which code that the model ran is shown as a tool
+CODE_TOOL = "code"  # the tool name of code that the model ran
 
 
 @dataclass(slots=True)
 class _ModelCall:
-    """The model call in progress, as far as it was shown. ``early``: before its first text."""
+    """The parts of the current model call that were shown. ``early``: before its first text."""
 
-    text: list[str] = field(default_factory=list)  # in pieces, the separators between them too
+    text: list[str] = field(default_factory=list)  # pieces, and the separators between them
     thought: bool = False
     early_thought: bool = False
-    steps: int = 0  # code and its outcomes
+    steps: int = 0  # pieces of code and of their outcomes
     early_steps: int = 0
     last: str = ""  # the kind of its last piece other than a thought
 
 
 @dataclass(slots=True)
 class ReplyText:
-    """Takes the contents of one reply in order; each method returns the events that show them."""
+    """Takes the contents of one reply in order and returns the events that show them."""
 
     _shown: list[str] = field(default_factory=list)  # the reply's text so far, in pieces
     _call: _ModelCall = field(default_factory=_ModelCall)
-    _codes: int = 0
-    _code_began: float = 0.0
+    _code_count: int = 0
+    _code_started_at: float = 0.0  # time.monotonic()
 
     @property
     def says_something(self) -> bool:
         return any(piece.strip() for piece in self._shown)
 
     def fragment(self, content: types.Content | None) -> list[Event]:
-        """Show a part of a model call."""
+        """Show a fragment of a model call."""
         return self._show(pieces_of(content))
 
     def whole(self, content: types.Content) -> list[Event]:
-        """Show what is missing of a whole model call, and correct its text where it differs."""
+        """Show the pieces of a model call that no fragment had; correct its text if that differs."""
         call, pieces, shown = self._call, pieces_of(content), "".join(self._call.text)
         if shown and text_of(pieces) != shown:
             found = self._correct(pieces)
         else:
-            found = self._show(_missing(pieces, thought=call.thought, steps=call.steps, text=bool(shown)))
+            found = self._show(_not_shown(pieces, thought=call.thought, steps=call.steps, text=bool(shown)))
         self.end_call()
         return found
 
     def output(self, value: Any) -> list[Event]:
-        """Show the output of a workflow that no content says: text as it is, anything else as JSON."""
+        """Show the output of a workflow: text as it is, other values as JSON in a code block."""
         if not isinstance(value, str):
             plain = events.clean_json(to_jsonable_python(value, fallback=repr))
             value = f"```json\n{json.dumps(plain, ensure_ascii=False, indent=2)}\n```"
@@ -71,27 +70,27 @@ class ReplyText:
         return found
 
     def end_call(self) -> None:
-        """The next content is of another model call."""
+        """Treat the next content as another model call."""
         self._call = _ModelCall()
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a model call has shown something and is not yet whole."""
+        """Whether fragments of the current model call were shown and its whole content did not come."""
         return bool(self._call.text) or self._call.thought
 
     def _correct(self, pieces: list[Piece]) -> list[Event]:
-        """Replace this call's text; what came before its first text stays."""
+        """Replace this call's text. Earlier calls, and pieces before its first text, stay."""
         call, self._call = self._call, _ModelCall()
         del self._shown[len(self._shown) - len(call.text) :]
-        first = next((n for n, piece in enumerate(pieces) if piece.kind in parts.SAID), len(pieces))
-        said, later = pieces[first : first + 1], pieces[first + 1 :]
-        if not said and self._shown and self._shown[-1] == events.SEPARATOR:
+        first = next((n for n, piece in enumerate(pieces) if piece.kind in parts.TEXT_KINDS), len(pieces))
+        first_text, later = pieces[first : first + 1], pieces[first + 1 :]
+        if not first_text and self._shown and self._shown[-1] == events.SEPARATOR:
             self._shown.pop()
         kept = "".join(self._shown)
-        text = said[0].text if said else ""
+        text = first_text[0].text if first_text else ""
         if text:
-            self._take(text, said[0].kind)
-        early = _missing(pieces[:first], thought=call.early_thought, steps=call.early_steps, text=True)
+            self._append(text, first_text[0].kind)
+        early = _not_shown(pieces[:first], thought=call.early_thought, steps=call.early_steps, text=True)
         return [events.replace(kept + text, keep=len(kept)), *self._show(early + later)]
 
     def _show(self, pieces: Iterable[Piece]) -> list[Event]:
@@ -102,37 +101,37 @@ class ReplyText:
                 call.thought = True
                 call.early_thought = call.early_thought or not call.text
                 found.append(events.thought(piece.text))
-            elif piece.kind in parts.SAID:
-                found += self._say(piece)
+            elif piece.kind in parts.TEXT_KINDS:
+                found += self._show_text(piece)
             else:
                 call.steps += 1
                 call.early_steps += not call.text
                 call.last = piece.kind
-                found.append(self._ran(piece))
+                found.append(self._code_event(piece))
         return found
 
-    def _say(self, piece: Piece) -> list[Event]:
+    def _show_text(self, piece: Piece) -> list[Event]:
         call = self._call
         found = []
-        if parts.is_apart(call.last, piece.kind) if call.text else self._shown:
+        if parts.needs_blank_line(call.last, piece.kind) if call.text else self._shown:
             self._shown.append(events.SEPARATOR)
             if call.text:
                 call.text.append(events.SEPARATOR)
             found.append(events.text(events.SEPARATOR))
-        self._take(piece.text, piece.kind)
+        self._append(piece.text, piece.kind)
         return [*found, events.text(piece.text)]
 
-    def _take(self, text: str, kind: str) -> None:
+    def _append(self, text: str, kind: str) -> None:
         self._shown.append(text)
         self._call.text.append(text)
         self._call.last = kind
 
-    def _ran(self, piece: Piece) -> Event:
-        """A step of code: that it runs, or what came of it."""
+    def _code_event(self, piece: Piece) -> Event:
+        """Return a tool call for code, or a tool result for its outcome."""
         assert piece.part is not None
         if piece.kind == parts.CODE_PIECE:
-            self._codes += 1
-            self._code_began = time.monotonic()
+            self._code_count += 1
+            self._code_started_at = time.monotonic()
             code = piece.part.executable_code or types.ExecutableCode()
             language = code.language.value.lower() if code.language else ""
             args = {"language": language, "code": code.code or ""}
@@ -142,17 +141,19 @@ class ReplyText:
             "outcome": outcome.outcome.value if outcome.outcome else "",
             "output": outcome.output or "",
         }
-        elapsed = round((time.monotonic() - self._code_began) * 1000) if self._code_began else 0
+        started_at = self._code_started_at
+        elapsed = round((time.monotonic() - started_at) * 1000) if started_at else 0
         return events.tool_returned(self._code_id, CODE_TOOL, result=result, elapsed_ms=elapsed)
 
     @property
     def _code_id(self) -> str:
-        return f"{CODE_TOOL}-{self._codes}"
+        return f"{CODE_TOOL}-{self._code_count}"
 
 
-def _missing(pieces: Iterable[Piece], *, thought: bool, steps: int, text: bool) -> list[Piece]:
-    """Return what of ``pieces`` was not shown: ``thought`` and ``text`` say whether these were,
-    ``steps`` how many steps of code.
+def _not_shown(pieces: Iterable[Piece], *, thought: bool, steps: int, text: bool) -> list[Piece]:
+    """Return the ``pieces`` that were not shown.
+
+    ``thought`` and ``text`` say whether these were shown, ``steps`` how many pieces of code and outcome.
     """
     found = []
     for piece in pieces:

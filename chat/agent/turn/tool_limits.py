@@ -1,13 +1,10 @@
-"""What holds for every tool of every agent: it answers in time, in plain JSON, and ends no run.
-
-Two plugins of each app, around its own: the first one comes before them, the last one after them.
-"""
+"""The limits of every tool of every agent: it has a time limit, returns plain JSON, and cannot end a run."""
 
 import asyncio
 import copy
 import inspect
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 from django.conf import settings
@@ -22,28 +19,28 @@ from pydantic_core import to_jsonable_python
 
 from chat.agent.turn import local_code
 from chat.agent.turn.containment import AgentExit, contained
-from chat.agent.turn.failures import UNNAMED_ERROR
+from chat.agent.turn.failure_codes import UNNAMED_ERROR
 from chat.events import clean_json, clean_text
 
 
 def with_tool_limits(app: App, name: str) -> App:
-    """A copy of ``app`` that is called ``name`` and whose tools stay within the fences. Its own
-    plugins and callbacks see what they would see without.
-    """
+    """Return a copy of ``app`` with the name ``name`` and limits for its tools."""
+    # One plugin before the app's own and one after them: these and callbacks see the same as without limits.
     plugins = [TimedTools(name="parley_timed_tools"), *app.plugins, ToolErrors(name="parley_tool_errors")]
     return app.model_copy(update={"name": name, "plugins": plugins})
 
 
 class TimedTools(BasePlugin):
-    """Each tool that the model may call gets TOOL_SECONDS; then the model is told that it did not
-    answer. The agent's own tool objects stay as they are.
+    """Gives each tool call TOOL_SECONDS; then the model receives an error result.
+
+    The agent's own tool objects stay unchanged.
     """
 
     async def before_model_callback(
         self, *, callback_context: CallbackContext, llm_request: LlmRequest
     ) -> None:
         tools = llm_request.tools_dict
-        # What the folder's agents hold is confined since they were loaded; this is for those made meanwhile.
+        # Tools in AGENTS_DIR are confined when they are loaded; this is for tools created later.
         local_code.confine(callback_context._invocation_context.agent, *tools.values())
         tools.update(
             {name: with_time_limit(tool) for name, tool in tools.items() if not _is_streaming_subagent(tool)}
@@ -53,48 +50,48 @@ class TimedTools(BasePlugin):
         self, *, callback_context: CallbackContext, llm_response: LlmResponse
     ) -> None:
         if llm_response.error_message and not llm_response.error_code:
-            llm_response.error_code = UNNAMED_ERROR  # ADK drops a response with a message alone
+            llm_response.error_code = UNNAMED_ERROR  # ADK 2.13 drops a response that has only a message
 
 
 class ToolErrors(BasePlugin):
-    """A tool that raises becomes an error result that the model sees, not the run's end."""
+    """Turns an exception of a tool into an error result for the model, so that it does not end the run."""
 
     async def on_tool_error_callback(
         self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext, error: BaseException
     ) -> dict[str, Any] | None:
         if isinstance(error, asyncio.CancelledError):
             return None
-        told = str(error) if isinstance(error, AgentExit) else f"{type(error).__name__}: {error}"
-        return await _own_answer(tool, tool_args, tool_context, error) or {"error": clean_text(told)}
+        message = str(error) if isinstance(error, AgentExit) else f"{type(error).__name__}: {error}"
+        return await _callback_result(tool, tool_args, tool_context, error) or {"error": clean_text(message)}
 
 
-async def _own_answer(
+async def _callback_result(
     tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext, error: BaseException
 ) -> dict[str, Any] | None:
-    """What the agent's own callbacks make of the error: ADK asks them after the plugins."""
+    """Return the result that the agent's own error callbacks give, or None."""
+    # ADK 2.13 calls them only after the plugins, and not at all if a plugin returns a result.
     agent = tool_context._invocation_context.agent
     for callback in agent.canonical_on_tool_error_callbacks if isinstance(agent, LlmAgent) else []:
-        answer: Any = callback(tool=tool, args=tool_args, tool_context=tool_context, error=error)  # type: ignore[call-arg]
-        if inspect.isawaitable(answer):
-            answer = await answer
-        if answer is not None:
-            return dict(answer)
+        result: Any = callback(tool=tool, args=tool_args, tool_context=tool_context, error=error)  # type: ignore[call-arg]
+        if inspect.isawaitable(result):
+            result = await result
+        if result is not None:
+            return dict(result)
     return None
 
 
 def _is_streaming_subagent(tool: BaseTool) -> bool:
-    """Whether it is a sub-agent that ADK runs as a tool, whose words are streamed as they come: it
-    has the deadlines of any agent. An AgentTool shows nothing until it is done.
+    """Return whether it is a sub-agent that ADK runs as a tool and whose text is streamed.
+
+    It has an agent's deadlines instead. A plain AgentTool shows nothing until it is done.
     """
     return isinstance(tool, AgentTool) and type(tool) is not AgentTool
 
 
 def with_time_limit(tool: BaseTool) -> BaseTool:
-    """A copy of ``tool`` that may take TOOL_SECONDS.
+    """Return a copy of ``tool`` whose calls end after TOOL_SECONDS and return plain JSON.
 
-    A tool that does not let itself be cancelled is left to itself: it holds up neither the run nor
-    a stop. Its result is plain JSON: an infinity, half a surrogate or an object of the tool's would
-    end the run, since the model's next request could not be written.
+    A tool that ignores its cancellation continues in the background: it delays neither the run nor a stop.
     """
     run = tool.run_async
 
@@ -102,42 +99,38 @@ def with_time_limit(tool: BaseTool) -> BaseTool:
         return await _within_time(tool.name, run(args=args, tool_context=tool_context))
 
     limited = copy.copy(tool)
-    _put(limited, run_async)
+    vars(limited)["run_async"] = run_async
     return limited
-
-
-def _put(tool: BaseTool, run_async: Callable[..., Awaitable[Any]]) -> None:
-    vars(tool)["run_async"] = run_async
 
 
 async def _within_time(name: str, work: Awaitable[Any]) -> Any:
     call = asyncio.ensure_future(contained(work))
     _calls.add(call)
-    call.add_done_callback(_forget)
+    call.add_done_callback(_unregister)
     try:
         await asyncio.wait([call], timeout=settings.TOOL_SECONDS)
     finally:
         call.cancel()
     if not call.done():
         return {"error": f"{name} did not answer within {settings.TOOL_SECONDS:g} s."}
-    return _plain(call.result())
+    return _plain_json(call.result())
 
 
-_calls: set["asyncio.Future[Any]"] = set()  # asyncio itself holds its tasks weakly
+_calls: set["asyncio.Future[Any]"] = set()  # asyncio holds only weak references to its tasks
 
 
-def _forget(call: "asyncio.Future[Any]") -> None:
+def _unregister(call: "asyncio.Future[Any]") -> None:
     _calls.discard(call)
     if not call.cancelled():
-        call.exception()  # looked at: what a tool says after its time interests nobody
+        call.exception()  # retrieve it so that asyncio does not log it: late results are dropped
 
 
-def _plain(result: Any) -> Any:
+def _plain_json(result: Any) -> Any:
+    # An infinity, a lone surrogate or an object of the tool's would end the run: ADK could not encode the
+    # model's next request.
     try:
         json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
-        # ADK's own types (a picture, say) are for ADK to understand.
-        return (
-            result if isinstance(result, BaseModel) else clean_json(to_jsonable_python(result, fallback=repr))
-        )
+        if not isinstance(result, BaseModel):  # ADK encodes its own types, for example an image
+            return clean_json(to_jsonable_python(result, fallback=repr))
     return result

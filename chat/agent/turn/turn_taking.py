@@ -1,10 +1,9 @@
-"""Who speaks. Agents that work at once send their fragments mixed: here one has the floor at a time.
+"""The order in which the events of parallel agents are shown: one model call after the other.
 
-ADK gives what runs in parallel a branch each, such as ``researchers.wind``; within a branch one
-thing comes after the other. The branch whose model call begins to show something has the floor
-until that call is whole. What other branches say meanwhile waits; then they follow in the order in
-which they came. So a text is readable and its parts lie together, and nothing shown is ever taken
-back for another agent's sake.
+ADK gives each parallel agent a branch, for example ``researchers.wind``, and sends the fragments of all
+branches mixed. The branch whose model call shows something first is the active one until that call is
+complete. Events of other branches are buffered, and follow in the order in which the branches came. So each
+text is shown in one piece, and nothing is taken back because of another agent.
 """
 
 from dataclasses import dataclass, field
@@ -13,64 +12,65 @@ from google.adk.events import Event as AdkEvent
 
 from chat.agent.turn.parts import pieces_of
 
-ROOT_BRANCH = ""  # the branch of what does not run in parallel
+ROOT_BRANCH = ""  # of agents that do not run in parallel
 
 
 @dataclass(slots=True)
 class TurnTaking:
-    """Takes ADK's events as they come, and gives them in the order in which they are shown."""
+    """Takes ADK's events as they come, and returns them in the order in which they are shown."""
 
-    _speaker: str | None = None  # the branch that is in the middle of a model call
-    _waiting: dict[str, list[AdkEvent]] = field(default_factory=dict)  # by branch
+    _active_branch: str | None = None  # its model call is incomplete
+    _buffered: dict[str, list[AdkEvent]] = field(default_factory=dict)  # by branch
 
-    def take(self, adk_event: AdkEvent) -> list[AdkEvent]:
-        """What is to be shown now that ``adk_event`` came, in order."""
+    def add(self, adk_event: AdkEvent) -> list[AdkEvent]:
+        """Return the events to show now, in order."""
         branch = adk_event.branch or ROOT_BRANCH
         shown: list[AdkEvent] = []
-        if self._speaker not in (None, branch) or branch in self._waiting:
-            self._wait(branch, adk_event)
+        if self._active_branch not in (None, branch) or branch in self._buffered:
+            self._buffer(branch, adk_event)
         else:
             shown.append(adk_event)
-            self._pass(branch, adk_event)
-        if self._speaker and _ends(adk_event, self._speaker):
-            self._speaker = None
-        return shown + self._next()
+            self._update_active_branch(branch, adk_event)
+        if self._active_branch and _cancels(adk_event, self._active_branch):
+            self._active_branch = None
+        return shown + self._release()
 
     def flush(self) -> list[AdkEvent]:
-        """What waits and is whole; the floor is free afterwards."""
-        whole = [event for waiting in self._waiting.values() for event in waiting if not event.partial]
-        self._speaker = None
-        self._waiting.clear()
+        """Return the buffered whole events, and start again without an active branch."""
+        whole = [event for buffer in self._buffered.values() for event in buffer if not event.partial]
+        self._active_branch = None
+        self._buffered.clear()
         return whole
 
-    def _wait(self, branch: str, adk_event: AdkEvent) -> None:
-        waiting = self._waiting.setdefault(branch, [])
-        if not adk_event.partial and adk_event.content:  # it says all that its fragments said
-            waiting[:] = [event for event in waiting if not event.partial]
-        waiting.append(adk_event)
+    def _buffer(self, branch: str, adk_event: AdkEvent) -> None:
+        buffer = self._buffered.setdefault(branch, [])
+        if not adk_event.partial and adk_event.content:  # it contains all of its fragments
+            buffer[:] = [event for event in buffer if not event.partial]
+        buffer.append(adk_event)
 
-    def _pass(self, branch: str, adk_event: AdkEvent) -> None:
-        """Give or take the floor, as ``adk_event`` begins or ends a model call."""
+    def _update_active_branch(self, branch: str, adk_event: AdkEvent) -> None:
         if not adk_event.partial:
             if adk_event.content or adk_event.error_code:
-                self._speaker = None
+                self._active_branch = None
         elif pieces_of(adk_event.content):
-            self._speaker = branch
+            self._active_branch = branch
 
-    def _next(self) -> list[AdkEvent]:
-        """Let those speak who waited, up to the first who is not finished."""
+    def _release(self) -> list[AdkEvent]:
+        """Return the buffered events up to the end of the first branch with an incomplete model call."""
         shown: list[AdkEvent] = []
-        while self._speaker is None and self._waiting:
-            branch = next(iter(self._waiting))
-            for adk_event in self._waiting.pop(branch):
+        while self._active_branch is None and self._buffered:
+            branch = next(iter(self._buffered))
+            for adk_event in self._buffered.pop(branch):
                 shown.append(adk_event)
-                self._pass(branch, adk_event)
+                self._update_active_branch(branch, adk_event)
         return shown
 
 
-def _ends(adk_event: AdkEvent, branch: str) -> bool:
-    """Whether it ends ``branch`` in the middle of a word: who escalates out of a ParallelAgent ends
-    the others in it. The branch of one of those is "<the ParallelAgent>.<itself>".
+def _cancels(adk_event: AdkEvent, branch: str) -> bool:
+    """Return whether the event cancels the model call of ``branch``.
+
+    An agent that escalates out of a ParallelAgent cancels the other agents in it. The branches there are
+    "<name of the ParallelAgent>.<name of the agent>".
     """
     own = adk_event.branch or ROOT_BRANCH
     if not adk_event.actions.escalate or not own.endswith(f".{adk_event.author}"):

@@ -1,4 +1,4 @@
-"""``manage.py chat``: talk with an agent in a terminal."""
+"""Command ``chat``: talk with an agent in a terminal."""
 
 import logging
 import os
@@ -7,13 +7,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat.terminal.loop import CannotTalk, Wanted, converse
-from chat.terminal.talk import unwritable
+from chat.terminal.chat import cannot_write
+from chat.terminal.command import CannotStart, ChatOptions, run_chat
 
 
 class Command(BaseCommand):
     help = "Talks with an agent in this terminal, as one member. Piped input is one question a line."
-    # ``serve`` makes them; they import all pages.
+    # ``serve`` runs the checks; they import all pages.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,10 +31,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["verbosity"] < 2:
-            # The reason why a run failed is a sentence on the terminal; errors of Parley itself are logged.
+            # The terminal shows why a run failed. Only errors of Parley itself are logged.
             for name in ("", "chat"):
                 logging.getLogger(name).setLevel(logging.ERROR)
-        wanted = Wanted(
+        chat_options = ChatOptions(
             user=options["user"],
             agent=options["agent"],
             conversation=options["conversation"],
@@ -43,13 +43,13 @@ class Command(BaseCommand):
             colour=not options["no_color"],
         )
         try:
-            code = converse(wanted)
-        except CannotTalk as error:
+            code = run_chat(chat_options)
+        except CannotStart as error:
             raise CommandError(str(error)) from error
         except OSError as error:
-            # stdout; and Python would stumble once more over what is left to flush
+            # Writing to stdout failed. At exit, Python would fail again to flush it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if not isinstance(error, BrokenPipeError):  # then who read it has ended, and needs no word
-                raise CommandError(unwritable("stdout", error)) from error
+            if not isinstance(error, BrokenPipeError):  # its reader has ended: no message
+                raise CommandError(cannot_write("stdout", error)) from error
             code = 1
         sys.exit(code)

@@ -1,4 +1,4 @@
-"""``manage.py serve``: Daphne on HOST:PORT."""
+"""Command ``serve``: start Daphne on HOST:PORT."""
 
 import errno
 import os
@@ -11,22 +11,23 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from accounts.owner import setup_token
 from chat.instruments import logs
 from chat.runs import exclusive
 
-BACKLOG = 1024  # Daphne's 50 makes 500 connections at once wait seconds for SYN retries
+BACKLOG = 1024  # with Daphne's 50, 500 simultaneous connections wait seconds for SYN retries
 WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104  (nothing is bound to them here)
 
 
 class Command(BaseCommand):
-    help = "Serves Parley on HOST:PORT until it is told to end."
+    help = "Serves Parley on HOST:PORT until SIGINT or SIGTERM."
 
     def handle(self, *args: Any, **options: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: os._exit(0))  # until the server listens to them
-        logs.tell_uncaught()
+            signal.signal(number, lambda *_args: os._exit(0))  # until the server handles them
+        logs.log_uncaught()
         lock = self._lock()
         self._check_port()
         welcome = self._welcome()
@@ -39,11 +40,11 @@ class Command(BaseCommand):
 
     def _lock(self) -> IO[str] | None:
         try:
-            return exclusive.hold(exclusive.SERVER)
-        except exclusive.Held as error:
+            return exclusive.acquire_lock(exclusive.HELD_BY_SERVER)
+        except exclusive.LockHeld as error:
             raise CommandError(str(error)) from error
         except OSError as error:
-            raise CommandError(f"{error.filename} cannot be written: {error.strerror}.") from error
+            raise CommandError(_cannot_write(error)) from error
 
     def _check_port(self) -> None:
         family = socket.AF_INET6 if ":" in settings.HOST else socket.AF_INET
@@ -53,33 +54,35 @@ class Command(BaseCommand):
                 probe.bind((settings.HOST, settings.PORT))
                 probe.listen(1)
         except OSError as error:
-            raise CommandError(_why_no_port(error)) from error
+            raise CommandError(_cannot_listen(error)) from error
 
     def _welcome(self) -> str:
         try:
             token = setup_token()
         except DatabaseError as error:
-            words = " ".join(str(error).split())
             raise CommandError(
-                f"The database cannot be used: {words}. `manage.py prepare` brings it up to date."
+                _("The database cannot be used: %(reason)s. `manage.py prepare` brings it up to date.")
+                % {"reason": " ".join(str(error).split())}
             ) from error
         except OSError as error:
-            raise CommandError(f"{error.filename} cannot be written: {error.strerror}.") from error
-        welcome = f"Parley {settings.VERSION} serves {_address()}/  (Ctrl-C ends it)\n"
+            raise CommandError(_cannot_write(error)) from error
+        facts = {"version": settings.VERSION, "address": f"{_address()}/"}
+        welcome = _("Parley %(version)s serves %(address)s  (Ctrl-C ends it)") % facts + "\n"
         if token:
             link = _address() + reverse("set_up", args=[token])
-            welcome += f"\nBegin here, once: this link makes you the site's owner.\n\n    {link}\n\n"
+            begin = _("Begin here, once: this link makes you the site's owner.")
+            welcome += f"\n{begin}\n\n    {link}\n\n"
         return welcome
 
     def _serve(self, welcome: str) -> str:
-        """Serve until told to end. Returns why it could not, else an empty text."""
+        """Serve until a signal. Return the reason of a failure, else an empty string."""
         # First: importing daphne.server installs Twisted's asyncio reactor.
         from config.server import Server  # isort: skip
 
         from chat.runs.supervisor import supervisor
         from config.asgi import application
 
-        def welcomed() -> None:
+        def write_welcome() -> None:
             self.stdout.write(welcome, ending="")
             self.stdout.flush()
 
@@ -89,33 +92,38 @@ class Command(BaseCommand):
             endpoints=[f"tcp:port={settings.PORT}:interface={interface}:backlog={BACKLOG}"],
             server_name="parley",
             life=supervisor,
-            on_ready=welcomed,
+            on_ready=write_welcome,
         )
         server.run()
         return server.failure
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process without Python's teardown, which would collect tasks that Twisted's reactor
-    still knows, and crash (exit code 139).
-    """
+    """End the process without Python's teardown."""
+    # The teardown would collect tasks that Twisted's reactor still refers to, and crash (exit code 139).
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def _address() -> str:
-    """Where a browser finds Parley: this machine, or the name that the proxy before it has."""
+    """Return the address for a browser: this machine, or the proxy's host name."""
     if settings.HTTPS:
         return f"https://{next(iter(settings.ALLOWED_HOSTS), settings.HOST)}"
     host = "localhost" if settings.HOST in WILDCARDS else settings.HOST
     return f"http://[{host}]:{settings.PORT}" if ":" in host else f"http://{host}:{settings.PORT}"
 
 
-def _why_no_port(error: OSError) -> str:
-    where = f"{settings.HOST}:{settings.PORT}"
+def _cannot_write(error: OSError) -> str:
+    return _("%(file)s cannot be written: %(reason)s.") % {"file": error.filename, "reason": error.strerror}
+
+
+def _cannot_listen(error: OSError) -> str:
+    facts = {"address": f"{settings.HOST}:{settings.PORT}", "reason": error.strerror}
     if error.errno == errno.EADDRINUSE:
-        return f"{where} is in use by another program. Set PORT to a free one."
+        return _("%(address)s is in use by another program. Set PORT to a free one.") % facts
     if error.errno == errno.EACCES:
-        return f"This user may not listen on {where}. Set PORT to 1024 or above."
-    return f"Parley cannot listen on {where}: {error.strerror}. Set HOST to an address of this machine."
+        return _("This user may not listen on %(address)s. Set PORT to 1024 or above.") % facts
+    return (
+        _("Parley cannot listen on %(address)s: %(reason)s. Set HOST to an address of this machine.") % facts
+    )

@@ -1,9 +1,9 @@
-"""A script: give up every right that a model's code must not have, then become that code.
+"""A script that drops every right that a model's code must not have, and then executes that code.
 
-    python -I confine.py '{"read": […], "write": […], "limits": {…}}' command argument …
+    python -I sandbox_launcher.py '{"read": […], "write": […], "limits": {…}}' command argument …
 
-`confinement` starts it. It imports nothing of Parley's, and needs no privilege: Landlock restricts the files,
-seccomp the system calls, both for good and for every process that comes after.
+`sandbox` starts it. It imports no module of Parley and needs no privilege. Landlock restricts files, seccomp
+restricts system calls; neither can be undone, and child processes inherit both.
 """
 
 import ctypes
@@ -17,14 +17,14 @@ import struct
 import sys
 from typing import NoReturn
 
-EXIT_FAILED = 125  # the exit code where it cannot confine, as that of env and chroot
+EXIT_FAILED = 125  # it cannot confine: the same code as in env and chroot
 
 # From linux/landlock.h. Version 3 of the interface (Linux 6.2) is the first that also refuses truncate().
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
 LANDLOCK_VERSION = 3
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 TRUNCATE, IOCTL_DEVICE = 1 << 14, 1 << 15
-OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
+FILE_RIGHTS = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
 SCOPE_ABSTRACT_SOCKETS, SCOPE_SIGNALS = 1, 2  # from version 6 on
 
 # From linux/prctl.h, linux/seccomp.h and linux/audit.h.
@@ -34,10 +34,10 @@ LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 ALLOW, EPERM = 0x7FFF0000, 0x00050001
 X32 = 0x40000000  # x86-64's second set of numbers for the same calls
 
-# By machine: its audit number, then the calls that are refused: socket, setpgid, setsid, io_uring_setup.
-# A socket leads out of the box without opening a file: to the database, Docker's or systemd's door, a cloud's
-# metadata. A group of its own would escape the killing of the group. io_uring is a way around both.
-REFUSED = {
+# By machine: its audit number, and the refused calls: socket, setpgid, setsid, io_uring_setup. A socket
+# needs no file: it reaches the database, Docker, systemd, or a cloud's metadata service. A process in another
+# group would survive the kill of the group. io_uring bypasses the filter.
+REFUSED_CALLS = {
     "x86_64": (0xC000003E, (41, 109, 112, 425)),
     "aarch64": (0xC00000B7, (198, 154, 157, 425)),
 }
@@ -52,26 +52,26 @@ class Filter(ctypes.Structure):
 
 
 def confine_and_exec(policy: str, *command: str) -> NoReturn:
-    wanted = json.loads(policy)
-    for name, value in wanted["limits"].items():
+    rules = json.loads(policy)
+    for name, value in rules["limits"].items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
     prctl(SET_PDEATHSIG, signal.SIGKILL)
     prctl(SET_NO_NEW_PRIVS, 1)
     drop_capabilities()
-    restrict_files(wanted["read"], wanted["write"])
+    restrict_files(rules["read"], rules["write"])
     restrict_calls()
-    os.execvp(command[0], command)  # noqa: S606 (this is what it is for)
+    os.execvp(command[0], command)  # noqa: S606 (the script's purpose)
 
 
 def drop_capabilities() -> None:
-    """Let root be an ordinary user from the next program on; anybody else has nothing to drop."""
+    """Make root an ordinary user from the next program on. Other users have no capabilities to drop."""
     libc.prctl(CAP_AMBIENT, CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     for capability in range(LAST_CAPABILITY + 1):
         libc.prctl(CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def restrict_files(read: list[str], write: list[str]) -> None:
-    """Refuse every file that is not below one of these; those that are not there are passed over."""
+    """Refuse access to files outside these paths. Paths that do not exist are skipped."""
     version = libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < LANDLOCK_VERSION:
         raise OSError(0, f"needs Landlock version {LANDLOCK_VERSION} (Linux 6.2), here is {max(version, 0)}")
@@ -90,9 +90,9 @@ def add_rule(ruleset: int, path: str, rights: int) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        return  # it is not on this machine
+        return  # the path does not exist on this machine
     if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-        rights &= OF_FILES
+        rights &= FILE_RIGHTS
     rule = struct.pack("=Qi", rights, descriptor)
     system_call(LANDLOCK_ADD_RULE, ruleset, 1, rule, 0)
     os.close(descriptor)
@@ -100,9 +100,9 @@ def add_rule(ruleset: int, path: str, rights: int) -> None:
 
 def restrict_calls() -> None:
     machine = platform.machine()
-    if machine not in REFUSED:
-        raise OSError(0, f"needs a machine of {' or '.join(REFUSED)}, this is {machine}")
-    audit, numbers = REFUSED[machine]
+    if machine not in REFUSED_CALLS:
+        raise OSError(0, f"needs a machine of {' or '.join(REFUSED_CALLS)}, this is {machine}")
+    audit, numbers = REFUSED_CALLS[machine]
     program = [(LOAD, 0, 0, 4), (JUMP_IF_EQUAL, 1, 0, audit), (RETURN, 0, 0, EPERM), (LOAD, 0, 0, 0)]
     program += [(JUMP_IF_AT_LEAST, 0, 1, X32), (RETURN, 0, 0, EPERM)]
     for number in numbers:

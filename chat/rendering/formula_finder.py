@@ -1,40 +1,40 @@
-r"""Finds the formulas of a text, in four spellings: ``$x$``, ``$$x$$``, ``\(x\)`` and ``\[x\]``.
+r"""Finder of the formulas of a text, in four spellings: ``$x$``, ``$$x$$``, ``\(x\)`` and ``\[x\]``.
 
-Each delimiter is paired with the next one of its kind or stays text, so that the time is linear.
+Each delimiter is paired with the next one of its kind, or is text: the time is linear.
 """
 
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from chat.rendering.formulas import MAX_LENGTH
 from chat.rendering.layout import Layout, Leaf, Spans
+from chat.rendering.mathml import MAX_FORMULA_LENGTH
 
-# A backslash hides what follows it, so that pairs are taken as one.
+# A backslash escapes the next character: a pair is one match.
 DELIMITER = re.compile(r"\\[\s\S]|\$+")
 CLOSER = {"\\(": "\\)", "\\[": "\\]"}
 BLANK_LINE = re.compile(r"\n[ \t>]*(?=\n)")
 ITEM = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]")
-# Before a formula of a block of its own: containers and nothing else.
+# Only these may precede a formula on its line for it to be a block.
 CONTAINERS = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+[ \t>]*)*")
 
-# Words of TeX, with a group of text that belongs to them.
+# A TeX command, with its group of text.
 COMMAND = re.compile(r"\\(?:[A-Za-z]+\*?(?:[ ]?\{[^{}\\]*\})?|.)", re.DOTALL)
-TEX = re.compile(r"\\[A-Za-z]|[\^_{]")
+TEX_SYNTAX = re.compile(r"\\[A-Za-z]|[\^_{]")
 SIGN = re.compile(r"[\\^_={}<>+*/|]")
-WORD = re.compile(r"(?<![^\W_])[^\W\d_]{2,}")
+WORD_OF_LETTERS = re.compile(r"(?<![^\W_])[^\W\d_]{2,}")
 TWO_WORDS = re.compile(r"[^\W\d_]{2,}[ \n,;]+[^\W\d_]{2,}")
 FUNCTIONS = {"sin", "cos", "tan", "log", "ln", "exp", "lim", "max", "min", "mod", "gcd", "det", "dim"}
-VARIABLE = re.compile(r"[A-Za-z_]\w+(?:[/:.-]\w*)*")
+VARIABLE = re.compile(r"[A-Za-z_]\w+(?:[/:.-]\w*|\[\w+\])*|\{\w+\}")
 INDEXED = re.compile(r"[A-Za-z]_\w+")  # x_1 is a variable of mathematics
-LETTER = re.compile(r"\s*[A-Za-z]\s*")
+ONE_LETTER = re.compile(r"\s*[A-Za-z]\s*")
 NOT_OF_WORDS = re.compile(r"[^\w\s.,;:'\u2019\"-]")
 LINK = re.compile(r"\]\((?:https?:|mailto:|[/#])")
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A formula and its range in the text. ``is_open``: its end may still come."""
+    """A formula and its range in the text. ``is_open``: it may still be closed."""
 
     start: int
     end: int
@@ -51,8 +51,8 @@ class _Token:
     end: int
 
 
-class Notation:
-    """The formulas of a text; ``waiting`` is where the first begins whose end may still come."""
+class FormulaFinder:
+    """Formulas of a text; ``waiting`` is the start of the first one that may still be closed."""
 
     def __init__(self, text: str, layout: Layout, apart: Spans, *, final: bool) -> None:
         self.formulas: list[Formula] = []
@@ -114,10 +114,10 @@ class Notation:
             end = self._blank[n] if n < len(self._blank) else len(self._text)
         code = self._layout.code.starts
         n = bisect_left(code, opener.start)
-        return min(end, code[n] if n < len(code) else end, opener.end + MAX_LENGTH)
+        return min(end, code[n] if n < len(code) else end, opener.end + MAX_FORMULA_LENGTH)
 
     def _unclosed(self, opener: _Token, leaf: Leaf, limit: int) -> Formula | None:
-        """Return the formula so far where its end may come with the text that does."""
+        """Return the formula so far, if more text may close it."""
         if self._final or opener.kind == "$" or leaf.kind != "text" or limit < len(self._text):
             return None
         tex = self._text[opener.end :]
@@ -135,12 +135,12 @@ class Notation:
         return Formula(opener.start, len(self._text), source, shown, display=True, is_open=True)
 
     def begins_a_line(self, at: int) -> bool:
-        """Return whether nothing but quotes and list markers stand before this on its line."""
+        """Return whether only quote and list markers precede ``at`` on its line."""
         line = self._text.rfind("\n", 0, at) + 1
         return bool(CONTAINERS.fullmatch(self._text, line, at))
 
     def prefix(self, leaf: Leaf) -> tuple[str, str]:
-        """Return what stands before a run of inline content, and what must before its further lines."""
+        """Return the markers before a run of inline content, and those that its further lines need."""
         line = self._text.rfind("\n", 0, leaf.start) + 1
         before = self._text[line : leaf.start]
         return before, re.sub(r"[^>\t]", " ", before)
@@ -154,14 +154,14 @@ class Notation:
         return any(ITEM.match(line) and len(line) - len(line.lstrip(" \t>")) < len(further) for line in lines)
 
     def _bare(self, leaf: Leaf, tex: str) -> str:
-        """Return a formula without the quotes' marks before its lines."""
+        """Return a formula without the quote markers before its lines, or the escapes of a row's bars."""
         if leaf.kind == "row":
             return tex.replace("\\|", "|")
         depth = self.prefix(leaf)[0].count(">") if "\n" in tex else 0
         return re.sub(rf"\n(?:[ \t]*>){{1,{depth}}}", "\n", tex) if depth else tex
 
     def _is_meant(self, opener: _Token, closer: _Token, tex: str) -> bool:
-        """Return whether two delimiters and what is between them were meant as a formula."""
+        """Return whether two delimiters and the text between them are a formula."""
         if not tex.strip() or LINK.search(tex):
             return False
         after = self._text[closer.end : closer.end + 1]
@@ -172,43 +172,57 @@ class Notation:
 
 
 def is_money(tex: str, before: str, after: str) -> bool:
-    """Return whether two dollar signs and what is between them were not meant as a formula.
+    """Return whether two dollar signs and the text between them are prices or shell variables.
 
     ``before`` and ``after`` are the characters that touch them: US$5, $5-$6, $HOME/$PATH.
     """
     if tex[0].isspace() or tex[-1].isspace() or after.isdigit() or after == "{":
         return True
-    has_tex = bool(TEX.search(tex))
-    if before.isascii() and before.isalnum() and (not has_tex or (tex[0].isdigit() and before.isalpha())):
+    has_tex = bool(TEX_SYNTAX.search(tex))
+    bare = COMMAND.sub(" ", tex)
+    if _is_shell(tex, bare, before, after):
         return True
-    if after.isascii() and after.isalpha() and _is_name(tex):
+    if before.isascii() and before.isalnum() and (not has_tex or (tex[0].isdigit() and before.isalpha())):
         return True
     if not has_tex and not _is_balanced(tex):
         return True
-    bare = COMMAND.sub(" ", tex)
     if tex[0].isdigit() and ("**" in tex or "|" in tex):
         return True
     if TWO_WORDS.search(bare) and (not has_tex or tex[0].isdigit()):
-        return not set(WORD.findall(bare)) <= FUNCTIONS
-    return tex[0].isdigit() and not has_tex and not set(WORD.findall(bare)) <= FUNCTIONS
+        return not set(WORD_OF_LETTERS.findall(bare)) <= FUNCTIONS
+    return tex[0].isdigit() and not has_tex and not set(WORD_OF_LETTERS.findall(bare)) <= FUNCTIONS
+
+
+def _is_shell(tex: str, bare: str, before: str, after: str) -> bool:
+    """Return whether the dollar signs begin variables of a shell: "$@" "$1", $A$B, $(pwd)/$(ls)."""
+    if '"' in bare or tex[0] in "@#" or bare[-1] in "^_":  # no formula has these there
+        return True
+    if tex[0] in "?!*" and not tex[-1].isalnum() and after and after in "@#?!*":
+        return True
+    if tex[0] == after == "(":
+        return True
+    if not (after.isascii() and after.isalpha()):
+        return False
+    # One capital is a variable only before another one: "the $N$th" has a formula.
+    return _is_name(tex) or (len(tex) == 1 and tex.isupper() and after.isupper()) or before == tex[-1] == "'"
 
 
 def is_prose(tex: str, opener: str) -> bool:
-    """Return whether what is between two other delimiters are words: an escaped bracket, a price class."""
+    """Return whether the text between two other delimiters is prose: an escaped bracket, a price class."""
     bare = COMMAND.sub(" ", tex)
     if opener == "\\(":
         return not SIGN.search(tex) and bool(TWO_WORDS.search(bare))
     if SIGN.search(tex):
-        return "$" in bare or (not TEX.search(tex) and not _is_balanced(tex))
+        return "$" in bare or (not TEX_SYNTAX.search(tex) and not _is_balanced(tex))
     if TWO_WORDS.search(bare) or not _is_balanced(tex):
         return True
     if opener == "\\[":
-        return not LETTER.fullmatch(tex) and not NOT_OF_WORDS.search(tex)
-    return tex[0] == tex[-1] == " " and bool(WORD.search(bare))
+        return not ONE_LETTER.fullmatch(tex) and not NOT_OF_WORDS.search(tex)
+    return tex[0] == tex[-1] == " " and bool(WORD_OF_LETTERS.search(bare))
 
 
 def _is_name(tex: str) -> bool:
-    """Return whether it ends as no formula does before a letter: a path, a variable, an assignment."""
+    """Return whether a text before a letter is no formula: a path, a variable, an assignment."""
     return tex[-1] in "=+-/:,;.(&|*" or bool(VARIABLE.fullmatch(tex) and not INDEXED.fullmatch(tex))
 
 

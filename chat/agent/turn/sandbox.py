@@ -1,4 +1,4 @@
-"""Commands of a model's choosing, run on this machine where they reach nothing of Parley's."""
+"""Run commands that a model chose, without network and without access to Parley's files."""
 
 import json
 import os
@@ -14,29 +14,30 @@ from typing import IO
 
 from django.conf import settings
 
-LAUNCHER = Path(__file__).with_name("confine.py")
+LAUNCHER = Path(__file__).with_name("sandbox_launcher.py")
 
-# What may be read: programs and libraries, and what those look for in /etc. No folder of Parley's, of its
-# user's or of a service's. /proc is not among it: it shows the server's environment to the same user.
+# Readable: programs, libraries, and the files in /etc that these need; no folder of Parley's, its user's or
+# another service's. /proc is not readable: it shows the server's environment to processes of the same user.
 PREFIXES = {sys.prefix, sys.base_prefix, "/usr", "/usr/local"}
-OF_A_PREFIX = ("bin", "include", "lib", "lib32", "lib64", "libexec", "pyvenv.cfg", "sbin", "share")
-IN_ETC = (
+PREFIX_PATHS = ("bin", "include", "lib", "lib32", "lib64", "libexec", "pyvenv.cfg", "sbin", "share")
+ETC_PATHS = (
     "alternatives", "ca-certificates", "fonts", "gai.conf", "group", "host.conf", "hosts", "ld.so.cache",
     "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "os-release", "passwd",
     "pki/tls/certs", "protocols", "resolv.conf", "services", "ssl/certs", "ssl/openssl.cnf", "timezone",
 )  # fmt: skip
 READABLE = [
-    *(f"{prefix}/{name}" for prefix in sorted(PREFIXES) for name in OF_A_PREFIX),
+    *(f"{prefix}/{name}" for prefix in sorted(PREFIXES) for name in PREFIX_PATHS),
     *("/bin", "/lib", "/lib32", "/lib64", "/sbin"),
-    *(f"/etc/{name}" for name in IN_ETC),
+    *(f"/etc/{name}" for name in ETC_PATHS),
     *("/dev/random", "/dev/urandom", "/dev/zero"),
 ]
 WRITABLE = ["/dev/null"]
 
-FILE_BYTES = 32 * 1024 * 1024  # of a file that it writes, its output too: a loop that prints fills no disk
-PROBE_SECONDS = 20  # a Python that starts on a machine at its limit takes two
+# Of each file that the command writes, its output included: endless output must not fill the disk.
+FILE_BYTES = 32 * 1024 * 1024
+PROBE_SECONDS = 20  # on a fully loaded machine, Python starts within 2 s
 
-# Opens each path that it is given, and prints those that it could open.
+# Opens each path of its arguments, and prints those that it could open.
 PROBE = """
 import os, sys
 for path in sys.argv[1:]:
@@ -50,7 +51,7 @@ for path in sys.argv[1:]:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A command that has ended; ``code`` is negative where a signal ended it."""
+    """The result of a command. ``code`` is negative if a signal ended it."""
 
     code: int
     stdout: str
@@ -70,22 +71,22 @@ def run_confined(
 ) -> Finished:
     """Run ``command`` in ``folder``, the only one that it may write to, for at most ``seconds``.
 
-    It has no network, no variable of the environment but ``variables`` and the usual ones, and no open file
-    of the server's. When it has ended, so has every process that it started. Of each output ``max_output``
-    bytes are returned. ``limits`` are those of the kernel by name, such as ``{"AS": 2**30}``.
+    It has no network and none of the server's open files. Its environment has ``variables``, PATH, HOME,
+    TMPDIR and LANG. All processes that it started end with it. At most ``max_output`` bytes of each output
+    are returned. ``limits`` are the kernel's resource limits by name, for example ``{"AS": 2**30}``.
     """
     policy = {
         "read": READABLE,
         "write": [*WRITABLE, str(folder)],
         "limits": {"CORE": 0, "FSIZE": FILE_BYTES, **(limits or {})},
     }
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        asked.write(stdin)
-        asked.seek(0)
-        # A child can't hold up the server by an output that it keeps open, as it could with a pipe.
-        process = subprocess.Popen(  # noqa: S603 (confined, which is what this module is about)
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(stdin)
+        given.seek(0)
+        # Files and not pipes: a child that keeps its output open would block a reader of the pipe.
+        process = subprocess.Popen(  # noqa: S603 (the launcher confines it)
             [sys.executable, "-I", str(LAUNCHER), json.dumps(policy), *command],
-            stdin=asked,
+            stdin=given,
             stdout=out,
             stderr=err,
             cwd=folder,
@@ -102,18 +103,15 @@ def run_confined(
         return Finished(process.returncode, _read(out, max_output), _read(err, max_output), timed_out)
 
 
-def fault(kept: Sequence[Path]) -> str | None:
-    """Return why nothing can be confined here, None where it can: a confined program cannot open one of
-    ``kept``. Tried once a process, which takes a tenth of a second.
-    """
-    return _fault(tuple(str(path) for path in kept))
-
-
 @cache
-def _fault(kept: tuple[str, ...]) -> str | None:
+def why_unavailable(secrets: tuple[Path, ...]) -> str | None:
+    """Return why commands cannot be confined on this machine, or None if they can.
+
+    A probe tries to open each of ``secrets``. It runs once in a process and takes 0.1 s.
+    """
     with tempfile.TemporaryDirectory(prefix="parley-probe-") as folder:
         done = run_confined(
-            [sys.executable, "-I", "-c", PROBE, *kept],
+            [sys.executable, "-I", "-c", PROBE, *map(str, secrets)],
             folder=Path(folder),
             seconds=PROBE_SECONDS,
             max_output=10_000,
@@ -123,18 +121,18 @@ def _fault(kept: tuple[str, ...]) -> str | None:
     return f"confined code could read {done.stdout.strip()}" if done.stdout else None
 
 
-def secrets() -> list[Path]:
-    """Return what no model's code may read: Parley's data, and the files of settings."""
+def secret_paths() -> tuple[Path, ...]:
+    """Return the paths that no model's code may read: Parley's data, and the .env files."""
     found: list[Path] = [settings.DATA_DIR, settings.ENV_FILE]
     if settings.ON_SQLITE:
         found.append(Path(str(settings.DATABASES["default"]["NAME"])))
     if settings.AGENTS_DIR:
         found += [settings.AGENTS_DIR / ".env", *settings.AGENTS_DIR.glob("*/.env")]
-    return [path.resolve() for path in found if path.is_dir() or path.is_file()]
+    return tuple(path.resolve() for path in found if path.is_dir() or path.is_file())
 
 
-def holds(folder: Path, paths: Iterable[Path]) -> bool:
-    """Whether ``folder`` holds one of ``paths``, or lies in one of them."""
+def overlaps(folder: Path, paths: Iterable[Path]) -> bool:
+    """Return whether ``folder`` contains one of ``paths`` or is inside one of them."""
     folder = folder.resolve()
     return any(path.is_relative_to(folder) or folder.is_relative_to(path) for path in paths)
 
@@ -145,16 +143,16 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and its group: it cannot have left it."""
+    """End the process and its group, which the launcher's seccomp filter does not let it leave."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
-        pass  # nobody of it is left
+        pass  # the group has no process any more
     process.wait()
 
 
-def _read(file: IO[bytes], most: int) -> str:
+def _read(file: IO[bytes], max_bytes: int) -> str:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    text = file.read(most).decode("utf-8", "replace")
-    return text if size <= most else f"{text}\n[cut: {size - most} more bytes]"
+    text = file.read(max_bytes).decode("utf-8", "replace")
+    return text if size <= max_bytes else f"{text}\n[cut: {size - max_bytes} more bytes]"

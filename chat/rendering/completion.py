@@ -1,8 +1,8 @@
-"""Makes the end of an unfinished text look finished, for the eye alone: what is stored is never healed."""
+"""Completion of unfinished Markdown for display: open marks closed, half ones left out; never stored."""
 
 import re
 
-# A last line that may still become anything: "-", "1.", "##", "|--", "- [".
+# A last line that may still become any block: "-", "1.", "##", "|--", "- [".
 UNDECIDED = re.compile(
     r"^[ \t>]*(?:[-*+_=#~`|:$\s]+|\\\[|\d{1,9}[.)]?|(?:[-*+]|\d{1,9}[.)])\s+\[?[ xX]?\]?)\s*$"
 )
@@ -13,20 +13,21 @@ HALF_MARK = re.compile(r"<[a-zA-Z/]*$|\\$|(?<!~)~$")
 HALF_IMAGE = re.compile(r"!\[[^\[\]\n]*(?:\](?:\([^)\[\n]*)?)?$")
 HALF_LINK = re.compile(r"\[([^\[\]\n]*)(?:\](?:\([^)\[\n]*)?)?$")
 HALF_FENCE = re.compile(r"\n[ \t>]*(?:[`~]{1,2}|\$|\\)$")
-# Of dollars, those that begin a formula rather than a price.
+# A dollar sign that may begin a formula rather than a price.
 DOLLAR = re.compile(r"(?<![\\$\w])\$(?=[^\s$\d]|$)")
-TEX = re.compile(r"[\\^_{]")
+TEX_CHARACTER = re.compile(r"[\\^_{]")
 CODE_SPAN = re.compile(r"(?<!`)(`+)[^`]+\1(?!`)")
 OPENERS = ("\\(", "\\[", "$$")
-# Characters of an unfinished formula that are held back, and of what may be one: "$x" or "$HOME".
+# At most this many characters of an unfinished formula are held back, or of a text that may be one:
+# "$x" or "$HOME".
 MAX_HELD = 300
 MAX_HELD_WORDS = 40
-MAX_UNDECIDED = 200  # characters of a last line: a longer one is shown, whatever it is
+MAX_UNDECIDED = 200  # characters of a last line; a longer one is shown
 MAX_SEGMENT = 8_000  # characters without a blank line: beyond, marks are shown as they come
 
 
-def heal(text: str) -> str:
-    """``text``, prepared and outside code, with its open marks closed and its half ones left out."""
+def complete(text: str) -> str:
+    """Return a prepared text that ends outside code, with open marks closed and half ones left out."""
     head, _, last = text.rpartition("\n")
     if len(last) <= MAX_UNDECIDED and UNDECIDED.match(last):
         return head + "\n"
@@ -35,11 +36,11 @@ def heal(text: str) -> str:
         cut = found.start()
     if len(text) - cut > MAX_SEGMENT:
         return text
-    return text[:cut] + _healed(text[cut:])
+    return text[:cut] + _completed(text[cut:])
 
 
 def without_half_table(text: str) -> str:
-    """``text`` without a table's head whose |---| row is not complete."""
+    """Return ``text`` without a table's head whose |---| row is not complete."""
     head, gap, paragraph = text.strip("\n").rpartition("\n\n")
     rows = paragraph.split("\n")
     undecided = len(rows) == 1 or (len(rows) == 2 and not text.endswith("\n"))
@@ -47,11 +48,11 @@ def without_half_table(text: str) -> str:
 
 
 def without_half_fence(text: str) -> str:
-    """``text``, inside code, without the beginning of what will close it."""
+    """Return a text that ends inside code, without the beginning of its closing fence."""
     return HALF_FENCE.sub("\n", text)
 
 
-def _healed(segment: str) -> str:
+def _completed(segment: str) -> str:
     segment = HALF_MARK.sub("", segment)
     segment = HALF_IMAGE.sub("", segment)
     segment = HALF_LINK.sub(r"\1", segment)
@@ -73,11 +74,12 @@ def _close_code(segment: str, bare: str) -> str:
 
 
 def _half_formula(bare: str) -> int:
-    """Where a formula begins whose end has not come yet, else the end. A long one is shown as it is."""
+    """Return the start of an unclosed formula, else the end. A long one is shown as it is."""
     end = len(bare)
     openers = [at for opener in OPENERS if (at := bare.find(opener)) >= 0 and end - at <= MAX_HELD]
     found = DOLLAR.search(bare)
-    if found and end - found.start() <= (MAX_HELD if TEX.search(bare, found.end()) else MAX_HELD_WORDS):
+    most = MAX_HELD if found and TEX_CHARACTER.search(bare, found.end()) else MAX_HELD_WORDS
+    if found and end - found.start() <= most:
         openers.append(found.start())
     return min(openers, default=end)
 

@@ -1,21 +1,21 @@
-"""The second wall: what leaves the renderer is cleaned once more, whatever the renderer did."""
+"""HTML sanitizer: the allow-list that all HTML of the renderer passes, safe or not."""
 
 import re
 from itertools import pairwise
 
 import nh3
 
-HTML = set(
+HTML_ELEMENTS = set(
     "p h3 h4 h5 h6 ul ol li blockquote hr pre code span a em strong del sub sup kbd mark br "
     "table thead tbody tr th td div figure figcaption section button".split()
 )
-# MathML Core and what math-core writes beside it. No "a", "maction", "semantics" or "annotation-xml",
+# MathML Core, and the other elements of math-core. No "a", "maction", "semantics" or "annotation-xml",
 # which have all been ways to run script.
-MATH = set(
+MATHML_ELEMENTS = set(
     "math menclose mfrac mi mn mo mover mpadded mphantom mroot mrow ms mspace msqrt mstyle msub msubsup "
     "msup mtable mtd mtext mtr munder munderover mmultiscripts mprescripts".split()
 )
-MATH_ATTRIBUTES = {
+MATHML_ATTRIBUTES = {
     "math": {"display"},
     "menclose": {"notation"},
     "mfrac": {"linethickness", "displaystyle"},
@@ -31,7 +31,7 @@ MATH_ATTRIBUTES = {
 }
 
 CLEANER = nh3.Cleaner(
-    tags=HTML | MATH,
+    tags=HTML_ELEMENTS | MATHML_ELEMENTS,
     attributes={
         "*": {"class", "dir"},
         "a": {"href", "title", "target"},
@@ -40,7 +40,7 @@ CLEANER = nh3.Cleaner(
         "pre": {"tabindex"},
         "span": {"role", "aria-label"},
         "button": {"type", "hidden"},
-        **MATH_ATTRIBUTES,
+        **MATHML_ATTRIBUTES,
     },
     url_schemes={"http", "https", "mailto"},
     link_rel="nofollow noopener noreferrer ugc",
@@ -49,19 +49,19 @@ CLEANER = nh3.Cleaner(
 
 # nh3's time for a run of text grows with the square of what it escapes there. Longer runs are divided.
 MAX_ESCAPED = 4000
-ESCAPED = re.compile("[&\u00a0]")
+NEEDS_ESCAPE = re.compile("[&\u00a0]")
 
 
-def clean(html: str) -> str:
-    """``html`` with nothing in it but what a message may show."""
+def sanitize(html: str) -> str:
+    """Return ``html`` with only the elements and attributes that a message may have."""
     if html.count("&") + html.count("\u00a0") > MAX_ESCAPED:
         html = "<".join(map(_divided, html.split("<")))
     return CLEANER.clean(html)
 
 
 def _divided(piece: str) -> str:
-    """Return a tag's inside and the text behind it, that text with empty elements in it where it is long."""
+    """Return the inside of a tag and the text after it, long text divided by empty elements."""
     tag, end, text = piece.partition(">")
-    cuts = [found.start() for found in ESCAPED.finditer(text)][MAX_ESCAPED::MAX_ESCAPED]
+    cuts = [found.start() for found in NEEDS_ESCAPE.finditer(text)][MAX_ESCAPED::MAX_ESCAPED]
     runs = [text[start:stop] for start, stop in pairwise([0, *cuts, len(text)])]
     return tag + end + "<span></span>".join(runs)

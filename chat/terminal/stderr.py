@@ -1,0 +1,148 @@
+"""Everything but the reply, on stderr: thoughts, tool calls, messages, and a spinner during silence."""
+
+import json
+import os
+import time
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from chat import endings, events
+from chat.events import Event
+from chat.terminal.outputs import TextStream
+from chat.terminal.text import on_one_line, printable
+
+DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+VALUE_LENGTH = 200  # characters of a tool's arguments or result
+SPINNER_DELAY_SECONDS = 0.3  # of silence: a reply that streams needs no spinner
+FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+ASCII_FRAMES = "|/-\\"
+
+
+class Stderr:
+    """Stderr. Notes and the spinner are written only to a terminal, messages always.
+
+    ``screen`` is stdout if that is a terminal, too: both share the cursor, so each note and message begins a
+    new line.
+    """
+
+    def __init__(self, stream: TextStream, screen: TextStream | None, *, colour: bool) -> None:
+        self.is_terminal = stream.file.isatty()
+        self._stream = stream
+        self._screen = screen if self.is_terminal else None
+        self._dim = (DIM, PLAIN) if colour and self.is_terminal else ("", "")
+        self._utf8 = (getattr(stream.file, "encoding", None) or "").lower().replace("-", "") == "utf8"
+        self._thinking = False
+        self._spinner = ""  # as it is drawn
+        self._silent_since = time.monotonic()
+
+    # --- lines --------------------------------------------------------------------------------
+
+    def show_event(self, event: Event) -> None:
+        """Write a run's event that is not text of the reply."""
+        data = event.data
+        match event.type:
+            case events.THOUGHT:
+                self._think(data["text"])
+            case events.TOOL_CALLED:
+                self.note(f"→ {data['name']} {_short(data['args'])}")
+            case events.TOOL_RETURNED:
+                result = data["error"] if "error" in data else _short(data["result"])
+                self.note(f"← {data['name']} {on_one_line(result, VALUE_LENGTH)} ({data['elapsed_ms']} ms)")
+            case events.FILE:
+                self.note(_("+ %(name)s, version %(version)s, %(note)s") % data)
+            case events.AGENT:
+                self.note(f"{data['name']}:")
+
+    def note(self, sentence: str) -> None:
+        """Write a dim line if stderr is a terminal."""
+        if self.is_terminal:
+            self._line(on_one_line(sentence, 2 * VALUE_LENGTH), *self._dim)
+
+    def message(self, sentence: str) -> None:
+        """Write a line, such as the reason of a failure."""
+        self._line(printable(sentence), "", "")
+
+    def _think(self, text: str) -> None:
+        if not self.is_terminal:
+            return
+        if not self._thinking:
+            self._end_lines()
+            self._thinking = True
+        self.erase_spinner()
+        self._raw(self._dim[0])
+        self._stream.write(text)
+        self._raw(self._dim[1])
+
+    def _line(self, sentence: str, before: str, after: str) -> None:
+        self._end_lines()
+        self._raw(f"{before}{sentence}{after}\n")
+
+    def _end_lines(self) -> None:
+        self.erase_spinner()
+        if self._screen is not None:
+            self._screen.end_line()
+        self.end_line()
+
+    def end_line(self) -> None:
+        """End the line of a thought, before the reply continues."""
+        self.erase_spinner()
+        self._thinking = False
+        self._stream.end_line()
+
+    def _raw(self, text: str) -> None:
+        self._stream.file.write(text)
+        self._stream.file.flush()
+
+    # --- spinner ------------------------------------------------------------------------------
+
+    def restart_silence(self) -> None:
+        """Count the silence before the spinner from now."""
+        self._silent_since = time.monotonic()
+
+    def draw_spinner(self) -> None:
+        """Draw the next frame, after SPINNER_DELAY_SECONDS of silence. Call it ten times a second."""
+        silence = time.monotonic() - self._silent_since
+        if not self.is_terminal or silence < SPINNER_DELAY_SECONDS or not self._has_room_for_spinner():
+            return
+        frames = FRAMES if self._utf8 else ASCII_FRAMES
+        self.erase_spinner()
+        self._spinner = frames[int(silence * 10) % len(frames)]
+        if self._column() == 0:
+            self._spinner += f" {int(silence)} s"
+        # Backspaces, not a saved cursor: scrolling would misplace that.
+        self._raw(self._spinner + "\b" * len(self._spinner))
+
+    def erase_spinner(self) -> None:
+        """Erase the spinner. Call it before anything else is written."""
+        if self._spinner:
+            length, self._spinner = len(self._spinner), ""
+            self._raw(" " * length + "\b" * length)
+
+    def _column(self) -> int:
+        return max(self._stream.column, self._screen.column if self._screen is not None else 0)
+
+    def _has_room_for_spinner(self) -> bool:
+        # At the right edge the spinner would wrap, and backspaces do not return to the previous line.
+        try:
+            width = os.get_terminal_size(self._stream.file.fileno()).columns
+        except OSError:  # a terminal without a size
+            return self._column() == 0
+        return width > 10 and self._column() % width < width - 10
+
+
+def _short(value: Any) -> str:
+    return on_one_line(json.dumps(value, ensure_ascii=False), VALUE_LENGTH)
+
+
+def incomplete_note(kind: str, data: dict[str, Any]) -> str:
+    """Return why a reply is incomplete, with a hint if asking again may help; empty if it is complete."""
+    if kind == events.COMPLETED:
+        finish = data.get("finish")
+        if finish == endings.APPROVAL:
+            return _(
+                "A step waits for a person. It cannot be answered here yet: ask something else to go on."
+            )
+        return _("The answer reached its limit.") if finish in {"max_tokens", "length"} else ""
+    hint = " " + _("Ask again if you like.") if data["retryable"] and kind != events.STOPPED else ""
+    return f"{data['detail']}{hint}"
