@@ -14,7 +14,7 @@ help:
 	@echo "make run      serve Parley on HOST:PORT (127.0.0.1:8000), with everything it needs"
 	@echo "make test     all tests, on SQLite, and with PostgreSQL, Redis, nginx and Chromium where available"
 	@echo "make bench    the cost of a streamed delta, relative to a bare ADK Runner; ROUNDS=3, STREAMS=50"
-	@echo "make lint     format, lint, types, templates, imports, names, commit subjects"
+	@echo "make lint     format, lint, types, templates, scripts, styles, imports, names, commit subjects; needs Node.js"
 	@echo "make structure   figures of the code's structure; AT=COMMIT compares"
 	@echo "make format   apply the format that make lint checks"
 	@echo "make fixture-large   fill an empty database with a million messages"
@@ -41,11 +41,13 @@ bench: set-up-dev
 structure: set-up-dev
 	@exec $(VENV_PYTHON) -m tools.structure $(AT)
 
-lint: set-up-dev
+lint: set-up-dev node_modules/.package-lock.json
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m mypy
 	$(VENV_PYTHON) -m djhtml --check templates
+	node_modules/.bin/biome lint --error-on-warnings
+	node_modules/.bin/tsc --project jsconfig.json
 	.venv/bin/lint-imports
 	$(VENV_PYTHON) -m tools.lint
 
@@ -71,6 +73,14 @@ set-up:
 
 set-up-dev:
 	@$(call set-up-from,requirements-dev.txt)
+
+# Node.js only checks the page's scripts and styles: docs/decisions/0028. npm writes this file last.
+node_modules/.package-lock.json: package.json package-lock.json .npmrc
+	@command -v npm >/dev/null 2>&1 || { \
+		echo "make lint needs Node.js 16.20 or newer with npm, and there is no npm. On Debian or Ubuntu: apt install nodejs npm" >&2; \
+		exit 1; }
+	npm ci
+	@touch $@
 
 define set-up-from
 command -v $(PYTHON) >/dev/null 2>&1 || { \

@@ -751,7 +751,7 @@ async def test_no_answer_is_inside_a_live_region(a_page: tuple[Element, Answer])
 
 
 def test_the_error_page_is_rendered_without_a_request() -> None:
-    for name in ("500.html", "403.html", "403_csrf.html", "429.html"):
+    for name in ("500.html", "403.html", "403_csrf.html", "404.html", "429.html"):
         page = parse(render_to_string(name))
         assert page.one("h1").words
     page = parse(render_to_string("refused.html", {"refusal": refusals.locked()}))

@@ -1,6 +1,6 @@
 """Coordinates of SVG charts, without scripts or inline styles.
 
-templates/admin/instruments/chart.html draws them, with colours from the style sheet.
+templates/admin/instruments/_chart.html draws them, with colours from the style sheet.
 """
 
 from collections.abc import Sequence

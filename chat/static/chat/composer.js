@@ -1,4 +1,4 @@
-// The message field: its draft, and the idempotency key of the next request. templates/chat/enter.html makes Enter
+// The message field: its draft, and the idempotency key of the next request. templates/chat/_enter.html makes Enter
 // submit the form, because it runs before this module loads.
 
 import { newKey } from "./asking.js";
@@ -7,10 +7,13 @@ import { dropDraft, keepDraft, readDraft } from "./drafts.js";
 export class Composer {
   // `submit` is called with the text, which is never blank.
   constructor(submit) {
-    this.form = document.getElementById("composer");
-    this.text = document.getElementById("query");
-    this.button = document.getElementById("send");
+    this.form = /** @type {HTMLFormElement} */ (document.getElementById("composer"));
+    /** @typedef {{csrfmiddlewaretoken: HTMLInputElement, agent?: HTMLSelectElement}} Fields */
+    this.fields = /** @type {HTMLFormControlsCollection & Fields} */ (this.form.elements);
+    this.text = /** @type {HTMLTextAreaElement} */ (document.getElementById("query"));
+    this.button = /** @type {HTMLButtonElement} */ (document.getElementById("send"));
     this.submit = submit;
+    this.key = ""; // of the text sent last
     this.inFlight = ""; // the text that was sent and is not yet accepted
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -23,7 +26,7 @@ export class Composer {
   }
 
   get conversation() {
-    return this.form.dataset.conversation || null;
+    return this.form.dataset.conversation || undefined;
   }
 
   set conversation(id) {
@@ -32,16 +35,16 @@ export class Composer {
   }
 
   get token() {
-    return this.form.elements.csrfmiddlewaretoken.value;
+    return this.fields.csrfmiddlewaretoken.value;
   }
 
   set token(value) {
-    this.form.elements.csrfmiddlewaretoken.value = value;
+    this.fields.csrfmiddlewaretoken.value = value;
   }
 
   // The agent selected for a new conversation, if there is a choice.
   get agent() {
-    return this.form.elements.agent?.value || null;
+    return this.fields.agent?.value || undefined;
   }
 
   // Return the same key when `text` is sent again after a failure, so that it becomes one message.
@@ -78,7 +81,7 @@ export class Composer {
     dropDraft(this.conversation);
     if (this.text.value) keepDraft(conversation, this.text.value);
     this.conversation = conversation;
-    this.form.elements.agent?.closest("label").remove();
+    this.fields.agent?.closest("label").remove();
   }
 
   // Disable or enable sending.

@@ -2,15 +2,14 @@
 
 import { Refused, ask, newKey, stop } from "./asking.js";
 import { follow } from "./following.js";
-import { announce, announceProblem, clearNotice, notify, notifyByName, notifyFor, readAloud, showConnection } from "./notices.js";
+import { announce, announceEnd, clearNotice, notify, notifyByName, notifyFor, readAloud, showConnection } from "./notices.js";
 import { fetchPage, fetchPageRetrying, swap } from "./refreshing.js";
 import { lastChange } from "./remote_changes.js";
 import { LiveReply } from "./reply.js";
-import { clone, uiString } from "./ui_strings.js";
+import { clone } from "./ui_strings.js";
 
 const STILL_SECONDS = 7; // between announcements that a long answer is still being written
 const QUIET_SECONDS = 2; // a shorter interruption of the connection is not shown
-const READ_ALOUD_MAX = 600; // characters; of a longer answer only the length is read aloud
 
 const AROUND = ["conversations", "pane-title", "pane-acts", "deleting"]; // ids of parts of the page
 
@@ -31,10 +30,9 @@ export class LiveConversation {
     const composer = this.composer;
     const question = clone("user-turn");
     question.querySelector(".bubble").textContent = text;
-    const place = composer.conversation ? { conversation: composer.conversation } : {};
-    if (!composer.conversation && composer.agent) place.agent = composer.agent;
+    const body = { query: text, conversation: composer.conversation, agent: composer.agent };
     const welcome = document.getElementById("welcome");
-    const started = await this.#send({ query: text, ...place }, composer.keyFor(text), question, welcome);
+    const started = await this.#send(body, composer.keyFor(text), question, welcome);
     if (!started) return;
     const isNew = !composer.conversation;
     composer.accepted(started.conversation);
@@ -91,7 +89,8 @@ export class LiveConversation {
       return await ask(body, key, this.composer.token);
     } catch (error) {
       if (error.code !== "csrf") throw error;
-      this.composer.token = (await fetchPage()).querySelector("#keys [name=csrfmiddlewaretoken]").value;
+      const field = (await fetchPage()).querySelector("#keys [name=csrfmiddlewaretoken]");
+      this.composer.token = /** @type {HTMLInputElement} */ (field).value;
       return await ask(body, key, this.composer.token);
     }
   }
@@ -146,7 +145,7 @@ export class LiveConversation {
       done: async () => {
         stopReply();
         await this.settle();
-        this.#announceEnd();
+        announceEnd(this.messages.lastElementChild);
       },
       refused: (status) => {
         stopReply();
@@ -155,31 +154,19 @@ export class LiveConversation {
     });
   }
 
-  #announceEnd() {
-    const last = this.messages.lastElementChild;
-    const ending = last?.querySelector(".ending");
-    announce(ending ? "ended" : "complete");
-    if (last?.querySelector(".broken")) announceProblem(ending.textContent);
-    else if (document.body.dataset.announce === "whole") readAloud(textToRead(last?.querySelector(".prose")));
-  }
-
   // Replace the live reply by the server's page, and follow the active run, if there is one.
   async settle() {
-    let fresh;
-    try {
-      fresh = await fetchPageRetrying(() => showConnection("reconnecting"));
-    } catch (error) {
-      return this.#giveUp(error.status);
-    }
+    const fresh = await this.#fetch(undefined, () => showConnection("reconnecting"));
+    if (!fresh) return;
     showConnection(null);
     setState("idle");
     this.#applyPage(fresh);
   }
 
   #applyPage(fresh) {
-    const before = this.messages.querySelectorAll("article").length;
+    const before = this.messages.childElementCount;
     swap(fresh);
-    this.view.messagesAdded(Math.max(0, this.messages.querySelectorAll("article").length - before));
+    this.view.messagesAdded(Math.max(0, this.messages.childElementCount - before));
     this.followActive();
   }
 
@@ -206,9 +193,10 @@ export class LiveConversation {
     return (await this.#fetch("/")) !== null;
   }
 
-  async #fetch(address) {
+  // Resolve to null if the user is signed out or the page is gone; a notice says which.
+  async #fetch(address, lost) {
     try {
-      return await fetchPageRetrying(() => {}, address);
+      return await fetchPageRetrying(address, lost);
     } catch (error) {
       this.#giveUp(error.status);
       return null;
@@ -220,9 +208,4 @@ export class LiveConversation {
     showConnection(null);
     notifyByName(status === 401 ? "signed-out" : "gone");
   }
-}
-
-function textToRead(prose) {
-  const text = prose?.innerText ?? "";
-  return text.length <= READ_ALOUD_MAX ? text : uiString("long").replace("%s", text.length);
 }

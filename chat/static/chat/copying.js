@@ -79,7 +79,7 @@ async function copy(text) {
 // Over plain HTTP from another machine there is no navigator.clipboard, only execCommand.
 function copyFromField(text) {
   const field = document.createElement("textarea");
-  const focused = document.activeElement;
+  const focused = /** @type {HTMLElement} */ (document.activeElement);
   field.value = text;
   document.body.append(field);
   field.select();

@@ -22,6 +22,12 @@ export function dropDraft(conversation) {
   withStorage(() => localStorage.removeItem(keyOf(conversation)));
 }
 
+// Drop other members' drafts, and keep this page's last one when it is left.
+export function startDrafts() {
+  dropDrafts({ others: true });
+  addEventListener("pagehide", write);
+}
+
 // Remove all drafts, or only those of other members.
 export function dropDrafts({ others = false } = {}) {
   withStorage(() => {
@@ -49,5 +55,3 @@ function withStorage(use) {
     return null;
   }
 }
-
-addEventListener("pagehide", write);

@@ -26,7 +26,7 @@ export function startKeys(stop) {
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || document.querySelector("dialog[open]")) return;
     const key = shortcutOf(event);
-    if (key === "escape" && event.target.id === "query") return stop();
+    if (key === "escape" && /** @type {Element} */ (event.target).id === "query") return stop();
     if (!SHORTCUTS[key]) return;
     event.preventDefault();
     SHORTCUTS[key]();
@@ -40,7 +40,7 @@ function shortcutOf(event) {
 
 // Go to the message before or after the one that has the focus, or that is in view.
 function goToMessage(by) {
-  const turns = [...document.querySelectorAll("#messages > article")];
+  const turns = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("#messages > article")]);
   const top = document.getElementById("main").getBoundingClientRect().top;
   let at = turns.indexOf(document.activeElement.closest?.("article"));
   if (at < 0) at = by < 0 ? turns.length : turns.findIndex((turn) => turn.getBoundingClientRect().top >= top) - 1;

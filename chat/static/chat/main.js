@@ -3,7 +3,7 @@
 import { Composer } from "./composer.js";
 import { LiveConversation } from "./conversation.js";
 import { startCopying } from "./copying.js";
-import { dropDrafts } from "./drafts.js";
+import { dropDrafts, startDrafts } from "./drafts.js";
 import { startKeys } from "./keys.js";
 import { clearNotice, notifyByName } from "./notices.js";
 import { loadOlder } from "./older_messages.js";
@@ -11,6 +11,7 @@ import { openDialog, startPanels } from "./panels.js";
 import { startPreferences } from "./preferences.js";
 import { followChanges } from "./remote_changes.js";
 import { View } from "./scrolling.js";
+import { startSteps } from "./steps.js";
 
 const part = (id) => document.getElementById(id);
 const view = new View(part("main"), part("jump"));
@@ -18,7 +19,7 @@ const composer = new Composer((text) => conversation.askQuery(text));
 const conversation = new LiveConversation(part("messages"), composer, view);
 
 document.addEventListener("submit", (event) => {
-  const form = event.target;
+  const form = /** @type {HTMLFormElement} */ (event.target);
   if (form.id === "sign-out") dropDrafts();
   else if (form.id === "stop") {
     event.preventDefault();
@@ -28,7 +29,7 @@ document.addEventListener("submit", (event) => {
     conversation.askAgain(form);
   } else if (form.matches(".suggestions")) {
     event.preventDefault();
-    composer.fill(event.submitter.value);
+    composer.fill(/** @type {HTMLButtonElement} */ (event.submitter).value);
   }
 });
 part("show-keys").addEventListener("click", () => openDialog("keys-list"));
@@ -39,17 +40,18 @@ addEventListener("online", clearNotice);
 // Reload if Back or Forward changed the address, even while this page was loading. A page from the browser's
 // back/forward cache is outdated, so reload it too.
 function reloadIfMoved() {
-  const inAddress = /\/chat\/([0-9a-f-]{36})\//.exec(location.pathname)?.[1] ?? null;
+  const inAddress = /\/chat\/([0-9a-f-]{36})\//.exec(location.pathname)?.[1];
   if (inAddress !== composer.conversation) location.reload();
 }
 addEventListener("popstate", reloadIfMoved);
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
 reloadIfMoved();
-dropDrafts({ others: true });
+startDrafts();
 startPanels();
 startPreferences();
 startCopying(part("messages"));
+startSteps();
 startKeys(() => conversation.stopRun());
 view.begin();
 loadOlder(part("main"), part("messages"), part("older"));

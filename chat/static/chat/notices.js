@@ -25,7 +25,7 @@ export function clearNotice() {
 export function notifyFor(text, seconds, over) {
   const left = document.createElement("span");
   left.ariaHidden = "true";
-  const show = () => (left.textContent = ` ${uiString("wait").replace("%s", seconds)}`);
+  const show = () => (left.textContent = ` ${uiString("wait", seconds)}`);
   notify(text);
   part("notice").append(left);
   show();
@@ -43,7 +43,18 @@ export const showConnection = (name) => part("connection").replaceChildren(...(n
 // Have the answer's state read aloud.
 export const announce = (name) => (part("announcer").textContent = uiString(name));
 
-export const announceProblem = (text) => (part("alarm").textContent = text);
+const READ_ALOUD_MAX = 600; // characters; of a longer answer only the length is read aloud
+
+// Have the end of an answer read aloud, and the answer, if the user has chosen that.
+export function announceEnd(reply) {
+  const ending = reply?.querySelector(".ending");
+  announce(ending ? "ended" : "complete");
+  if (reply?.querySelector(".broken")) part("alarm").textContent = ending.textContent;
+  else if (document.body.dataset.announce === "whole") {
+    const text = reply?.querySelector(".prose")?.innerText ?? "";
+    readAloud(text.length <= READ_ALOUD_MAX ? text : uiString("long", text.length));
+  }
+}
 
 const LOG_MAX = 20;
 
@@ -68,7 +79,7 @@ export function toast(text, { stays = false } = {}) {
   part("toasts").append(shown);
   const excess = part("toasts").children.length - TOASTS_MAX;
   const stayingLast = [...part("toasts").children].sort(
-    (a, b) => a.classList.contains("stays") - b.classList.contains("stays"),
+    (a, b) => Number(a.classList.contains("stays")) - Number(b.classList.contains("stays")),
   );
   for (const toRemove of stayingLast.slice(0, Math.max(0, excess))) toRemove.remove();
   if (!stays) setTimeout(() => removeToast(shown), TOAST_SECONDS * 1000);

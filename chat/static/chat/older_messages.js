@@ -16,7 +16,7 @@ export function loadOlder(view, messages, older) {
     const link = older.querySelector("a");
     if (!link || busy) return;
     busy = true;
-    const fresh = await fetchPageRetrying(() => {}, link.href).catch(() => null); // signed out, or gone
+    const fresh = await fetchPageRetrying(link.href).catch(() => null); // signed out, or gone
     if (fresh && link.isConnected) insert(fresh);
     busy = false;
   }

@@ -2,18 +2,17 @@
 
 import { savePreference } from "./preferences.js";
 
-const sidebar = document.getElementById("sidebar");
-const menu = document.getElementById("menu");
+const part = (id) => document.getElementById(id);
 const isNarrow = matchMedia("(width < 48rem)");
 
 export function startPanels() {
-  menu.addEventListener("click", (event) => {
+  part("menu").addEventListener("click", (event) => {
     if (isNarrow.matches) return; // the browser opens it, over the page
     event.preventDefault();
     toggleSidebar();
   });
-  sidebar.addEventListener("toggle", (event) => {
-    if (event.newState === "open") sidebar.querySelector("#new").focus();
+  part("sidebar").addEventListener("toggle", (event) => {
+    if (event.newState === "open") part("new").focus();
     updateMenu();
   });
   isNarrow.addEventListener("change", updateMenu);
@@ -22,7 +21,7 @@ export function startPanels() {
 }
 
 export function toggleSidebar() {
-  if (isNarrow.matches) return sidebar.togglePopover();
+  if (isNarrow.matches) return part("sidebar").togglePopover();
   const wanted = isOpen() ? "closed" : "open";
   document.body.dataset.sidebar = wanted;
   updateMenu();
@@ -34,23 +33,25 @@ export function showSidebar() {
 }
 
 export function openDialog(id) {
-  const dialog = document.getElementById(id);
-  for (const open of document.querySelectorAll(":popover-open")) open.hidePopover();
+  const dialog = /** @type {HTMLDialogElement} */ (part(id));
+  /** @type {NodeListOf<HTMLElement>} */
+  const popovers = document.querySelectorAll(":popover-open");
+  for (const open of popovers) open.hidePopover();
   dialog.showModal();
 }
 
 function isOpen() {
-  return isNarrow.matches ? sidebar.matches(":popover-open") : document.body.dataset.sidebar !== "closed";
+  return isNarrow.matches ? part("sidebar").matches(":popover-open") : document.body.dataset.sidebar !== "closed";
 }
 
-const updateMenu = () => menu.setAttribute("aria-expanded", String(isOpen()));
+const updateMenu = () => part("menu").setAttribute("aria-expanded", String(isOpen()));
 
 // Dialogs are popovers without scripts, and modal with them.
 function onDialogButton(event) {
   const button = event.target.closest("[popovertarget]");
-  const dialog = button && document.getElementById(button.getAttribute("popovertarget"));
+  const dialog = button?.popoverTargetElement;
   if (!(dialog instanceof HTMLDialogElement)) return;
   event.preventDefault();
-  if (button.getAttribute("popovertargetaction") === "hide") dialog.close();
+  if (button.popoverTargetAction === "hide") dialog.close();
   else openDialog(dialog.id);
 }

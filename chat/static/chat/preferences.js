@@ -3,18 +3,21 @@
 import { toast } from "./notices.js";
 import { uiString } from "./ui_strings.js";
 
-const form = document.getElementById("preferences");
+const findForm = () => /** @type {HTMLFormElement} */ (document.getElementById("preferences"));
 
 export function startPreferences() {
-  form.addEventListener("change", async ({ target }) => {
-    apply(target.name, target.value);
-    if (await savePreference(target.name, target.value)) toast(uiString("saved"));
+  findForm().addEventListener("change", async ({ target }) => {
+    const { name, value } = /** @type {HTMLInputElement} */ (target);
+    apply(name, value);
+    if (await savePreference(name, value)) toast(uiString("saved"));
   });
 }
 
 // Resolve to whether the server stored it; a toast reports a failure.
 export async function savePreference(name, value) {
-  const fields = { csrfmiddlewaretoken: form.elements.csrfmiddlewaretoken.value, [name]: value };
+  const form = findForm();
+  const token = /** @type {HTMLInputElement} */ (form.elements.namedItem("csrfmiddlewaretoken"));
+  const fields = { csrfmiddlewaretoken: token.value, [name]: value };
   const body = new URLSearchParams(fields);
   const response = await fetch(form.action, { method: "POST", body, redirect: "manual" }).catch(() => null);
   const stored = response?.type === "opaqueredirect"; // the redirect back to this page

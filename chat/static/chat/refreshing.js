@@ -16,7 +16,7 @@ export async function fetchPage(address = location.href) {
 }
 
 // Call fetchPage until it succeeds or is refused with a 4xx; `lost` is called after each temporary failure.
-export async function fetchPageRetrying(lost, address) {
+export async function fetchPageRetrying(address, lost = () => {}) {
   for (let failures = 0; ; failures += 1) {
     try {
       return await fetchPage(address);

@@ -10,7 +10,7 @@ const TYPES = ["conversation", "run", "run_ended", "anew"];
 
 // `open` is the conversation of this page (conversation.js).
 export function followChanges(open) {
-  let waiting = [];
+  const waiting = [];
   let reading = false;
 
   function onChange(change) {
@@ -43,7 +43,7 @@ export const lastChange = (page = document) => Number(page.getElementById("messa
 // Update only the list, from the page of a new conversation, which has no messages.
 async function readList() {
   const cursor = new URLSearchParams(location.search).get("list");
-  const fresh = await fetchPageRetrying(() => {}, cursor ? `/?list=${cursor}` : "/").catch(() => null);
+  const fresh = await fetchPageRetrying(cursor ? `/?list=${cursor}` : "/").catch(() => null);
   if (!fresh) return; // signed out: the socket is closed too, and handles it
   const here = fresh.querySelector(`#conversations a[href="${CSS.escape(location.pathname)}"]`);
   here?.setAttribute("aria-current", "page");

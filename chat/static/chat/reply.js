@@ -71,7 +71,7 @@ export class LiveReply {
     this.timer = setInterval(() => {
       const seconds = Math.floor((performance.now() - began) / 1000);
       if (this.body.firstChild || !waiting.isConnected) this.end();
-      else if (seconds >= LONG_SECONDS) waiting.textContent = uiString("thinking-for").replace("%s", seconds);
+      else if (seconds >= LONG_SECONDS) waiting.textContent = uiString("thinking-for", seconds);
     }, 1000);
   }
 }

@@ -74,7 +74,7 @@ export class View {
 
   #updateJump() {
     this.jump.hidden = this.sticks || this.gap <= SLACK;
-    const count = this.unseen ? uiString("new-messages").replace("%s", this.unseen) : "";
+    const count = this.unseen ? uiString("new-messages", this.unseen) : "";
     this.jump.querySelector("#jump-count").textContent = count;
   }
 }

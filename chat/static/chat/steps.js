@@ -6,10 +6,13 @@ const OUTCOME_MAX = 2000; // characters shown unfolded, as in chat/pages/transcr
 
 // Steps that the user has folded or unfolded are left so.
 const touched = new WeakSet();
-document.addEventListener("click", (event) => {
-  const step = event.target.closest("summary")?.parentElement;
-  if (step) touched.add(step);
-});
+
+export function startSteps() {
+  document.addEventListener("click", (event) => {
+    const step = /** @type {Element} */ (event.target).closest("summary")?.parentElement;
+    if (step) touched.add(step);
+  });
+}
 
 export class Steps {
   constructor(list, thinking) {
@@ -56,7 +59,7 @@ export class Steps {
     const failed = error !== undefined;
     const outcome = failed ? error : readable(result);
     state.classList.toggle("failed", failed);
-    state.textContent = failed ? uiString("failed") : uiString("seconds").replace("%s", (elapsed / 1000).toFixed(1));
+    state.textContent = failed ? uiString("failed") : uiString("seconds", (elapsed / 1000).toFixed(1));
     // split by characters, not by UTF-16 code units
     const characters = outcome.length > OUTCOME_MAX ? [...outcome] : [outcome];
     const fits = characters.length <= OUTCOME_MAX;
@@ -71,7 +74,7 @@ export class Steps {
     this.endThought();
     const step = clone("file-step");
     step.querySelector(".file-name").textContent = name;
-    step.querySelector(".file-version").textContent = uiString("version").replace("%s", version);
+    step.querySelector(".file-version").textContent = uiString("version", version);
     step.querySelector(".file-note").textContent = note;
     this.list.append(step);
   }
