@@ -46,7 +46,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return super().authenticate(request, **credentials)
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """Return the address that rate limits count by. All clients without one share one count."""
+        """Return the address that rate limits count by. Clients without an address share one count."""
         return str(client_address(request) or "unknown")
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:

@@ -17,7 +17,7 @@ def client_address(request: HttpRequest) -> Address | None:
 
     It is the peer's own, unless the peer is a trusted proxy. Then it is the rightmost address of
     ``X-Forwarded-For`` that is not trusted: each proxy appends the address of its peer, and a client can
-    forge the entries further left. An entry that is no address stops the search, and the peer's counts.
+    forge the entries further left. An entry that is no address ends the search: then it is the peer's own.
     """
     peer = _parsed(request.META.get("REMOTE_ADDR", ""))
     if peer is None or not _is_trusted(peer):
@@ -37,7 +37,7 @@ def _is_trusted(address: Address) -> bool:
 
 
 def _parsed(text: str) -> Address | None:
-    """Return the address that ``text`` names; IPv4 also where it is mapped into IPv6, and no zone."""
+    """Return the address that ``text`` names. An IPv4-mapped IPv6 address becomes IPv4; a zone is dropped."""
     if match := WITH_PORT.fullmatch(text):
         text = match[1] or match[2]
     try:

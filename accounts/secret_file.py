@@ -12,8 +12,8 @@ def create_secret_file(path: Path, content: str) -> None:
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(content)
-        # A link appears with its whole content, and only once: two processes that start together read
-        # the same secret.
+        # os.link is atomic and fails if the file exists: two processes that start together read the same
+        # secret, and never a part of it.
         os.link(draft, path)
     except FileExistsError:
         return

@@ -41,7 +41,7 @@ def set_up(request: HttpRequest, token: str) -> HttpResponse:
 
 def email(request: HttpRequest) -> HttpResponse:
     """Show allauth's page of e-mail addresses; refuse a primary address that another account has."""
-    # Only around this action: the others send e-mails, and an open transaction locks SQLite.
+    # A transaction for this action only: the others send e-mails, during which it would lock SQLite.
     changes_user = "action_primary" in request.POST
     try:
         with transaction.atomic() if changes_user else nullcontext():

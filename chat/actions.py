@@ -1,4 +1,4 @@
-"""Actions of a member. Each is one transaction; none waits for a model or a network."""
+"""Actions of a member: short transactions, which wait for no model and no network."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ TITLE_LENGTH = 60
 
 
 class _Absent:
-    """``parent`` was not named: the question follows the end of the active branch."""
+    """Type of ABSENT: no ``parent`` was given, so the question follows the end of the active branch."""
 
 
 ABSENT = _Absent()
@@ -30,7 +30,7 @@ ABSENT = _Absent()
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Checked request for a reply: to a new question (``query``), or to an old one again (``prompt``)."""
+    """Checked request for a reply to a new question (``query``) or to an existing one (``prompt``)."""
 
     query: str | None = None
     prompt: uuid.UUID | None = None
@@ -41,7 +41,7 @@ class Ask:
     mode: str = Run.Mode.SSE
 
     def digest(self) -> str:
-        """Return a hash of the body without ``stream``: requests with one idempotency key must share it."""
+        """Return a hash of the body without ``stream``. Requests with one key must have the same hash."""
         parent = "absent" if isinstance(self.parent, _Absent) else str(self.parent)
         body = [self.query, str(self.prompt), str(self.conversation), parent, self.agent]
         return hashlib.sha256(json.dumps(body).encode()).hexdigest()
@@ -61,7 +61,8 @@ def send_message(
     """Store the question and a run that will answer it, or find the run with the same idempotency key.
 
     ``agents`` are the choices for a new conversation, the default first. ``admit`` raises if the process
-    cannot take more. Raises the 404, 422, 423, 409 and 429 refusals in this order, then ``admit``'s.
+    cannot take more. Raises 422 for a key that was used with another body, then
+    404, 422, 423, 409 and 429 refusals, then those of ``admit``.
     """
     try:
         with transaction.atomic():
@@ -124,7 +125,7 @@ def _ask(owner: User, ask: Ask, agents: Sequence[str], admit: Callable[[], None]
 
 
 def _target(owner: User, ask: Ask, *, lock: bool = False) -> tuple[Conversation | None, Message | None]:
-    """Return the conversation and the old question that an ask names; None for new ones."""
+    """Return the conversation and the old question that an ask names; None for each that it creates."""
     prompt = access_prompt(owner, ask.prompt) if ask.prompt else None
     named = prompt.conversation_id if prompt else ask.conversation
     if ask.conversation not in (None, named):
@@ -205,7 +206,7 @@ def title_of(text: str) -> str:
 def request_stop(run: Run) -> Run:
     """Store a stop request, and return the run as it is then.
 
-    A queued run has ended by then. A running one is stopped by the process that executes it.
+    A queued run ends here. A running one is stopped by the process that executes it.
     """
     Run.objects.active().filter(pk=run.pk, stop_requested_at=None).update(stop_requested_at=timezone.now())
     lifecycle.stop_queued(run.pk)

@@ -17,11 +17,11 @@ from chat import doorbell
 from chat.models import Conversation, Ledger, Run
 
 CONVERSATION = "conversation"  # created, renamed, pinned, deleted, or its branch switched
-RUN_BEGUN = "run"
+RUN_BEGUN = "run"  # asked; the values are the types on the wire
 RUN_ENDED = "run_ended"
-EVERYTHING = "anew"  # too many changes to name: read everything again
+EVERYTHING = "anew"  # read everything again: too many changes to name, or an unknown number
 
-NOWHERE = -1  # not in any ledger: for a reader that does not know its last number
+UNKNOWN_NUMBER = -1  # is in no ledger, so a reader that has it is told EVERYTHING
 
 # From here on it is cheaper to read everything again. An ordinary absence has fewer changes.
 CHANGES_NAMED = 200
@@ -69,7 +69,8 @@ def last_of(owner_ids: Iterable[int]) -> dict[int, int]:
 def since(owner_id: int, after: int) -> tuple[int, list[Change]]:
     """Return the member's last number and the changes after ``after``, in order, one for each object.
 
-    Returns EVERYTHING as the only change if ``after`` is not a number of this ledger, or too long ago.
+    Returns EVERYTHING as the only change if ``after`` is not a number of this ledger, or if more than
+    CHANGES_NAMED objects changed.
     """
     last = last_of([owner_id]).get(owner_id, 0)
     if last == after:
@@ -80,7 +81,8 @@ def since(owner_id: int, after: int) -> tuple[int, list[Change]]:
     found = [*_conversations(changed), *_runs(changed)]
     if len(found) > CHANGES_NAMED:
         return last, [Change(EVERYTHING)]
-    found.sort(key=lambda each: each[0])  # stable: a new conversation comes before its first run
+    # Stable: a new conversation and its first run have one number, and the conversation stays first.
+    found.sort(key=lambda each: each[0])
     return last, [change for _number, change in found]
 
 

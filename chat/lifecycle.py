@@ -82,7 +82,7 @@ def take_over(run_id: uuid.UUID, epoch: int, process_id: uuid.UUID) -> tuple[Cla
 
 @transaction.atomic
 def restart(claim: Claim) -> list[Row] | None:
-    """Start attempt 2 with an empty reply (RUNNING → RUNNING); None if it is not this claim's attempt 1."""
+    """Start attempt 2 with an empty reply (RUNNING → RUNNING); None if this claim does not hold attempt 1."""
     run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch, attempt=1)
     if run is None:
         return None
@@ -93,7 +93,7 @@ def restart(claim: Claim) -> list[Row] | None:
 
 @transaction.atomic
 def hand_over(claim: Claim) -> list[Row] | None:
-    """Return a run to the queue at shutdown (RUNNING → QUEUED). It starts again; ``attempt`` stays."""
+    """Return a run to the queue at shutdown (RUNNING → QUEUED). The next claim counts as the same attempt."""
     won = Run.objects.filter(pk=claim.run, status=Run.Status.RUNNING, epoch=claim.epoch).update(
         status=Run.Status.QUEUED, process=None, epoch=F("epoch") + 1
     )
@@ -118,8 +118,8 @@ def end(
 ) -> list[Row] | None:
     """Store a running run's outcome: reply, usage, session state, terminal event and status together.
 
-    ``fold`` is of all events that were shown; ``rest`` are those that are not yet in the log. ``html`` is
-    the rendered text; without it, each page renders the text.
+    ``fold`` adds up all events, ``rest`` included; ``rest`` are those that are not yet in the log. ``html``
+    is the rendered text; without it, each page renders the text.
     Returns the rows written, or None if the run was no longer this claim's.
     """
     draft = _draft(fold, html) if fold.has_items else None
@@ -167,7 +167,7 @@ def _end(
         setattr(run, f"usage_{name}", getattr(outcome.usage, name))
     run.ttft_ms, run.duration_ms = outcome.ttft_ms, outcome.duration_ms
     run.deltas = run.events.filter(type=events.TEXT).count()
-    run.failure = outcome.failure if code == outcome.code else None
+    run.failure = outcome.failure if code == outcome.code else None  # not if a deletion replaced the code
     if outcome.state is not None:
         run.state_after = json.dumps(outcome.state)
     last = append(run.pk, [Event(kind, terminal_data(run))])

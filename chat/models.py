@@ -1,4 +1,4 @@
-"""Database tables. Each invariant is a constraint here; each index names its reader."""
+"""Database tables. Each invariant is a constraint here; a comment at each index names its query."""
 
 import uuid
 from collections.abc import Sequence
@@ -269,7 +269,7 @@ class Run(models.Model):
     bytes = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
-    # number of its start in its owner's ledger; after its end, the number of its end
+    # ledger number of its creation; overwritten at its end
     last_change = models.PositiveBigIntegerField(default=0)
 
     objects = RunQuerySet.as_manager()

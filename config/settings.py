@@ -133,7 +133,7 @@ if ON_SQLITE:
     DATABASES["default"] |= {
         "OPTIONS": {
             "timeout": 20,  # with ten writers the longest wait was 3.4 s
-            "transaction_mode": "IMMEDIATE",  # a deferred one that starts to write fails without waiting
+            "transaction_mode": "IMMEDIATE",  # DEFERRED ones fail without waiting when they write
             "init_command": f"PRAGMA journal_mode={'WAL' if SQLITE_HAS_SAFE_WAL else 'DELETE'};"
             "PRAGMA synchronous=FULL;PRAGMA journal_size_limit=67108864;",
         },
@@ -146,7 +146,7 @@ else:
             "pool": {
                 "min_size": 1,
                 "max_size": env.integer("DATABASE_POOL", 10, least=6),
-                "timeout": 2,  # then 503, if the database is away or all are in use; runs retry
+                "timeout": 2,  # seconds for a free connection; then requests get 503, and runs retry
                 "reconnect_timeout": 4,  # by default retries are up to 2 min apart, even after it is back
             },
             "connect_timeout": 10,
@@ -191,7 +191,7 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-# Closed: only the site owner creates accounts. The owner pays for every member's model calls.
+# Closed: accounts are created in the admin. The owner pays for every member's model calls.
 SIGNUP_IS_OPEN = env.choice("SIGNUP", "open", choices=("open", "closed")) == "open"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "chat:home"
@@ -217,13 +217,13 @@ if not EMAIL_HOST:  # without a mail server, e-mails are written to files
 # --- language, files, headers -------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English")]  # languages with a catalogue in locale/
+LANGUAGES = [("en", "English")]  # the languages that have a catalogue
 TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
-SERVESTATIC_KEEP_ONLY_HASHED_FILES = True  # no URL names the others, half of the files to compress
+SERVESTATIC_KEEP_ONLY_HASHED_FILES = True  # no URL names the unhashed ones, which are half of all files
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "config.static.StaticStorage"},
@@ -340,7 +340,7 @@ LOGGING = {
         "text": {"()": "chat.instruments.logs.TextFormatter"},
         "json": {"()": "chat.instruments.logs.JsonFormatter"},
     },
-    # Refused requests, 503 included, are not incidents; a 500 has a log record of its own.
+    # A 503 refuses a request; it is no incident. A 500 has a log record of its own.
     "filters": {
         "incident": {
             "()": "django.utils.log.CallbackFilter",
@@ -363,4 +363,5 @@ LOGGING = {
     },
 }
 
-OWN_VARIABLES = env.own_variables()  # an agent's .env can't set them; the last line, after all were read
+# The last line, after all variables were read. An agent's .env file cannot set them.
+OWN_VARIABLES = env.own_variables()

@@ -15,9 +15,9 @@ from django.core.management import call_command
 
 from chat.instruments import metrics
 from chat.models import Conversation, Message
-from chat.rendering import RENDERER_VERSION, process, render
+from chat.rendering import RENDERER_VERSION, render, renderer
 from chat.rendering.pool import NotRendered
-from chat.rendering.process import plain
+from chat.rendering.renderer import plain
 from tests import oracle
 from tests.client import Client
 from tests.gemini import Gemini, Hold, Pause, Text
@@ -47,7 +47,7 @@ def tiny_budget(settings: Any) -> Iterator[None]:
     """Set a budget that is too short for LONG, and enough for a word."""
     settings.RENDER_SECONDS = TOO_SHORT
     yield
-    process._given_up.clear()
+    renderer._given_up.clear()
 
 
 def given_up() -> float:
@@ -127,9 +127,9 @@ async def test_no_request_waits_for_a_streaming_hostile_text(
 
 async def test_a_short_text_does_not_queue_behind_long_ones(as_alice: Client, settings: Any) -> None:
     settings.RENDER_SECONDS = 1.0
-    long = [asyncio.ensure_future(process.render_in_time_async(f"{n} {MEGABYTE}")) for n in range(5)]
+    long = [asyncio.ensure_future(renderer.render_in_time_async(f"{n} {MEGABYTE}")) for n in range(5)]
     await asyncio.sleep(0.1)
-    assert await process.render_in_time_async("*short*") == '<p dir="auto"><em>short</em></p>'
+    assert await renderer.render_in_time_async("*short*") == '<p dir="auto"><em>short</em></p>'
     assert not any(one.done() for one in long)
     await asyncio.gather(*long)
 
@@ -314,11 +314,11 @@ async def test_idle_processes_that_are_killed_are_replaced(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_to_the_process_group_ends_no_renderer(as_alice: Client, number: int) -> None:
     """Ctrl-C and systemd reach every process; the server still renders while it drains."""
-    await process.render_in_time_async("*one*")
+    await renderer.render_in_time_async("*one*")
     before = forkers(os.getpid()) + workers(os.getpid())
     for pid in before:
         os.kill(pid, number)
-    await process.render_in_time_async("*two*")
+    await renderer.render_in_time_async("*two*")
     assert set(before) <= set(forkers(os.getpid()) + workers(os.getpid()))
 
 
@@ -326,10 +326,10 @@ async def test_a_logged_renderer_error_has_its_line_and_not_the_text(
     as_alice: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(NotRendered, match="failed"):
-        await asyncio.wrap_future(process._call("part", {"secret-text": 1}, {}, False))
+        await asyncio.wrap_future(renderer._call("part", {"secret-text": 1}, {}, False))
     assert "worker.py" in caplog.text
     assert "secret-text" not in caplog.text
-    assert await process.render_in_time_async("*still*") == '<p dir="auto"><em>still</em></p>'
+    assert await renderer.render_in_time_async("*still*") == '<p dir="auto"><em>still</em></p>'
 
 
 def test_a_renderer_has_no_secrets_and_a_server_no_parsers(tmp_path: Path, gemini: Gemini) -> None:

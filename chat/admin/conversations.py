@@ -63,7 +63,7 @@ class LockedFilter(admin.SimpleListFilter):
 
 
 def matching(queryset: ConversationQuerySet, text: str) -> ConversationQuerySet:
-    """Return conversations containing every term, owned by exactly that name or e-mail, or with that id."""
+    """Return conversations that hold every term, whose owner has exactly this name or e-mail, or by id."""
     conversation_id = parse_id(text.strip())
     if conversation_id:
         return queryset.filter(pk=conversation_id)

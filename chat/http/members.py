@@ -1,4 +1,4 @@
-"""The signed-in user of a request; for views that programs call with 401 and 403 instead of a redirect."""
+"""The signed-in user of a request. Views for programs answer 401 or 403 instead of redirecting."""
 
 from typing import Any
 

@@ -38,7 +38,7 @@ def is_for_programs(request: HttpRequest) -> bool:
 
 
 class AnswerRefusals:
-    """Middleware that answers a Refusal from any view, and errors that become one (see ``refusal_of``)."""
+    """Middleware that answers a Refusal of any view, and errors that ``refusal_of`` maps to one."""
 
     sync_capable = async_capable = True
 
@@ -79,10 +79,10 @@ class RequireSignIn(LoginRequiredMiddleware):
     def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> Any:
         if not getattr(view_func, "login_required", True):
             return None
-        response_to = super().process_view(request, view_func, view_args, view_kwargs)
+        redirect = super().process_view(request, view_func, view_args, view_kwargs)
         if not settings.ON_SQLITE and not connection.in_atomic_block:
             connection.close()
-        return response_to
+        return redirect
 
 
 class CheckCsrf(CsrfViewMiddleware):

@@ -39,7 +39,7 @@ def context(request: HttpRequest) -> dict[str, dict[str, str]]:
 @never_cache
 @require_POST
 def save(request: HttpRequest) -> HttpResponse:
-    """Store the preferences in a form, and redirect (303) to ``next``. Raises the 400 refusal."""
+    """Store the preferences that a form holds, and redirect (303) to ``next``. Raises the 400 refusal."""
     fields = parsing.body_of(request)
     parsing.refuse_unknown(fields, {*PREFERENCES, "next"})
     # Not redirect(): it takes a word such as "true" for the name of a route.

@@ -12,7 +12,7 @@ from chat.events import Fold, tools_called
 from chat.log import read_log
 from chat.models import Message, Run
 from chat.rendering import RENDERER_VERSION
-from chat.rendering.process import render_in_time, render_unfinished_in_time
+from chat.rendering.renderer import render_in_time, render_unfinished_in_time
 
 CUT_OFF = {"max_tokens", "length"}
 SHOWN_OUTCOME = 2000  # characters of a tool's result; the rest is folded
@@ -57,8 +57,8 @@ class PageMessage:
     broken: Run | None = None  # the run, if it failed or expired
     cut_off: bool = False  # the model reached its limit of tokens
     waits: bool = False  # a tool call waits for an approval
-    again: str = ""  # how its prompt can be answered again: "regenerate", "retry", or not ("")
-    called: list[str] = field(default_factory=list)  # tools that may then repeat their actions
+    again: str = ""  # the offer to answer its prompt again: "regenerate" or "retry"; "" is no offer
+    called: list[str] = field(default_factory=list)  # tools whose actions that may repeat
 
     @property
     def html(self) -> str:

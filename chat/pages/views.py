@@ -71,7 +71,7 @@ def _see_other(*route: Any) -> HttpResponse:
 @never_cache
 @require_POST
 async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
-    """Stop the run in a form, and redirect to its page when the run has ended, or after STOP_SECONDS."""
+    """Stop the run that a form names. Redirect to its page when it has ended, or after STOP_SECONDS."""
     run = await run_db(_request_stop, request, conversation)
     await stop_and_wait(run)
     return _see_other("chat:conversation", run.conversation_id)
@@ -91,7 +91,7 @@ def _request_stop(request: HttpRequest, conversation: str) -> Run:
 @never_cache
 @require_POST
 def delete(request: HttpRequest, conversation: str) -> HttpResponse:
-    """Delete the conversation by a form, and redirect to the page of a new one."""
+    """Delete the conversation, as a plain form asks, and redirect to the page of a new one."""
     found = access_conversation(user_of(request), conversation)
     for run_id in actions.mark_deleted(found):
         supervisor.announce_stop_from_thread(run_id)
@@ -126,7 +126,7 @@ def render_page(
     conversations with this text in their title; ``?draft=`` fills the question field.
     """
     member = user_of(request)
-    # Read first: the page then receives changes made during the other reads twice, and misses none.
+    # Read first: the page may then hear of a change twice, but misses none.
     last_change = changes.last_of([member.pk]).get(member.pk, 0)
     found, run = access_conversation_now(member, conversation) if conversation else (None, None)
     before = request.GET.get("before", "") if found else ""

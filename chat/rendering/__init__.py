@@ -1,4 +1,4 @@
-"""Markdown to safe HTML, for all text of models and users; servers call chat/rendering/process.py instead.
+"""Markdown to safe HTML, for all text of models and users; servers call chat/rendering/renderer.py instead.
 
 The HTML is safe by construction: raw HTML is shown as text, links go through an allow-list, images become
 links, and no style or id is ever written. nh3 then sanitizes it.

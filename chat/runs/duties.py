@@ -1,4 +1,4 @@
-"""Background tasks that other layers register with the supervisor, which must not import them."""
+"""Registry of background tasks of other layers, so that chat.runs does not import those layers."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 Duty = Callable[[], Coroutine[Any, Any, None]]
 
 while_serving: list[Duty] = []  # started with the supervisor, cancelled with it
-when_drained: list[Callable[[], None]] = []  # called when this process executes no more runs
+when_drained: list[Callable[[], None]] = []  # called when the process has drained, or after 10 s more
 
 
 def add_duty(duty: Duty, *, on_drained: Callable[[], None]) -> None:

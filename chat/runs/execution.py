@@ -19,22 +19,23 @@ from chat.agent.turn import containment
 from chat.agent.turn.exception_details import ExceptionDetails
 from chat.agent.turn.failure_codes import AgentFailure
 from chat.agent.turn.interruption import close_history
-from chat.agent.turn.reply import Reply
+from chat.agent.turn.reply import ReplyTranslator
 from chat.database import run_db_patiently
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
 from chat.lifecycle import Claim, Outcome
 from chat.log import read_log
 from chat.models import Run
-from chat.rendering.process import render_in_time_async
+from chat.rendering.renderer import render_in_time_async
 from chat.runs import subscribers
 from chat.runs.journal import Journal, RunWriter
 
 log = logging.getLogger(__name__)
 
+# Reasons to end the execution early. They travel as codes in here; neither is stored as one.
 STOP = "stop"
 HAND_OVER = "hand over"
-# The terminal event for a code; any other code is a failure.
+# The terminal event for a code. Any code that is missing here is a failure.
 TYPE_OF_CODE = {"": events.COMPLETED, STOP: events.STOPPED, "lost": events.EXPIRED}
 ABORT_SECONDS = 1.0  # between an agent's abort and its cancellation
 
@@ -86,7 +87,7 @@ async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) ->
     try:
         rows = await _execute(claim, run, writer, abort)
     finally:
-        await writer.close()
+        await writer.close()  # again: _execute closes it, unless it raised
         subscribers.closed_here(claim.run)
     deliver_rows(claim, rows)
 
@@ -99,7 +100,7 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
     try:
         session = await run_db_patiently(load_session, run)
         session.record = writer.record
-        reply = Reply(session, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
+        reply = ReplyTranslator(session, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
         code, finish = await _answer(reply, progress, writer, abort)
         if code and not progress.full:
             for event in reply.flush():
@@ -109,8 +110,8 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
         code, finish = "internal", ""
     rest, payloads = await writer.close()
     if writer.lost.is_set():
-        # Another process took the run over, or the database refused a batch. Only in the second case does
-        # this claim still end the run, with its stored events.
+        # Either another process took the run over: then this end changes nothing. Or the database refused a
+        # batch: then the run ends with its stored events.
         log.warning("Run %s can no longer be written by this process", claim.run)
         return await end_orphan(claim, run, code="internal")
     if code == HAND_OVER:
@@ -142,7 +143,9 @@ def deliver_rows(claim: Claim, rows: list[Row] | None) -> None:
         subscribers.deliver(claim.run, rows)
 
 
-async def _answer(reply: Reply, progress: _Progress, writer: RunWriter, abort: Abort) -> tuple[str, str]:
+async def _answer(
+    reply: ReplyTranslator, progress: _Progress, writer: RunWriter, abort: Abort
+) -> tuple[str, str]:
     """Run the agent to its end or to the abort; return the run's code and finish."""
     scope = containment.AgentScope(reply.session.agent, str(writer.claim.run), reply.abort)
     pump = containment.begin(_pump(reply, progress, writer), scope)
@@ -155,14 +158,14 @@ async def _answer(reply: Reply, progress: _Progress, writer: RunWriter, abort: A
             await asyncio.wait([pump], timeout=ABORT_SECONDS)
             pump.cancel()
             await asyncio.wait([pump])
-            return abort.reason or "lost", ""
+            return abort.reason or "lost", ""  # without a reason the writer is lost, which the caller checks
         return pump.result()
     finally:
         for task in watched:
             task.cancel()
 
 
-async def _pump(reply: Reply, progress: _Progress, writer: RunWriter) -> tuple[str, str]:
+async def _pump(reply: ReplyTranslator, progress: _Progress, writer: RunWriter) -> tuple[str, str]:
     """Journal the agent's events, within its deadlines; return the run's code and finish."""
     clock = asyncio.get_running_loop().time
     last = clock() + settings.RUN_SECONDS
@@ -190,7 +193,7 @@ async def _pump(reply: Reply, progress: _Progress, writer: RunWriter) -> tuple[s
     return _completion(reply, progress)
 
 
-def _completion(reply: Reply, progress: _Progress) -> tuple[str, str]:
+def _completion(reply: ReplyTranslator, progress: _Progress) -> tuple[str, str]:
     """Return the code and finish of a run whose agent ended by itself."""
     if progress.full:
         return "", "length"

@@ -1,7 +1,7 @@
-"""The one writer of a process: commits the events of all its runs together, then delivers them.
+"""The journal: one task of a process that commits the events of its executed runs, then delivers them.
 
-A transaction stores a batch for each run, with the events of JOURNAL_SECONDS. An urgent event begins it
-immediately: the first text of a run, a tool's call, an ADK event that the Runner waits for.
+One transaction stores the events of all runs that gathered for at most JOURNAL_SECONDS. Only thoughts, and
+text after a run's first, wait that long. All other events, ADK's included, are committed immediately.
 """
 
 import asyncio
@@ -56,11 +56,11 @@ class RunWriter:
 
     claim: Claim
     journal: "Journal"
-    seq: int  # of the last numbered row
+    seq: int  # of the last row that was given a number, committed or not
     position: int = 0  # of the next ADK event
     waiting: list[Event] = field(default_factory=list)
     payloads: list[tuple[int, str]] = field(default_factory=list)
-    recorded: "list[asyncio.Future[bool]]" = field(default_factory=list)  # one for each of payloads
+    record_waiters: "list[asyncio.Future[bool]]" = field(default_factory=list)  # one for each of payloads
     in_flight: "asyncio.Future[bool] | None" = None
     texts: int = 0  # text events so far, after merging
     lost: asyncio.Event = field(default_factory=asyncio.Event)
@@ -78,7 +78,7 @@ class RunWriter:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.payloads.append((self.position, payload))
         self.position += 1
-        self.recorded.append(done)
+        self.record_waiters.append(done)
         self.journal.mark_dirty(self, urgent=True)
         if self.lost.is_set() or not await done:
             raise RunLost
@@ -92,7 +92,7 @@ class RunWriter:
                 self.lost.set()  # the journal no longer knows this writer, so it cannot do it
         rest, payloads = self.waiting, [payload for _position, payload in self.payloads]
         self.waiting, self.payloads = [], []
-        for done in self.recorded:
+        for done in self.record_waiters:
             if not done.done():
                 done.set_result(False)
         return rest, payloads
@@ -166,10 +166,10 @@ class Journal:
             writer.seq += 1
             rows.append(Row(writer.seq, event.type, events.encode_json(event.data)))
         done = asyncio.get_running_loop().create_future()
-        for recorded in writer.recorded:
-            done.add_done_callback(partial(_copy_result, target=recorded))
+        for waiter in writer.record_waiters:
+            done.add_done_callback(partial(_copy_result, target=waiter))
         batch = Batch(writer.claim, rows, writer.payloads, done)
-        writer.waiting, writer.payloads, writer.recorded, writer.in_flight = [], [], [], done
+        writer.waiting, writer.payloads, writer.record_waiters, writer.in_flight = [], [], [], done
         return batch
 
     async def _commit(self, batches: Sequence[Batch]) -> None:
@@ -221,8 +221,8 @@ def _copy_result(source: "asyncio.Future[bool]", target: "asyncio.Future[bool]")
 def write(batches: Sequence[Batch]) -> set[Claim]:
     """Store the batches whose claim is still valid; return those claims.
 
-    A retry after a commit whose confirmation was lost is idempotent: only the holder of the epoch numbers
-    rows, so a row that already exists is this batch's.
+    A retry after a commit whose confirmation was lost is idempotent. Only the process that holds the run's
+    epoch assigns seq numbers, so a row that already exists is from this batch.
     """
     epochs = dict(
         Run.objects.select_for_update()

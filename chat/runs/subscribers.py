@@ -67,7 +67,7 @@ def nudge(run_id: uuid.UUID) -> None:
 
 
 def opened_here(run_id: uuid.UUID) -> None:
-    """Record that this process writes the run, so that its readers need not poll the log."""
+    """Record that this process writes the run's log. Its readers then do not poll the log."""
     _written_here.add(run_id)
     nudge(run_id)
 

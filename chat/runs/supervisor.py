@@ -18,7 +18,7 @@ from chat.instruments import logs, metrics
 from chat.instruments.watchdog import Watchdog
 from chat.lifecycle import Claim
 from chat.models import Run
-from chat.rendering import process
+from chat.rendering import renderer
 from chat.runs import duties, processes, sweep
 from chat.runs.execution import HAND_OVER, STOP, Abort, deliver_rows, end_orphan, execute_run
 from chat.runs.journal import Journal
@@ -26,7 +26,7 @@ from chat.samples import Sampler
 
 log = logging.getLogger(__name__)
 
-PENDING_REQUESTS = "requests"  # the doorbell's name for: a run was assigned, or its stop was requested
+PENDING_REQUESTS = "requests"  # name of the doorbell that rings when a run is assigned, or its stop requested
 # The interval for polling such requests without the doorbell. Without Redis, polling is the only way to find
 # an assigned run, for which a user waits at a terminal.
 REQUEST_SECONDS = 0.5 if settings.REDIS_URL else 0.2
@@ -75,7 +75,7 @@ class Supervisor:
             self._uninstall_containment = containment.install(self._loop)
         self._watchdog.start()
         self.draining = False
-        await asyncio.gather(asyncio.to_thread(warming.warm_up), asyncio.to_thread(process.start))
+        await asyncio.gather(asyncio.to_thread(warming.warm_up), asyncio.to_thread(renderer.start))
         await warming.open_clients()
         self._duties = [
             _spawn(self.journal.run()),
@@ -160,7 +160,7 @@ class Supervisor:
             # The run keeps its status; the sweep of this or another process takes it over.
             log.exception("Run %s lost its database", run_id)
         except Exception:
-            log.exception("Run %s was ended by an error of Parley", run_id)
+            log.exception("Run %s was abandoned after an error of Parley", run_id)  # the sweep ends it
         finally:
             self._runs.pop(run_id, None)
 
@@ -239,7 +239,7 @@ class Supervisor:
             return False
         before, self._stamp = self._stamp, sqlite_stamp()
         changed_before, self._changed = self._changed, self._stamp is None or self._stamp != before
-        # Query twice for a new stamp: it changes just before the commit is visible.
+        # A changed stamp causes two rounds of queries: it changes just before the commit is visible.
         return self._changed or changed_before
 
     async def _handle_requests(self) -> None:

@@ -22,7 +22,7 @@ def left_in_queue(*, everything: bool) -> list[uuid.UUID]:
 def orphans(process_id: uuid.UUID | None) -> list[tuple[uuid.UUID, int]]:
     """Return the id and epoch of running runs whose process is dead, deleted, or ``process_id`` itself.
 
-    A run of this process that it does not execute was abandoned after an error; the caller checks that.
+    The caller skips runs that this process executes; its other runs were abandoned after an error.
     """
     dead = (
         Q(process=None)

@@ -56,6 +56,6 @@ def sign_out_bell(request: HttpRequest) -> str:
 
 @receiver(user_logged_out)
 def _ring_for_sign_out(request: HttpRequest, user: User | None, **kwargs: Any) -> None:
-    # Sockets wait for the member's bell; the session's bell tells them the reason.
+    # Ring both: the member's bell wakes the socket's loop, the session's sets its ``signed_out``.
     if user is not None:
         doorbell.ring_soon([sign_out_bell(request), changes.bell_of(user.pk)])

@@ -95,7 +95,7 @@ async def _admit(request: HttpRequest) -> tuple[int, int]:
     after = request.GET.get("after")
     if after is None:
         return member_id, last
-    return member_id, int(after) if AFTER.fullmatch(after) else changes.NOWHERE
+    return member_id, int(after) if AFTER.fullmatch(after) else changes.UNKNOWN_NUMBER
 
 
 def _member_and_last_change(request: HttpRequest) -> tuple[int, int]:
@@ -145,7 +145,7 @@ class ChangeSender:
         """Send the changes at each ring of the bell. Return the close code."""
         clock = asyncio.get_running_loop().time
         check_at = clock() + _check_pause()
-        self.socket.bell.set()  # send the changes since the page was made
+        self.socket.bell.set()  # begin with the changes since the page was made
         while True:
             await _wait_for_ring(self.socket.bell, check_at)
             if self.signed_out.is_set():
@@ -159,7 +159,7 @@ class ChangeSender:
                     check_at = clock() + _check_pause()
                 await self._send_changes()
             except (DatabaseError, InterfaceError) as error:
-                # The poll for lost rings wakes this again, which repeats the check, too.
+                # The poll for lost rings wakes this loop again; it then repeats the check, too.
                 log.warning("A socket receives no changes: the database did not answer: %s", error)
 
     async def _send_changes(self) -> None:

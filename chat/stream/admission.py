@@ -1,4 +1,4 @@
-"""Limits of this process: open streams per member, and no new runs while it drains."""
+"""Limits of this process: open streams per member, and no new runs while the process drains."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -39,7 +39,7 @@ def refuse_if_too_many_streams(member: User) -> None:
 
 
 async def count_stream(member: User, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Yield ``chunks``, and count the stream as open while it does."""
+    """Yield ``chunks``, and count the stream as open until they end."""
     _open_streams[member.pk] += 1
     try:
         with metrics.open_streams.one_more():

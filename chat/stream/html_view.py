@@ -19,7 +19,7 @@ from chat.database import AWAY, run_db
 from chat.events import REPLACE, TERMINAL, TEXT, Row
 from chat.models import Message
 from chat.rendering import RENDERER_VERSION
-from chat.rendering.process import plain, render_in_time_async, render_part
+from chat.rendering.renderer import plain, render_in_time_async, render_part
 
 FRAME_SECONDS = 0.1  # at most ten html events a second: text that grows faster is not read any faster
 # The pause after a render is at least 10 times its CPU time: rendering a reply takes a tenth of a core at
@@ -49,7 +49,7 @@ class Snapshot:
 
 
 class RenderedReply:
-    """A run's text and its HTML, as far as its most advanced reader. A lock serializes the renders."""
+    """A run's text and HTML, up to the last row that any reader has passed in. A lock serializes renders."""
 
     def __init__(self, run_id: uuid.UUID) -> None:
         self.readers = 0
@@ -58,7 +58,7 @@ class RenderedReply:
         self._run = run_id
         self._rows: list[Row] = []  # the last replace event, and the text events after it
         self._texts: list[str] = []  # their texts
-        self._text_seq = 0  # of the last of them; the snapshot's seq is lower while text waits
+        self._text_seq = 0  # seq of the last row in _rows; higher than the snapshot's while text waits
         self._closed: list[str] = []
         self._tail = ""  # source of the blocks that are not closed
         self._definitions: dict[str, Any] = {}
@@ -73,9 +73,9 @@ class RenderedReply:
         return self._snapshot.seq
 
     async def snapshot(self, rows: Sequence[Row], seq: int, *, final: bool) -> Snapshot:
-        """Return the reply after event ``seq``. ``rows`` are its latest texts; ``final``: as it is stored."""
+        """Return the reply after event ``seq``, given its latest ``rows``; if ``final``, its stored HTML."""
         async with self._lock:
-            if self._text_seq > seq:  # another reader is ahead of this one: render the earlier text apart
+            if self._text_seq > seq:  # another reader is ahead: render for this one alone
                 behind = RenderedReply(self._run)
                 return await behind.snapshot([row for row in self._rows if row.seq <= seq], seq, final=final)
             if self.seq < seq or self._is_final < final:

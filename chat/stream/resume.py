@@ -50,7 +50,8 @@ def parse_event_id(value: str) -> tuple[uuid.UUID, int] | None:
 def followed_position(run: Run, request: HttpRequest) -> Position:
     """Return the position from which a request follows ``run``. Call it on a thread.
 
-    Last-Event-ID wins over ``?after=``. The start, if that is malformed, of another run, or ahead of the log.
+    Last-Event-ID wins over ``?after=``. Returns the start of the run if the id is malformed, names another
+    run, or is ahead of the log.
     """
     header = last_event_id(request)
     after = request.GET.get("after", "")
@@ -63,7 +64,7 @@ def followed_position(run: Run, request: HttpRequest) -> Position:
 
 
 def resumed_position(run: Run, seq: int) -> Position:
-    """Return the position after ``seq``. Raises the 400 refusal if it is ahead of the log.
+    """Return the position after ``seq``. Raises the 400 refusal if it is ahead of an active run's log.
 
     Call it on a thread.
     """
@@ -89,7 +90,7 @@ async def replay(rows: list[Row], after: int) -> AsyncGenerator[list[Row], None]
 
 
 def _rows_of_pruned(run: Run) -> list[Row]:
-    """Return the start, the text in one event and the end of a run. The last two have the run's last seqs."""
+    """Return three rows: the run's start (seq 1), its whole text, and its end (the last two seqs)."""
     rows = [Row(1, events.STARTED, events.encode_json(_started(run).data))]
     terminal = endings.terminal_event(run)
     text = run.reply.text if run.reply else ""

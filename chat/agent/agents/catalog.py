@@ -54,7 +54,7 @@ def available_names() -> list[str]:
 
 
 def runner_of(name: str) -> Runner:
-    """Return the only Runner of this agent in this process.
+    """Return the Runner of this agent, which all its runs in this process share.
 
     Raises LookupError for an unknown name and for an agent that is not available.
     """

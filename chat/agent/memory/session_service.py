@@ -111,7 +111,9 @@ class ConversationSessionService(BaseSessionService):
         try:
             await data.record(stored)
         except asyncio.CancelledError:
-            data.add_stored_event(stored, delta)  # ``record`` has queued it: it is stored anyway
+            data.add_stored_event(
+                stored, delta
+            )  # the journal has it, and stores it although this call was cancelled
             raise
         except Exception:
             data.revision -= 1

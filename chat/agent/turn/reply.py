@@ -1,13 +1,13 @@
 """The agent's reply as Parley's events, translated from the events of ADK's ``Runner.run_async``.
 
-ADK sends each model call as fragments (``partial``) and then as one whole event, which counts:
+ADK sends each model call as fragments (``partial``) and then as one whole event, which is authoritative:
 
     ADK's event                             Parley's events
     fragment                                its text, thought or code, immediately
     whole, same text as its fragments       pieces that no fragment had, and tool calls and results
     whole, other text than its fragments    ``replace``, then as above
     whole, no fragments before it           all of it
-    whole, without content                  none: the model call stays open (state, errors, aborts)
+    whole, only state, an error or an abort none; the model call goes on
     whole, output of the root workflow      the output, if no content has it
 """
 
@@ -46,7 +46,7 @@ TELEMETRY = TelemetryConfig(capture_message_content=ContentCapturingMode.NO_CONT
 
 
 @dataclass(slots=True)
-class Reply:
+class ReplyTranslator:
     """One reply. Read ``events()`` to its end, then ``flush()``, ``finish`` and ``usage``."""
 
     session: SessionData
@@ -99,7 +99,7 @@ class Reply:
                 raise failure
 
     def flush(self) -> list[Event]:
-        """Return the buffered whole events of the other parallel agents.
+        """Return the buffered whole events of parallel agents whose turn had not come.
 
         The session has them, so the model knows them in the next turn: the user must see them too.
         """
@@ -122,9 +122,9 @@ class Reply:
         self._update_failures(adk_event)
 
     def _update_failures(self, adk_event: AdkEvent) -> None:
-        """Keep the failure of each branch until content follows it.
+        """Keep the failure of each ADK branch until content makes up for it.
 
-        That is content of the same branch, for example after a retry, or of an agent after the parallel ones.
+        The content is of the same branch, after a retry for example, or of an agent that runs after it.
         """
         branch = adk_event.branch or ROOT_BRANCH
         if failure := self._failure_of(adk_event):

@@ -1,6 +1,6 @@
 """The events for the contents of a reply: text, thoughts, and code that the model ran.
 
-A whole content counts, not its fragments: a ``replace`` event corrects text that was shown differently.
+The whole content is authoritative: a ``replace`` event corrects fragments that were shown differently.
 """
 
 import json
@@ -22,7 +22,7 @@ CODE_TOOL = "code"  # the tool name of code that the model ran
 
 @dataclass(slots=True)
 class _ModelCall:
-    """The parts of the current model call that were shown. ``early``: before its first text."""
+    """The parts of the current model call that were shown; ``early_…`` ones came before its first text."""
 
     text: list[str] = field(default_factory=list)  # pieces, and the separators between them
     thought: bool = False

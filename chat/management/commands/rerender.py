@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from chat.models import Message
 from chat.rendering import RENDERER_VERSION
-from chat.rendering.process import render_in_time
+from chat.rendering.renderer import render_in_time
 
 # Replies per transaction. They are rendered before it begins: it takes milliseconds, and a server on SQLite
 # waits no longer to write. They are at most 20 MiB of text in memory.

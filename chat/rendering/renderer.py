@@ -1,6 +1,6 @@
 """Rendering for servers, in separate processes, within a budget of time.
 
-A thread would not help: a regular expression keeps the GIL and cannot be interrupted. A text that exceeds
+A thread cannot be killed, and a regular expression keeps the GIL until it ends. A text that exceeds
 the budget is shown as plain text. chat/rendering/pool.py manages the processes.
 """
 
