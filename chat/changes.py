@@ -16,8 +16,9 @@ from django.db.models import F
 from chat import doorbell
 from chat.models import Conversation, Ledger, Run
 
+# Types of changes, with their names on the wire.
 CONVERSATION = "conversation"  # created, renamed, pinned, deleted, or its branch switched
-RUN_BEGUN = "run"  # asked; the values are the types on the wire
+RUN_BEGUN = "run"  # stored, in QUEUED
 RUN_ENDED = "run_ended"
 EVERYTHING = "anew"  # read everything again: too many changes to name, or an unknown number
 
@@ -36,7 +37,7 @@ class Change:
     run: uuid.UUID | None = None
 
 
-def bell_of(owner_id: int) -> str:
+def bell_name(owner_id: int) -> str:
     """Return the name of the doorbell that is rung after each change of this member."""
     return f"changes of {owner_id}"
 
@@ -52,7 +53,7 @@ def announce(owner_id: int) -> int:
     if not ledger.update(last_change=F("last_change") + 1):
         Ledger.objects.bulk_create([Ledger(owner_id=owner_id)], ignore_conflicts=True)
         ledger.update(last_change=F("last_change") + 1)
-    transaction.on_commit(partial(doorbell.ring_soon, [bell_of(owner_id)]))
+    transaction.on_commit(partial(doorbell.ring_soon, [bell_name(owner_id)]))
     return ledger.values_list("last_change", flat=True).get()
 
 

@@ -151,7 +151,7 @@ def tools_called(items: Iterable[dict[str, Any]]) -> list[str]:
 
 
 class Fold:
-    """Text and parts of a reply, accumulated from its run's events.
+    """Text and items of a reply, accumulated from its run's events.
 
     The text is that of the last ``replace`` and of the events after it, separators included.
     """

@@ -56,7 +56,7 @@ class Outcome:
 
 @transaction.atomic
 def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
-    """Start a queued run in this process (QUEUED → RUNNING); None if another one was first."""
+    """Claim a queued run for this process (QUEUED → RUNNING); None if another one was first."""
     won = Run.objects.filter(pk=run_id, status=Run.Status.QUEUED).update(
         status=Run.Status.RUNNING,
         process_id=process_id,
@@ -70,7 +70,10 @@ def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
 
 @transaction.atomic
 def take_over(run_id: uuid.UUID, epoch: int, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
-    """Take a run from a dead process, whose later writes are dropped. None if another one was first."""
+    """Claim a running run that no process executes; later writes of its process are dropped.
+
+    Returns None if another process was first.
+    """
     won = Run.objects.filter(pk=run_id, status=Run.Status.RUNNING, epoch=epoch).update(
         process_id=process_id, epoch=F("epoch") + 1
     )

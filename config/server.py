@@ -35,7 +35,7 @@ class Lifecycle(Protocol):
     async def start(self) -> None: ...
     async def drain(self) -> None: ...
     def hand_over(self) -> None: ...
-    async def stop(self) -> None: ...
+    async def shut_down(self) -> None: ...
 
 
 @implementer(IPushProducer)
@@ -167,7 +167,7 @@ class Server(server.Server):
         try:
             await self.life.drain()
             await self._wait_for_responses()
-            await self.life.stop()
+            await self.life.shut_down()
         except Exception:
             log.exception("The server could not end in order")
         for protocol, details in list(self.connections.items()):

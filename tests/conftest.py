@@ -131,10 +131,10 @@ async def parley(transactional_db: None, gemini: Gemini) -> AsyncIterator[Any]:
     await supervisor.start()
     yield application
     for run_id in list(supervisor._runs):
-        supervisor.abort(run_id)
+        supervisor.stop_run(run_id)
     gemini.release()
     await supervisor.idle()
-    await supervisor.stop()
+    await supervisor.shut_down()
 
 
 @pytest.fixture

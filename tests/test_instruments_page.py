@@ -82,7 +82,7 @@ async def test_runs_and_counters_are_shown_after_a_restart(
     await as_alice.post("/chat/stream", {"query": " "})
     assert row((await as_owner.get(PAGE)).text, "Size of a delta")[0] == "–"  # nothing is stored yet
     await supervisor.idle()
-    await supervisor.stop()
+    await supervisor.shut_down()
     await supervisor.start()
     page = (await as_owner.get(PAGE)).text
     assert row(page, "Completed")[1] == "1"

@@ -15,7 +15,7 @@ from chat.actions import Ask, mark_deleted, send_message
 from chat.events import Event, Fold
 from chat.lifecycle import Claim, Outcome
 from chat.models import Conversation, Message, Process, Run, RunEvent, SessionEvent
-from chat.runs.journal import Batch, write
+from chat.runs.journal import RunBatch, write
 from tests import oracle
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -137,7 +137,7 @@ def test_a_process_whose_run_was_taken_over_cannot_write_to_it(alice: Any, proce
     old = claimed(alice, process)
     taken = lifecycle.take_over(old.run, old.epoch, process.pk)
     assert taken
-    page = Batch(old, [events.Row(2, "text", '{"text": "zombie"}')], [(0, "{}")], None)  # type: ignore[arg-type]
+    page = RunBatch(old, [events.Row(2, "text", '{"text": "zombie"}')], [(0, "{}")], None)  # type: ignore[arg-type]
     assert write([page]) == set()
     assert lifecycle.end(old, Outcome(events.STOPPED), Fold(said("zombie")), said("zombie")) is None
     assert lifecycle.hand_over(old) is None
@@ -148,7 +148,7 @@ def test_a_process_whose_run_was_taken_over_cannot_write_to_it(alice: Any, proce
 
 def test_a_restart_replaces_the_written_text_and_happens_once(alice: Any, process: Process) -> None:
     old = claimed(alice, process)
-    write([Batch(old, [events.Row(2, "text", '{"text": "half"}')], [(0, "{}")], None)])  # type: ignore[arg-type]
+    write([RunBatch(old, [events.Row(2, "text", '{"text": "half"}')], [(0, "{}")], None)])  # type: ignore[arg-type]
     taken = lifecycle.take_over(old.run, old.epoch, process.pk)
     assert taken
     claim = taken[0]

@@ -132,9 +132,9 @@ async def test_a_duty_that_swallows_its_cancellation_does_not_block_the_stop(
         except asyncio.CancelledError:
             await asyncio.sleep(60)
 
-    await supervisor.stop()
+    await supervisor.shut_down()
     monkeypatch.setattr("chat.doorbell.relay", swallows_cancellation)
     await supervisor.start()
     await asyncio.sleep(0.1)
     async with asyncio.timeout(10):
-        await supervisor.stop()
+        await supervisor.shut_down()

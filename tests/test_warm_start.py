@@ -158,4 +158,4 @@ async def test_readyz_says_that_the_server_starts(
         warm.set()
     assert (await page).status == 200
     assert (await probe.get("/readyz")).status == 200
-    await supervisor.stop()
+    await supervisor.shut_down()

@@ -16,7 +16,7 @@ from chat.access import access_conversation, access_message, access_run
 from chat.agent.agents import catalog
 from chat.api import serializers
 from chat.http import paging, parsing
-from chat.http.members import member_of, user_of
+from chat.http.members import member_of, signed_in_user
 from chat.http.middleware import response_to
 from chat.models import Conversation, Message
 from chat.refusals import Refusal
@@ -125,7 +125,7 @@ def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
 
 @api.get("/conversations", response=ConversationsOut)
 def list_conversations(request: HttpRequest, cursor: str | None = None, limit: str | None = None) -> Any:
-    own = Conversation.objects.visible_to(user_of(request))
+    own = Conversation.objects.visible_to(signed_in_user(request))
     page, following = paging.page_of_conversations(own, cursor, paging.limit_of(limit))
     return {"items": serializers.conversations(page), "next": following}
 
@@ -134,7 +134,7 @@ def list_conversations(request: HttpRequest, cursor: str | None = None, limit: s
 def read_conversation(
     request: HttpRequest, conversation: str, cursor: str | None = None, limit: str | None = None
 ) -> Any:
-    found = access_conversation(user_of(request), conversation)
+    found = access_conversation(signed_in_user(request), conversation)
     size = paging.limit_of(limit)
     end = found.head_id
     if cursor:
@@ -168,7 +168,7 @@ def change_conversation(request: HttpRequest, conversation: str) -> Any:
     title = parsing.text_field(fields, "title")
     pinned = parsing.flag_field(fields, "pinned", False) if "pinned" in fields else None
     head = parsing.id_field(fields, "head")
-    found = access_conversation(user_of(request), conversation)
+    found = access_conversation(signed_in_user(request), conversation)
     branch = access_message(found, head) if head else None
     if title is not None:
         actions.rename(found, _title(title))
@@ -193,15 +193,15 @@ def _title(value: str) -> str:
 
 @api.delete("/conversations/{conversation}", response={204: None})
 def delete_conversation(request: HttpRequest, conversation: str) -> Any:
-    found = access_conversation(user_of(request), conversation)
+    found = access_conversation(signed_in_user(request), conversation)
     for run_id in actions.mark_deleted(found):
-        supervisor.announce_stop_from_thread(run_id)
+        supervisor.ring_for_stop_from_thread(run_id)
     return Status(204, None)
 
 
 @api.get("/runs/{run}", response=RunOut, exclude_unset=True)
 def read_run(request: HttpRequest, run: str) -> Any:
-    return serializers.run_json(access_run(user_of(request), run))
+    return serializers.run_json(access_run(signed_in_user(request), run))
 
 
 @api.get("/agents", response=AgentsOut)

@@ -30,7 +30,7 @@ def member_of(request: HttpRequest) -> User:
     return user
 
 
-def user_of(request: HttpRequest) -> User:
+def signed_in_user(request: HttpRequest) -> User:
     """Return the user of a request that has passed the sign-in check."""
     assert isinstance(request.user, User)
     return request.user

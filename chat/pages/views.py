@@ -16,7 +16,7 @@ from chat.access import access_conversation, access_conversation_now, access_mes
 from chat.agent.agents import catalog
 from chat.database import run_db
 from chat.http import paging, parsing
-from chat.http.members import user_of
+from chat.http.members import signed_in_user
 from chat.instruments import logs
 from chat.models import Conversation, Message, Run, Suggestion
 from chat.pages import transcript
@@ -78,7 +78,7 @@ async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
 
 
 def _request_stop(request: HttpRequest, conversation: str) -> Run:
-    member = user_of(request)
+    member = signed_in_user(request)
     found = access_conversation(member, conversation)
     fields = parsing.body_of(request)
     parsing.refuse_unknown(fields, {"run"})
@@ -92,9 +92,9 @@ def _request_stop(request: HttpRequest, conversation: str) -> Run:
 @require_POST
 def delete(request: HttpRequest, conversation: str) -> HttpResponse:
     """Delete the conversation, as a plain form asks, and redirect to the page of a new one."""
-    found = access_conversation(user_of(request), conversation)
+    found = access_conversation(signed_in_user(request), conversation)
     for run_id in actions.mark_deleted(found):
-        supervisor.announce_stop_from_thread(run_id)
+        supervisor.ring_for_stop_from_thread(run_id)
     return _see_other("chat:home")
 
 
@@ -102,14 +102,14 @@ def delete(request: HttpRequest, conversation: str) -> HttpResponse:
 @require_GET
 def message_source(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
     """Return the Markdown source of a message, for the Copy button."""
-    found = access_message(access_conversation(user_of(request), conversation), message)
+    found = access_message(access_conversation(signed_in_user(request), conversation), message)
     if found.hidden_at:
         raise refusals.not_found()
     return HttpResponse(found.text, content_type="text/plain; charset=utf-8")
 
 
 def _send_form(request: HttpRequest, conversation: str | None) -> Run:
-    member = user_of(request)
+    member = signed_in_user(request)
     found = access_conversation(member, conversation) if conversation else None
     ask = asks.ask_in_body(request)
     if ask.conversation and ask.conversation != (found and found.pk):
@@ -125,7 +125,7 @@ def render_page(
     ``?before=<message>`` shows the messages before it, ``?list=<cursor>`` older conversations, ``?find=``
     conversations with this text in their title; ``?draft=`` fills the question field.
     """
-    member = user_of(request)
+    member = signed_in_user(request)
     # Read first: the page may then hear of a change twice, but misses none.
     last_change = changes.last_of([member.pk]).get(member.pk, 0)
     found, run = access_conversation_now(member, conversation) if conversation else (None, None)

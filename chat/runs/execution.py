@@ -87,7 +87,7 @@ async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) ->
     try:
         rows = await _execute(claim, run, writer, abort)
     finally:
-        await writer.close()  # again: _execute closes it, unless it raised
+        await writer.close()  # does nothing if _execute has closed it already
         subscribers.closed_here(claim.run)
     deliver_rows(claim, rows)
 
@@ -96,14 +96,14 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
     waited = (timezone.now() - run.created_at).total_seconds()
     progress = _Progress(Fold(), time.monotonic() - max(0.0, waited))
     progress.fold.agent = run.conversation.agent
-    session = reply = None
+    session = translator = None
     try:
         session = await run_db_patiently(load_session, run)
         session.record = writer.record
-        reply = ReplyTranslator(session, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
-        code, finish = await _answer(reply, progress, writer, abort)
-        if code and not progress.full:
-            for event in reply.flush():
+        translator = ReplyTranslator(session, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
+        code, finish = await _answer(translator, progress, writer, abort)
+        if code and not progress.full:  # ``events()`` was cut short, and may buffer events
+            for event in translator.flush():
                 _accept(event, progress, writer)
     except Exception:
         log.exception("Run %s failed inside Parley", claim.run)
@@ -122,7 +122,7 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
         payloads = payloads + close_history(
             session.own_payloads, progress.fold, run, catalog.root_name(run.conversation.agent)
         )
-    outcome = _outcome(code, finish, progress, session, reply.usage if reply else Usage(), payloads)
+    outcome = _outcome(code, finish, progress, session, translator.usage if translator else Usage(), payloads)
     return await _end(claim, outcome, progress.fold, rest)
 
 
@@ -144,42 +144,42 @@ def deliver_rows(claim: Claim, rows: list[Row] | None) -> None:
 
 
 async def _answer(
-    reply: ReplyTranslator, progress: _Progress, writer: RunWriter, abort: Abort
+    translator: ReplyTranslator, progress: _Progress, writer: RunWriter, abort: Abort
 ) -> tuple[str, str]:
     """Run the agent to its end or to the abort; return the run's code and finish."""
-    scope = containment.AgentScope(reply.session.agent, str(writer.claim.run), reply.abort)
-    pump = containment.begin(_pump(reply, progress, writer), scope)
+    scope = containment.AgentScope(translator.session.agent, str(writer.claim.run), translator.abort)
+    pump = containment.begin(_pump(translator, progress, writer), scope)
     watched = [asyncio.ensure_future(abort.requested.wait()), asyncio.ensure_future(writer.lost.wait())]
     try:
         await asyncio.wait([pump, *watched], return_when=asyncio.FIRST_COMPLETED)
         if not pump.done():
             progress.frozen = True
-            reply.abort.set()
+            translator.abort.set()
             await asyncio.wait([pump], timeout=ABORT_SECONDS)
             pump.cancel()
             await asyncio.wait([pump])
-            return abort.reason or "lost", ""  # without a reason the writer is lost, which the caller checks
+            return abort.reason or "internal", ""  # no reason: the writer is lost, and the caller sees that
         return pump.result()
     finally:
         for task in watched:
             task.cancel()
 
 
-async def _pump(reply: ReplyTranslator, progress: _Progress, writer: RunWriter) -> tuple[str, str]:
+async def _pump(translator: ReplyTranslator, progress: _Progress, writer: RunWriter) -> tuple[str, str]:
     """Journal the agent's events, within its deadlines; return the run's code and finish."""
     clock = asyncio.get_running_loop().time
     last = clock() + settings.RUN_SECONDS
     deadline, code = min((clock() + settings.FIRST_TOKEN_SECONDS, "timeout_first"), (last, "timeout_run"))
     try:
-        async with asyncio.timeout_at(deadline) as timer, aclosing(reply.events()) as stream:
+        async with asyncio.timeout_at(deadline) as timer, aclosing(translator.events()) as stream:
             async for event in stream:
                 if progress.frozen:
                     continue
                 _accept(event, progress, writer)
                 if progress.full:
                     progress.frozen = True
-                    reply.abort.set()
-                silence = settings.SILENCE_SECONDS if reply.streams else settings.RUN_SECONDS
+                    translator.abort.set()
+                silence = settings.SILENCE_SECONDS if translator.streams else settings.RUN_SECONDS
                 deadline, code = min((clock() + silence, "stalled"), (last, "timeout_run"))
                 timer.reschedule(deadline)
     except TimeoutError:
@@ -188,20 +188,20 @@ async def _pump(reply: ReplyTranslator, progress: _Progress, writer: RunWriter) 
     except AgentFailure as failure:
         if not progress.full:
             progress.details = failure.details
-            _log_failure(failure, reply.session)
+            _log_failure(failure, translator.session)
             return failure.code, ""
-    return _completion(reply, progress)
+    return _completion(translator, progress)
 
 
-def _completion(reply: ReplyTranslator, progress: _Progress) -> tuple[str, str]:
+def _completion(translator: ReplyTranslator, progress: _Progress) -> tuple[str, str]:
     """Return the code and finish of a run whose agent ended by itself."""
     if progress.full:
         return "", "length"
-    if reply.pending_calls:
+    if translator.pending_calls:
         return "", endings.APPROVAL
-    if not (progress.fold.has_visible_text or reply.used_tools):
+    if not (progress.fold.has_visible_text or translator.used_tools):
         return "empty", ""
-    return "", reply.finish
+    return "", translator.finish
 
 
 def _log_failure(failure: AgentFailure, session: SessionData) -> None:

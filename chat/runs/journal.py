@@ -37,11 +37,14 @@ INSERT_PAYLOAD = (
 
 
 class RunLost(Exception):
-    """This process may no longer write to the run: it ended, or another process took it over."""
+    """This process can no longer write to the run.
+
+    It ended, another process took it over, the database refused its batch, or its writer is closed.
+    """
 
 
 @dataclass(slots=True)
-class Batch:
+class RunBatch:
     """Rows and ADK events of one run, stored by one transaction."""
 
     claim: Claim
@@ -160,7 +163,7 @@ class Journal:
             if batches:
                 await self._commit(batches)
 
-    def _batch_of(self, writer: RunWriter) -> Batch:
+    def _batch_of(self, writer: RunWriter) -> RunBatch:
         rows = []
         for event in writer.waiting:
             writer.seq += 1
@@ -168,11 +171,11 @@ class Journal:
         done = asyncio.get_running_loop().create_future()
         for waiter in writer.record_waiters:
             done.add_done_callback(partial(_copy_result, target=waiter))
-        batch = Batch(writer.claim, rows, writer.payloads, done)
+        batch = RunBatch(writer.claim, rows, writer.payloads, done)
         writer.waiting, writer.payloads, writer.record_waiters, writer.in_flight = [], [], [], done
         return batch
 
-    async def _commit(self, batches: Sequence[Batch]) -> None:
+    async def _commit(self, batches: Sequence[RunBatch]) -> None:
         began = time.monotonic()
         try:
             held = await run_db_patiently(write, batches)
@@ -185,7 +188,7 @@ class Journal:
             self._finish(batch, batch.claim in held)
         self._ring([str(batch.claim.run) for batch in batches if batch.rows])
 
-    async def _commit_separately(self, batches: Sequence[Batch]) -> set[Claim]:
+    async def _commit_separately(self, batches: Sequence[RunBatch]) -> set[Claim]:
         """Commit each batch in its own transaction: the database refuses only some of them."""
         held: set[Claim] = set()
         for batch in batches:
@@ -195,7 +198,7 @@ class Journal:
                 log.exception("The journal could not write run %s", batch.claim.run)
         return held
 
-    def _finish(self, batch: Batch, held: bool) -> None:
+    def _finish(self, batch: RunBatch, held: bool) -> None:
         writer = self._writers.get(batch.claim.run)
         if held:
             subscribers.deliver(batch.claim.run, batch.rows)
@@ -218,7 +221,7 @@ def _copy_result(source: "asyncio.Future[bool]", target: "asyncio.Future[bool]")
 
 
 @transaction.atomic
-def write(batches: Sequence[Batch]) -> set[Claim]:
+def write(batches: Sequence[RunBatch]) -> set[Claim]:
     """Store the batches whose claim is still valid; return those claims.
 
     A retry after a commit whose confirmation was lost is idempotent. Only the process that holds the run's
@@ -241,6 +244,6 @@ def write(batches: Sequence[Batch]) -> set[Claim]:
     return {batch.claim for batch in kept}
 
 
-def _key(batch: Batch) -> Any:
+def _key(batch: RunBatch) -> Any:
     """Return the run's id as this database stores it."""
     return Run._meta.pk.get_db_prep_value(batch.claim.run, connection)

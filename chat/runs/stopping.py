@@ -16,7 +16,7 @@ STOP_SECONDS = 5  # how long a stop waits for the run's end
 async def stop_and_wait(run: Run) -> None:
     """Announce the requested stop; return when the run has ended, or after STOP_SECONDS."""
     logs.set_request_run(run.pk)
-    await supervisor.announce_stop(run.pk)
+    await supervisor.ring_for_stop(run.pk)
     if run.is_active:
         try:
             async with asyncio.timeout(STOP_SECONDS):

@@ -104,7 +104,7 @@ class Supervisor:
         for _, abort in list(self._runs.values()):
             abort.request(HAND_OVER)
 
-    async def stop(self) -> None:
+    async def shut_down(self) -> None:
         """Cancel the background tasks and delete the registration."""
         doorbell.set_loop(None)
         await _cancel(self._duties)
@@ -123,24 +123,24 @@ class Supervisor:
     # --- runs ---------------------------------------------------------------------------------
 
     def launch(self, run_id: uuid.UUID) -> None:
-        """Execute a queued run in this process, unless another process claims it first."""
+        """Try to claim and execute a run. Do nothing if it is not queued, or while this process drains."""
         if self.id is not None and not self.draining and run_id not in self._runs:
             self._spawn_run(run_id, lambda abort: self._claim_and_execute(run_id, abort))
 
-    def abort(self, run_id: uuid.UUID) -> None:
+    def stop_run(self, run_id: uuid.UUID) -> None:
         """Stop a run if this process executes it."""
         if run_id in self._runs:
             self._runs[run_id][1].request(STOP)
 
-    async def announce_stop(self, run_id: uuid.UUID) -> None:
+    async def ring_for_stop(self, run_id: uuid.UUID) -> None:
         """Stop the run if it is executed here, and ring for the other processes."""
-        self.abort(run_id)
+        self.stop_run(run_id)
         await doorbell.ring([PENDING_REQUESTS, str(run_id)])
 
-    def announce_stop_from_thread(self, run_id: uuid.UUID) -> None:
-        """Call ``announce_stop`` from a synchronous view, without waiting."""
+    def ring_for_stop_from_thread(self, run_id: uuid.UUID) -> None:
+        """Call ``ring_for_stop`` from a synchronous view, without waiting."""
         if self._loop is not None:
-            asyncio.run_coroutine_threadsafe(self.announce_stop(run_id), self._loop)
+            asyncio.run_coroutine_threadsafe(self.ring_for_stop(run_id), self._loop)
 
     async def idle(self) -> None:
         """Wait until this process executes no run."""
@@ -160,7 +160,9 @@ class Supervisor:
             # The run keeps its status; the sweep of this or another process takes it over.
             log.exception("Run %s lost its database", run_id)
         except Exception:
-            log.exception("Run %s was abandoned after an error of Parley", run_id)  # the sweep ends it
+            log.exception(
+                "Run %s was abandoned after an error of Parley", run_id
+            )  # the sweep restarts or ends it
         finally:
             self._runs.pop(run_id, None)
 
@@ -215,10 +217,10 @@ class Supervisor:
         claim, run = taken
         end_code = await run_db(sweep.end_code, run)
         if end_code is None:
-            log.warning("Run %s is restarted: its process died", run_id)
+            log.warning("Run %s is restarted: no process executed it", run_id)
             self._spawn_run(run_id, lambda abort: self._restart(claim, run, abort))
         else:
-            log.warning("Run %s is ended: its process died", run_id)
+            log.warning("Run %s is ended: no process executed it", run_id)
             self._spawn_run(run_id, lambda _abort: self._end_orphan(claim, run, end_code))
 
     async def _watch_requests(self) -> None:
@@ -248,7 +250,7 @@ class Supervisor:
             if status == Run.Status.QUEUED:
                 self.launch(run_id)
             else:
-                self.abort(run_id)
+                self.stop_run(run_id)
 
     async def _try(self, function: Any, *args: Any) -> Any:
         """Call a function that needs the database; log and return None if the database is away."""

@@ -33,7 +33,7 @@ def orphans(process_id: uuid.UUID | None) -> list[tuple[uuid.UUID, int]]:
 
 
 def end_code(run: Run) -> str | None:
-    """Return the code with which a dead process's run ends, or None if it restarts."""
+    """Return the code with which a run that no process executes ends, or None if it restarts."""
     if run.stop_requested_at:
         return STOP
     if run.attempt > 1:

@@ -47,7 +47,7 @@ def signed_in_member(request: HttpRequest) -> User | None:
     return member if isinstance(member, User) else None
 
 
-def sign_out_bell(request: HttpRequest) -> str:
+def sign_out_bell_name(request: HttpRequest) -> str:
     """Return the name of the doorbell that is rung when this sign-in session ends by a sign-out."""
     # Hashed: the name is sent through Redis, which must not see the session key.
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
@@ -58,4 +58,4 @@ def sign_out_bell(request: HttpRequest) -> str:
 def _ring_for_sign_out(request: HttpRequest, user: User | None, **kwargs: Any) -> None:
     # Ring both: the member's bell wakes the socket's loop, the session's sets its ``signed_out``.
     if user is not None:
-        doorbell.ring_soon([sign_out_bell(request), changes.bell_of(user.pk)])
+        doorbell.ring_soon([sign_out_bell_name(request), changes.bell_name(user.pk)])

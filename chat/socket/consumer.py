@@ -66,14 +66,14 @@ async def changes_socket(scope: dict[str, Any], receive: Receive, send: Send) ->
     await receive()
     request = auth.opening_request(scope)
     # Listen before the session is read, so that no sign-out is missed.
-    async with doorbell.listen(auth.sign_out_bell(request)) as signed_out:
+    async with doorbell.listen(auth.sign_out_bell_name(request)) as signed_out:
         try:
             member_id, seen = await _admit(request)
         except _Refused as refused:
             await send({"type": "websocket.accept"})
             code = refused.code
         else:
-            async with doorbell.listen(changes.bell_of(member_id)) as bell:
+            async with doorbell.listen(changes.bell_name(member_id)) as bell:
                 socket = OpenSocket(member_id, seen, bell)
                 code = await _serve(ChangeSender(request, socket, signed_out, send), receive)
     if code:

@@ -36,7 +36,7 @@ _sockets: defaultdict[int, set[OpenSocket]] = defaultdict(set)  # by the member'
 
 @contextmanager
 def registered(socket: OpenSocket) -> Iterator[None]:
-    """Poll for this socket and count it, inside the block."""
+    """Include this socket in the poll for lost rings and in the count, inside the block."""
     _sockets[socket.member_id].add(socket)
     try:
         yield

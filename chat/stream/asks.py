@@ -46,6 +46,7 @@ def _ask(fields: dict[str, Any], client_id: uuid.UUID | None) -> Ask:
     prompt = parsing.id_field(fields, "prompt")
     conversation = parsing.id_field(fields, "conversation")
     agent = parsing.text_field(fields, "agent") or None
+    # null is the root; a missing or empty parent is the end of the active branch.
     parent = parsing.id_field(fields, "parent") if fields.get("parent", "") != "" else ABSENT
     if prompt and (query is not None or "parent" in fields):
         raise refusals.malformed(_("prompt excludes query and parent."))

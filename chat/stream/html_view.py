@@ -78,7 +78,7 @@ class RenderedReply:
             if self._text_seq > seq:  # another reader is ahead: render for this one alone
                 behind = RenderedReply(self._run)
                 return await behind.snapshot([row for row in self._rows if row.seq <= seq], seq, final=final)
-            if self.seq < seq or self._is_final < final:
+            if self.seq < seq or (final and not self._is_final):
                 for row in rows:
                     if row.seq > self._text_seq:
                         self._add(row)

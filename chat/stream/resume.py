@@ -1,4 +1,7 @@
-"""Position from which a request reads a run, and the rest of a run whose log was pruned."""
+"""Position from which a request reads a run, and the rest of a run whose log was pruned.
+
+Nothing prunes logs yet; readers are ready for it.
+"""
 
 import re
 import uuid
@@ -79,7 +82,7 @@ def _position(run: Run, seq: int) -> Position | None:
     if not run.is_active and seq >= run.last_seq:
         return Position(run, after=seq)
     last = run.events.order_by("-seq").values_list("seq", flat=True).first() or 0
-    if not run.is_active and last == 0:
+    if not run.is_active and last == 0:  # pruned: three rows are left, so an earlier seq reads from the start
         return Position(run, after=seq if seq >= run.last_seq - 1 else 0, rows=_rows_of_pruned(run))
     return None if seq > last else Position(run, after=seq)
 

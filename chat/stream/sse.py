@@ -55,7 +55,7 @@ async def end_frames(run_id: uuid.UUID, seq: int) -> AsyncIterator[bytes]:
 
 
 def _pieces(run_id: uuid.UUID, rows: Iterable[Row]) -> Iterator[bytes]:
-    """Yield the frames, joined to pieces of at most half of the unsent bytes that a connection may have."""
+    """Yield frames, joined up to UNSENT_MAX_BYTES / 2; a larger frame stays alone."""
     piece: list[bytes] = []
     size = 0
     for row in rows:

@@ -162,7 +162,7 @@ class TerminalChat:
             await run_db_patiently(_store_stop_request, self.member, run_id)
         except Refusal:
             return  # the conversation was deleted meanwhile, which stops the run
-        await supervisor.announce_stop(run_id)
+        await supervisor.ring_for_stop(run_id)
 
 
 def _store_stop_request(member: User, run_id: uuid.UUID) -> None:

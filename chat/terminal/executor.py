@@ -68,7 +68,7 @@ class RunExecutor:
             if hand_over:
                 supervisor.hand_over()
             await supervisor.drain()
-            await supervisor.stop()
+            await supervisor.shut_down()
             self._release_lock()
 
     async def hand_over(self) -> None:

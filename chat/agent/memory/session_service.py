@@ -111,9 +111,8 @@ class ConversationSessionService(BaseSessionService):
         try:
             await data.record(stored)
         except asyncio.CancelledError:
-            data.add_stored_event(
-                stored, delta
-            )  # the journal has it, and stores it although this call was cancelled
+            # The journal has it, and stores it although this call was cancelled.
+            data.add_stored_event(stored, delta)
             raise
         except Exception:
             data.revision -= 1
@@ -239,7 +238,7 @@ def _load(
         context.app_state(conversation.agent),
     )
     return SessionData(
-        run_id=conversation.pk,
+        run_id=conversation.pk,  # of no run: nothing is recorded
         conversation_id=str(conversation.pk),
         user_id=str(conversation.owner_id),
         agent=conversation.agent,

@@ -7,7 +7,7 @@ ADK sends each model call as fragments (``partial``) and then as one whole event
     whole, same text as its fragments       pieces that no fragment had, and tool calls and results
     whole, other text than its fragments    ``replace``, then as above
     whole, no fragments before it           all of it
-    whole, only state, an error or an abort none; the model call goes on
+    whole, with state only                  none: later text still belongs to the same model call
     whole, output of the root workflow      the output, if no content has it
 """
 
@@ -47,13 +47,16 @@ TELEMETRY = TelemetryConfig(capture_message_content=ContentCapturingMode.NO_CONT
 
 @dataclass(slots=True)
 class ReplyTranslator:
-    """One reply. Read ``events()`` to its end, then ``flush()``, ``finish`` and ``usage``."""
+    """Translator of one reply. Read ``events()``, then ``finish`` and ``usage``.
+
+    If ``events()`` is cut short, ``flush()`` returns the events that it still buffers.
+    """
 
     session: SessionData
     runner_of: Callable[[str], Runner]  # raises LookupError
     streams: bool = True
     abort: asyncio.Event = field(default_factory=asyncio.Event)
-    finish: str = "stop"
+    finish: str = "stop"  # the model ended normally; a member's stop is a status, not a finish
     usage: Usage = field(default_factory=Usage)
     used_tools: bool = False  # only tools that can have an effect, so not those of ADK
     pending_calls: set[str] = field(default_factory=set)  # ids of calls that wait for the user
@@ -63,7 +66,7 @@ class ReplyTranslator:
     _author: str = ""
     _called_at: dict[str, float] = field(default_factory=dict)  # time.monotonic() of calls without a result
     _elapsed_ms: dict[str, int] = field(default_factory=dict)  # of calls with a result that is not shown yet
-    _failures: dict[str, failure_codes.AgentFailure] = field(default_factory=dict)  # by branch
+    _failures: dict[str, failure_codes.AgentFailure] = field(default_factory=dict)  # by ADK branch
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield the agent's events as they come. Raises AgentFailure."""
@@ -122,9 +125,10 @@ class ReplyTranslator:
         self._update_failures(adk_event)
 
     def _update_failures(self, adk_event: AdkEvent) -> None:
-        """Keep the failure of each ADK branch until content makes up for it.
+        """Keep the last failure of each ADK branch.
 
-        The content is of the same branch, after a retry for example, or of an agent that runs after it.
+        An event with content or output clears the failures of its own branch and of branches inside it; one
+        of the root branch clears all.
         """
         branch = adk_event.branch or ROOT_BRANCH
         if failure := self._failure_of(adk_event):
