@@ -70,7 +70,7 @@ def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
 
 @transaction.atomic
 def take_over(run_id: uuid.UUID, epoch: int, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
-    """Claim a running run that no process executes; later writes of its process are dropped.
+    """Claim a running run whose process seems dead; if it still lives, its later writes are dropped.
 
     Returns None if another process was first.
     """

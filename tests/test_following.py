@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -290,3 +290,25 @@ async def test_unicode_line_ends_are_escaped_in_data(
     assert text_of(seen) == f"{said}\n\ndone"
     assert exchange.body.decode().splitlines() == exchange.body.decode().split("\n")[:-1]
     assert await in_thread(Run.objects.values_list("reply__text", flat=True).get) == f"{said}\n\ndone"
+
+
+async def test_the_end_of_a_run_rings_for_readers_in_other_processes(
+    as_alice: Client, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the ring, they would find the terminal event at their next poll, up to 1 s later."""
+    from chat import doorbell
+    from chat.database import run_db
+    from chat.models import Run
+
+    settings.REDIS_URL = settings.REDIS_URL or "redis://not-used"
+    had_ended: list[bool] = []
+
+    async def ring(names: Iterable[str]) -> None:
+        ended = Run.objects.filter(pk__in=[n for n in names if len(n) == 36]).exclude(ended_at=None)
+        had_ended.append(await run_db(ended.exists))
+
+    monkeypatch.setattr(doorbell, "ring", ring)
+    gemini.on("Hello", [Text("Hi")])
+    await as_alice.post("/chat/stream", {"query": "Hello"})
+    await asyncio.sleep(0)
+    assert True in had_ended

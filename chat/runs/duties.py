@@ -6,7 +6,7 @@ from typing import Any
 Duty = Callable[[], Coroutine[Any, Any, None]]
 
 while_serving: list[Duty] = []  # started with the supervisor, cancelled with it
-when_drained: list[Callable[[], None]] = []  # called when the process has drained, or after 10 s more
+when_drained: list[Callable[[], None]] = []  # called when no run is left, or 10 s after the hand-over
 
 
 def add_duty(duty: Duty, *, on_drained: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from django.utils import timezone
 
-from chat import endings, events, lifecycle
+from chat import doorbell, endings, events, lifecycle
 from chat.agent.agents import catalog
 from chat.agent.memory.context import load_session
 from chat.agent.memory.payload import invocation_of
@@ -32,7 +32,8 @@ from chat.runs.journal import Journal, RunWriter
 
 log = logging.getLogger(__name__)
 
-# Reasons to end the execution early. They travel as codes in here; neither is stored as one.
+# Reasons to end the execution early. Functions of chat/runs return them in place of a code. STOP is stored as
+# an empty code; HAND_OVER becomes a hand-over, or "lost".
 STOP = "stop"
 HAND_OVER = "hand over"
 # The terminal event for a code. Any code that is missing here is a failure.
@@ -110,11 +111,12 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
         code, finish = "internal", ""
     rest, payloads = await writer.close()
     if writer.lost.is_set():
-        # Either another process took the run over: then this end changes nothing. Or the database refused a
-        # batch: then the run ends with its stored events.
+        # The database refused a batch, so the run ends with what is in the log. Or another process took the
+        # run over: then ``end_from_log`` changes nothing.
         log.warning("Run %s can no longer be written by this process", claim.run)
-        return await end_orphan(claim, run, code="internal")
+        return await end_from_log(claim, run, code="internal")
     if code == HAND_OVER:
+        # ``has_calls`` also knows calls that are not shown yet, ``fold.called`` code that the model ran.
         if session is not None and not session.has_calls() and not progress.fold.called:
             return await run_db_patiently(lifecycle.hand_over, claim)
         code = "lost"  # a tool may have acted, and must not act twice
@@ -138,9 +140,11 @@ def _last_seq(claim: Claim) -> int:
 
 
 def deliver_rows(claim: Claim, rows: list[Row] | None) -> None:
-    """Deliver the rows of a transition of ``lifecycle`` to this process's readers."""
+    """Deliver the rows of a transition of ``lifecycle`` to readers here, and ring for the others."""
     if rows:
         subscribers.deliver(claim.run, rows)
+        if settings.REDIS_URL:
+            doorbell.ring_soon([str(claim.run)])
 
 
 async def _answer(
@@ -266,8 +270,8 @@ def _outcome(
     )
 
 
-async def end_orphan(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
-    """End a run that no process executes any more, with its stored events."""
+async def end_from_log(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
+    """End a run with the events in its log, because its writer is gone."""
     outcome, fold = await run_db_patiently(_stored_outcome, run, code)
     return await _end(claim, outcome, fold)
 

@@ -50,7 +50,7 @@ class RunBatch:
     claim: Claim
     rows: list[Row]
     payloads: list[tuple[int, str]]  # position and JSON text of ADK events
-    written: "asyncio.Future[bool]"  # False: the run is lost
+    committed: "asyncio.Future[bool]"  # False: the run is lost
 
 
 @dataclass(slots=True)
@@ -60,11 +60,11 @@ class RunWriter:
     claim: Claim
     journal: "Journal"
     seq: int  # of the last row that was given a number, committed or not
-    position: int = 0  # of the next ADK event
+    position: int = 0  # of the next ADK event; restart and hand-over delete those of earlier executions
     waiting: list[Event] = field(default_factory=list)
     payloads: list[tuple[int, str]] = field(default_factory=list)
     record_waiters: "list[asyncio.Future[bool]]" = field(default_factory=list)  # one for each of payloads
-    in_flight: "asyncio.Future[bool] | None" = None
+    in_flight: "asyncio.Future[bool] | None" = None  # ``committed`` of the batch that is being committed
     texts: int = 0  # text events so far, after merging
     lost: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -168,11 +168,11 @@ class Journal:
         for event in writer.waiting:
             writer.seq += 1
             rows.append(Row(writer.seq, event.type, events.encode_json(event.data)))
-        done = asyncio.get_running_loop().create_future()
+        committed = asyncio.get_running_loop().create_future()
         for waiter in writer.record_waiters:
-            done.add_done_callback(partial(_copy_result, target=waiter))
-        batch = RunBatch(writer.claim, rows, writer.payloads, done)
-        writer.waiting, writer.payloads, writer.record_waiters, writer.in_flight = [], [], [], done
+            committed.add_done_callback(partial(_copy_result, target=waiter))
+        batch = RunBatch(writer.claim, rows, writer.payloads, committed)
+        writer.waiting, writer.payloads, writer.record_waiters, writer.in_flight = [], [], [], committed
         return batch
 
     async def _commit(self, batches: Sequence[RunBatch]) -> None:
@@ -204,9 +204,9 @@ class Journal:
             subscribers.deliver(batch.claim.run, batch.rows)
         elif writer is not None:
             writer.lost.set()
-        if writer is not None and writer.in_flight is batch.written:
+        if writer is not None and writer.in_flight is batch.committed:
             writer.in_flight = None
-        batch.written.set_result(held)
+        batch.committed.set_result(held)
 
     def _ring(self, names: list[str]) -> None:
         if names and settings.REDIS_URL:

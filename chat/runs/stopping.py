@@ -14,7 +14,7 @@ STOP_SECONDS = 5  # how long a stop waits for the run's end
 
 
 async def stop_and_wait(run: Run) -> None:
-    """Announce the requested stop; return when the run has ended, or after STOP_SECONDS."""
+    """Ring for a stop that was requested. Return when the run has ended, or after STOP_SECONDS."""
     logs.set_request_run(run.pk)
     await supervisor.ring_for_stop(run.pk)
     if run.is_active:

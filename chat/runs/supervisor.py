@@ -20,7 +20,7 @@ from chat.lifecycle import Claim
 from chat.models import Run
 from chat.rendering import renderer
 from chat.runs import duties, processes, sweep
-from chat.runs.execution import HAND_OVER, STOP, Abort, deliver_rows, end_orphan, execute_run
+from chat.runs.execution import HAND_OVER, STOP, Abort, deliver_rows, end_from_log, execute_run
 from chat.runs.journal import Journal
 from chat.samples import Sampler
 
@@ -133,7 +133,10 @@ class Supervisor:
             self._runs[run_id][1].request(STOP)
 
     async def ring_for_stop(self, run_id: uuid.UUID) -> None:
-        """Stop the run if it is executed here, and ring for the other processes."""
+        """Stop the run if it is executed here.
+
+        Ring for the other processes, and for readers of a run that ended while it was queued.
+        """
         self.stop_run(run_id)
         await doorbell.ring([PENDING_REQUESTS, str(run_id)])
 
@@ -181,8 +184,8 @@ class Supervisor:
             deliver_rows(claim, rows)
             await execute_run(claim, run, self.journal, abort)
 
-    async def _end_orphan(self, claim: Claim, run: Run, code: str) -> None:
-        deliver_rows(claim, await end_orphan(claim, run, code=code))
+    async def _end_from_log(self, claim: Claim, run: Run, code: str) -> None:
+        deliver_rows(claim, await end_from_log(claim, run, code=code))
 
     # --- background tasks ---------------------------------------------------------------------
 
@@ -221,7 +224,7 @@ class Supervisor:
             self._spawn_run(run_id, lambda abort: self._restart(claim, run, abort))
         else:
             log.warning("Run %s is ended: no process executed it", run_id)
-            self._spawn_run(run_id, lambda _abort: self._end_orphan(claim, run, end_code))
+            self._spawn_run(run_id, lambda _abort: self._end_from_log(claim, run, end_code))
 
     async def _watch_requests(self) -> None:
         async with doorbell.listen(PENDING_REQUESTS) as bell:

@@ -34,8 +34,8 @@ class Position:
         return not self.run.is_active and self.after == self.run.last_seq
 
     @property
-    def is_complete(self) -> bool:
-        """Whether the reader has ``[DONE]``."""
+    def has_done(self) -> bool:
+        """Whether the reader has ``[DONE]``, whose seq is the one after ``last_seq``."""
         return not self.run.is_active and self.after > self.run.last_seq
 
 
@@ -82,7 +82,9 @@ def _position(run: Run, seq: int) -> Position | None:
     if not run.is_active and seq >= run.last_seq:
         return Position(run, after=seq)
     last = run.events.order_by("-seq").values_list("seq", flat=True).first() or 0
-    if not run.is_active and last == 0:  # pruned: three rows are left, so an earlier seq reads from the start
+    # Pruned: the log is empty, and the rows are made from the reply. They have only the seqs 1, last_seq - 1
+    # and last_seq, so a reader that has less starts again.
+    if not run.is_active and last == 0:
         return Position(run, after=seq if seq >= run.last_seq - 1 else 0, rows=_rows_of_pruned(run))
     return None if seq > last else Position(run, after=seq)
 
@@ -93,7 +95,7 @@ async def replay(rows: list[Row], after: int) -> AsyncGenerator[list[Row], None]
 
 
 def _rows_of_pruned(run: Run) -> list[Row]:
-    """Return three rows: the run's start (seq 1), its whole text, and its end (the last two seqs)."""
+    """Return the run's start (seq 1), its whole text if it has one, and its end (the last two seqs)."""
     rows = [Row(1, events.STARTED, events.encode_json(_started(run).data))]
     terminal = endings.terminal_event(run)
     text = run.reply.text if run.reply else ""

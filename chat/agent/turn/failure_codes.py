@@ -59,24 +59,30 @@ def failure_of_code(error_code: str) -> AgentFailure:
     return AgentFailure("model_error", error_code if CODE_PATTERN.fullmatch(error_code) else UNNAMED_ERROR)
 
 
-def failure_of_exception(error: Exception, *, is_own: bool = False) -> AgentFailure:
+def failure_of_exception(error: Exception, *, is_parleys_agent: bool = False) -> AgentFailure:
     """Return the failure for an exception from the Runner, without content of the request.
 
-    ``is_own``: the agent is Parley's, so an exception in ADK's code has the code "internal".
+    ``is_parleys_agent``: the agent is Parley's, so an exception in ADK's code has the code "internal".
     """
     if isinstance(error, AgentFailure):
         return error
     if isinstance(error, ExceptionGroup):  # from parallel agents: report the first one
         first: Exception = error.exceptions[0]
-        return failure_of_exception(first, is_own=is_own)
+        return failure_of_exception(first, is_parleys_agent=is_parleys_agent)
     details = details_of(error)
-    known = None if _is_outside_model_call(error, details, is_own=is_own) else _known_failure(error, details)
-    return known or AgentFailure(_code_by_owner(details, is_own=is_own), details.kind, details)
+    known = (
+        None
+        if _is_outside_model_call(error, details, is_parleys_agent=is_parleys_agent)
+        else _known_failure(error, details)
+    )
+    return known or AgentFailure(
+        _code_by_owner(details, is_parleys_agent=is_parleys_agent), details.kind, details
+    )
 
 
-def _is_outside_model_call(error: Exception, details: ExceptionDetails, *, is_own: bool) -> bool:
+def _is_outside_model_call(error: Exception, details: ExceptionDetails, *, is_parleys_agent: bool) -> bool:
     """Return whether it was raised outside a model call: a time-out in a callback is the agent's failure."""
-    if details.in_model_call or is_own:
+    if details.in_model_call or is_parleys_agent:
         return False
     return details.owner is Owner.AGENT or isinstance(error, (httpx.HTTPError, OSError))
 
@@ -102,7 +108,7 @@ def _known_failure(error: Exception, details: ExceptionDetails) -> AgentFailure 
     return None
 
 
-def _code_by_owner(details: ExceptionDetails, *, is_own: bool) -> str:
+def _code_by_owner(details: ExceptionDetails, *, is_parleys_agent: bool) -> str:
     """Return the code for any other exception, by the owner of the code that raised it."""
     if details.owner is Owner.AGENT:
         return "agent"
@@ -110,7 +116,7 @@ def _code_by_owner(details: ExceptionDetails, *, is_own: bool) -> str:
         return "internal"
     if details.in_model_call:
         return "model_error"
-    return "internal" if is_own else "agent"
+    return "internal" if is_parleys_agent else "agent"
 
 
 def _status_of(error: Exception) -> int | None:

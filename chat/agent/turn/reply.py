@@ -8,7 +8,7 @@ ADK sends each model call as fragments (``partial``) and then as one whole event
     whole, other text than its fragments    ``replace``, then as above
     whole, no fragments before it           all of it
     whole, with state only                  none: later text still belongs to the same model call
-    whole, output of the root workflow      the output, if no content has it
+    whole, output of ADK's root node        the output, if the event has no content
 """
 
 import asyncio
@@ -92,8 +92,8 @@ class ReplyTranslator:
                         for event in self._translate_all(self._turn_taking.add(adk_event)):
                             yield event
             except Exception as error:
-                is_own = self.session.agent == settings.AGENT_NAME
-                raise failure_codes.failure_of_exception(error, is_own=is_own) from error
+                is_parleys_agent = self.session.agent == settings.AGENT_NAME
+                raise failure_codes.failure_of_exception(error, is_parleys_agent=is_parleys_agent) from error
         for event in self.flush():
             yield event
         is_answered = self.used_tools or self.pending_calls or self._text.says_something
@@ -102,9 +102,9 @@ class ReplyTranslator:
                 raise failure
 
     def flush(self) -> list[Event]:
-        """Return the buffered whole events of parallel agents whose turn had not come.
+        """Return the buffered whole events of parallel agents, which were not shown yet.
 
-        The session has them, so the model knows them in the next turn: the user must see them too.
+        The session has them, so the model will know them: the user must see them too.
         """
         return self._translate_all(self._turn_taking.flush())
 
