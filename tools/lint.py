@@ -12,7 +12,7 @@ SUBJECT_MAX = 72
 OTHER_FORMS = re.compile(r"(?:ed|ing|s)$")
 IMPERATIVES = {
     "Address", "Bring", "Bypass", "Discuss", "Dismiss", "Embed", "Express", "Feed", "Focus", "Need", "Pass",
-    "Press", "Process", "Seed", "Shed", "Speed", "Suppress", "Swing", "Wring",
+    "Press", "Process", "Ring", "Seed", "Shed", "Speed", "Suppress", "Swing", "Wring",
 }  # fmt: skip
 NO_VERBS = {
     "A", "After", "All", "An", "And", "At", "Each", "For", "From", "How", "If", "In", "It", "No", "Not", "Of",
