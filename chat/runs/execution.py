@@ -32,11 +32,11 @@ from chat.runs.journal import Journal, RunWriter
 
 log = logging.getLogger(__name__)
 
-# Reasons to end the execution early. Functions of chat/runs return them in place of a code. STOP is stored as
-# an empty code; HAND_OVER becomes a hand-over, or "lost".
+# Inside chat/runs, the result of an execution is "" (completed), STOP, HAND_OVER or a failure code. A stopped
+# run is stored with the status STOPPED and an empty code; HAND_OVER is never stored.
 STOP = "stop"
 HAND_OVER = "hand over"
-# The terminal event for a code. Any code that is missing here is a failure.
+# The terminal event for a result. Any result that is missing here is a failure.
 TYPE_OF_CODE = {"": events.COMPLETED, STOP: events.STOPPED, "lost": events.EXPIRED}
 ABORT_SECONDS = 1.0  # between an agent's abort and its cancellation
 
@@ -116,7 +116,7 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
         log.warning("Run %s can no longer be written by this process", claim.run)
         return await end_from_log(claim, run, code="internal")
     if code == HAND_OVER:
-        # ``has_calls`` also knows calls that are not shown yet, ``fold.called`` code that the model ran.
+        # ``has_calls`` includes calls not shown yet, ``fold.called`` includes code that the model ran.
         if session is not None and not session.has_calls() and not progress.fold.called:
             return await run_db_patiently(lifecycle.hand_over, claim)
         code = "lost"  # a tool may have acted, and must not act twice

@@ -1,6 +1,6 @@
 """The journal: one task of a process that commits the events of its executed runs, then delivers them.
 
-One transaction stores the events of all runs that gathered for at most JOURNAL_SECONDS. Only thoughts, and
+Events gather for at most JOURNAL_SECONDS; then one transaction stores those of all runs. Only thoughts, and
 text after a run's first, wait that long. All other events, ADK's included, are committed immediately.
 """
 
