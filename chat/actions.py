@@ -120,6 +120,7 @@ def _ask(owner: User, ask: Ask, agents: Sequence[str], admit: Callable[[], None]
     if prompt is None:
         prompt = _write_prompt(conversation, parent, ask.query or "", now)
     run = _queue_run(conversation, prompt, ask, now, change)
+    # No ``last_change``: the notice of the run tells other tabs.
     Conversation.objects.filter(pk=conversation.pk).update(head=prompt, updated_at=now)
     return Asked(run, is_new=True)
 

@@ -32,11 +32,11 @@ from chat.runs.journal import Journal, RunWriter
 
 log = logging.getLogger(__name__)
 
-# Inside chat/runs, the result of an execution is "" (completed), STOP, HAND_OVER or a failure code. A stopped
-# run is stored with the status STOPPED and an empty code; HAND_OVER is never stored.
+# Inside chat/runs, a ``code`` is "" (completed), STOP, HAND_OVER or a failure code. ``Run.code`` differs: it
+# is empty for a stopped run too, and HAND_OVER is never stored.
 STOP = "stop"
 HAND_OVER = "hand over"
-# The terminal event for a result. Any result that is missing here is a failure.
+# The terminal event for such a code. Any code that is missing here is a failure.
 TYPE_OF_CODE = {"": events.COMPLETED, STOP: events.STOPPED, "lost": events.EXPIRED}
 ABORT_SECONDS = 1.0  # between an agent's abort and its cancellation
 
@@ -62,7 +62,7 @@ class _Progress:
     started: float  # time.monotonic() at which the question was stored
     ttft_ms: int | None = None
     size: int = 0  # bytes of the reply's text
-    frozen: bool = False  # further events are dropped
+    frozen: bool = False  # after an abort or at the size limit, _pump drops the agent's later events
     full: bool = False  # REPLY_MAX_BYTES is reached
     last_text: float = 0.0  # time.monotonic()
     details: ExceptionDetails | None = None  # the exception that ended the agent
@@ -103,7 +103,9 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
         session.record = writer.record
         translator = ReplyTranslator(session, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
         code, finish = await _answer(translator, progress, writer, abort)
-        if code and not progress.full:  # ``events()`` was cut short, and may buffer events
+        # Whole events that flush() returns are in the session, so they are shown even after an abort; but not
+        # above the size limit.
+        if code and not progress.full:
             for event in translator.flush():
                 _accept(event, progress, writer)
     except Exception:
@@ -198,7 +200,7 @@ async def _pump(translator: ReplyTranslator, progress: _Progress, writer: RunWri
 
 
 def _completion(translator: ReplyTranslator, progress: _Progress) -> tuple[str, str]:
-    """Return the code and finish of a run whose agent ended by itself."""
+    """Return the code and finish of a run whose agent did not fail, or was ended at the size limit."""
     if progress.full:
         return "", "length"
     if translator.pending_calls:

@@ -60,7 +60,7 @@ class RunWriter:
     claim: Claim
     journal: "Journal"
     seq: int  # of the last row that was given a number, committed or not
-    position: int = 0  # of the next ADK event; restart and hand-over delete those of earlier executions
+    position: int = 0  # of the next ADK event; 0, since restart and hand_over delete those of before
     waiting: list[Event] = field(default_factory=list)
     payloads: list[tuple[int, str]] = field(default_factory=list)
     record_waiters: "list[asyncio.Future[bool]]" = field(default_factory=list)  # one for each of payloads
@@ -92,7 +92,7 @@ class RunWriter:
         if in_flight := self.in_flight:
             await asyncio.wait([in_flight])  # a cancellation of this call must not cancel the commit
             if not in_flight.result():
-                self.lost.set()  # the journal no longer knows this writer, so it cannot do it
+                self.lost.set()  # Journal._finish does not: this writer is unregistered
         rest, payloads = self.waiting, [payload for _position, payload in self.payloads]
         self.waiting, self.payloads = [], []
         for done in self.record_waiters:

@@ -147,7 +147,7 @@ class ChangeSender:
         check_at = clock() + _check_pause()
         self.socket.bell.set()  # begin with the changes since the page was made
         while True:
-            await _wait_for_ring(self.socket.bell, check_at)
+            await _wait_for_ring(self.socket.bell, check_at)  # a sign-out rings it, too
             if self.signed_out.is_set():
                 return SIGNED_OUT
             if self.socket.closing:

@@ -29,12 +29,12 @@ class Position:
     rows: list[Row] | None = None  # the whole run, if its log was pruned
 
     @property
-    def reader_lacks_only_done(self) -> bool:
+    def lacks_only_done_frame(self) -> bool:
         """Whether the reader has the terminal event, but not ``[DONE]``."""
         return not self.run.is_active and self.after == self.run.last_seq
 
     @property
-    def reader_has_done(self) -> bool:
+    def has_done_frame(self) -> bool:
         """Whether the reader has ``[DONE]``, whose seq is the one after ``last_seq``."""
         return not self.run.is_active and self.after > self.run.last_seq
 

@@ -103,7 +103,7 @@ def _follow(request: HttpRequest, run: str) -> tuple[User, Position, bool]:
 
 def _admitted(member: User, position: Position) -> Position:
     """Return ``position``. Raises the 429 refusal, unless the reader has everything already."""
-    if not position.reader_has_done:
+    if not position.has_done_frame:
         admission.refuse_if_too_many_streams(member)
     return position
 
@@ -111,9 +111,9 @@ def _admitted(member: User, position: Position) -> Position:
 def _event_stream(member: User, position: Position, *, html: bool) -> HttpResponseBase:
     run_id = position.run.pk
     logs.set_request_run(run_id)
-    if position.reader_has_done:
+    if position.has_done_frame:
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"})
-    if position.reader_lacks_only_done:
+    if position.lacks_only_done_frame:
         return sse.response(sse.end_frames(run_id, position.after + 1))
     return sse.response(admission.count_stream(member, sse.frames(run_id, _batches(position, html=html))))
 

@@ -168,7 +168,7 @@ class ReplyTranslator:
             return []
         self._author = author
         if self._text.is_unfinished:  # of the previous agent
-            self._text.end_call()
+            self._text.end_model_call()
         return [events.agent(author)]
 
     def _translate_whole(self, adk_event: AdkEvent) -> list[Event]:

@@ -56,7 +56,7 @@ class ReplyText:
             found = self._correct(pieces)
         else:
             found = self._show(_not_shown(pieces, thought=call.thought, steps=call.steps, text=bool(shown)))
-        self.end_call()
+        self.end_model_call()
         return found
 
     def output(self, value: Any) -> list[Event]:
@@ -64,12 +64,12 @@ class ReplyText:
         if not isinstance(value, str):
             plain = events.clean_json(to_jsonable_python(value, fallback=repr))
             value = f"```json\n{json.dumps(plain, ensure_ascii=False, indent=2)}\n```"
-        self.end_call()
+        self.end_model_call()
         found = self._show([Piece(parts.TEXT_PIECE, events.clean_text(value))]) if value else []
-        self.end_call()
+        self.end_model_call()
         return found
 
-    def end_call(self) -> None:
+    def end_model_call(self) -> None:
         """Treat the next content as another model call."""
         self._call = _ModelCall()
 
