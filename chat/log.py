@@ -12,12 +12,17 @@ from chat.models import RunEvent
 
 def append(run_id: uuid.UUID, new: Sequence[Event]) -> list[Row]:
     """Store events under the run's next numbers. The caller's transaction must hold the run's lock."""
-    last: int = RunEvent.objects.filter(run_id=run_id).aggregate(last=Max("seq"))["last"] or 0
+    last = last_seq(run_id)
     rows = [Row(last + n, event.type, events.encode_json(event.data)) for n, event in enumerate(new, 1)]
     RunEvent.objects.bulk_create(
         [RunEvent(run_id=run_id, seq=row.seq, type=row.type, data=row.data) for row in rows]
     )
     return rows
+
+
+def last_seq(run_id: uuid.UUID) -> int:
+    """Return the seq of the newest stored event of a run, 0 if there is none."""
+    return RunEvent.objects.filter(run_id=run_id).aggregate(last=Max("seq"))["last"] or 0
 
 
 def read_log(run_id: uuid.UUID, after: int = 0) -> list[Row]:

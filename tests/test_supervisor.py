@@ -124,7 +124,7 @@ async def test_a_stop_recorded_by_another_process_is_seen(
 async def test_a_duty_that_swallows_its_cancellation_does_not_block_the_stop(
     parley: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such a duty once kept a server from stopping until it was killed."""
+    """A duty like this once kept a server from stopping until it was killed."""
 
     async def swallows_cancellation() -> None:
         try:

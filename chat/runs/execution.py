@@ -24,7 +24,7 @@ from chat.database import run_db_patiently
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
 from chat.lifecycle import Claim, Outcome
-from chat.log import read_log
+from chat.log import last_seq, read_log
 from chat.models import Run
 from chat.rendering.renderer import render_in_time_async
 from chat.runs import subscribers
@@ -84,7 +84,7 @@ class _Progress:
 
 async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) -> None:
     """Run the agent and end the run. Raise nothing that the agent raises."""
-    writer = journal.open(claim, await run_db_patiently(_last_seq, claim))
+    writer = journal.open(claim, await run_db_patiently(last_seq, claim.run))
     try:
         rows = await _execute(claim, run, writer, abort)
     finally:
@@ -134,11 +134,6 @@ async def _end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event]
     # Rendered before the transaction, so that the database's thread does not wait for it.
     html = await render_in_time_async(fold.text)
     return await run_db_patiently(lifecycle.end, claim, outcome, fold, rest, html)
-
-
-def _last_seq(claim: Claim) -> int:
-    rows = read_log(claim.run)
-    return rows[-1].seq if rows else 0
 
 
 def deliver_rows(claim: Claim, rows: list[Row] | None) -> None:

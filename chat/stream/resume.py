@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from chat import endings, events, refusals
 from chat.access import CANONICAL
 from chat.events import Row
+from chat.log import last_seq
 from chat.models import Run
 
 LAST_EVENT_ID = re.compile(rf"(?P<run>{CANONICAL.pattern}):(?P<seq>[0-9]{{1,10}})", re.ASCII)
@@ -81,7 +82,7 @@ def _position(run: Run, seq: int) -> Position | None:
     """Return the position after ``seq``, None if it is ahead of the log."""
     if not run.is_active and seq >= run.last_seq:
         return Position(run, after=seq)
-    last = run.events.order_by("-seq").values_list("seq", flat=True).first() or 0
+    last = last_seq(run.pk)
     # Pruned: the log is empty, and the rows are made from the reply. They have only the seqs 1, last_seq - 1
     # and last_seq, so a reader that has less starts again.
     if not run.is_active and last == 0:
