@@ -25,7 +25,7 @@ from django.conf import settings  # noqa: E402
 from accounts.models import User  # noqa: E402
 from chat.models import Conversation, Message, Run  # noqa: E402
 from config.asgi import application  # noqa: E402
-from tests.client import Client  # noqa: E402
+from tests.support.client import Client  # noqa: E402
 
 LIST, RUNS = "/admin/chat/conversation/", "/admin/chat/run/"
 

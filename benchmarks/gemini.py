@@ -1,8 +1,8 @@
 """Fake model: Gemini's ``streamGenerateContent?alt=sse`` on an asyncio protocol, in its own process.
 
 Each answer is encoded in full when it is requested, so a delta costs only a timer and a write (about
-10 µs), and the load stays small beside what is measured. ``tests/gemini.py`` implements the same API for
-scripted answers; a delta costs ten times as much there.
+10 µs), and the load stays small beside what is measured. ``tests/support/gemini.py`` implements the same API
+for scripted answers; a delta costs ten times as much there.
 
 ``GET /held`` returns how many answers are held, ``POST /release`` continues them.
 """

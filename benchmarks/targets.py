@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from benchmarks.load import Reply, Response, request
 from benchmarks.processes import ROOT, Cores, Process
-from tests.sse_client import parse, text_of
+from tests.support.sse_client import parse, text_of
 
 KEY = "not-a-key"
 CSRF = "benchmarks" + "0" * 22  # any value: the server only compares header and cookie

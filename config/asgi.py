@@ -32,7 +32,7 @@ class StreamingASGIHandler(ASGIHandler):
 
     Django keeps both until the response ends: 600 idle streams took 601 threads and 598 connections,
     217 KiB each; with this, 1 thread and 49 KiB. Uses two attributes of asgiref 3.13's SyncToAsync;
-    tests/test_streams_are_cheap.py fails if an upgrade removes them.
+    tests/stream/test_streams_are_cheap.py fails if an upgrade removes them.
     """
 
     def create_request(self, scope: Any, body_file: Any) -> Any:

@@ -13,8 +13,8 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 
-from tests.client import Client
-from tests.gemini import Gemini
+from tests.support.client import Client
+from tests.support.gemini import Gemini
 
 PASSWORD = "correct horse battery"
 

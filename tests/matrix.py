@@ -26,23 +26,17 @@ from urllib.parse import quote
 import psycopg
 import redis
 
-from tests import chromium, nginx
+from tests.support import chromium, nginx
 
 ROOT = Path(__file__).resolve().parent.parent
 # Connection strings to try in this order, each with libpq's own variables (PGHOST, PGUSER …).
 POSTGRES = ["", "host=127.0.0.1", "host=/var/run/postgresql"]
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
 # Tests of doorbells, locks and counters that processes share.
-CROSS_PROCESS_TESTS = [
-    "tests/faults",
-    *(
-        f"tests/test_{name}.py"
-        for name in ("accounts", "following", "idempotency", "socket", "stopping", "stream", "supervisor")
-    ),
-]
+CROSS_PROCESS_TESTS = [f"tests/{folder}" for folder in ("accounts", "faults", "runs", "socket", "stream")]
 # These tests wait for a quarter of their time: three processes keep two cores busy.
 THREE_PROCESSES = ["-n3", "--dist=worksteal"]
-NGINX_TESTS = "tests/test_nginx.py"
+NGINX_TESTS = "tests/config/test_nginx.py"
 
 
 class NotHere(Exception):

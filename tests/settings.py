@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.shared import CERTIFICATE, TESTS_DIR
+from tests.support.shared import CERTIFICATE, TESTS_DIR
 
 os.environ.setdefault("DATA_DIR", str(TESTS_DIR))
 os.environ["SSL_CERT_FILE"] = str(CERTIFICATE)

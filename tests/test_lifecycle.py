@@ -16,7 +16,7 @@ from chat.events import Event, Fold
 from chat.lifecycle import Claim, Outcome
 from chat.models import Conversation, Message, Process, Run, RunEvent, SessionEvent
 from chat.runs.journal import RunBatch, write
-from tests import oracle
+from tests.support import oracle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

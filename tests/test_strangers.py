@@ -9,8 +9,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from chat.models import Conversation, Message, Run
 from chat.socket.routing import websocket_urlpatterns
-from tests.client import Answer, Client
-from tests.gemini import Gemini, Text
+from tests.support.client import Answer, Client
+from tests.support.gemini import Gemini, Text
 
 Thread = Callable[..., Any]
 
@@ -36,7 +36,7 @@ POLICY = {
     "api/v1/agents": MEMBER,
     "healthz": PUBLIC,
     "readyz": PUBLIC,
-    "metrics": PUBLIC,  # only for this machine: tests/test_metrics.py
+    "metrics": PUBLIC,  # only for this machine: tests/instruments/test_metrics.py
     "accounts/set-up/<str:token>/": PUBLIC,
     "accounts/login/": PUBLIC,
     "accounts/login/code/confirm/": PUBLIC,

@@ -23,8 +23,8 @@ from django.utils.translation.template import templatize
 
 from accounts import forms as accounts_forms
 from chat.endings import SENTENCES
-from tests.commands import ROOT
-from tests.docs import MODULES
+from tests.support.commands import ROOT
+from tests.support.docs import MODULES
 
 pytestmark = pytest.mark.any_database
 

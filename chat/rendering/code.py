@@ -13,8 +13,8 @@ from pygments.lexer import Lexer, RegexLexer
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
-# The first alias of each lexer that tests/test_code.py fuzzes. Another language is shown without colours: a
-# lexer that delegates (html+ng2) gives no token until all is read, and took 6 s for 8 KB of "(".
+# The first alias of each lexer that tests/rendering/test_code.py fuzzes. Another language is shown without
+# colours: a lexer that delegates (html+ng2) gives no token until all is read, and took 6 s for 8 KB of "(".
 FUZZED_LANGUAGES = frozenset(
     (
         "ada awk basemake bash batch c clojure cmake common-lisp cpp cr csharp css d dart delphi diff "

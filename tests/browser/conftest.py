@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.chromium import HINT, chromium
-from tests.gemini import Gemini
-from tests.live import LiveServer, Member
+from tests.support.chromium import HINT, chromium
+from tests.support.gemini import Gemini
+from tests.support.live import LiveServer, Member
 
 pytest_plugins = ["tests.conftest"]  # tests/conftest.py is above the rootdir of this pytest.ini
 

@@ -12,9 +12,9 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.conftest import ask, wait_until_idle
-from tests.chromium import chromium
-from tests.gemini import Call, Gemini, Hold, Status, Text, Thought
-from tests.live import PASSWORD, LiveServer, Member
+from tests.support.chromium import chromium
+from tests.support.gemini import Call, Gemini, Hold, Status, Text, Thought
+from tests.support.live import PASSWORD, LiveServer, Member
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 MAX_SIZE = 150_000  # bytes of a picture

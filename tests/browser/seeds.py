@@ -2,7 +2,7 @@
 
 import json
 
-from tests.live import LiveServer
+from tests.support.live import LiveServer
 
 LONG = """
 from django.utils import timezone

@@ -9,8 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, ask, wait_until_idle
-from tests.gemini import Call, Gemini, Hold, Status, Text, Thought
-from tests.live import LiveServer, Member
+from tests.support.gemini import Call, Gemini, Hold, Status, Text, Thought
+from tests.support.live import LiveServer, Member
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 860}}

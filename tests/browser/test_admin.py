@@ -12,8 +12,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import SignUp, Visit
 from tests.browser.test_accessibility import axe_violations
 from tests.browser.test_page_height import ESCAPED
-from tests.gemini import Call, Gemini, Text, Thought
-from tests.live import LiveServer, Member
+from tests.support.gemini import Call, Gemini, Text, Thought
+from tests.support.live import LiveServer, Member
 
 ANSWER = """It is **noon**, as `<b>code</b>` says.
 

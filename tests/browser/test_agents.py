@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignUp, Visit, ask, conversation_of, wait_until_idle
-from tests.commands import ROOT
-from tests.gemini import Call, Gemini, Hold, Text
-from tests.live import LiveServer, Member
+from tests.support.commands import ROOT
+from tests.support.gemini import Call, Gemini, Hold, Text
+from tests.support.live import LiveServer, Member
 
 SCRIBE = """
 from google.adk.agents import Agent
@@ -28,9 +28,9 @@ root_agent = Agent(name="scribe", model="gemini-2.5-flash", tools=[save])
 
 @pytest.fixture(scope="module")
 def agents_server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Start Parley with the agents of tests/agents, one that saves files, and a broken one."""
+    """Start Parley with the agents of tests/sample_agents, one that saves files, and a broken one."""
     folder = tmp_path_factory.mktemp("agents")
-    for agent in (ROOT / "tests" / "agents").iterdir():
+    for agent in (ROOT / "tests" / "sample_agents").iterdir():
         if agent.name not in ("README.md", "__pycache__"):
             (folder / agent.name).symlink_to(agent)
     (folder / "scribe.py").write_text(SCRIBE)

@@ -15,8 +15,8 @@ from tests.browser.conftest import (
     stored_texts,
     wait_until_idle,
 )
-from tests.gemini import Call, Gemini, Hold, Text, Thought
-from tests.live import LiveServer, Member
+from tests.support.gemini import Call, Gemini, Hold, Text, Thought
+from tests.support.live import LiveServer, Member
 
 
 def message(page: Page) -> Any:

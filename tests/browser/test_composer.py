@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import SignUp, Visit, ask, shown_texts, wait_until_idle
-from tests.gemini import Gemini, Hold, Text
-from tests.live import LiveServer, Member
+from tests.support.gemini import Gemini, Hold, Text
+from tests.support.live import LiveServer, Member
 
 
 def message(page: Page) -> Any:

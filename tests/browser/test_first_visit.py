@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, ask, shown_texts, wait_until_idle
-from tests.live import PASSWORD, LiveServer
+from tests.support.live import PASSWORD, LiveServer
 
 
 def sign_up_fields(page: Page, name: str, user_label: str, mail_label: str, *passwords: str) -> None:

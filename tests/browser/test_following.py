@@ -16,8 +16,8 @@ from tests.browser.conftest import (
     wait_until_idle,
 )
 from tests.browser.network import Network
-from tests.gemini import Block, Gemini, Hold, Pause, Text
-from tests.live import LiveServer, Member
+from tests.support.gemini import Block, Gemini, Hold, Pause, Text
+from tests.support.live import LiveServer, Member
 
 STORY: list[Text | Hold] = [Text("Once "), Text("upon "), Hold(), Text("a "), Text("time")]
 

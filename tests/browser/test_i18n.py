@@ -3,8 +3,8 @@
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit, ask, wait_until_idle
-from tests.gemini import Gemini, Hold, Text
-from tests.live import Member
+from tests.support.gemini import Gemini, Hold, Text
+from tests.support.live import Member
 
 DIRECTION = "(element) => getComputedStyle(element).direction"
 

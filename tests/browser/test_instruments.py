@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
 from tests.browser.test_accessibility import axe_violations
-from tests.live import LiveServer, Member
+from tests.support.live import LiveServer, Member
 
 # Six hours of two processes, with a bad half hour: a sample for each minute, a run every three minutes.
 SIX_HOURS = """

@@ -4,8 +4,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, ask, wait_until_idle
-from tests.gemini import Gemini, Text
-from tests.live import PASSWORD, LiveServer, Member
+from tests.support.gemini import Gemini, Text
+from tests.support.live import PASSWORD, LiveServer, Member
 
 PLACES = pytest.mark.parametrize("place", ["the composer", "the page"])
 

@@ -5,8 +5,8 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, ask, wait_until_idle
-from tests.gemini import Call, Gemini, Hold, Text, Thought
-from tests.live import Member
+from tests.support.gemini import Call, Gemini, Hold, Text, Thought
+from tests.support.live import Member
 
 CODE = "def f(x):\n\treturn x < 1 and 'é'\n"
 

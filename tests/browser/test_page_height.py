@@ -7,8 +7,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignUp, Visit, ask, wait_until_idle
 from tests.browser.seeds import long_conversation
-from tests.gemini import Gemini, Hold, Text
-from tests.live import LiveServer, Member
+from tests.support.gemini import Gemini, Hold, Text
+from tests.support.live import LiveServer, Member
 
 SMALL = {"width": 800, "height": 600}
 DEVICES: dict[str, dict[str, Any]] = {

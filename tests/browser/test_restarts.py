@@ -14,8 +14,8 @@ from tests.browser.conftest import (
     stored_texts,
     wait_until_idle,
 )
-from tests.gemini import Call, Gemini, Hold, Text
-from tests.live import LiveServer
+from tests.support.gemini import Call, Gemini, Hold, Text
+from tests.support.live import LiveServer
 
 
 @pytest.fixture

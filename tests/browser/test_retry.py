@@ -8,8 +8,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, conversation_of, shown_texts, stored_texts, wait_until_idle
 from tests.browser.test_accessibility import DESKTOP, PHONE, axe_violations
-from tests.gemini import Call, Gemini, Status, Step, Text
-from tests.live import Member
+from tests.support.gemini import Call, Gemini, Status, Step, Text
+from tests.support.live import Member
 
 SUM = Call("calculate", {"expression": "6*7"})
 DAYS = Call("days_between", {"first": "2026-01-01", "second": "2026-01-02"})

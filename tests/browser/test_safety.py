@@ -5,9 +5,9 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import SignUp, Visit, ask, wait_until_idle
 from tests.browser.seeds import hostile_conversation
-from tests.gemini import Call, Gemini, Hold, Text, Thought
-from tests.hostile import PAYLOADS
-from tests.live import LiveServer, Member
+from tests.support.gemini import Call, Gemini, Hold, Text, Thought
+from tests.support.hostile import PAYLOADS
+from tests.support.live import LiveServer, Member
 
 ALL = "\n\n".join(PAYLOADS)
 

@@ -6,8 +6,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignUp, Visit, ask, conversation_of, wait_until_idle
 from tests.browser.seeds import long_conversation
-from tests.gemini import Gemini, Hold, Pause, Text
-from tests.live import LiveServer, Member
+from tests.support.gemini import Gemini, Hold, Pause, Text
+from tests.support.live import LiveServer, Member
 
 GAP = "(view) => Math.round(view.scrollHeight - view.scrollTop - view.clientHeight)"
 SMALL = {"width": 800, "height": 600}

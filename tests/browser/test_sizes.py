@@ -4,8 +4,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit, ask, wait_until_idle
-from tests.gemini import Gemini, Text
-from tests.live import Member
+from tests.support.gemini import Gemini, Text
+from tests.support.live import Member
 
 WIDE = (
     "A paragraph with " + "x" * 300 + "\n\n```python\n" + "y = 1  # " + "z" * 200 + "\n```\n\n"

@@ -16,8 +16,8 @@ from playwright.sync_api import Page, Request, expect
 from config.static import minified
 from tests.browser.conftest import SignUp, Visit, ask, wait_until_idle
 from tests.browser.seeds import long_conversation
-from tests.gemini import Gemini, Pause, Text
-from tests.live import LiveServer, Member
+from tests.support.gemini import Gemini, Pause, Text
+from tests.support.live import LiveServer, Member
 
 STATIC = Path(__file__).parents[2] / "chat" / "static" / "chat"
 STORY = (

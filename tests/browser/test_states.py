@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Visit, ask, shown_texts, wait_until_idle
-from tests.gemini import Gemini, Hold, Status, Text
-from tests.live import Member
+from tests.support.gemini import Gemini, Hold, Status, Text
+from tests.support.live import Member
 
 
 def test_a_question_and_a_progress_sign_are_shown_before_the_server_responds(

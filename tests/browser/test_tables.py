@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, wait_until_idle
-from tests.gemini import Gemini, Text
-from tests.live import Member
+from tests.support.gemini import Gemini, Text
+from tests.support.live import Member
 
 WIDTHS = pytest.mark.parametrize("width", [1280, 390])
 

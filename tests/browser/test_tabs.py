@@ -7,8 +7,8 @@ from playwright.sync_api import Locator, Page, WebSocket, expect
 
 from tests.browser.conftest import SignUp, Visit, ask, conversation_of, shown_texts, wait_until_idle
 from tests.browser.network import Network
-from tests.gemini import Gemini, Hold, Text
-from tests.live import LiveServer, Member
+from tests.support.gemini import Gemini, Hold, Text
+from tests.support.live import LiveServer, Member
 
 STORY: list[Text | Hold] = [Text("Once "), Hold(), Text("upon a time")]
 

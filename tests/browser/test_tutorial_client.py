@@ -6,8 +6,8 @@ from itertools import pairwise
 from playwright.sync_api import expect
 
 from tests.browser.conftest import SignUp, Visit
-from tests.gemini import Call, Gemini, Text, Thought
-from tests.live import LiveServer, Member
+from tests.support.gemini import Call, Gemini, Text, Thought
+from tests.support.live import LiveServer, Member
 
 # "Client-Side JavaScript" in section 6 of the tutorial, without its host and port.
 SNIPPET = """

@@ -3,8 +3,8 @@
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit, conversation_of, shown_texts, stored_texts
-from tests.gemini import Gemini, Hold, Text
-from tests.live import Member
+from tests.support.gemini import Gemini, Hold, Text
+from tests.support.live import Member
 
 
 def test_a_member_asks_reads_and_stops_without_scripts(visit: Visit, alice: Member, gemini: Gemini) -> None:

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from tests.gemini import Gemini, Pause, Text
-from tests.live import LiveServer, check_with_oracle, read
-from tests.sse_client import SseEvent, text_of
+from tests.support.gemini import Gemini, Pause, Text
+from tests.support.live import LiveServer, check_with_oracle, read
+from tests.support.sse_client import SseEvent, text_of
 
 SLOW = [step for n in range(60) for step in (Text(f"word{n} "), Pause(0.05))]
 WHOLE = "".join(f"word{n} " for n in range(60))

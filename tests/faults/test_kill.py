@@ -11,10 +11,10 @@ import httpx
 import pytest
 from django.conf import settings
 
-from tests.gemini import Call, Gemini, Pause, Text
-from tests.live import LiveServer, check_with_oracle, read, read_to_done, read_until
-from tests.sse_client import SseEvent, text_of
-from tests.waiting import until
+from tests.support.gemini import Call, Gemini, Pause, Text
+from tests.support.live import LiveServer, check_with_oracle, read, read_to_done, read_until
+from tests.support.sse_client import SseEvent, text_of
+from tests.support.waiting import until
 
 KILLS = int(os.environ.get("KILLS", "20"))
 REPLY = [Text(f"word{n} ") for n in range(60)]

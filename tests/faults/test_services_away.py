@@ -9,11 +9,11 @@ import httpx
 import pytest
 from django.conf import settings
 
-from tests.gemini import Gemini, Pause, Text
-from tests.live import PASSWORD, LiveServer, Member, read, read_to_done
-from tests.relay import Relay
-from tests.sse_client import SseEvent, SseParser, text_of
-from tests.waiting import until
+from tests.support.gemini import Gemini, Pause, Text
+from tests.support.live import PASSWORD, LiveServer, Member, read, read_to_done
+from tests.support.relay import Relay
+from tests.support.sse_client import SseEvent, SseParser, text_of
+from tests.support.waiting import until
 
 SECONDS = 6.0  # twice the promised three, for busy machines
 

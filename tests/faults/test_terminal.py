@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.gemini import Gemini, Pause, Text
-from tests.live import LiveServer, check_with_oracle, read, read_to_done
-from tests.sse_client import SseEvent, text_of
-from tests.terminal import Terminal, chat_piped
+from tests.support.gemini import Gemini, Pause, Text
+from tests.support.live import LiveServer, check_with_oracle, read, read_to_done
+from tests.support.sse_client import SseEvent, text_of
+from tests.support.terminal import Terminal, chat_piped
 
 pytestmark = pytest.mark.timeout(400)
 

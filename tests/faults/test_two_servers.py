@@ -15,9 +15,9 @@ import pytest
 from django.conf import settings
 from websockets.exceptions import ConnectionClosed
 
-from tests.gemini import Gemini, Hold, Pause, Text
-from tests.live import LiveServer, Member, check_with_oracle, read, read_to_done, read_until
-from tests.sse_client import SseEvent, text_of
+from tests.support.gemini import Gemini, Hold, Pause, Text
+from tests.support.live import LiveServer, Member, check_with_oracle, read, read_to_done, read_until
+from tests.support.sse_client import SseEvent, text_of
 
 pytestmark = pytest.mark.skipif(settings.ON_SQLITE, reason="by design, a SQLite file has only one server")
 

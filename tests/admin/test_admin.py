@@ -1,0 +1,644 @@
+"""The admin: what a moderator finds and reads there, and that no one else can read it."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.contrib.admin import site
+from django.contrib.auth.models import Group, Permission
+
+from chat.admin.lists import LIST_BOUND, ReadOnlyAdmin
+from chat.models import Conversation, Message, Process, Run, Suggestion
+from tests.conftest import make_user
+from tests.support.client import Answer, Client
+from tests.support.dom import Element, parse
+from tests.support.gemini import Call, Gemini, Hold, Status, Text, Thought
+from tests.support.talk import Talk, use_tools
+
+Thread = Callable[..., Any]
+LIST = "/admin/chat/conversation/"
+RUNS = "/admin/chat/run/"
+
+
+@pytest.fixture
+async def as_mona(parley: Any, mona: Any) -> Client:
+    return await Client(parley, mona).sign_in()
+
+
+@pytest.fixture
+async def as_olga(parley: Any, transactional_db: None, in_thread: Thread) -> Client:
+    """Return a client signed in as the site's owner."""
+    olga = await in_thread(make_user, "olga", is_staff=True, is_superuser=True)
+    return await Client(parley, olga).sign_in()
+
+
+def transcript(conversation: str | None) -> str:
+    return f"{LIST}{conversation}/change/"
+
+
+async def page(client: Client, path: str) -> Element:
+    answer = await client.get(path)
+    assert answer.status == 200, (path, answer.status, answer.headers.get("location"))
+    return parse(tidy(answer.text))
+
+
+def tidy(html: str) -> str:
+    """Remove the p tags: Django's own templates leave some open, and the parser is strict."""
+    return re.sub(r"</?p\b[^>]*>", "", html)
+
+
+def rows(found: Element) -> list[dict[str, str]]:
+    """Return the rows of a list, each as its cells by column."""
+    table = found.all(id="result_list")
+    if not table:
+        return []
+    return [
+        {
+            name.removeprefix("field-"): cell.words
+            for cell in row.below()
+            if cell.tag in {"td", "th"}
+            for name in (cell.get("class") or "").split()
+            if name.startswith("field-")
+        }
+        for row in table[0].one("tbody").all("tr")
+    ]
+
+
+async def titles(client: Client, query: str = "") -> set[str]:
+    return {row["headline"] for row in rows(await page(client, f"{LIST}?{query}"))}
+
+
+def entries(found: Element) -> list[Element]:
+    return found.all("article", class_="entry")
+
+
+# --- the list ---------------------------------------------------------------------------------------
+
+
+async def test_the_list_shows_owner_agent_message_count_and_status(
+    as_alice: Client, as_bob: Client, as_mona: Client, gemini: Gemini
+) -> None:
+    gemini.on("Go wrong", [Status(400, "INVALID_ARGUMENT")])
+    talk = Talk(as_alice)
+    await talk.ask("What is a quasar?")
+    await talk.ask("And a pulsar?")
+    await Talk(as_bob).ask("Go wrong")
+    newest, older = rows(await page(as_mona, LIST))
+    assert (newest["headline"], newest["owner"], newest["message_count"]) == ("Go wrong", "bob", "1")
+    assert (newest["last_status"], newest["agent"]) == ("Failed", "chat_assistant")
+    assert (older["headline"], older["owner"], older["message_count"]) == ("What is a quasar?", "alice", "4")
+    assert older["last_status"] == "Completed"
+    assert older["last_activity"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("answer=failed", {"Go wrong"}),
+        ("answer=completed", {"What is a quasar?"}),
+        ("answer=nonsense", {"Go wrong", "What is a quasar?"}),
+        ("agent=chat_assistant", {"Go wrong", "What is a quasar?"}),
+        ("locked=yes", set()),
+        ("updated_at__year=2001", set()),
+    ],
+)
+async def test_filters_narrow_the_list(
+    as_alice: Client, as_mona: Client, gemini: Gemini, query: str, found: set[str]
+) -> None:
+    gemini.on("Go wrong", [Status(400, "INVALID_ARGUMENT")])
+    await Talk(as_alice).ask("What is a quasar?")
+    await Talk(as_alice).ask("Go wrong")
+    assert await titles(as_mona, query) == found
+
+
+async def test_the_date_links_narrow_the_list_from_year_to_day(
+    as_alice: Client, as_mona: Client, in_thread: Thread
+) -> None:
+    for question, when in (("old", "2024-02-29T12:00:00Z"), ("new", "2026-03-01T12:00:00Z")):
+        talk = Talk(as_alice)
+        await talk.ask(question)
+        await in_thread(Conversation.objects.filter(pk=talk.conversation or "").update, updated_at=when)
+    found = await page(as_mona, LIST)
+    for words in ("2024", "February 2024", "February 29"):
+        links = found.one("nav", class_="toplinks").all("a")
+        chosen = next(link for link in links if link.words == words)
+        found = await page(as_mona, LIST + chosen["href"])
+        assert {row["headline"] for row in rows(found)} == {"old"}
+    assert "February 29" in found.one("nav", class_="toplinks").words
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("quasar", True),
+        ("QUAS", True),  # a prefix, in any case
+        ("luminous active", True),  # all words, anywhere in one message
+        ('"active galaxy"', True),
+        ('"galaxy active"', False),
+        ("asar", False),
+        ("quasar nonsense", False),
+        ("b", False),  # so short a word must match a whole word
+        ("a", True),
+        ("grosse", False),
+        ("größe", True),
+        ("hidden", True),  # the words of a tag, which PostgreSQL's parser would skip
+        ("bar", True),  # foo/bar is not parsed as a path
+        ("alice", True),
+        ("ALICE@example.org", True),
+        ("alic", False),  # only a complete user name is found
+        ("bob", False),
+    ],
+)
+async def test_search_finds_words_of_messages_and_names_of_owners(
+    as_alice: Client, as_mona: Client, gemini: Gemini, bob: Any, text: str, is_found: bool
+) -> None:
+    gemini.on("What is it?", [Text("A quasar is a luminous, active galaxy's Größe. <hidden> foo/bar")])
+    await Talk(as_alice).ask("What is it?")
+    assert await titles(as_mona, f"q={quote(text)}") == ({"What is it?"} if is_found else set())
+
+
+async def test_search_finds_current_titles_and_ids(as_alice: Client, as_mona: Client) -> None:
+    talk = Talk(as_alice)
+    await talk.ask("What is a quasar?")
+    await as_alice.request(
+        "PATCH", f"/api/v1/conversations/{talk.conversation}", json_body={"title": "Night sky"}
+    )
+    assert await titles(as_mona, "q=night") == {"Night sky"}
+    assert await titles(as_mona, f"q={talk.conversation}") == {"Night sky"}
+
+
+HOSTILE_SEARCHES = [
+    '"', '""', "'", "*", "NEAR(a b)", "a AND", "OR", "-a", "words:x", "^a", "\\", "a:*",
+    "& |", "!!", "( )", "%", "_", "x" * 5000, "a " * 3000, "\u202e", "\x00", "😀", "<->", "{a b}: c",
+    "٠", "id:1", "' OR 1=1 --", "\ud800",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE_SEARCHES)
+@pytest.mark.parametrize("path", [LIST, RUNS, "/admin/accounts/user/"])
+async def test_hostile_search_terms_do_not_break_a_list(
+    as_alice: Client, as_mona: Client, path: str, text: str
+) -> None:
+    await Talk(as_alice).ask("hello")
+    answer = await as_mona.get(f"{path}?q={quote(text, errors='surrogatepass')}")
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "p=99999", "p=-1", "p=x", f"p={'9' * 5000}", "o=99", "o=x.-.5", "all=", "updated_at__year=9999",
+        "updated_at__year=x", "updated_at__year=2026&updated_at__month=13", "updated_at__month=3",
+        "updated_at__year=0", "created_at__year=9999",
+        "created_at__year=2026&created_at__month=2&created_at__day=30",
+        "owner__id__exact=x", f"owner__id__exact={'9' * 40}", "conversation__id__exact=x", "status=x",
+        "code=%00",
+        "_to_field=id", "_popup=1", "e=1", "updated_at__year=2026&updated_at__year=2025", "_facets=True",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", [LIST, RUNS])
+async def test_invalid_parameters_do_not_break_a_list(
+    as_alice: Client, as_mona: Client, path: str, query: str
+) -> None:
+    await Talk(as_alice).ask("hello")
+    assert (await as_mona.get(f"{path}?{query}")).status in {200, 302, 400}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{LIST}?title__startswith=h",
+        f"{LIST}?messages__text__contains=h",
+        f"{LIST}?owner__password__startswith=a",
+        f"{RUNS}?state_after__contains=h",
+        f"{RUNS}?prompt__text__contains=h",
+    ],
+)
+async def test_filters_on_columns_that_are_not_offered_are_refused(
+    as_alice: Client, as_mona: Client, path: str
+) -> None:
+    await Talk(as_alice).ask("hello")
+    # They would let a moderator guess a value letter by letter.
+    assert (await as_mona.get(path)).status == 400
+
+
+async def test_a_list_ends_at_its_limit_and_says_so(
+    as_mona: Client, alice: Any, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.admin.lists.LIST_BOUND", 3)
+    made = [Conversation(owner=alice, agent="chat_assistant", title=f"number {n}") for n in range(5)]
+    await in_thread(Conversation.objects.bulk_create, made)
+    found = await page(as_mona, LIST)
+    assert [row["headline"] for row in rows(found)] == ["number 4", "number 3", "number 2"]
+    assert "The newest 3 conversations." in found.words
+    # in reverse order the list has the same three
+    found = await page(as_mona, f"{LIST}?o=3")
+    assert [row["headline"] for row in rows(found)] == ["number 2", "number 3", "number 4"]
+    assert LIST_BOUND > 1000
+
+
+# --- one conversation -------------------------------------------------------------------------------
+
+
+async def test_a_transcript_shows_the_reply_as_members_see_it_and_its_run(
+    as_alice: Client, as_mona: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(place: str) -> str:
+        """Look."""
+        return f"noon in {place}"
+
+    await use_tools(monkeypatch, look_up)
+    gemini.on(
+        "What *time* is it?",
+        [Thought("They want a clock."), Call("look_up", {"place": "Lagos"})],
+        [Text("It is **noon**.\n\n```python\nx = 1\n```")],
+    )
+    talk = Talk(as_alice)
+    said = await talk.ask("What *time* is it?")
+    members = parse(tidy((await as_alice.get(f"/chat/{talk.conversation}/")).text))
+    found = await page(as_mona, transcript(talk.conversation))
+    question, reply = entries(found)
+    assert question.one("h2").words == "alice"
+    assert question.one("div", class_="bubble").text == "What *time* is it?"
+    assert question.one("time")["datetime"].startswith("20")
+    assert reply.one("h2").words == "Chat assistant"
+    stored = reply.one("div", class_="prose")
+    assert structure(stored) == structure(members.one("div", class_="prose"))
+    assert stored.one("strong").words == "noon"
+    thought, tool = reply.all("details")
+    assert (thought.get("open"), tool.get("open")) == (None, None)
+    assert "They want a clock." in thought.text
+    assert "Lagos" in tool.one("pre", class_="tool-args").text
+    assert "noon in Lagos" in tool.one("pre", class_="tool-outcome").text
+    facts = reply.one("ul", class_="run-facts").words
+    assert "Completed" in facts
+    usage = said.data["usage"]
+    assert f"{usage['input']} tokens in, {usage['output']} out" in facts
+    assert f"first text after {said.data['ttft_ms']} ms" in facts
+    assert f"{said.data['duration_ms']} ms in all" in facts
+
+
+def structure(element: Element) -> Any:
+    return (
+        element.tag,
+        sorted(element.attrs.items()),
+        [child if isinstance(child, str) else structure(child) for child in element.children],
+    )
+
+
+async def test_every_branch_can_be_read(as_alice: Client, as_mona: Client, gemini: Gemini) -> None:
+    gemini.on("hello", [Text("first answer")], [Text("second answer")])
+    talk = Talk(as_alice)
+    said = await talk.ask("hello")
+    await talk.ask("go on from the first")
+    await talk.ask(prompt=said.prompt)
+    shown = await page(as_mona, transcript(talk.conversation))
+    assert [each.words for each in shown.all("div", class_="prose")] == ["second answer"]
+    nav = shown.one("nav", class_="siblings")
+    assert "version 2 of 2" in nav.words
+    other = await page(as_mona, transcript(talk.conversation) + nav.one("a")["href"].partition("#")[0])
+    assert [each.words for each in other.all("div", class_="bubble")] == ["hello", "go on from the first"]
+    assert "first answer" in other.words
+    assert "This is not the branch that its owner sees." in other.words
+    assert "version 1 of 2" in other.one("nav", class_="siblings").words
+
+
+async def test_a_failed_run_without_a_reply_is_shown_at_its_question(
+    as_alice: Client, as_mona: Client, gemini: Gemini
+) -> None:
+    gemini.on("hello", [Status(400, "INVALID_ARGUMENT")], [Text("at last")])
+    talk = Talk(as_alice)
+    said = await talk.ask("hello")
+    await talk.ask(prompt=said.prompt)
+    question, reply = entries(await page(as_mona, transcript(talk.conversation)))
+    assert "Failed model_error" in question.one("ul", class_="run-facts").words
+    assert "Completed" in reply.one("ul", class_="run-facts").words
+
+
+async def test_an_unfinished_reply_is_shown_as_far_as_it_is_stored(
+    as_alice: Client, as_mona: Client, gemini: Gemini
+) -> None:
+    gemini.on("hello", [Text("so far "), Hold(), Text("so good")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "hello"}) as exchange:
+        async for event in exchange.events():
+            if not event.name:
+                break
+        conversation = (await as_alice.get("/api/v1/conversations")).json()["items"][0]["id"]
+        live = (await page(as_mona, transcript(conversation))).one("article", class_="live")
+        assert live.one("div", class_="prose").words == "so far"
+        assert "is being written" in live.words
+        gemini.release()
+        assert (await exchange.all_events())[-1].is_done
+
+
+async def test_a_long_conversation_is_read_page_by_page(
+    as_alice: Client, as_mona: Client, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.admin.transcripts.TRANSCRIPT_LENGTH", 2)
+    talk = Talk(as_alice)
+    for question in ("one", "two", "three"):
+        await talk.ask(question)
+    found = await page(as_mona, transcript(talk.conversation))
+    read = []
+    while True:
+        read.append([each.words for each in found.all("div", class_="bubble")])
+        older = [a for a in found.all("a") if a.words == "Older messages"]
+        if not older:
+            break
+        found = await page(as_mona, transcript(talk.conversation) + older[0]["href"])
+    assert read == [["three"], ["two"], ["one"]]
+    assert "These are older messages." in found.words
+
+
+@pytest.mark.parametrize("parameter", ["message", "before"])
+async def test_a_message_of_another_conversation_is_not_found(
+    as_alice: Client, as_mona: Client, parameter: str
+) -> None:
+    mine, other = Talk(as_alice), Talk(as_alice)
+    await mine.ask("one")
+    said = await other.ask("two")
+    for value in (said.prompt, "x", "0" * 36):
+        assert (await as_mona.get(f"{transcript(mine.conversation)}?{parameter}={value}")).status == 404
+
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}\u202e\"'"
+
+
+async def test_hostile_text_is_escaped_everywhere(
+    as_alice: Client, as_mona: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    gemini.on("x", [Thought(HOSTILE), Text("fine")])
+    talk = Talk(as_alice)
+    said = await talk.ask("x")
+    tool = {"type": "tool", "agent": HOSTILE, "id": "1", "name": HOSTILE, "args": {HOSTILE: HOSTILE}}
+
+    def store_hostile_text() -> None:
+        Conversation.objects.update(title=HOSTILE, agent=HOSTILE[:100])
+        Message.objects.filter(role="user").update(text=HOSTILE)
+        reply = Message.objects.get(role="assistant")
+        reply.agent, reply.parts["items"] = HOSTILE[:100], [tool | {"error": HOSTILE}, *reply.parts["items"]]
+        reply.save(update_fields=["agent", "parts"])
+
+    await in_thread(store_hostile_text)
+    paths = [
+        LIST,
+        f"{LIST}?q={quote(HOSTILE)}",
+        transcript(talk.conversation),
+        RUNS,
+        f"{RUNS}{said.run}/change/",
+    ]
+    for path in paths:
+        found = await page(as_mona, path)
+        assert not [each for each in found.all("script") if not each.get("src")], path
+        assert not [each for each in found.all() if each.get("onerror")], path
+        assert HOSTILE in found.text or path == f"{LIST}?q={quote(HOSTILE)}", path
+
+
+# --- nothing can be changed -------------------------------------------------------------------------
+
+
+def test_all_chat_models_in_the_admin_are_read_only() -> None:
+    ours = {
+        model: model_admin for model, model_admin in site._registry.items() if model._meta.app_label == "chat"
+    }
+    assert set(ours) == {Conversation, Run, Process, Suggestion}
+    del ours[Suggestion]  # written by the site's owner, not by members
+    assert all(isinstance(model_admin, ReadOnlyAdmin) for model_admin in ours.values())
+
+
+async def test_the_owner_cannot_change_conversations_or_runs(as_alice: Client, as_olga: Client) -> None:
+    talk = Talk(as_alice)
+    said = await talk.ask("hello")
+    form = {"title": "mine", "text": "mine", "status": "failed", "post": "yes", "_save": "Save"}
+    action = {"action": "delete_selected", "_selected_action": str(talk.conversation), "post": "yes"}
+    for model, key in (("conversation", talk.conversation), ("run", said.run)):
+        assert (await as_olga.get(f"/admin/chat/{model}/{key}/change/")).status == 200
+        for path, sent in (
+            (f"/admin/chat/{model}/{key}/change/", form),
+            (f"/admin/chat/{model}/{key}/delete/", form),
+            (f"/admin/chat/{model}/add/", form),
+        ):
+            assert (await as_olga.post(path, form=sent)).status in {403, 404, 405}, path
+        # a list has no actions, so that it is only shown again
+        assert (await as_olga.post(f"/admin/chat/{model}/", form=action)).status == 200
+    for path in ("history/", "delete/"):
+        assert (await as_olga.get(f"{LIST}{talk.conversation}/{path}")).status == 404
+    assert [message["text"] for message in await talk.messages()] == ["hello", said.text]
+    stored = (await as_alice.get(f"/api/v1/runs/{said.run}")).json()
+    assert stored["status"] == "completed"
+
+
+# --- everyone else ----------------------------------------------------------------------------------
+
+
+def shape(answer: Answer) -> tuple[int, str, bytes]:
+    """Return what an answer reveals, without the ids and tokens that differ between two requests."""
+    location = answer.headers.get("location", "").partition("?")[0]
+    return answer.status, location, re.sub(rb'value="[^"]{64}"|[0-9a-f-]{36}', b"", answer.body)
+
+
+async def url_pairs(as_alice: Client) -> Iterator[tuple[str, str]]:
+    """Return for each kind of page a path that exists, and one that does not."""
+    talk = Talk(as_alice)
+    said = await talk.ask("alice's secret 7f3a")
+    opened, missing = transcript(talk.conversation), "00000000-0000-7000-8000-000000000000"
+    return iter(
+        [
+            (LIST, LIST),
+            (f"{LIST}?q=7f3a", f"{LIST}?q=nonsense"),
+            (opened, transcript(missing)),
+            (f"{opened}?message={said.message}", f"{opened}?message={missing}"),
+            (RUNS, RUNS),
+            (f"{RUNS}{said.run}/change/", f"{RUNS}{missing}/change/"),
+            (f"{RUNS}{said.run}/history/", f"{RUNS}{missing}/history/"),
+            ("/admin/accounts/user/1/change/", "/admin/accounts/user/999999/change/"),
+            ("/admin/chat/process/", "/admin/chat/process/"),
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("who", ["a member", "a visitor", "staff without the group"])
+async def test_other_users_get_nothing_and_cannot_tell_what_exists(
+    as_alice: Client, as_bob: Client, parley: Any, in_thread: Thread, who: str
+) -> None:
+    if who == "staff without the group":
+        steve = await in_thread(make_user, "steve", is_staff=True)
+        client = await Client(parley, steve).sign_in()
+    else:
+        client = as_bob if who == "a member" else Client(parley)
+    for there, not_there in await url_pairs(as_alice):
+        one, other = await client.get(there), await client.get(not_there)
+        assert one.status == (403 if who == "staff without the group" else 302), there
+        assert shape(one) == shape(other), there
+        for answer in (one, other, await client.post(there, form={"title": "mine"})):
+            assert answer.status in {302, 403, 405}
+            assert b"7f3a" not in answer.body
+    index = await client.get("/admin/")
+    assert b"conversation" not in index.body.lower()
+
+
+async def test_a_member_is_refused_at_the_admins_sign_in_page(as_bob: Client) -> None:
+    sent = (await as_bob.get(LIST)).headers["location"]
+    assert sent.startswith("/admin/login/")
+    assert (await as_bob.get(sent)).status == 403
+
+
+async def test_a_former_moderator_reads_nothing(
+    as_alice: Client, as_mona: Client, mona: Any, in_thread: Thread
+) -> None:
+    talk = Talk(as_alice)
+    await talk.ask("hello")
+    assert (await as_mona.get(transcript(talk.conversation))).status == 200
+    await in_thread(mona.groups.clear)
+    assert (await as_mona.get(transcript(talk.conversation))).status == 403
+    assert (await as_mona.get(LIST)).status == 403
+
+
+async def test_a_deleted_conversation_is_gone_for_moderators_too(
+    as_alice: Client, as_mona: Client, as_olga: Client
+) -> None:
+    talk = Talk(as_alice)
+    said = await talk.ask("secret 7f3a")
+    await as_alice.request("DELETE", f"/api/v1/conversations/{talk.conversation}")
+    missing = transcript("00000000-0000-7000-8000-000000000000")
+    for client in (as_mona, as_olga):
+        for query in ("", "q=7f3a", f"q={talk.conversation}", "answer=completed", "q=alice"):
+            assert await titles(client, query) == set()
+        assert rows(await page(client, RUNS)) == []
+        assert (await client.get(f"{RUNS}{said.run}/change/")).status == 302
+        gone, never = await client.get(transcript(talk.conversation)), await client.get(missing)
+        assert gone.status == never.status == 404
+        assert gone.body == never.body
+
+
+# --- runs and processes -----------------------------------------------------------------------------
+
+
+async def test_the_list_of_runs_shows_figures_and_sorts_by_them(
+    as_alice: Client, as_mona: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    gemini.on("Go wrong", [Status(400, "INVALID_ARGUMENT")])
+    await Talk(as_alice).ask("quick")
+    await Talk(as_alice).ask("slow")
+    await Talk(as_alice).ask("Go wrong")
+
+    def set_times() -> None:
+        for title, ms in (("quick", 10), ("slow", 2500)):
+            runs = Run.objects.filter(conversation__title=title)
+            runs.update(ttft_ms=ms, duration_ms=2 * ms, deltas=ms, bytes=ms, usage_total=ms)
+
+    await in_thread(set_times)
+    failed, slow, quick = rows(await page(as_mona, RUNS))
+    assert (failed["shown_status"], failed["code"], failed["first_token"]) == ("Failed", "model_error", "")
+    assert (slow["first_token"], slow["duration"], slow["deltas"]) == ("2.50 s", "5.00 s", "2500")
+    assert slow["size"].replace("\xa0", " ") == "2.4 KB"
+    assert (quick["owner"], quick["conversation_link"]) == ("alice", "quick")
+    for column in (5, 6, 7, 8, 9):
+        up = [row["conversation_link"] for row in rows(await page(as_mona, f"{RUNS}?o={column}"))]
+        down = [row["conversation_link"] for row in rows(await page(as_mona, f"{RUNS}?o=-{column}"))]
+        assert up.index("quick") < up.index("slow")
+        assert down.index("slow") < down.index("quick")
+    assert [r["conversation_link"] for r in rows(await page(as_mona, f"{RUNS}?status=failed"))] == [
+        "Go wrong"
+    ]
+    assert [r["conversation_link"] for r in rows(await page(as_mona, f"{RUNS}?code=model_error"))] == [
+        "Go wrong"
+    ]
+    assert rows(await page(as_mona, f"{RUNS}?status=expired")) == []
+    assert len(rows(await page(as_mona, f"{RUNS}?q=alice"))) == 3
+    assert rows(await page(as_mona, f"{RUNS}?q=bob")) == []
+
+
+async def test_a_run_page_shows_no_message_text(as_alice: Client, as_mona: Client) -> None:
+    said = await Talk(as_alice).ask("title only\nsecret 7f3a " + "x" * 100)
+    assert rows(await page(as_mona, f"{RUNS}?q={said.run}"))[0]["shown_status"] == "Completed"
+    found = await page(as_mona, f"{RUNS}{said.run}/change/")
+    assert "state_after" not in found.text
+    assert not found.all("textarea")
+    assert not found.all("input", name="_save")
+    assert "x" * 100 not in found.text
+
+
+async def test_processes_are_listed(as_mona: Client) -> None:
+    (row,) = rows(await page(as_mona, "/admin/chat/process/"))
+    assert row["pid"].isdigit()
+    assert row["heartbeat_at"]
+
+
+# --- users ------------------------------------------------------------------------------------------
+
+
+async def test_a_moderator_sees_users_but_not_their_passwords(
+    as_alice: Client, alice: Any, as_mona: Client
+) -> None:
+    listed = rows(await page(as_mona, "/admin/accounts/user/?q=alice"))
+    assert [row["username"] for row in listed] == ["alice"]
+    found = await page(as_mona, f"/admin/accounts/user/{alice.pk}/change/")
+    assert "alice@example.org" in found.text
+    assert "password" not in found.one("div", id="content").text.lower()
+    assert alice.password not in found.text
+    assert (await as_mona.get(f"/admin/accounts/user/{alice.pk}/password/")).status == 403
+    assert (
+        await as_mona.post(f"/admin/accounts/user/{alice.pk}/change/", form={"username": "x"})
+    ).status == 403
+
+
+async def test_permission_to_change_users_does_not_grant_more_rights(
+    parley: Any, as_olga: Client, alice: Any, mona: Any, in_thread: Thread
+) -> None:
+    steve = await in_thread(make_user, "steve", is_staff=True)
+    able = await in_thread(
+        list, Permission.objects.filter(codename__in=["view_user", "change_user", "delete_user"])
+    )
+    await in_thread(steve.user_permissions.set, able)
+    as_steve = await Client(parley, steve).sign_in()
+    for person in (as_olga.user, mona, steve):
+        path = f"/admin/accounts/user/{person.pk}"
+        assert (await as_steve.get(f"{path}/password/")).status == 403
+        assert (await as_steve.post(f"{path}/change/", form={"username": "mine"})).status == 403
+        assert (await as_steve.post(f"{path}/delete/", form={"post": "yes"})).status == 403
+    form = {
+        "username": "alice", "email": "new@example.org",
+        "is_active": "on", "is_staff": "on", "is_superuser": "on",
+        "date_joined_0": "2026-01-01", "date_joined_1": "12:00:00",
+    }  # fmt: skip
+    saved = await as_steve.post(f"/admin/accounts/user/{alice.pk}/change/", form=form)
+    assert saved.status == 302
+    await in_thread(alice.refresh_from_db)
+    assert (alice.email, alice.is_staff, alice.is_superuser) == ("new@example.org", False, False)
+
+
+async def test_the_owner_can_make_a_user_a_moderator(
+    as_olga: Client, as_alice: Client, bob: Any, in_thread: Thread
+) -> None:
+    talk = Talk(as_alice)
+    await talk.ask("hello")
+    group = await in_thread(Group.objects.get, name="Moderators")
+    form = {
+        "username": "bob", "email": "bob@example.org",
+        "is_active": "on", "is_staff": "on", "groups": str(group.pk),
+        "date_joined_0": "2026-01-01", "date_joined_1": "12:00:00",
+    }  # fmt: skip
+    assert (await as_olga.post(f"/admin/accounts/user/{bob.pk}/change/", form=form)).status == 302
+    as_bob = await Client(as_olga.application, bob).sign_in()
+    assert (await as_bob.get(transcript(talk.conversation))).status == 200
+
+
+async def test_users_cannot_be_deleted_in_the_admin(as_olga: Client, alice: Any) -> None:
+    assert (
+        await as_olga.post(f"/admin/accounts/user/{alice.pk}/delete/", form={"post": "yes"})
+    ).status == 403
+
+
+def test_permissions_removed_from_the_group_are_not_restored(db: None) -> None:
+    from django.core.management import call_command
+
+    group = Group.objects.get(name="Moderators")
+    assert {p.codename for p in group.permissions.all()} == {
+        "view_conversation", "view_run", "view_process", "view_user",
+    }  # fmt: skip
+    group.permissions.remove(Permission.objects.get(codename="view_user"))
+    call_command("migrate", verbosity=0)
+    assert not group.permissions.filter(codename="view_user").exists()

@@ -1,0 +1,227 @@
+"""Time limits of the first token, silence, the whole run and tools; the conversation stays usable."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from chat.models import Run
+from tests.support import oracle
+from tests.support.client import Client
+from tests.support.gemini import Call, Gemini, Hold, Pause, Text, Thought, questions_of
+from tests.support.sse_client import SseEvent
+from tests.support.talk import Said, Talk, use_tools
+
+
+@pytest.fixture
+def talk(as_alice: Client) -> Talk:
+    return Talk(as_alice)
+
+
+async def works_on(talk: Talk, gemini: Gemini, settings: Any, *, asked: str, seen: list[str]) -> None:
+    """Check that the next question is answered, and that the model knows what the person saw."""
+    settings.FIRST_TOKEN_SECONDS = settings.SILENCE_SECONDS = settings.RUN_SECONDS = 60
+    gemini.release()
+    said = await talk.ask("And now?")
+    assert (said.end, said.text) == ("run.completed", "You said: And now?")
+    expected = [("user", asked), *(("model", text) for text in seen), ("user", "And now?")]
+    assert questions_of(gemini.requests[-1]) == expected
+
+
+# --- the first token ------------------------------------------------------------------------------
+
+
+async def test_a_model_that_does_not_begin_in_time_fails_the_run(
+    talk: Talk, gemini: Gemini, settings: Any, in_thread: Any
+) -> None:
+    settings.FIRST_TOKEN_SECONDS = 0.3
+    gemini.on("slow", [Hold(), Text("Never.")])
+    said = await talk.ask("slow")
+    assert (said.end, said.code, said.message) == ("run.failed", "timeout_first", None)
+    assert said.data["detail"] == "The model did not begin to answer in time." and said.data["retryable"]
+    assert said.data["ttft_ms"] is None and 300 <= said.data["duration_ms"] < 2000
+    await works_on(talk, gemini, settings, asked="slow", seen=[])
+    await in_thread(oracle.check, [said.events])
+
+
+async def test_the_first_token_limit_is_for_the_whole_answer_without_streaming(
+    talk: Talk, gemini: Gemini, settings: Any
+) -> None:
+    settings.FIRST_TOKEN_SECONDS = 0.3
+    gemini.on("slow", [Text("Held back"), Hold(), Text(" until it is whole.")])
+    answer = await talk.ask_whole("slow")
+    assert (answer["status"], answer["code"], answer["message"]) == ("failed", "timeout_first", None)
+    await works_on(talk, gemini, settings, asked="slow", seen=[])
+
+
+async def test_a_thought_counts_as_a_first_token(talk: Talk, gemini: Gemini, settings: Any) -> None:
+    settings.FIRST_TOKEN_SECONDS = 1.5
+    gemini.on("think", [Thought("Hm."), Pause(2), Text("Done.")])
+    said = await talk.ask("think")
+    assert (said.end, said.text) == ("run.completed", "Done.")
+    assert said.data["ttft_ms"] >= 2000  # the time of the text, not of the thought
+
+
+# --- silence --------------------------------------------------------------------------------------
+
+
+async def test_a_model_that_falls_silent_fails_the_run_and_its_text_is_kept(
+    talk: Talk, gemini: Gemini, settings: Any, in_thread: Any
+) -> None:
+    settings.SILENCE_SECONDS = 0.3
+    gemini.on("slow", [Text("Half "), Text("of it"), Hold(), Text("never.")])
+    said = await talk.ask("slow")
+    assert (said.end, said.code, said.text) == ("run.failed", "stalled", "Half of it")
+    assert (await talk.reply())["text"] == "Half of it"
+    await works_on(talk, gemini, settings, asked="slow", seen=["Half of it"])
+    await in_thread(oracle.check, [said.events])
+
+
+async def test_a_slow_model_is_not_silent(talk: Talk, gemini: Gemini, settings: Any) -> None:
+    settings.SILENCE_SECONDS = 0.6
+    steps = [step for n in range(5) for step in (Pause(0.2), Text(f"{n} "), Pause(0.2), Thought("hm"))]
+    gemini.on("slow", [*steps, Text("5")])
+    said = await talk.ask("slow")
+    assert (said.end, said.text) == ("run.completed", "0 1 2 3 4 5")
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+async def test_silence_counts_only_while_text_is_streamed(
+    talk: Talk, gemini: Gemini, settings: Any, streamed: bool
+) -> None:
+    """Without streaming, a model is silent until its whole answer is complete."""
+    settings.SILENCE_SECONDS = 0.3
+    gemini.on("slow", [Call("calculate", {"expression": "1 + 1"})], [Pause(0.8), Text("Done.")])
+    if streamed:
+        said = await talk.ask("slow")
+        assert (said.end, said.code) == ("run.failed", "stalled")
+    else:
+        answer = await talk.ask_whole("slow")
+        assert (answer["status"], answer["message"]["text"]) == ("completed", "Done.")
+
+
+# --- the whole run --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+async def test_a_run_that_takes_too_long_fails_and_its_text_is_kept(
+    talk: Talk, gemini: Gemini, settings: Any, in_thread: Any, streamed: bool
+) -> None:
+    settings.RUN_SECONDS = 0.8
+    drip = [step for _ in range(100) for step in (Text("drip "), Pause(0.05))]
+    gemini.on("endless", [Text("First."), Call("calculate", {"expression": "1 + 1"})], drip)
+    if streamed:
+        said = await talk.ask("endless")
+        assert (said.end, said.code) == ("run.failed", "timeout_run")
+        text = said.text
+        assert text.startswith("First.\n\ndrip drip ") and 3 <= text.count("drip") < 20
+        assert 800 <= said.data["duration_ms"] < 2500
+        seen = ["First.", text.removeprefix("First.\n\n")]
+    else:
+        answer = await talk.ask_whole("endless")
+        assert (answer["status"], answer["code"]) == ("failed", "timeout_run")
+        text, seen = answer["message"]["text"], ["First."]
+        assert text == "First."
+    assert (await talk.reply())["text"] == text
+    await works_on(talk, gemini, settings, asked="endless", seen=seen)
+    await in_thread(oracle.check)
+
+
+async def test_a_run_that_timed_out_in_a_tool_says_so_to_the_model(
+    talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.RUN_SECONDS = 0.5
+    await use_tools(monkeypatch, lingers)
+    gemini.on("slow", [Text("Wait."), Call("lingers")], [Text("Never.")])
+    said = await talk.ask("slow")
+    assert (said.end, said.code, said.text) == ("run.failed", "timeout_run", "Wait.")
+    await works_on(talk, gemini, settings, asked="slow", seen=["Wait."])
+    contents = gemini.requests[-1]["contents"]
+    assert contents[1]["parts"][1]["functionCall"]["name"] == "lingers"
+    assert contents[2]["parts"][0]["functionResponse"]["response"] == {"error": "interrupted"}
+
+
+# --- tools ----------------------------------------------------------------------------------------
+
+
+async def lingers() -> dict[str, Any]:
+    """Never return."""
+    await asyncio.sleep(3600)
+    return {}
+
+
+def blocks() -> dict[str, Any]:
+    """Block the thread for 1.5 s, as careless code does."""
+    time.sleep(1.5)
+    return {"slept": 1.5}
+
+
+@pytest.mark.parametrize("function", [lingers, blocks])
+async def test_a_tool_that_takes_too_long_is_an_error_and_the_run_continues(
+    talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch, function: Any
+) -> None:
+    settings.TOOL_SECONDS = 0.3
+    await use_tools(monkeypatch, function)
+    gemini.on("Look", [Call(function.__name__)], [Text("I could not look.")])
+    said = await talk.ask("Look")
+    assert (said.end, said.text) == ("run.completed", "I could not look.")
+    (returned,) = said.named("tool.returned")
+    assert returned.json()["error"] == f"{function.__name__} did not answer within 0.3 s."
+    assert 300 <= returned.json()["elapsed_ms"] < 1300
+    assert said.data["duration_ms"] < 1400  # the run does not wait for the thread
+
+
+async def test_a_blocking_tool_does_not_delay_another_run(
+    talk: Talk, as_bob: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await use_tools(monkeypatch, blocks)
+    gemini.on("Look", [Call("blocks")], [Text("I looked.")])
+    gemini.on("count", [step for n in range(10) for step in (Text(f"{n} "), Pause(0.03))])
+    blocked: list[SseEvent] = []
+    counted: Said | None = None
+    async with talk.client.open("POST", "/chat/stream", json_body={"query": "Look"}) as exchange:
+        async for event in exchange.events():
+            blocked.append(event)
+            if event.name == "tool.called":
+                counting = asyncio.ensure_future(Talk(as_bob).ask("count"))
+            if event.name == "tool.returned":
+                assert counting.done(), "bob's reply waited for alice's tool"
+                counted = counting.result()
+    assert counted is not None and counted.text == "0 1 2 3 4 5 6 7 8 9 "
+    assert counted.data["duration_ms"] < 1400 and counted.data["ttft_ms"] < 700
+    assert Said(blocked).text == "I looked."
+
+
+async def test_a_blocking_tool_does_not_delay_a_stop(
+    talk: Talk, gemini: Gemini, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await use_tools(monkeypatch, blocks)
+    gemini.on("Look", [Call("blocks")], [Text("Never.")])
+    events = []
+    async with talk.client.open("POST", "/chat/stream", json_body={"query": "Look"}) as exchange:
+        async for event in exchange.events():
+            events.append(event)
+            if event.name == "tool.called":
+                answer = await talk.client.post(f"/chat/runs/{event.run}/stop")
+                assert answer.json()["status"] == "stopped"
+    assert Said(events).data["duration_ms"] < 1400
+    talk.conversation = events[0].json()["conversation"]
+    await works_on(talk, gemini, settings, asked="Look", seen=[])
+
+
+# --- concurrent runs ------------------------------------------------------------------------------
+
+
+async def test_each_run_has_its_own_time_limits(
+    as_alice: Client, gemini: Gemini, settings: Any, in_thread: Any
+) -> None:
+    settings.SILENCE_SECONDS = 0.6
+    gemini.on("stalls", [Text("Half"), Hold(), Text("never.")])
+    gemini.on("goes on", [step for n in range(8) for step in (Text(f"{n} "), Pause(0.1))])
+    stalled, *others = await asyncio.gather(
+        Talk(as_alice).ask("stalls"), *(Talk(as_alice).ask("goes on") for _ in range(4))
+    )
+    assert (stalled.end, stalled.code, stalled.text) == ("run.failed", "stalled", "Half")
+    assert {(said.end, said.text) for said in others} == {("run.completed", "0 1 2 3 4 5 6 7 ")}
+    assert await in_thread(lambda: Run.objects.active().count()) == 0

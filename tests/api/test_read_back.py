@@ -1,0 +1,143 @@
+"""/api/v1: the stored conversations, messages and runs as docs/streaming.md promises them."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from chat.models import Message, Run
+from tests.support.client import Client
+from tests.support.gemini import Call, Gemini, Hold, Text, Thought
+
+Thread = Callable[..., Any]
+
+
+async def test_a_conversation_is_its_active_branch(as_alice: Client, gemini: Gemini) -> None:
+    gemini.on("one", [Thought("hm"), Call("calculate", {"expression": "1+1"})], [Text("two")])
+    events = await as_alice.ask("one")
+    started = events[0].json()
+    read = (await as_alice.get(f"/api/v1/conversations/{started['conversation']}")).json()
+    question, reply = read["messages"]["items"]
+    assert set(read) == {
+        "id", "title", "agent", "pinned", "head", "active_run", "created_at", "updated_at", "messages",
+    }  # fmt: skip
+    assert read["head"] == reply["id"]
+    assert read["active_run"] is None
+    assert read["messages"]["next"] is None
+    assert question == {
+        "id": started["prompt"],
+        "parent": None,
+        "siblings": [started["prompt"]],
+        "role": "user",
+        "agent": None,
+        "text": "one",
+        "parts": {"v": 1, "items": [{"type": "text", "text": "one"}]},
+        "run": started["run"],
+        "created_at": question["created_at"],
+    }
+    assert reply["parent"] == started["prompt"]
+    assert reply["role"] == "assistant"
+    assert reply["agent"] == "chat_assistant"
+    assert reply["run"] == started["run"]
+    kinds = [(part["type"], part["agent"]) for part in reply["parts"]["items"]]
+    assert kinds == [(kind, "chat_assistant") for kind in ("thought", "tool", "text")]
+    assert reply["parts"]["items"][1]["result"] == {"result": 2}
+
+
+async def test_times_are_rfc_3339_in_utc(as_alice: Client) -> None:
+    await as_alice.ask("one")
+    item = (await as_alice.get("/api/v1/conversations")).json()["items"][0]
+    for name in ("created_at", "updated_at"):
+        assert item[name].endswith("Z")
+        assert datetime.fromisoformat(item[name])
+
+
+async def test_the_newest_activity_comes_first_page_by_page(as_alice: Client) -> None:
+    ids = [(await as_alice.ask(f"{n}"))[0].json()["conversation"] for n in range(5)]
+    await as_alice.ask("again", conversation=ids[0])
+    wanted = [ids[0], ids[4], ids[3], ids[2], ids[1]]
+    found, cursor = [], ""
+    while True:
+        page = (await as_alice.get(f"/api/v1/conversations?limit=2{cursor}")).json()
+        found += [item["id"] for item in page["items"]]
+        if page["next"] is None:
+            break
+        assert len(page["items"]) == 2
+        cursor = f"&cursor={page['next']}"
+    assert found == wanted
+
+
+async def test_messages_come_newest_page_first_each_in_reading_order(as_alice: Client) -> None:
+    conversation = (await as_alice.ask("0"))[0].json()["conversation"]
+    for n in range(1, 4):
+        await as_alice.ask(f"{n}", conversation=conversation)
+    path = f"/api/v1/conversations/{conversation}?limit=3"
+    newest = (await as_alice.get(path)).json()["messages"]
+    assert [m["text"] for m in newest["items"]] == ["You said: 2", "3", "You said: 3"]
+    older = (await as_alice.get(f"{path}&cursor={newest['next']}")).json()["messages"]
+    assert [m["text"] for m in older["items"]] == ["1", "You said: 1", "2"]
+
+
+async def test_a_conversation_names_its_active_run(as_alice: Client, gemini: Gemini) -> None:
+    gemini.on("slow", [Text("a"), Hold(), Text("b")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        started = await anext(aiter(exchange.events()))
+        conversation = started.json()["conversation"]
+        read = (await as_alice.get(f"/api/v1/conversations/{conversation}")).json()
+        assert read["active_run"] == started.run
+        assert read["messages"]["items"][0]["run"] == started.run
+        run = (await as_alice.get(f"/api/v1/runs/{started.run}")).json()
+        assert run["status"] in {"queued", "running"}
+        assert run["ended_at"] is None
+        gemini.release()
+        await exchange.all_events()
+    assert (await as_alice.get(f"/api/v1/conversations/{conversation}")).json()["active_run"] is None
+
+
+async def test_a_run_reports_its_outcome(as_alice: Client, in_thread: Thread) -> None:
+    events = await as_alice.ask("one")
+    read = (await as_alice.get(f"/api/v1/runs/{events[0].run}")).json()
+    stored = await in_thread(Run.objects.get)
+    assert read == {
+        "id": str(stored.pk),
+        "conversation": str(stored.conversation_id),
+        "status": "completed",
+        "mode": "sse",
+        "attempt": 1,
+        "prompt": str(stored.prompt_id),
+        "reply": str(stored.reply_id),
+        "code": None,
+        "usage": stored.usage(),
+        "ttft_ms": stored.ttft_ms,
+        "duration_ms": stored.duration_ms,
+        "deltas": stored.deltas,
+        "created_at": read["created_at"],
+        "ended_at": read["ended_at"],
+    }
+
+
+async def test_renaming_pinning_and_deleting(as_alice: Client, in_thread: Thread) -> None:
+    conversation = (await as_alice.ask("one"))[0].json()["conversation"]
+    path = f"/api/v1/conversations/{conversation}"
+    changed = (await as_alice.request("PATCH", path, json_body={"title": " A  name ", "pinned": True})).json()
+    assert (changed["title"], changed["pinned"]) == ("A name", True)
+    assert (await as_alice.request("DELETE", path)).status == 204
+    assert (await as_alice.get(path)).status == 404
+    assert (await as_alice.request("DELETE", path)).status == 404
+    assert await in_thread(Message.objects.count) == 2
+
+
+async def test_the_agents_are_listed(as_alice: Client) -> None:
+    items = (await as_alice.get("/api/v1/agents")).json()["items"]
+    assert items[0]["name"] == "chat_assistant"
+    assert items[0]["available"] is True
+    assert items[0]["reason"] is None
+
+
+async def test_the_api_describes_itself(visitor: Client) -> None:
+    described = (await visitor.get("/api/v1/openapi.json")).json()
+    assert {
+        "/api/v1/conversations",
+        "/api/v1/conversations/{conversation}",
+        "/api/v1/runs/{run}",
+        "/api/v1/agents",
+    } == set(described["paths"])

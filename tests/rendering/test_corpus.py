@@ -1,0 +1,53 @@
+"""Replies of ``tests/rendering/corpus``, which comparable systems show wrong, are rendered correctly."""
+
+import pytest
+
+from chat.rendering import render
+from chat.rendering.stream import MarkdownStream
+from tests.rendering.corpus import CASES
+from tests.support.html_stream_client import roots
+from tests.support.inspector import inspect
+from tests.support.short_form import expected_short_form, short_form
+
+pytestmark = pytest.mark.any_database
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_reply_has_the_expected_structure(name: str) -> None:
+    html = render(CASES[name].source)
+    assert short_form(html) == expected_short_form(CASES[name].expected)
+    assert inspect(html).faults == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_windows_line_ends_change_nothing(name: str) -> None:
+    source = CASES[name].source
+    assert render(source.replace("\n", "\r\n")) == render(source)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_stream_cut_anywhere_ends_as_a_reload(name: str) -> None:
+    source = CASES[name].source
+    for cut in range(0, len(source), 5):
+        stream = MarkdownStream()
+        for piece in (source[:cut], source[cut:]):
+            stream.feed(piece)
+            stream.close()
+            roots(stream.open_html())
+        assert stream.finish() == roots(render(source))
+
+
+# A later line defines a link or a footnote of an earlier one.
+FORWARD = {"mixed: a reference and prices", "lines: in a footnote"}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in FORWARD])
+def test_a_closed_block_of_a_stream_never_changes(name: str) -> None:
+    source = f"Before.\n\n{CASES[name].source}\n\nAfter.\n"
+    stream = MarkdownStream()
+    for letter in source:
+        stream.feed(letter)
+        stream.close()
+    closed = list(stream.closed)
+    assert closed
+    assert stream.finish()[: len(closed)] == closed

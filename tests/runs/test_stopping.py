@@ -1,0 +1,160 @@
+"""Stops before the first token, in the middle, during a tool and after the end; and deletion."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chat.models import Conversation, Message, Run
+from tests.support import oracle
+from tests.support.client import Client, Exchange
+from tests.support.gemini import Call, Gemini, Hold, Text, questions_of
+from tests.support.sse_client import SseEvent, terminal_of, text_of
+from tests.support.talk import use_tools
+
+Thread = Callable[..., Any]
+
+
+async def read_until(exchange: Exchange, name: str) -> list[SseEvent]:
+    seen = []
+    async for event in exchange.events():
+        seen.append(event)
+        if event.name == name:
+            return seen
+    pytest.fail(f"{name!r} did not come")
+
+
+async def test_a_stop_keeps_the_text_that_was_shown(
+    as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        seen = await read_until(exchange, "")
+        answer = await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
+        seen += await exchange.all_events()
+    assert answer.status == 200
+    assert answer.json() == {
+        "run": seen[0].run,
+        "status": "stopped",
+        "seq": seen[-1].seq - 1,
+        "text_length": len("shown"),
+    }
+    end = terminal_of(seen)
+    assert end.name == "run.stopped"
+    assert end.json()["code"] is None
+    assert end.json()["detail"]
+    run = await in_thread(lambda: Run.objects.select_related("reply").get())
+    assert (run.status, run.reply.text) == ("stopped", "shown")
+    await in_thread(oracle.check, [seen])
+
+
+async def test_the_text_shown_before_a_stop_is_what_the_model_sees_next(
+    as_alice: Client, gemini: Gemini
+) -> None:
+    gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        seen = await read_until(exchange, "")
+        await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
+    await as_alice.ask("and then?", conversation=seen[0].json()["conversation"])
+    assert questions_of(gemini.requests[-1]) == [("user", "slow"), ("model", "shown"), ("user", "and then?")]
+
+
+async def test_a_stop_before_the_first_token_ends_the_run(
+    as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    gemini.on("slow", [Hold(), Text("never")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        seen = await read_until(exchange, "run.started")
+        while not gemini.calls_for("slow"):
+            await asyncio.sleep(0.01)
+        answer = await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
+        seen += await exchange.all_events()
+    assert answer.json()["status"] == "stopped"
+    assert answer.json()["text_length"] == 0
+    assert terminal_of(seen).json()["message"] is None
+    await in_thread(oracle.check, [seen])
+
+
+async def test_a_stop_during_a_tool_ends_the_run(
+    as_alice: Client, gemini: Gemini, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(place: str) -> None:
+        """Take 60 s."""
+        await asyncio.sleep(60)
+
+    await use_tools(monkeypatch, slow)
+    gemini.on("tool", [Text("Let me look."), Call("slow", {"place": "Lagos"})], [Text("never")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "tool"}) as exchange:
+        seen = await read_until(exchange, "tool.called")
+        answer = await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
+        seen += await exchange.all_events()
+    assert answer.json()["status"] == "stopped"
+    assert text_of(seen) == "Let me look."
+    await in_thread(oracle.check, [seen])
+    await as_alice.ask("again", conversation=seen[0].json()["conversation"])
+    parts = [part for content in gemini.requests[-1]["contents"] for part in content["parts"]]
+    calls = [part for part in parts if "functionCall" in part]
+    results = [part for part in parts if "functionResponse" in part]
+    assert len(calls) == len(results) == 1  # the call is not left open
+
+
+async def test_a_queued_run_can_be_stopped(as_alice: Client, alice: Any, in_thread: Thread) -> None:
+    from chat.actions import Ask, send_message
+    from chat.runs.supervisor import supervisor
+
+    supervisor.draining = True
+    asked = await in_thread(send_message, alice, Ask(query="queued"), agents=["chat_assistant"])
+    answer = await as_alice.post(f"/chat/runs/{asked.run.pk}/stop")
+    supervisor.draining = False
+    assert answer.json() == {"run": str(asked.run.pk), "status": "stopped", "seq": 2, "text_length": 0}
+    events = (await as_alice.get(f"/chat/runs/{asked.run.pk}/events")).events
+    assert [event.name for event in events] == ["run.started", "run.stopped", ""]
+    await in_thread(oracle.check, [events])
+
+
+async def test_a_stop_after_the_end_changes_nothing(as_alice: Client) -> None:
+    events = await as_alice.ask("hello")
+    first = await as_alice.post(f"/chat/runs/{events[0].run}/stop")
+    second = await as_alice.post(f"/chat/runs/{events[0].run}/stop")
+    assert first.status == second.status == 200
+    assert first.json() == second.json()
+    assert first.json()["status"] == "completed"
+    assert (await as_alice.get(f"/chat/runs/{events[0].run}/events")).events == events
+
+
+async def test_a_deleted_conversation_ends_its_run_and_is_gone(
+    as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        seen = await read_until(exchange, "")
+        conversation = seen[0].json()["conversation"]
+        answer = await as_alice.request("DELETE", f"/api/v1/conversations/{conversation}")
+        seen += await exchange.all_events()
+    assert answer.status == 204
+    assert terminal_of(seen).name == "run.stopped"
+    assert terminal_of(seen).json()["code"] == "deleted"
+    for path in (f"/api/v1/conversations/{conversation}", f"/chat/runs/{seen[0].run}/events"):
+        assert (await as_alice.get(path)).status == 404
+    assert (await as_alice.get("/api/v1/conversations")).json()["items"] == []
+    assert await in_thread(lambda: Conversation.objects.get().deleted_at)
+    assert await in_thread(Message.objects.count) == 2  # kept for retention
+
+
+async def test_a_hundred_stops_race_the_last_token(
+    as_alice: Client, gemini: Gemini, settings: Any, in_thread: Thread
+) -> None:
+    settings.LIMITS = False
+    ends = []
+    for n in range(100):
+        gemini.on(f"race {n}", [Text("a"), Text("b")])
+        async with as_alice.open("POST", "/chat/stream", json_body={"query": f"race {n}"}) as exchange:
+            seen = await read_until(exchange, "run.started")
+            reading = asyncio.ensure_future(exchange.all_events())
+            await asyncio.sleep(n % 20 / 1000)
+            answer = await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
+            seen += await reading
+        assert f"run.{answer.json()['status']}" == terminal_of(seen).name
+        ends.append(seen)
+    await in_thread(oracle.check, ends)

@@ -1,0 +1,140 @@
+"""Runs that a process picks up: queued for too long, left by a dead process, or given up by an error."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from chat import lifecycle
+from chat.actions import Ask, send_message
+from chat.models import Process, Run, RunEvent
+from chat.runs.supervisor import supervisor
+from tests.support import oracle
+from tests.support.client import Client
+from tests.support.gemini import Gemini, Hold, Text
+from tests.support.sse_client import text_of
+
+Thread = Callable[..., Any]
+
+
+async def until_ended(in_thread: Thread, run_id: uuid.UUID) -> Run:
+    async with asyncio.timeout(20):
+        while True:
+            run: Run = await in_thread(Run.objects.select_related("reply").get, pk=run_id)
+            if not run.is_active:
+                return run
+            await asyncio.sleep(0.05)
+
+
+def dead_process() -> Process:
+    process = Process.objects.create(host="elsewhere", pid=1, boot_id="b", version="v")
+    Process.objects.filter(pk=process.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
+    return process
+
+
+def claimed_run(process: Process, owner: Any, **fields: Any) -> Run:
+    """Return a run claimed by this process within the 0.5 s after which any process may claim it."""
+    run = send_message(owner, Ask(query="hello"), agents=["chat_assistant"]).run
+    Run.objects.filter(pk=run.pk).update(**fields)
+    assert lifecycle.claim(run.pk, process.pk)
+    return run
+
+
+async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any, in_thread: Thread) -> None:
+    asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
+    run = await until_ended(in_thread, asked.run.pk)
+    assert run.reply
+    assert (run.status, run.reply.text) == ("completed", "You said: hello")
+
+
+async def test_a_dead_processs_run_is_restarted(parley: Any, alice: Any, in_thread: Thread) -> None:
+    begun = await in_thread(claimed_run, await in_thread(dead_process), alice)
+    run = await until_ended(in_thread, begun.pk)
+    assert run.reply
+    assert (run.status, run.attempt, run.reply.text) == ("completed", 2, "You said: hello")
+    await in_thread(oracle.check)
+
+
+async def test_a_dead_processs_run_with_a_stop_request_is_stopped(
+    parley: Any, alice: Any, in_thread: Thread
+) -> None:
+    dead = await in_thread(dead_process)
+    begun = await in_thread(claimed_run, dead, alice, stop_requested_at=timezone.now())
+    run = await until_ended(in_thread, begun.pk)
+    assert (run.status, run.code) == ("stopped", "")
+    await in_thread(oracle.check)
+
+
+async def test_a_living_processs_run_is_left_alone(parley: Any, alice: Any, in_thread: Thread) -> None:
+    living = await in_thread(Process.objects.create, host="elsewhere", pid=1, boot_id="b", version="v")
+    begun = await in_thread(claimed_run, living, alice)
+    await asyncio.sleep(1)
+    assert (await in_thread(Run.objects.get)).status == "running"
+    await in_thread(Process.objects.filter(pk=living.pk).delete)  # now the run has no process at all
+    assert (await until_ended(in_thread, begun.pk)).status == "completed"
+
+
+async def test_a_run_whose_end_failed_is_restarted_by_the_same_process(
+    as_alice: Client, gemini: Gemini, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = lifecycle.end, []
+
+    def fails_once(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1:
+            raise RuntimeError("an error of ours")
+        return real(*args)
+
+    monkeypatch.setattr(lifecycle, "end", fails_once)
+    gemini.on("hello", [Text("once ")], [Text("and "), Text("again")])
+    events = await as_alice.ask("hello")
+    assert text_of(events) == "and again"
+    await in_thread(oracle.check, [events])
+
+
+async def test_a_process_whose_row_was_lost_registers_again(parley: Any, in_thread: Thread) -> None:
+    await in_thread(Process.objects.all().delete)
+    async with asyncio.timeout(5):
+        while not await in_thread(Process.objects.filter(pk__in=[supervisor.id]).exists):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_stop_recorded_by_another_process_is_seen(
+    as_alice: Client, gemini: Gemini, in_thread: Thread
+) -> None:
+    gemini.on("slow", [Text("shown"), Hold(), Text("never")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        async for event in exchange.events():
+            if not event.name:
+                break
+        await in_thread(
+            Run.objects.update, stop_requested_at=timezone.now()
+        )  # and the doorbell does not ring
+        await exchange.all_events()
+    run = await in_thread(lambda: Run.objects.select_related("reply").get())
+    assert run.reply
+    assert (run.status, run.reply.text) == ("stopped", "shown")
+    assert await in_thread(RunEvent.objects.filter(type="run.stopped").count) == 1
+
+
+async def test_a_duty_that_swallows_its_cancellation_does_not_block_the_stop(
+    parley: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A duty like this once kept a server from stopping until it was killed."""
+
+    async def swallows_cancellation() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)
+
+    await supervisor.shut_down()
+    monkeypatch.setattr("chat.doorbell.relay", swallows_cancellation)
+    await supervisor.start()
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        await supervisor.shut_down()

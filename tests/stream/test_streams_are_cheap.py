@@ -1,0 +1,94 @@
+"""Open streams and sockets use tasks, but no thread and no database connection."""
+
+import asyncio
+import threading
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from tests.support.client import Client
+from tests.support.gemini import Gemini, Hold, Text
+from tests.support.sse_client import text_of
+
+STREAMS = 50
+ASKS = 20  # twice as many as connections in the pool
+SOCKETS = 200
+
+
+@pytest.fixture
+def without_limits(settings: Any) -> None:
+    settings.LIMITS = False
+
+
+def database_connections() -> int:
+    """Return the number of connections that this process has to its database."""
+    if settings.ON_SQLITE:
+        database = Path(str(settings.DATABASES["default"]["NAME"])).resolve()
+        files = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return files.count(database)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        row: tuple[int] = cursor.fetchone()
+        return row[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+async def test_fifty_idle_streams_use_no_thread_and_no_database_connection(
+    as_alice: Client, gemini: Gemini, without_limits: None, in_thread: Any
+) -> None:
+    gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
+    async with AsyncExitStack() as stack:
+        asked = await stack.enter_async_context(
+            as_alice.open("POST", "/chat/stream", json_body={"query": "slow"})
+        )
+        run = (await anext(asked.events())).run
+        threads, connections = threading.active_count(), await in_thread(database_connections)
+        opened = []
+        for _ in range(STREAMS):
+            stream = await stack.enter_async_context(as_alice.open("GET", f"/chat/runs/{run}/events"))
+            assert (await anext(stream.events())).name == "run.started"
+            opened.append(stream)
+        await asyncio.sleep(0.2)  # the threads of the requests end by themselves
+        assert threading.active_count() - threads <= 3
+        assert await in_thread(database_connections) - connections <= 3
+        gemini.release()
+        for stream in opened:
+            assert (await stream.all_events())[-1].is_done
+
+
+async def test_more_concurrent_asks_than_connections_are_all_answered(
+    as_alice: Client, without_limits: None
+) -> None:
+    answers = await asyncio.gather(*(as_alice.ask(f"question {n}") for n in range(ASKS)))
+    assert [text_of(events) for events in answers] == [f"You said: question {n}" for n in range(ASKS)]
+
+
+async def test_more_concurrent_plain_forms_than_connections_are_all_accepted(
+    as_alice: Client, without_limits: None
+) -> None:
+    form = {"message": "hello"}
+    answers = await asyncio.gather(*(as_alice.post("/chat/", form=form) for _ in range(ASKS)))
+    assert [answer.status for answer in answers] == [303] * ASKS
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+async def test_two_hundred_sockets_use_no_thread_and_no_database_connection(
+    as_alice: Client, without_limits: None, in_thread: Any
+) -> None:
+    async with AsyncExitStack() as stack:
+        await (await stack.enter_async_context(as_alice.socket())).opened()
+        threads, connections = threading.active_count(), await in_thread(database_connections)
+        opened = [await stack.enter_async_context(as_alice.socket()) for _ in range(SOCKETS)]
+        for socket in opened:
+            await socket.opened()
+        assert threading.active_count() - threads <= 3
+        assert await in_thread(database_connections) - connections <= 3
+        await as_alice.ask("Hello")
+        for socket in opened:
+            assert [frame["type"] for frame in await socket.frames(3)] == ["conversation", "run", "run_ended"]
+        assert threading.active_count() - threads <= 3
+        assert await in_thread(database_connections) - connections <= 3

@@ -1,0 +1,85 @@
+"""Check of the invariants I1 to I5 of docs/architecture.md on the database that a test leaves."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+
+from chat import events
+from chat.endings import STATUS_OF
+from chat.events import Fold, Row
+from chat.models import Message, Run, RunEvent
+from tests.support.sse_client import SseEvent, text_of
+
+
+def check(transcripts: Iterable[list[SseEvent]] = (), *, all_ended: bool = True) -> None:
+    """Raise AssertionError if an invariant does not hold.
+
+    ``transcripts`` are the events that clients received, each from a run's first event on.
+    """
+    runs = list(Run.objects.select_related("reply", "prompt"))
+    for run in runs:
+        log = [
+            Row(*v)
+            for v in RunEvent.objects.filter(run=run).order_by("seq").values_list("seq", "type", "data")
+        ]
+        _order(run, log)
+        if run.is_active:
+            assert not all_ended, f"I2: {run} has not ended"
+        else:
+            _one_end(run, log)
+    _one_active(runs)
+    _nothing_doubled(runs)
+    for transcript in transcripts:
+        _shown_is_stored(transcript)
+
+
+def _order(run: Run, log: list[Row]) -> None:
+    assert [row.seq for row in log] == list(range(1, len(log) + 1)), f"I5: a gap in {run}"
+    assert log and log[0].type == events.STARTED, f"I1: {run} has no beginning"
+    called = set()
+    for row in log:
+        if row.type == events.TOOL_CALLED:
+            called.add(json.loads(row.data)["id"])
+        if row.type == events.TOOL_RETURNED:
+            assert json.loads(row.data)["id"] in called, f"I5: {run} returned before it called"
+
+
+def _one_end(run: Run, log: list[Row]) -> None:
+    terminal = [row for row in log if row.type in events.TERMINAL]
+    assert len(terminal) == 1 and log[-1] is terminal[0], f"I2: {run} has {len(terminal)} ends"
+    assert STATUS_OF[terminal[0].type] == run.status, f"I2: {run} ends with {terminal[0].type}"
+    assert run.last_seq == log[-1].seq and run.ended_at
+    fold = Fold(row.event() for row in log)
+    stored = run.reply.text if run.reply else ""
+    assert stored == fold.text, f"I4: the reply of {run} differs from its events"
+    replies = Message.objects.filter(run=run).count()
+    assert replies == (1 if run.reply_id else 0), f"I2: {run} wrote {replies} replies"
+
+
+def _one_active(runs: list[Run]) -> None:
+    active = Counter(run.conversation_id for run in runs if run.is_active)
+    assert all(count == 1 for count in active.values()), "I5: two active runs in a conversation"
+
+
+def _nothing_doubled(runs: list[Run]) -> None:
+    keys = Counter((run.owner_id, run.client_id) for run in runs if run.client_id)
+    assert all(count == 1 for count in keys.values()), "I1: a key made two runs"
+
+
+def _shown_is_stored(transcript: list[SseEvent]) -> None:
+    if not transcript:
+        return
+    run = Run.objects.get(pk=transcript[0].run)
+    stored = {row.seq: row for row in RunEvent.objects.filter(run=run)}
+    for shown in transcript:
+        if shown.is_done:
+            assert run.ended_at, f"I3: {run} sent [DONE] without an end"
+            assert shown.seq == run.last_seq + 1
+            continue
+        row = stored.get(shown.seq)
+        assert row is not None, f"I3: {run}:{shown.seq} was shown and is not stored"
+        assert row.data == shown.data and row.type == (shown.name or events.TEXT), (
+            f"I4: {run}:{shown.seq} differs"
+        )
+    if transcript[-1].is_done and transcript[0].seq == 1:
+        assert text_of(transcript) == (run.reply.text if run.reply else "")
