@@ -25,10 +25,26 @@ def parse_id(value: str | uuid.UUID) -> uuid.UUID | None:
     return uuid.UUID(value) if CANONICAL.fullmatch(value) else None
 
 
-def access_conversation(user: User, conversation: str | uuid.UUID, *, lock: bool = False) -> Conversation:
+def access_conversation(user: User, conversation: str | uuid.UUID) -> Conversation:
     """Return the user's own conversation, if it is not deleted. Raises the 404 refusal."""
-    own: QuerySet[Conversation] = Conversation.objects.visible_to(user)
-    return _get(own.select_for_update() if lock else own, conversation)
+    return _get(Conversation.objects.visible_to(user), conversation)
+
+
+def lock_conversation(
+    user: User, conversation: uuid.UUID | None, *, message: uuid.UUID | None
+) -> tuple[Conversation, Message | None] | None:
+    """Lock the user's own conversation, and return it with one of its messages, if one is named.
+
+    Without ``conversation`` it is that of the message. Returns None if it is not the user's, is deleted, or
+    has no such message.
+    """
+    named = Message.objects.filter(pk=message).first() if message else None
+    if message and (named is None or conversation not in (None, named.conversation_id)):
+        return None
+    pk = named.conversation_id if named else conversation
+    own = Conversation.objects.visible_to(user).select_for_update()
+    found = own.filter(pk=pk).first() if pk else None
+    return (found, named) if found else None
 
 
 def access_conversation_now(user: User, conversation: str | uuid.UUID) -> tuple[Conversation, Run | None]:
@@ -42,12 +58,6 @@ def access_conversation_now(user: User, conversation: str | uuid.UUID) -> tuple[
 def access_run(user: User, run: str | uuid.UUID) -> Run:
     """Return a run of one of the user's own conversations. Raises the 404 refusal."""
     return _get(Run.objects.visible_to(user).select_related("conversation"), run)
-
-
-def access_prompt(user: User, message: str | uuid.UUID) -> Message:
-    """Return a message of one of the user's own conversations. Raises the 404 refusal."""
-    own = Message.objects.filter(conversation__owner=user, conversation__deleted_at=None)
-    return _get(own.select_related("conversation"), message)
 
 
 def access_message(conversation: Conversation, message: str | uuid.UUID) -> Message:

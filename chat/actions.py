@@ -3,9 +3,8 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -14,8 +13,9 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from chat import changes, events, lifecycle, refusals
-from chat.access import access_conversation, access_message, access_prompt
+from chat.access import lock_conversation
 from chat.models import Conversation, Message, Run, RunEvent
+from chat.refusals import Refusal
 from chat.text import message_text
 
 TITLE_LENGTH = 60
@@ -55,32 +55,59 @@ class Asked:
     is_new: bool
 
 
-def send_message(
-    owner: User, ask: Ask, *, agents: Sequence[str], admit: Callable[[], None] = lambda: None
-) -> Asked:
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Objects that an ask names: None for a conversation or a question that it creates."""
+
+    conversation: Conversation | None = None
+    prompt: Message | None = None
+    parent: uuid.UUID | None = None  # of the new question; None for the first one
+
+
+def send_message(owner: User, ask: Ask, *, agents: Sequence[str], refusal: Refusal | None = None) -> Asked:
     """Store the question and a run that will answer it, or find the run with the same idempotency key.
 
-    ``agents`` are the choices for a new conversation, the default first. ``admit`` raises if the process
-    cannot take more. Raises 422 for a key that was used with another body, then
-    404, 422, 423, 409 and 429 refusals, then those of ``admit``.
+    ``agents`` are the choices for a new conversation, the default first. ``refusal`` is the reason why this
+    process takes no new run. Raises 422 for a key that was used with another body, then
+    404, 422, 423, 409 and 429 refusals, then ``refusal``.
     """
     try:
-        with transaction.atomic():
-            return _known(owner, ask) or _ask(owner, ask, agents, admit)
+        return _find_or_store(owner, ask, agents, refusal)
     except IntegrityError:
-        # Lost a race against a request with the same key, or in the same conversation.
-        known = _known(owner, ask)
-        if known:
-            return known
-        conversation, _prompt = _target(owner, ask)
-        if conversation is not None:
-            _refuse_if_busy(conversation)
-        raise
+        # Lost a race against a request with the same key, or in the same conversation. That one has
+        # committed, so the second try finds its run, or is refused.
+        return _find_or_store(owner, ask, agents, refusal)
 
 
-def _known(owner: User, ask: Ask) -> Asked | None:
-    if ask.client_id is None:
+@transaction.atomic
+def _find_or_store(owner: User, ask: Ask, agents: Sequence[str], refusal: Refusal | None) -> Asked:
+    target = _lock_target(owner, ask)
+    # With the lock: a request with the same key may have been stored while this one waited for it.
+    if ask.client_id and (run := _run_with_key(owner, ask)):
+        return Asked(run, is_new=False)
+    if target is None:
+        raise refusals.not_found()
+    _refuse(owner, target, ask, agents)
+    if refusal:
+        raise refusal
+    return Asked(_store(owner, target, ask, agents), is_new=True)
+
+
+def _lock_target(owner: User, ask: Ask) -> _Target | None:
+    """Return the objects that an ask names, its conversation locked; None if one is not the owner's."""
+    named_parent = None if isinstance(ask.parent, _Absent) else ask.parent
+    if ask.conversation is None and ask.prompt is None:
+        return None if named_parent else _Target()  # a new conversation has no messages yet
+    found = lock_conversation(owner, ask.conversation, message=ask.prompt or named_parent)
+    if found is None:
         return None
+    conversation, message = found
+    if ask.prompt:
+        return _Target(conversation, prompt=message)
+    return _Target(conversation, parent=conversation.head_id if ask.parent is ABSENT else named_parent)
+
+
+def _run_with_key(owner: User, ask: Ask) -> Run | None:
     run = Run.objects.filter(owner=owner, client_id=ask.client_id).select_related("conversation").first()
     if run is None:
         return None
@@ -88,71 +115,22 @@ def _known(owner: User, ask: Ask) -> Asked | None:
         raise refusals.unprocessable("key_reused", _("This key was used with another request."))
     if run.conversation.deleted_at:
         raise refusals.not_found()
-    return Asked(run, is_new=False)
+    return run
 
 
-def _ask(owner: User, ask: Ask, agents: Sequence[str], admit: Callable[[], None]) -> Asked:
-    conversation, prompt = _target(owner, ask, lock=True)
-    parent = _parent(conversation, ask)
-    if conversation is not None and (known := _known(owner, ask)):
-        return known  # a request with the same key was stored while this one waited for the lock
+def _refuse(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> None:
+    """Raise the 422, 423, 409 and 429 refusals of a new run, in this order."""
+    if target.prompt and target.prompt.role != Message.Role.USER:
+        raise refusals.unprocessable("not_a_prompt", _("Only a question can be answered again."))
     if ask.agent is not None and ask.agent not in agents:
         raise refusals.unprocessable("unknown_agent", _("There is no agent of this name."))
-    if prompt is None:
+    if target.prompt is None:
         message_text(ask.query or "")
-    if conversation is not None:
-        if conversation.locked_at:
+    if target.conversation:
+        if target.conversation.locked_at:
             raise refusals.locked()
-        _refuse_if_busy(conversation)
-    _refuse_if_too_many(owner)
-    admit()
-    now = timezone.now()
-    change = changes.announce(owner.pk)
-    if conversation is None:
-        conversation = Conversation.objects.create(
-            owner=owner,
-            agent=ask.agent or agents[0],
-            title=title_of(ask.query or ""),
-            created_at=now,
-            updated_at=now,
-            last_change=change,
-        )
-    if prompt is None:
-        prompt = _write_prompt(conversation, parent, ask.query or "", now)
-    run = _queue_run(conversation, prompt, ask, now, change)
-    # No ``last_change``: the notice of the run tells other tabs.
-    Conversation.objects.filter(pk=conversation.pk).update(head=prompt, updated_at=now)
-    return Asked(run, is_new=True)
-
-
-def _target(owner: User, ask: Ask, *, lock: bool = False) -> tuple[Conversation | None, Message | None]:
-    """Return the conversation and the old question that an ask names; None for each that it creates."""
-    prompt = access_prompt(owner, ask.prompt) if ask.prompt else None
-    named = prompt.conversation_id if prompt else ask.conversation
-    if ask.conversation not in (None, named):
-        raise refusals.not_found()
-    conversation = access_conversation(owner, named, lock=lock) if named else None
-    if prompt and prompt.role != Message.Role.USER:
-        raise refusals.unprocessable("not_a_prompt", _("Only a question can be answered again."))
-    return conversation, prompt
-
-
-def _parent(conversation: Conversation | None, ask: Ask) -> uuid.UUID | None:
-    if isinstance(ask.parent, _Absent):
-        return conversation.head_id if conversation else None
-    if ask.parent is None:
-        return None
-    if conversation is None:
-        raise refusals.not_found()  # a new conversation has no messages yet
-    return access_message(conversation, ask.parent).pk
-
-
-def _refuse_if_busy(conversation: Conversation) -> None:
-    if run := conversation.runs.active().first():
-        raise refusals.busy(str(run.pk))
-
-
-def _refuse_if_too_many(owner: User) -> None:
+        if run := target.conversation.runs.active().first():
+            raise refusals.busy(str(run.pk))
     limit = settings.RUNS_PER_MEMBER
     if settings.LIMITS and Run.objects.active().filter(owner=owner).count() >= limit:
         raise refusals.too_many(
@@ -160,23 +138,34 @@ def _refuse_if_too_many(owner: User) -> None:
         )
 
 
-def _write_prompt(conversation: Conversation, parent: uuid.UUID | None, text: str, now: datetime) -> Message:
-    return Message.objects.create(
+def _store(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> Run:
+    """Store what the ask creates: conversation, question, and a queued run with its first event."""
+    now, question = timezone.now(), ask.query or ""
+    digest = ask.digest() if ask.client_id else ""
+    change = changes.announce(owner.pk)
+    conversation = target.conversation or Conversation.objects.create(
+        owner=owner,
+        agent=ask.agent or agents[0],
+        title=title_of(question),
+        created_at=now,
+        updated_at=now,
+        last_change=change,
+    )
+    prompt = target.prompt or Message.objects.create(
         conversation=conversation,
-        parent_id=parent,
+        parent_id=target.parent,
         role=Message.Role.USER,
-        text=text,
-        parts={"v": 1, "items": [{"type": "text", "text": text}]},
+        text=question,
+        parts={"v": 1, "items": [{"type": "text", "text": question}]},
         created_at=now,
     )
-
-
-def _queue_run(conversation: Conversation, prompt: Message, ask: Ask, now: datetime, change: int) -> Run:
+    # No ``last_change``: the notice of the run tells other tabs.
+    Conversation.objects.filter(pk=conversation.pk).update(head=prompt, updated_at=now)
     run = Run.objects.create(
         conversation=conversation,
-        owner_id=conversation.owner_id,
+        owner=owner,
         client_id=ask.client_id,
-        request_digest=ask.digest() if ask.client_id else "",
+        request_digest=digest,
         prompt=prompt,
         mode=ask.mode,
         created_at=now,

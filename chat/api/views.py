@@ -16,6 +16,8 @@ from chat.access import access_conversation, access_message, access_run
 from chat.agent.agents import catalog
 from chat.api import serializers
 from chat.http import paging, parsing
+from chat.http.asks import AskBody, AskQuery
+from chat.http.fields import Fields, Flag, Id
 from chat.http.members import member_of, signed_in_user
 from chat.http.middleware import response_to
 from chat.models import Conversation, Message
@@ -26,10 +28,43 @@ from chat.text import is_visible
 TITLE_MAX = 200
 
 
+STREAM_PATH = "/chat/stream"
+_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+_ASK_BY_POST = {
+    "operationId": "chat_stream_ask",
+    "summary": "Ask, and follow the reply as it is written",
+    "requestBody": {
+        "content": {"application/json": {"schema": AskBody.model_json_schema()}},
+        "required": True,
+    },
+    "responses": {
+        200: {
+            "description": 'Frames to [DONE]; with "stream": false, the whole answer.',
+            "content": {**_STREAM, "application/json": {"schema": {"type": "object"}}},
+        }
+    },
+}
+_ASK_BY_GET = {
+    "operationId": "chat_stream_ask_by_get",
+    "summary": "Ask as a browser's EventSource does, with Accept: text/event-stream",
+    "parameters": [
+        {"name": name, "in": "query", "schema": schema}
+        for name, schema in AskQuery.model_json_schema()["properties"].items()
+    ],
+    "responses": {200: {"description": "Frames to [DONE].", "content": _STREAM}},
+}
+
+
 class Api(NinjaAPI):
     def get_openapi_operation_id(self, operation: Operation) -> str:
         """Return an id that stays the same when this module moves: generated clients use it."""
         return f"chat_api_{operation.view_func.__name__}"
+
+    def get_openapi_schema(self, **kwargs: Any) -> Any:
+        """Return the document, with the stream, which is a view of chat/stream."""
+        schema = super().get_openapi_schema(**kwargs)
+        schema["paths"][STREAM_PATH] = {"post": _ASK_BY_POST, "get": _ASK_BY_GET}
+        return schema
 
 
 api = Api(title="Parley", version="1", docs_url=None, openapi_url="/openapi.json", auth=member_of)
@@ -72,12 +107,12 @@ class ConversationWithMessagesOut(ConversationOut):
     messages: MessagesOut
 
 
-class ConversationChange(Schema):
-    """Body of PATCH, for the description; chat/http/parsing.py reads it."""
+class ConversationChange(Fields):
+    """Body of PATCH: what is absent or null stays as it is."""
 
     title: str | None = None
-    pinned: bool | None = None
-    head: str | None = None
+    pinned: Flag = False
+    head: Id = None
 
 
 class UsageOut(Schema):
@@ -157,23 +192,19 @@ def _described(found: Conversation) -> dict[str, Any]:
     response=ConversationOut,
     openapi_extra={
         "requestBody": {
-            "content": {"application/json": {"schema": ConversationChange.json_schema()}},
+            "content": {"application/json": {"schema": ConversationChange.model_json_schema()}},
             "required": True,
         }
     },
 )
 def change_conversation(request: HttpRequest, conversation: str) -> Any:
-    fields = parsing.json_body(request)
-    parsing.refuse_unknown(fields, {"title", "pinned", "head"})
-    title = parsing.text_field(fields, "title")
-    pinned = parsing.flag_field(fields, "pinned", False) if "pinned" in fields else None
-    head = parsing.id_field(fields, "head")
+    change = ConversationChange.read(parsing.json_body(request))
     found = access_conversation(signed_in_user(request), conversation)
-    branch = access_message(found, head) if head else None
-    if title is not None:
-        actions.rename(found, _title(title))
-    if pinned is not None:
-        actions.pin(found, pinned)
+    branch = access_message(found, change.head) if change.head else None
+    if change.title is not None:
+        actions.rename(found, _title(change.title))
+    if "pinned" in change.model_fields_set:
+        actions.pin(found, change.pinned)
     if branch is not None:
         actions.choose_branch(found, branch)
     found.refresh_from_db()

@@ -2,7 +2,6 @@
 
 import json
 import re
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +15,6 @@ from django.http.request import UnreadablePostError
 from django.utils.translation import gettext as _
 
 from chat import refusals
-from chat.access import CANONICAL
 from chat.text import check_text
 
 MAX_DEPTH = 32
@@ -53,7 +51,10 @@ def body_of(request: HttpRequest) -> dict[str, Any]:
     kind = media_type(request)
     check_size(request)
     with unreadable_is_refused():
-        return _form_fields(request) if kind in FORMS else json_object(request.body)
+        if kind in FORMS:
+            return _form_fields(request)
+        body = request.body
+    return json_object(body)
 
 
 @contextmanager
@@ -121,42 +122,6 @@ def json_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise refusals.malformed(_("The body must be a JSON object."))
     check_text(value)
-    return value
-
-
-def refuse_unknown(fields: dict[str, Any], known: set[str]) -> None:
-    for name in fields:
-        if name not in known:
-            raise refusals.malformed(_("Unknown field %(name)s.") % {"name": _shown(name)})
-
-
-def text_field(fields: dict[str, Any], name: str) -> str | None:
-    value = fields.get(name)
-    if value is not None and not isinstance(value, str):
-        raise refusals.malformed(_("%(name)s must be text.") % {"name": name})
-    return value
-
-
-def id_field(fields: dict[str, Any], name: str) -> uuid.UUID | None:
-    """Return the UUID in ``name``; None if it is absent, null or (in a form) empty. Raises 400."""
-    value = fields.get(name)
-    if value is None or value == "":
-        return None
-    return to_id(value, name)
-
-
-def to_id(value: Any, name: str) -> uuid.UUID:
-    if not isinstance(value, str) or not CANONICAL.fullmatch(value.lower()):
-        raise refusals.malformed(_("%(name)s must be a UUID.") % {"name": name})
-    return uuid.UUID(value)
-
-
-def flag_field(fields: dict[str, Any], name: str, default: bool) -> bool:
-    value = fields.get(name, default)
-    if isinstance(value, str):  # a form has only text
-        value = {"true": True, "false": False}.get(value)
-    if not isinstance(value, bool):
-        raise refusals.malformed(_("%(name)s must be true or false.") % {"name": name})
     return value
 
 

@@ -1,13 +1,15 @@
 """Display preferences of a browser, in cookies: the server renders each page with them."""
 
+from typing import Any, Literal
+
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
+from pydantic import create_model
 
-from chat import refusals
 from chat.http import parsing
+from chat.http.fields import Fields
 
 # Each with its allowed values; the first is the default.
 PREFERENCES = {
@@ -21,6 +23,8 @@ PREFERENCES = {
     ),  # how a screen reader announces a reply: at its end, block by block, or not
 }
 COOKIE_SECONDS = 365 * 24 * 3600
+_FIELDS: Any = {name: (Literal[values] | None, None) for name, values in PREFERENCES.items()}
+PreferencesForm: type[Fields] = create_model("PreferencesForm", __base__=Fields, next=(str, ""), **_FIELDS)
 
 
 def preferences_of(request: HttpRequest) -> dict[str, str]:
@@ -40,18 +44,10 @@ def context(request: HttpRequest) -> dict[str, dict[str, str]]:
 @require_POST
 def save(request: HttpRequest) -> HttpResponse:
     """Store the preferences that a form holds, and redirect (303) to ``next``. Raises the 400 refusal."""
-    fields = parsing.body_of(request)
-    parsing.refuse_unknown(fields, {*PREFERENCES, "next"})
+    chosen = PreferencesForm.read(parsing.body_of(request)).model_dump(exclude_none=True)
     # Not redirect(): it takes a word such as "true" for the name of a route.
-    response = HttpResponseRedirect(_own_page(request, parsing.text_field(fields, "next") or "/"), status=303)
-    for name, choices in PREFERENCES.items():
-        value = parsing.text_field(fields, name)
-        if value is None:
-            continue
-        if value not in choices:
-            raise refusals.malformed(
-                _("%(name)s must be one of: %(choices)s.") % {"name": name, "choices": ", ".join(choices)}
-            )
+    response = HttpResponseRedirect(_own_page(request, chosen.pop("next") or "/"), status=303)
+    for name, value in chosen.items():
         response.set_cookie(
             f"parley_{name}",
             value,

@@ -15,7 +15,8 @@ from chat import actions, changes, refusals
 from chat.access import access_conversation, access_conversation_now, access_message, access_run
 from chat.agent.agents import catalog
 from chat.database import run_db
-from chat.http import paging, parsing
+from chat.http import asks, paging, parsing
+from chat.http.fields import Fields
 from chat.http.members import signed_in_user
 from chat.instruments import logs
 from chat.models import Conversation, Message, Run, Suggestion
@@ -23,7 +24,6 @@ from chat.pages import transcript
 from chat.refusals import Refusal
 from chat.runs.stopping import stop_and_wait
 from chat.runs.supervisor import supervisor
-from chat.stream import asks
 from chat.stream.admission import store_ask
 from chat.text import check_text
 
@@ -68,6 +68,12 @@ def _see_other(*route: Any) -> HttpResponse:
     return response
 
 
+class StopForm(Fields):
+    """Fields of the form that stops a run."""
+
+    run: str = ""
+
+
 @never_cache
 @require_POST
 async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
@@ -80,9 +86,7 @@ async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
 def _request_stop(request: HttpRequest, conversation: str) -> Run:
     member = signed_in_user(request)
     found = access_conversation(member, conversation)
-    fields = parsing.body_of(request)
-    parsing.refuse_unknown(fields, {"run"})
-    run = access_run(member, parsing.text_field(fields, "run") or "")
+    run = access_run(member, StopForm.read(parsing.body_of(request)).run)
     if run.conversation_id != found.pk:
         raise refusals.not_found()
     return actions.request_stop(run)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import partial
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -13,6 +12,7 @@ from chat import actions, refusals
 from chat.actions import Ask, Asked
 from chat.agent.agents import catalog
 from chat.instruments import metrics
+from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
 
 _open_streams: Counter[int] = Counter()  # by the member's primary key
@@ -20,22 +20,19 @@ _open_streams: Counter[int] = Counter()  # by the member's primary key
 
 def store_ask(member: User, ask: Ask) -> Asked:
     """Store an ask of this member. Call it on a thread, and ``supervisor.launch`` the run afterwards."""
-    return actions.send_message(member, ask, agents=catalog.available_names(), admit=partial(_admit, member))
-
-
-def _admit(member: User) -> None:
-    """Raise the 429 and 503 refusals of this process."""
-    refuse_if_too_many_streams(member)
+    refusal = stream_refusal(member)
     if supervisor.draining:
-        raise refusals.unavailable(_("This server is about to restart."))
+        refusal = refusals.unavailable(_("This server is about to restart."))
+    return actions.send_message(member, ask, agents=catalog.available_names(), refusal=refusal)
 
 
-def refuse_if_too_many_streams(member: User) -> None:
-    if settings.LIMITS and _open_streams[member.pk] >= settings.STREAMS_PER_MEMBER:
-        raise refusals.too_many(
-            _("At most %(limit)s streams can be open at the same time.")
-            % {"limit": settings.STREAMS_PER_MEMBER}
-        )
+def stream_refusal(member: User) -> Refusal | None:
+    """Return the 429 refusal if the member has too many open streams in this process."""
+    if not settings.LIMITS or _open_streams[member.pk] < settings.STREAMS_PER_MEMBER:
+        return None
+    return refusals.too_many(
+        _("At most %(limit)s streams can be open at the same time.") % {"limit": settings.STREAMS_PER_MEMBER}
+    )
 
 
 async def count_stream(member: User, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from accounts.models import User
 from chat import endings, events, refusals
-from chat.access import CANONICAL
+from chat.access import CANONICAL, access_run
 from chat.events import Row
 from chat.log import last_seq
 from chat.models import Run
@@ -51,6 +52,14 @@ def parse_event_id(value: str) -> tuple[uuid.UUID, int] | None:
     return (uuid.UUID(found["run"]), int(found["seq"])) if found else None
 
 
+def wants_html(request: HttpRequest) -> bool:
+    """Return whether ``?view=html`` asks for rendered text. Raises the 400 refusal for any other view."""
+    views = request.GET.getlist("view")
+    if views not in ([], ["html"]):
+        raise refusals.malformed(_("view can only be html."))
+    return bool(views)
+
+
 def followed_position(run: Run, request: HttpRequest) -> Position:
     """Return the position from which a request follows ``run``. Call it on a thread.
 
@@ -67,12 +76,19 @@ def followed_position(run: Run, request: HttpRequest) -> Position:
     return _position(run, seq) or Position(run)
 
 
-def resumed_position(run: Run, seq: int) -> Position:
-    """Return the position after ``seq``. Raises the 400 refusal if it is ahead of an active run's log.
+def resumed_position(member: User, request: HttpRequest) -> Position | None:
+    """Return the position after Last-Event-ID, None without this header. Call it on a thread.
 
-    Call it on a thread.
+    Raises the 404 refusal for a run that is not the member's, and the 400 one for an id that is malformed or
+    ahead of an active run's log.
     """
-    found = _position(run, seq)
+    header = last_event_id(request)
+    if not header:
+        return None
+    named = parse_event_id(header)
+    if named is None:
+        raise refusals.malformed(_("Last-Event-ID is not the id of an event."))
+    found = _position(access_run(member, named[0]), named[1])
     if found is None:
         raise refusals.malformed(_("Last-Event-ID is ahead of the run."))
     return found

@@ -1,7 +1,7 @@
 """Views to ask for a reply as a stream, and to follow and stop a run. The rules are in chat/actions.py."""
 
 import uuid
-from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -17,117 +17,101 @@ from chat import actions, refusals
 from chat.access import access_run
 from chat.api import serializers
 from chat.database import run_db
-from chat.events import Row
+from chat.http import asks
 from chat.http.members import member_of
 from chat.instruments import logs
 from chat.models import Run
 from chat.runs.follow import follow
 from chat.runs.stopping import stop_and_wait, wait_for_end
 from chat.runs.supervisor import supervisor
-from chat.stream import admission, asks, html_view, resume, sse
+from chat.stream import admission, html_view, resume, sse
 from chat.stream.resume import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Reading of a run that a request asks for: from where, and in which format."""
+
+    member: User
+    position: Position
+    html: bool = False  # text as HTML
+    whole: bool = False  # one JSON answer after the run's end, instead of a stream
 
 
 @csrf_exempt
 @login_not_required
 async def stream(request: HttpRequest) -> HttpResponseBase:
     """Ask by POST, or by GET as a browser's EventSource does. With Last-Event-ID both only resume."""
-    if request.method == "POST":
-        return await _post(request)
-    if request.method == "GET":
-        return await _get(request)
-    return HttpResponseNotAllowed(["GET", "POST"])
+    if request.method not in ("GET", "POST"):
+        return HttpResponseNotAllowed(["GET", "POST"])
+    reading = await run_db(_ask_by_post if request.method == "POST" else _ask_by_get, request)
+    supervisor.launch(reading.position.run.pk)
+    return await _whole_answer(reading.position.run) if reading.whole else _event_stream(reading)
 
 
-async def _post(request: HttpRequest) -> HttpResponseBase:
-    member, position, html, whole = await run_db(_ask_or_resume_by_post, request)
-    supervisor.launch(position.run.pk)
-    if whole:
-        logs.set_request_run(position.run.pk)
-        return await _whole_answer(position.run)
-    return _event_stream(member, position, html=html)
-
-
-async def _get(request: HttpRequest) -> HttpResponseBase:
-    member, position, html = await run_db(_ask_or_resume_by_get, request)
-    supervisor.launch(position.run.pk)
-    return _event_stream(member, position, html=html)
-
-
-def _ask_or_resume_by_post(request: HttpRequest) -> tuple[User, Position, bool, bool]:
-    """Return the member, the position to read from, whether as HTML, and whether as one JSON answer."""
+def _ask_by_post(request: HttpRequest) -> Reading:
     member = member_of(request)
-    html = asks.wants_html(request)
+    html = resume.wants_html(request)
     # Clients that repeat their POST after a lost connection add Last-Event-ID: the body is ignored then.
-    if position := _resumed(member, request):
-        return member, position, html, False
+    if position := resume.resumed_position(member, request):
+        return Reading(member, _admitted(member, position), html)
     ask = asks.ask_in_body(request)
-    return member, Position(admission.store_ask(member, ask).run), html, ask.mode == Run.Mode.NONE
+    asked = admission.store_ask(member, ask)
+    return Reading(member, Position(asked.run), html, whole=ask.mode == Run.Mode.NONE)
 
 
-def _ask_or_resume_by_get(request: HttpRequest) -> tuple[User, Position, bool]:
+def _ask_by_get(request: HttpRequest) -> Reading:
     member = member_of(request)
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise refusals.cross_site()
     if "text/event-stream" not in request.headers.get("Accept", "").lower():
         raise refusals.Refusal(406, "accept", _("Ask with Accept: text/event-stream."))
-    html = asks.wants_html(request)
-    position = _resumed(member, request)
-    return member, position or Position(admission.store_ask(member, asks.ask_in_query(request)).run), html
-
-
-def _resumed(member: User, request: HttpRequest) -> Position | None:
-    """Return the position after Last-Event-ID, None without it. Raises the 400, 404 and 429 refusals."""
-    last_id = resume.last_event_id(request)
-    if not last_id:
-        return None
-    named = resume.parse_event_id(last_id)
-    if named is None:
-        raise refusals.malformed(_("Last-Event-ID is not the id of an event."))
-    return _admitted(member, resume.resumed_position(access_run(member, named[0]), named[1]))
+    html = resume.wants_html(request)
+    if position := resume.resumed_position(member, request):
+        return Reading(member, _admitted(member, position), html)
+    return Reading(member, Position(admission.store_ask(member, asks.ask_in_query(request)).run), html)
 
 
 @login_not_required
 @require_GET
 async def run_events(request: HttpRequest, run: str) -> HttpResponseBase:
     """Follow a run, from its start or from the reader's position."""
-    member, position, html = await run_db(_follow, request, run)
-    return _event_stream(member, position, html=html)
+    return _event_stream(await run_db(_follow, request, run))
 
 
-def _follow(request: HttpRequest, run: str) -> tuple[User, Position, bool]:
+def _follow(request: HttpRequest, run: str) -> Reading:
     member = member_of(request)
-    html = asks.wants_html(request)
-    return member, _admitted(member, resume.followed_position(access_run(member, run), request)), html
+    html = resume.wants_html(request)
+    position = resume.followed_position(access_run(member, run), request)
+    return Reading(member, _admitted(member, position), html)
 
 
 def _admitted(member: User, position: Position) -> Position:
     """Return ``position``. Raises the 429 refusal, unless the reader has everything already."""
-    if not position.has_done_frame:
-        admission.refuse_if_too_many_streams(member)
+    if not position.has_done_frame and (refusal := admission.stream_refusal(member)):
+        raise refusal
     return position
 
 
-def _event_stream(member: User, position: Position, *, html: bool) -> HttpResponseBase:
-    run_id = position.run.pk
+def _event_stream(reading: Reading) -> HttpResponseBase:
+    position, run_id = reading.position, reading.position.run.pk
     logs.set_request_run(run_id)
     if position.has_done_frame:
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"})
     if position.lacks_only_done_frame:
         return sse.response(sse.end_frames(run_id, position.after + 1))
-    return sse.response(admission.count_stream(member, sse.frames(run_id, _batches(position, html=html))))
-
-
-def _batches(position: Position, *, html: bool) -> AsyncGenerator[list[Row], None]:
-    run_id, after = position.run.pk, 0 if html else position.after  # HTML needs the whole text
+    after = 0 if reading.html else position.after  # HTML needs the whole text
     if position.rows is None:
         batches = follow(run_id, after, idle=settings.STREAM_HEARTBEAT_SECONDS)
     else:
         batches = resume.replay(position.rows, after)
-    return html_view.rows(run_id, batches, position.after) if html else batches
+    if reading.html:
+        batches = html_view.rows(run_id, batches, position.after)
+    return sse.response(admission.count_stream(reading.member, sse.frames(run_id, batches)))
 
 
 async def _whole_answer(run: Run) -> HttpResponse:
+    logs.set_request_run(run.pk)
     if run.is_active:
         await wait_for_end(run.pk)
     return JsonResponse(

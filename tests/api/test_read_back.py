@@ -140,4 +140,17 @@ async def test_the_api_describes_itself(visitor: Client) -> None:
         "/api/v1/conversations/{conversation}",
         "/api/v1/runs/{run}",
         "/api/v1/agents",
+        "/chat/stream",
     } == set(described["paths"])
+
+
+async def test_the_api_describes_the_fields_of_an_ask(visitor: Client) -> None:
+    stream = (await visitor.get("/api/v1/openapi.json")).json()["paths"]["/chat/stream"]
+    body = stream["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(body["properties"]) == {
+        "query", "message", "conversation", "agent", "client_id", "prompt", "parent", "stream"
+    }  # fmt: skip
+    assert body["additionalProperties"] is False
+    assert [each["name"] for each in stream["get"]["parameters"]] == [
+        "query", "message", "conversation", "agent", "client_id"
+    ]  # fmt: skip

@@ -1,0 +1,58 @@
+"""Typed fields of a body, form or query string: a wrong one is refused with a sentence that names it."""
+
+import uuid
+from typing import Annotated, Any, Literal, Self
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
+
+from chat import refusals
+from chat.access import CANONICAL
+
+# By the type of pydantic's error. A model may use only types that raise one of these.
+_SENTENCES: dict[str, Promise] = {
+    "string_type": _("%(name)s must be text."),
+    "bool_type": _("%(name)s must be true or false."),
+    "id": _("%(name)s must be a UUID."),
+    "literal_error": _("%(name)s must be %(expected)s."),
+}
+
+
+def _id(value: Any) -> Any:
+    """Return the UUID that ``value`` spells; null, and the empty field of a form, stay as they are."""
+    if value is None or value == "":
+        return value
+    if not isinstance(value, str) or not CANONICAL.fullmatch(value.lower()):
+        raise PydanticCustomError("id", "not a UUID in its canonical form")
+    return uuid.UUID(value)
+
+
+def _flag(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+IdOrEmpty = Annotated[uuid.UUID | Literal[""] | None, BeforeValidator(_id)]
+Id = Annotated[uuid.UUID | None, BeforeValidator(lambda value: _id(value) or None)]
+Flag = Annotated[bool, BeforeValidator(_flag)]  # a form has only text
+
+
+class Fields(BaseModel):
+    """Base of the models: no other fields, and no value is converted to another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def read(cls, fields: dict[str, Any]) -> Self:
+        """Return the validated fields. Raises the 400 refusal."""
+        for name in fields:
+            if name not in cls.model_fields:  # before pydantic, which would list each of 100,000
+                # ASCII, and at most 40 characters: the name may be anything
+                raise refusals.malformed(_("Unknown field %(name)s.") % {"name": ascii(name[:40])})
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+        expected = first.get("ctx", {}).get("expected", "")
+        raise refusals.malformed(_SENTENCES[first["type"]] % {"name": first["loc"][0], "expected": expected})
