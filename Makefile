@@ -8,7 +8,7 @@ VENV_PYTHON = .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME
 
-.PHONY: help run test bench lint structure format lock fixture-large screenshots set-up set-up-dev
+.PHONY: help run test bench lint structure format docs lock fixture-large screenshots set-up set-up-dev
 
 help:
 	@echo "make run      serve Parley on HOST:PORT (127.0.0.1:8000), with everything it needs"
@@ -19,6 +19,7 @@ help:
 	@echo "make format   apply the format that make lint checks"
 	@echo "make fixture-large   fill an empty database with a million messages"
 	@echo "make screenshots     make the images in docs/images again"
+	@echo "make docs     write the tables of docs/settings.md again from the settings' fields"
 	@echo "make lock     write requirements*.txt again from requirements*.in"
 
 run: set-up
@@ -55,6 +56,9 @@ format: set-up-dev
 	$(VENV_PYTHON) -m ruff format .
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m djhtml templates
+
+docs: set-up-dev
+	@exec $(VENV_PYTHON) -m tools.settings_docs
 
 # Keeps locked versions that are still allowed; UPGRADE=1 takes the newest ones. One lock for all platforms,
 # with the hash of each file, without paths or index addresses.

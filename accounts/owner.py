@@ -1,13 +1,12 @@
 """One-time set-up link that creates the site owner."""
 
 import hmac
-import secrets
 
 from django.conf import settings
 from django.db import transaction
 
 from accounts.models import User
-from accounts.secret_file import create_secret_file
+from accounts.secret_file import secret_from_file
 
 
 def owner_exists() -> bool:
@@ -19,9 +18,7 @@ def setup_token() -> str | None:
     if owner_exists():
         forget_token()
         return None
-    if not settings.SETUP_TOKEN_FILE.exists():
-        create_secret_file(settings.SETUP_TOKEN_FILE, secrets.token_urlsafe(32))
-    return str(settings.SETUP_TOKEN_FILE.read_text().strip())
+    return secret_from_file(settings.SETUP_TOKEN_FILE, 32)
 
 
 def token_is_valid(token: str) -> bool:

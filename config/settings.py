@@ -1,55 +1,65 @@
-"""Every setting of Parley, read from the environment, which overrides the file .env.
-
-docs/settings.md lists the variables; a test compares the two.
-"""
+"""Django's settings and Parley's own, made of the environment variables in config/environment.py."""
 
 import os
 import sqlite3
-import sys
-from pathlib import Path
 from urllib.parse import quote
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from config import env
+from accounts.secret_file import secret_from_file
+from config import environment
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-ENV_FILE = Path(env.string("ENV_FILE", str(BASE_DIR / ".env")))
-env.load(ENV_FILE)
+BASE_DIR = environment.BASE_DIR
+env = environment.read_environment()
+ENV_FILE = env.ENV_FILE
+# An agent's .env file cannot set these.
+OWN_VARIABLES = frozenset(environment.Environment.model_fields)
+# For render processes: they read hostile text, so they get no secrets.
+PYTHON_ENVIRONMENT = environment.python_environment()
 
 VERSION = "0.1.0"
 
 # --- address and data folder --------------------------------------------------------------------
 
-HOST = env.string("HOST", "127.0.0.1")
-PORT = env.port("PORT", 8000)
+HOST = env.HOST
+PORT = env.PORT
 ON_LOOPBACK = HOST in {"127.0.0.1", "::1", "localhost"}
 
-DATA_DIR = env.data_dir("DATA_DIR", BASE_DIR / "var")
-SECRET_KEY = env.secret("SECRET_KEY", DATA_DIR / "secret.key")
+DATA_DIR = env.DATA_DIR
+try:
+    DATA_DIR = DATA_DIR.expanduser().resolve()
+    DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+except OSError as error:
+    raise ImproperlyConfigured(f"DATA_DIR: {DATA_DIR} cannot be made ({error.strerror}).") from error
+except (RuntimeError, ValueError) as error:  # such as "~" and the name of no user
+    raise ImproperlyConfigured(f"DATA_DIR: {DATA_DIR} is not a folder's name ({error}).") from error
+if not os.access(DATA_DIR, os.W_OK | os.X_OK):
+    raise ImproperlyConfigured(f"DATA_DIR: {DATA_DIR} is not writable for this user.")
+try:
+    SECRET_KEY = env.SECRET_KEY or secret_from_file(DATA_DIR / "secret.key", 64)
+except OSError as error:
+    raise ImproperlyConfigured(
+        f"{DATA_DIR / 'secret.key'} cannot be read or made ({error.strerror})."
+    ) from error
+if len(SECRET_KEY) < 50 or SECRET_KEY.startswith("django-insecure"):
+    raise ImproperlyConfigured("SECRET_KEY must be at least 50 random characters.")
 SETUP_TOKEN_FILE = DATA_DIR / "setup-token"
 
-DEBUG = env.flag("DEBUG", False)
-ALLOWED_HOSTS = env.strings(
-    "ALLOWED_HOSTS", f"localhost,127.0.0.1,[::1],{f'[{HOST}]' if ':' in HOST else HOST}"
-)
+DEBUG = env.DEBUG
+ALLOWED_HOSTS = env.ALLOWED_HOSTS
 
 # Behind a TLS proxy: secure cookies, HSTS, and the scheme as the proxy reports it.
-HTTPS = env.flag("HTTPS", False)
-CSRF_TRUSTED_ORIGINS = env.strings("CSRF_TRUSTED_ORIGINS")
+HTTPS = env.HTTPS
+CSRF_TRUSTED_ORIGINS = env.CSRF_TRUSTED_ORIGINS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # requested directly, not through the proxy
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # The proxies whose X-Forwarded-For is trusted (accounts/client_address.py).
-TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
-if any(network.prefixlen == 0 for network in TRUSTED_PROXIES):
-    raise ImproperlyConfigured(
-        "TRUSTED_PROXIES must not list every address: clients could name any as theirs."
-    )
+TRUSTED_PROXIES = env.TRUSTED_PROXIES
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [
@@ -120,11 +130,7 @@ TEMPLATES = [
 
 # Older SQLite can corrupt a WAL file when a commit coincides with a checkpoint (config/__init__.py).
 SQLITE_HAS_SAFE_WAL = sqlite3.sqlite_version_info >= (3, 51, 3)
-DATABASE_URL = env.url(
-    "DATABASE_URL",
-    f"sqlite:///{quote(str(DATA_DIR / 'parley.sqlite3'))}",
-    schemes=("sqlite", "postgres", "postgresql"),
-)
+DATABASE_URL = env.DATABASE_URL or f"sqlite:///{quote(str(DATA_DIR / 'parley.sqlite3'))}"
 DATABASES = {"default": dict(dj_database_url.parse(DATABASE_URL))}
 ON_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
 if ON_SQLITE:
@@ -145,7 +151,7 @@ else:
         "OPTIONS": {
             "pool": {
                 "min_size": 1,
-                "max_size": env.integer("DATABASE_POOL", 10, least=6),
+                "max_size": env.DATABASE_POOL,
                 "timeout": 2,  # seconds for a free connection; then requests get 503, and runs retry
                 "reconnect_timeout": 4,  # by default retries are up to 2 min apart, even after it is back
             },
@@ -156,8 +162,8 @@ else:
 
 # --- between processes --------------------------------------------------------------------------
 
-REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss"))
-REDIS_PREFIX = env.string("REDIS_PREFIX", "parley")
+REDIS_URL = env.REDIS_URL
+REDIS_PREFIX = env.REDIS_PREFIX
 if REDIS_URL:
     CHANNEL_LAYERS = {
         "default": {
@@ -192,7 +198,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 # Closed: accounts are created in the admin. The owner pays for every member's model calls.
-SIGNUP_IS_OPEN = env.choice("SIGNUP", "open", choices=("open", "closed")) == "open"
+SIGNUP_IS_OPEN = env.SIGNUP == "open"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "chat:home"
 
@@ -204,12 +210,12 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_PREVENT_ENUMERATION = True
 
-EMAIL_HOST = env.string("EMAIL_HOST")
-EMAIL_PORT = env.port("EMAIL_PORT", 587)
-EMAIL_HOST_USER = env.string("EMAIL_USER")
-EMAIL_HOST_PASSWORD = env.string("EMAIL_PASSWORD")
-EMAIL_USE_TLS = env.flag("EMAIL_TLS", True)
-DEFAULT_FROM_EMAIL = env.string("EMAIL_FROM", "parley@localhost")
+EMAIL_HOST = env.EMAIL_HOST
+EMAIL_PORT = env.EMAIL_PORT
+EMAIL_HOST_USER = env.EMAIL_USER
+EMAIL_HOST_PASSWORD = env.EMAIL_PASSWORD
+EMAIL_USE_TLS = env.EMAIL_TLS
+DEFAULT_FROM_EMAIL = env.EMAIL_FROM
 if not EMAIL_HOST:  # without a mail server, e-mails are written to files
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     EMAIL_FILE_PATH = DATA_DIR / "mail"
@@ -247,76 +253,53 @@ CONTENT_SECURITY_POLICY = {
 
 # --- the agent ----------------------------------------------------------------------------------
 
-GOOGLE_API_KEY = env.string("GOOGLE_API_KEY") or env.string("GEMINI_API_KEY")
-USE_VERTEX = env.flag("GOOGLE_GENAI_USE_VERTEXAI", False) or env.flag("GOOGLE_GENAI_USE_ENTERPRISE", False)
-CHAT_MODEL = env.string("CHAT_MODEL", "gemini-2.5-flash")
-AGENT_NAME = env.string("AGENT_NAME", "chat_assistant")
-if not AGENT_NAME.isidentifier() or AGENT_NAME == "user":
-    raise ImproperlyConfigured("AGENT_NAME must be a Python identifier other than 'user'.")
-AGENT_DESCRIPTION = env.string("AGENT_DESCRIPTION", "Helpful assistant with streaming responses")
-AGENT_INSTRUCTION = env.string(
-    "AGENT_INSTRUCTION",
-    """You are a helpful, friendly assistant engaging in natural conversation.
+GOOGLE_API_KEY = env.GOOGLE_API_KEY or env.GEMINI_API_KEY
+USE_VERTEX = env.GOOGLE_GENAI_USE_VERTEXAI or env.GOOGLE_GENAI_USE_ENTERPRISE
+CHAT_MODEL = env.CHAT_MODEL
+AGENT_NAME = env.AGENT_NAME
+AGENT_DESCRIPTION = env.AGENT_DESCRIPTION
+AGENT_INSTRUCTION = env.AGENT_INSTRUCTION
+AGENT_TEMPERATURE = env.AGENT_TEMPERATURE
+AGENT_MAX_OUTPUT_TOKENS = env.AGENT_MAX_OUTPUT_TOKENS
+AGENT_SHOWS_THOUGHTS = env.AGENT_SHOWS_THOUGHTS
+AGENTS_DIR = env.AGENTS_DIR
+AGENT_LOAD_SECONDS = env.AGENT_LOAD_SECONDS
+ALLOW_LOCAL_CODE = env.ALLOW_LOCAL_CODE
+DEMO_DELAY_SECONDS = env.DEMO_DELAY_SECONDS
 
-Guidelines:
-- Be conversational and engaging
-- Provide detailed explanations when asked
-- Ask clarifying questions if needed
-- Remember conversation context
-- Be concise for simple queries, detailed for complex ones""",
-)
-AGENT_TEMPERATURE = env.number("AGENT_TEMPERATURE", 0.7)
-AGENT_MAX_OUTPUT_TOKENS = env.integer("AGENT_MAX_OUTPUT_TOKENS", 2048, least=1)
-# Models before 2.5 refuse requests for thoughts.
-AGENT_SHOWS_THOUGHTS = env.flag("AGENT_SHOWS_THOUGHTS", not CHAT_MODEL.startswith(("gemini-1", "gemini-2.0")))
-# Folder of agents, in the layout of adk web (docs/agents.md).
-AGENTS_DIR = env.folder("AGENTS_DIR")
-if AGENTS_DIR and (AGENTS_DIR / "agent.py").exists():
-    raise ImproperlyConfigured("AGENTS_DIR is one agent's own folder: it must be the folder above it.")
-AGENT_LOAD_SECONDS = env.number("AGENT_LOAD_SECONDS", 20, least=0.1)
-# Whether agents may run code and commands on this machine, confined (docs/agents.md).
-ALLOW_LOCAL_CODE = env.flag("ALLOW_LOCAL_CODE", False)
-# The demo model's pause between two words, so that the stream can be seen.
-DEMO_DELAY_SECONDS = env.number("DEMO_DELAY_SECONDS", 0.03)
+# --- limits -------------------------------------------------------------------------------------
 
-# --- limits: docs/settings.md has the reasons ---------------------------------------------------
-
-LIMITS = env.flag("LIMITS", True)  # off: no per-member limits, for benchmarks and tests
+LIMITS = env.LIMITS
 if not LIMITS and not ON_LOOPBACK:
     raise ImproperlyConfigured("LIMITS=off is refused unless HOST is a loopback address.")
-MESSAGE_MAX_BYTES = env.integer("MESSAGE_MAX_BYTES", 128 * 1024, least=1)  # enough for a pasted document
-BODY_MAX_BYTES = env.integer("BODY_MAX_BYTES", 1024 * 1024, least=1024)
-REPLY_MAX_BYTES = env.integer("REPLY_MAX_BYTES", 1024 * 1024, least=1)
-RENDER_SECONDS = env.number("RENDER_SECONDS", 0.3, least=0.01)
-PYTHON_ENVIRONMENT = (
-    env.python_environment()
-)  # of render processes: they read hostile text, so they get no secrets
-FIRST_TOKEN_SECONDS = env.number("FIRST_TOKEN_SECONDS", 120)
-SILENCE_SECONDS = env.number("SILENCE_SECONDS", 60)
-RUN_SECONDS = env.number("RUN_SECONDS", 300)
-TOOL_SECONDS = env.number("TOOL_SECONDS", 30)
-TOOL_THREADS = env.integer("TOOL_THREADS", 8, least=1)
-MODEL_CALLS = env.integer("MODEL_CALLS", 25, least=1)
-STREAMS_PER_MEMBER = env.integer("STREAMS_PER_MEMBER", 10, least=1)
-SOCKETS_PER_MEMBER = env.integer("SOCKETS_PER_MEMBER", 20, least=1)
-RUNS_PER_MEMBER = env.integer("RUNS_PER_MEMBER", 5, least=1)
-UNSENT_MAX_BYTES = env.integer("UNSENT_MAX_BYTES", 256 * 1024, least=1024)
-STALL_SECONDS = env.number(
-    "STALL_SECONDS", 30
-)  # a connection whose client reads nothing for this long is closed
-CONTEXT_EVENTS = env.integer("CONTEXT_EVENTS", 400, least=200)
-CONTEXT_TOKENS = env.integer("CONTEXT_TOKENS", 200_000, least=1000)
-DRAIN_SECONDS = env.number("DRAIN_SECONDS", 60)
+MESSAGE_MAX_BYTES = env.MESSAGE_MAX_BYTES
+BODY_MAX_BYTES = env.BODY_MAX_BYTES
+REPLY_MAX_BYTES = env.REPLY_MAX_BYTES
+RENDER_SECONDS = env.RENDER_SECONDS
+FIRST_TOKEN_SECONDS = env.FIRST_TOKEN_SECONDS
+SILENCE_SECONDS = env.SILENCE_SECONDS
+RUN_SECONDS = env.RUN_SECONDS
+TOOL_SECONDS = env.TOOL_SECONDS
+TOOL_THREADS = env.TOOL_THREADS
+MODEL_CALLS = env.MODEL_CALLS
+STREAMS_PER_MEMBER = env.STREAMS_PER_MEMBER
+SOCKETS_PER_MEMBER = env.SOCKETS_PER_MEMBER
+RUNS_PER_MEMBER = env.RUNS_PER_MEMBER
+UNSENT_MAX_BYTES = env.UNSENT_MAX_BYTES
+STALL_SECONDS = env.STALL_SECONDS
+CONTEXT_EVENTS = env.CONTEXT_EVENTS
+CONTEXT_TOKENS = env.CONTEXT_TOKENS
+DRAIN_SECONDS = env.DRAIN_SECONDS
 
-METRICS_ALLOW = env.networks("METRICS_ALLOW")  # clients that may read /metrics, besides this machine
+METRICS_ALLOW = env.METRICS_ALLOW
 
-HEARTBEAT_SECONDS = env.number("HEARTBEAT_SECONDS", 5, least=0.05)
-DEAD_AFTER_SECONDS = env.number("DEAD_AFTER_SECONDS", 20, least=0.2)
+HEARTBEAT_SECONDS = env.HEARTBEAT_SECONDS
+DEAD_AFTER_SECONDS = env.DEAD_AFTER_SECONDS
 if DEAD_AFTER_SECONDS < 3 * HEARTBEAT_SECONDS:
     raise ImproperlyConfigured("DEAD_AFTER_SECONDS must be at least three times HEARTBEAT_SECONDS.")
-QUEUED_MAX_SECONDS = env.number("QUEUED_MAX_SECONDS", 5)
-STREAM_HEARTBEAT_SECONDS = env.number("STREAM_HEARTBEAT_SECONDS", 15, least=0.05)
-JOURNAL_SECONDS = env.number("JOURNAL_SECONDS", 0.025)
+QUEUED_MAX_SECONDS = env.QUEUED_MAX_SECONDS
+STREAM_HEARTBEAT_SECONDS = env.STREAM_HEARTBEAT_SECONDS
+JOURNAL_SECONDS = env.JOURNAL_SECONDS
 
 # The request parser has stricter limits of its own; these let a body reach it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
@@ -324,11 +307,8 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 
 # --- logs: to stderr, never a query string or a message text (chat/instruments/logs.py) -----------
 
-LOG_LEVEL = env.string("LOG_LEVEL", "WARNING").upper()
-if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-    raise ImproperlyConfigured(f"LOG_LEVEL must be a level of Python's logging, not {LOG_LEVEL!r}.")
-# Text for a terminal, JSON for log collectors.
-LOG_FORMAT = env.choice("LOG_FORMAT", "text" if sys.stderr.isatty() else "json", choices=("text", "json"))
+LOG_LEVEL = env.LOG_LEVEL
+LOG_FORMAT = env.LOG_FORMAT
 
 # At DEBUG libraries log what they send and receive: whole prompts, SQL with its values, template
 # contexts. So DEBUG applies only to Parley, and libraries stay at INFO.
@@ -362,6 +342,3 @@ LOGGING = {
         "django.security": {"level": "ERROR"},
     },
 }
-
-# The last line, after all variables were read. An agent's .env file cannot set them.
-OWN_VARIABLES = env.own_variables()

@@ -12,7 +12,6 @@
 """
 
 import os
-import re
 import secrets
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from urllib.parse import quote
 import psycopg
 import redis
 
+from config.environment import Environment
 from tests.support import chromium, nginx
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -201,9 +201,8 @@ def pytest(arguments: list[str], env: dict[str, str]) -> tuple[int, str]:
 
 
 def setting_names() -> set[str]:
-    """Return the environment variables that config/settings.py reads."""
-    source = (ROOT / "config" / "settings.py").read_text()
-    return set(re.findall(r"\benv\.\w+\(\s*\"([A-Z][A-Z0-9_]*)\"", source))
+    """Return the environment variables that Parley reads."""
+    return set(Environment.model_fields)
 
 
 def environment_without_settings() -> dict[str, str]:

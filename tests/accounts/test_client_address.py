@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from config import env
+from config.environment import Environment
 from tests.conftest import PASSWORD
 from tests.support.client import Client
 
@@ -17,7 +17,7 @@ LISTED = "10.0.0.1, 10.0.0.2,10.1.0.0/16, 2001:db8:1::/48, ::ffff:10.3.0.0/112"
 def one_failure_locks(settings: Any, fresh_limits: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lock an address after one wrong password, so that a case takes three requests and not twelve."""
     monkeypatch.setenv("TRUSTED_PROXIES", LISTED)
-    settings.TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
+    settings.TRUSTED_PROXIES = Environment().TRUSTED_PROXIES
     settings.ACCOUNT_RATE_LIMITS = {"login_failed": "1/m/ip"}
 
 

@@ -6,7 +6,6 @@ import tomllib
 import uuid
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.conf import settings
@@ -20,6 +19,7 @@ from chat.endings import SENTENCES
 from chat.instruments import logs, metrics
 from chat.socket.routing import websocket_urlpatterns
 from config import urls as site_urls
+from config.environment import Environment
 from tests.support.commands import ROOT
 from tests.support.docs import (
     ARCHITECTURE,
@@ -35,6 +35,7 @@ from tests.support.docs import (
     section,
     table,
 )
+from tools.settings_docs import SECTIONS, with_tables
 
 pytestmark = pytest.mark.any_database
 
@@ -157,62 +158,25 @@ def test_every_page_is_linked_from_the_readme() -> None:
 # --- settings -------------------------------------------------------------------------------------
 
 
-def variables() -> dict[str, ast.expr | None]:
-    """Return each variable that config/settings.py reads, with its default."""
-    found: dict[str, ast.expr | None] = {}
-    for node in ast.walk(ast.parse((ROOT / "config" / "settings.py").read_text())):
-        match node:
-            case ast.Call(
-                func=ast.Attribute(value=ast.Name(id="env"), attr=reader),
-                args=[ast.Constant(value=str() as name), *rest],
-            ) if reader != "load":
-                found[name] = rest[0] if rest else None
-    return found
+def test_the_tables_of_settings_are_the_ones_of_the_fields() -> None:
+    assert SETTINGS.read_text() == with_tables(SETTINGS.read_text()), "run make docs"
 
 
-def documented_variables() -> dict[str, str]:
-    """Return each variable in docs/settings.md, with the cell of its default."""
-    headings = ["Server", "Database and Redis", "E-mail", "The agent", "Limits", "Timers"]
-    rows = [row for heading in headings for row in table(SETTINGS, f"## {heading}")]
-    assert all(len(row) == 3 and row[2] for row in rows)
-    return {first_code(name): default for name, default, _meaning in rows}
-
-
-def test_settings_and_their_docs_are_the_same() -> None:
-    assert len(variables()) > 40
-    assert set(documented_variables()) == set(variables())
+def test_every_setting_has_a_row_and_is_used() -> None:
+    rows = [row for heading in SECTIONS.values() for row in table(SETTINGS, f"## {heading}")]
+    assert all(len(row) == 3 and all(row) for row in rows)
+    assert [first_code(row[0]) for row in rows] == list(Environment.model_fields)
+    used = re.findall(r"\benv\.([A-Z_]+)", (ROOT / "config" / "settings.py").read_text())
+    assert set(used) == set(Environment.model_fields)
 
 
 def test_only_two_modules_read_the_environment() -> None:
     """One reads it before there are settings, the other adds the variables of agents."""
-    readers = {"config.env", "chat.agent.agents.environment"}
+    readers = {"config.environment", "chat.agent.agents.environment"}
     for module, path in MODULES.items():
         if module.split(".")[0] in ("accounts", "chat", "config") and module not in readers:
             read = re.findall(r"environ\W+(?:get\W+|setdefault\W+)?(\w*)", path.read_text())
             assert set(read) <= {"DJANGO_SETTINGS_MODULE"}, module
-
-
-@pytest.mark.parametrize("name", variables())
-def test_documented_defaults_are_the_real_ones(name: str) -> None:
-    default, shown = variables()[name], documented_variables()[name]
-    if default is None:
-        assert shown == "none" or not shown.startswith("`"), shown
-        return
-    try:
-        value = constant(default)
-    except ValueError:
-        return  # made of other settings: described in words
-    if isinstance(value, bool):
-        value = "on" if value else "off"
-    if "\n" not in str(value):
-        assert first_code(shown) == str(value)
-
-
-def constant(node: ast.expr) -> Any:
-    """Return the value of a literal or a product of numbers. Raises ValueError for anything else."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        return constant(node.left) * constant(node.right)
-    return ast.literal_eval(node)
 
 
 def test_variables_of_libraries_are_read_by_them() -> None:
