@@ -227,7 +227,8 @@ class Supervisor:
             self._spawn_run(run_id, lambda _abort: self._end_from_log(claim, run, end_code))
 
     async def _watch_requests(self) -> None:
-        async with doorbell.listen(PENDING_REQUESTS) as bell:
+        bell = asyncio.Event()
+        with doorbell.listen(PENDING_REQUESTS, bell.set):
             while True:
                 try:
                     async with asyncio.timeout(REQUEST_SECONDS):
