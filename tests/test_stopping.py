@@ -1,12 +1,20 @@
 """Stops before the first token, in the middle, during a tool and after the end; and deletion."""
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from chat import lifecycle, log
+from chat.actions import Ask, send_message
+from chat.events import STOPPED, Fold, Row, text
+from chat.lifecycle import Claim
 from chat.models import Conversation, Message, Run
+from chat.runs import follow
+from chat.runs.stopping import STOP_SECONDS
+from chat.runs.supervisor import supervisor
 from tests import oracle
 from tests.client import Client, Exchange
 from tests.gemini import Call, Gemini, Hold, Text, questions_of
@@ -100,9 +108,6 @@ async def test_a_stop_during_a_tool_ends_the_run(
 
 
 async def test_a_queued_run_can_be_stopped(as_alice: Client, alice: Any, in_thread: Thread) -> None:
-    from chat.actions import Ask, send_message
-    from chat.runs.supervisor import supervisor
-
     supervisor.draining = True
     asked = await in_thread(send_message, alice, Ask(query="queued"), agents=["chat_assistant"])
     answer = await as_alice.post(f"/chat/runs/{asked.run.pk}/stop")
@@ -111,6 +116,43 @@ async def test_a_queued_run_can_be_stopped(as_alice: Client, alice: Any, in_thre
     events = (await as_alice.get(f"/chat/runs/{asked.run.pk}/events")).events
     assert [event.name for event in events] == ["run.started", "run.stopped", ""]
     await in_thread(oracle.check, [events])
+
+
+@pytest.mark.parametrize("ends", ["while the stop waits", "before the stop waits"])
+async def test_a_stop_reads_only_the_end_of_a_long_log(
+    as_alice: Client, alice: Any, in_thread: Thread, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """Another process executes the run, whose log has 5,000 events."""
+    read: list[Row] = []
+
+    def read_and_count(*args: Any) -> list[Row]:
+        rows = log.read_log(*args)
+        read.extend(rows)
+        return rows
+
+    def end(claim: Claim) -> None:
+        lifecycle.end(claim, lifecycle.Outcome(STOPPED), Fold([text("x")] * 5000))
+
+    def last_seq_and_end(run_id: uuid.UUID) -> int:
+        end(claim)
+        return log.last_seq(run_id)
+
+    monkeypatch.setattr(follow, "read_log", read_and_count)
+    monkeypatch.setattr(supervisor, "draining", True)  # this process claims no run by itself
+    asked = await in_thread(send_message, alice, Ask(query="elsewhere"), agents=["chat_assistant"])
+    claim, _run = await in_thread(lifecycle.claim, asked.run.pk, supervisor.id)
+    await in_thread(log.append, asked.run.pk, [text("x")] * 5000)
+    if ends == "before the stop waits":
+        monkeypatch.setattr(follow, "last_seq", last_seq_and_end)
+    stopping = asyncio.ensure_future(as_alice.post(f"/chat/runs/{asked.run.pk}/stop"))
+    if ends == "while the stop waits":
+        while not read:
+            await asyncio.sleep(0.01)
+        await in_thread(end, claim)
+    async with asyncio.timeout(STOP_SECONDS - 1):
+        assert (await stopping).json()["status"] == "stopped"
+    assert len(read) <= 3
+    await in_thread(oracle.check)
 
 
 async def test_a_stop_after_the_end_changes_nothing(as_alice: Client) -> None:

@@ -4,10 +4,12 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator
 
+from django.conf import settings
+
 from chat import doorbell
 from chat.database import run_db
 from chat.events import TERMINAL, Row
-from chat.log import read_log
+from chat.log import last_seq, read_log
 from chat.runs import subscribers
 
 
@@ -41,3 +43,11 @@ async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncGenerato
             if not rows and clock() - last_yield >= idle:
                 last_yield = clock()
                 yield []
+
+
+async def wait_for_end(run_id: uuid.UUID) -> None:
+    """Return when the run has ended. Its terminal event must be stored or still to come."""
+    # From the newest event on, which may be the terminal one: the run can end before it is followed.
+    after = await run_db(last_seq, run_id) - 1
+    async for _batch in follow(run_id, after, idle=settings.RUN_SECONDS):
+        pass

@@ -1,13 +1,10 @@
-"""Stopping a run and waiting for its end."""
+"""Stopping a run."""
 
 import asyncio
-import uuid
-
-from django.conf import settings
 
 from chat.instruments import logs
 from chat.models import Run
-from chat.runs.follow import follow
+from chat.runs.follow import wait_for_end
 from chat.runs.supervisor import supervisor
 
 STOP_SECONDS = 5  # how long a stop waits for the run's end
@@ -23,9 +20,3 @@ async def stop_and_wait(run: Run) -> None:
                 await wait_for_end(run.pk)
         except TimeoutError:
             pass  # the caller reads its status: still running
-
-
-async def wait_for_end(run_id: uuid.UUID) -> None:
-    """Return when the run has ended. Its terminal event must be stored or still to come."""
-    async for _batch in follow(run_id, 0, idle=settings.RUN_SECONDS):
-        pass
