@@ -164,10 +164,8 @@ class Journal:
                 await self._commit(batches)
 
     def _batch_of(self, writer: RunWriter) -> RunBatch:
-        rows = []
-        for event in writer.waiting:
-            writer.seq += 1
-            rows.append(Row(writer.seq, event.type, events.encode_json(event.data)))
+        rows = [Row.of(seq, event) for seq, event in enumerate(writer.waiting, writer.seq + 1)]
+        writer.seq += len(rows)
         committed = asyncio.get_running_loop().create_future()
         for waiter in writer.record_waiters:
             committed.add_done_callback(partial(_copy_result, target=waiter))
