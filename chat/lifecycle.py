@@ -17,7 +17,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from chat import changes, events
-from chat.endings import STATUS_OF, USAGE, terminal_data
+from chat.endings import STATUS_OF, USAGE, End, terminal_data
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
 from chat.log import append
@@ -35,14 +35,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Result of a run, as stored by its last transaction.
+    """Result of a run, as stored by its last transaction."""
 
-    ``type`` is that of the terminal event. Completed runs have no ``code``, other runs no ``finish``.
-    """
-
-    type: str
-    code: str = ""
-    finish: str = ""
+    end: End
     usage: Usage = field(default_factory=Usage)
     ttft_ms: int | None = None
     duration_ms: int = 0
@@ -113,7 +108,7 @@ def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
     """Stop a queued run in any process (QUEUED → STOPPED); None if it is no longer queued."""
     conversation = _lock_conversation_of(run_id)
     run = _lock(run_id, status=Run.Status.QUEUED)
-    return _end(run, conversation, Outcome(events.STOPPED, code=code), None, []) if run else None
+    return _end(run, conversation, Outcome(End(events.STOPPED, code)), None, []) if run else None
 
 
 def end(
@@ -150,9 +145,9 @@ def _end(
     run: Run, conversation: Conversation, outcome: Outcome, reply: Message | None, rest: Sequence[Event]
 ) -> list[Row]:
     now = timezone.now()
-    kind, code = outcome.type, outcome.code
-    if conversation.deleted_at and kind != events.COMPLETED:
-        kind, code = events.STOPPED, "deleted"
+    end = outcome.end
+    if conversation.deleted_at and end.type != events.COMPLETED:
+        end = End(events.STOPPED, "deleted")
     rows = append(run.pk, rest)
     if reply is not None:
         reply.conversation, reply.parent_id, reply.run, reply.created_at = (
@@ -164,16 +159,16 @@ def _end(
         reply.save(force_insert=True)
         run.bytes = len(reply.text.encode())
     run.reply = reply
-    run.status, run.code, run.finish, run.ended_at = STATUS_OF[kind], code, outcome.finish, now
+    run.status, run.code, run.finish, run.ended_at = STATUS_OF[end.type], end.code, end.finish, now
     run.invocation_id = outcome.invocation_id
     for name in USAGE:
         setattr(run, f"usage_{name}", getattr(outcome.usage, name))
     run.ttft_ms, run.duration_ms = outcome.ttft_ms, outcome.duration_ms
     run.deltas = run.events.filter(type=events.TEXT).count()
-    run.failure = outcome.failure if code == outcome.code else None  # not if a deletion replaced the code
+    run.failure = outcome.failure if end is outcome.end else None  # not if a deletion replaced the end
     if outcome.state is not None:
         run.state_after = json.dumps(outcome.state)
-    last = append(run.pk, [Event(kind, terminal_data(run))])
+    last = append(run.pk, [Event(end.type, terminal_data(run))])
     run.last_seq = last[-1].seq
     run.last_change = changes.announce(run.owner_id)
     run.save(update_fields=_ENDED_FIELDS)

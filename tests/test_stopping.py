@@ -9,6 +9,7 @@ import pytest
 
 from chat import lifecycle, log
 from chat.actions import Ask, send_message
+from chat.endings import End
 from chat.events import STOPPED, Fold, Row, text
 from chat.lifecycle import Claim
 from chat.models import Conversation, Message, Run
@@ -131,7 +132,7 @@ async def test_a_stop_reads_only_the_end_of_a_long_log(
         return rows
 
     def end(claim: Claim) -> None:
-        lifecycle.end(claim, lifecycle.Outcome(STOPPED), Fold([text("x")] * 5000))
+        lifecycle.end(claim, lifecycle.Outcome(End(STOPPED)), Fold([text("x")] * 5000))
 
     def last_seq_and_end(run_id: uuid.UUID) -> int:
         end(claim)

@@ -10,17 +10,18 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
-from chat import doorbell, lifecycle
+from chat import doorbell, events, lifecycle
 from chat.agent.agents import catalog, warming
 from chat.agent.turn import containment
 from chat.database import run_db, sqlite_stamp
+from chat.endings import End
 from chat.instruments import logs, metrics
 from chat.instruments.watchdog import Watchdog
 from chat.lifecycle import Claim
 from chat.models import Run
 from chat.rendering import renderer
 from chat.runs import duties, processes, sweep
-from chat.runs.execution import HAND_OVER, STOP, Abort, deliver_rows, end_from_log, execute_run
+from chat.runs.execution import HANDED_OVER, Abort, deliver_rows, end_from_log, execute_run
 from chat.runs.journal import Journal
 from chat.samples import Sampler
 
@@ -102,7 +103,7 @@ class Supervisor:
     def hand_over(self) -> None:
         """Abort the runs, so that another process, or this one after its restart, executes them."""
         for _, abort in list(self._runs.values()):
-            abort.request(HAND_OVER)
+            abort.request(HANDED_OVER)
 
     async def shut_down(self) -> None:
         """Cancel the background tasks and delete the registration."""
@@ -130,7 +131,7 @@ class Supervisor:
     def stop_run(self, run_id: uuid.UUID) -> None:
         """Stop a run if this process executes it."""
         if run_id in self._runs:
-            self._runs[run_id][1].request(STOP)
+            self._runs[run_id][1].request(End(events.STOPPED))
 
     async def ring_for_stop(self, run_id: uuid.UUID) -> None:
         """Stop the run if it is executed here.
@@ -175,7 +176,7 @@ class Supervisor:
         if claimed:
             claim, run = claimed
             if run.stop_requested_at:
-                abort.request(STOP)
+                abort.request(End(events.STOPPED))
             await execute_run(claim, run, self.journal, abort)
 
     async def _restart(self, claim: Claim, run: Run, abort: Abort) -> None:
@@ -184,8 +185,8 @@ class Supervisor:
             deliver_rows(claim, rows)
             await execute_run(claim, run, self.journal, abort)
 
-    async def _end_from_log(self, claim: Claim, run: Run, code: str) -> None:
-        deliver_rows(claim, await end_from_log(claim, run, code=code))
+    async def _end_from_log(self, claim: Claim, run: Run, end: End) -> None:
+        deliver_rows(claim, await end_from_log(claim, run, end))
 
     # --- background tasks ---------------------------------------------------------------------
 
@@ -218,13 +219,13 @@ class Supervisor:
         if taken is None:
             return
         claim, run = taken
-        end_code = await run_db(sweep.end_code, run)
-        if end_code is None:
+        end = await run_db(sweep.end_of_orphan, run)
+        if end is None:
             log.warning("Run %s is restarted: no process executed it", run_id)
             self._spawn_run(run_id, lambda abort: self._restart(claim, run, abort))
         else:
             log.warning("Run %s is ended: no process executed it", run_id)
-            self._spawn_run(run_id, lambda _abort: self._end_from_log(claim, run, end_code))
+            self._spawn_run(run_id, lambda _abort: self._end_from_log(claim, run, end))
 
     async def _watch_requests(self) -> None:
         bell = asyncio.Event()

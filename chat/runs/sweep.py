@@ -7,8 +7,10 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from chat import events
+from chat.endings import End
 from chat.models import Run
-from chat.runs.execution import STOP
+from chat.runs.execution import LOST
 
 
 def left_in_queue(*, everything: bool) -> list[uuid.UUID]:
@@ -32,17 +34,14 @@ def orphans(process_id: uuid.UUID | None) -> list[tuple[uuid.UUID, int]]:
     return list(Run.objects.filter(dead, status=Run.Status.RUNNING).values_list("pk", "epoch"))
 
 
-def end_code(run: Run) -> str | None:
-    """Return the code with which a run that no process executes ends, or None if it restarts."""
+def end_of_orphan(run: Run) -> End | None:
+    """Return how a run that no process executes ends, or None if it restarts."""
     if run.stop_requested_at:
-        return STOP
+        return End(events.STOPPED)
     if run.attempt > 1:
-        return "crashed"
-    if run.events.filter(type="tool.called").exists() or _has_calls(run):
-        return "lost"  # a tool must not act twice
-    return None
-
-
-def _has_calls(run: Run) -> bool:
+        return End(events.FAILED, "crashed")
     # A call's ADK event is committed before its tool starts, and before the call is shown.
-    return any('"functionCall"' in p for p in run.session_events.values_list("payload", flat=True))
+    payloads = run.session_events.values_list("payload", flat=True)
+    if run.events.filter(type=events.TOOL_CALLED).exists() or any('"functionCall"' in p for p in payloads):
+        return LOST
+    return None
