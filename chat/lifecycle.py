@@ -49,32 +49,27 @@ class Outcome:
     failure: dict[str, Any] | None = None  # as in Run.failure
 
 
-@transaction.atomic
 def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
     """Claim a queued run for this process (QUEUED → RUNNING); None if another one was first."""
-    won = Run.objects.filter(pk=run_id, status=Run.Status.QUEUED).update(
-        status=Run.Status.RUNNING,
-        process_id=process_id,
-        epoch=F("epoch") + 1,
-    )
-    if not won:
-        return None
-    run = _load(run_id)
-    return Claim(run_id, run.epoch), run
+    return _claim(run_id, process_id, status=Run.Status.QUEUED)
 
 
-@transaction.atomic
 def take_over(run_id: uuid.UUID, epoch: int, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
     """Claim a running run whose process seems dead; if it still lives, its later writes are dropped.
 
     Returns None if another process was first.
     """
-    won = Run.objects.filter(pk=run_id, status=Run.Status.RUNNING, epoch=epoch).update(
-        process_id=process_id, epoch=F("epoch") + 1
+    return _claim(run_id, process_id, status=Run.Status.RUNNING, epoch=epoch)
+
+
+@transaction.atomic
+def _claim(run_id: uuid.UUID, process_id: uuid.UUID, **guard: Any) -> tuple[Claim, Run] | None:
+    won = Run.objects.filter(pk=run_id, **guard).update(
+        status=Run.Status.RUNNING, process_id=process_id, epoch=F("epoch") + 1
     )
     if not won:
         return None
-    run = _load(run_id)
+    run = Run.objects.select_related("conversation", "prompt").get(pk=run_id)
     return Claim(run_id, run.epoch), run
 
 
@@ -125,10 +120,6 @@ def end(
         conversation = _lock_conversation_of(claim.run)
         run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)
         return _end(run, conversation, outcome, draft, rest) if run else None
-
-
-def _load(run_id: uuid.UUID) -> Run:
-    return Run.objects.select_related("conversation", "prompt").get(pk=run_id)
 
 
 def _lock(run_id: uuid.UUID, **guard: Any) -> Run | None:
@@ -208,10 +199,6 @@ def _store_session(run: Run, outcome: Outcome) -> None:
                 for n, p in enumerate(outcome.session_events)
             ]
         )
-    _merge_shared_state(run, outcome)
-
-
-def _merge_shared_state(run: Run, outcome: Outcome) -> None:
     agent = run.conversation.agent
     # Write in the order of the keys, or two runs that end at the same time can deadlock.
     users, apps = sorted(outcome.user_state.items()), sorted(outcome.app_state.items())
