@@ -26,6 +26,14 @@ PENDING_REQUESTS = "requests"  # name of the doorbell that rings when a run is a
 REQUEST_SECONDS = 0.5 if settings.REDIS_URL else 0.2
 
 
+def stop_bell_names(run_id: uuid.UUID) -> list[str]:
+    """Return the doorbells to ring after the request to stop a run was stored.
+
+    The second one wakes the readers of a run that ended while it was queued.
+    """
+    return [PENDING_REQUESTS, str(run_id)]
+
+
 @transaction.atomic
 def assign(run_id: uuid.UUID) -> bool:
     """Assign this run, if it is queued, to a living process. Return False if none lives.

@@ -21,7 +21,7 @@ from chat.rendering import renderer
 from chat.runs import duties, processes
 from chat.runs.execution import HANDED_OVER, Abort, execute_run
 from chat.runs.journal import Journal
-from chat.runs.pending import PENDING_REQUESTS, watch_requests
+from chat.runs.pending import watch_requests
 from chat.runs.sweep import sweep
 from chat.samples import Sampler
 
@@ -41,7 +41,6 @@ class Supervisor:
         self._duties: list[asyncio.Task[None]] = []
         self._uninstall_containment: Callable[[], None] | None = None
         self._starting: asyncio.Future[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- start and stop -----------------------------------------------------------------------
 
@@ -63,10 +62,10 @@ class Supervisor:
 
     async def _start(self) -> None:
         self.id = await run_db(processes.register_process)
-        self._loop = asyncio.get_running_loop()
-        doorbell.set_loop(self._loop)
+        loop = asyncio.get_running_loop()
+        doorbell.set_loop(loop)
         if self._uninstall_containment is None:
-            self._uninstall_containment = containment.install(self._loop)
+            self._uninstall_containment = containment.install(loop)
         self._watchdog.start()
         self.draining = False
         await asyncio.gather(asyncio.to_thread(warming.warm_up), asyncio.to_thread(renderer.start))
@@ -111,7 +110,7 @@ class Supervisor:
         if self.id is not None:
             await self._try(self.sampler.take, self.id)
             await self._try(processes.unregister, self.id)
-        self._starting = self._loop = self.id = None
+        self._starting = self.id = None
         self.journal = Journal()
 
     # --- runs ---------------------------------------------------------------------------------
@@ -125,19 +124,6 @@ class Supervisor:
         """Stop a run if this process executes it."""
         if run_id in self.runs:
             self.runs[run_id][1].request(End(events.STOPPED))
-
-    async def ring_for_stop(self, run_id: uuid.UUID) -> None:
-        """Stop the run if it is executed here.
-
-        Ring for the other processes, and for readers of a run that ended while it was queued.
-        """
-        self.stop_run(run_id)
-        await doorbell.ring([PENDING_REQUESTS, str(run_id)])
-
-    def ring_for_stop_from_thread(self, run_id: uuid.UUID) -> None:
-        """Call ``ring_for_stop`` from a synchronous view, without waiting."""
-        if self._loop is not None:
-            asyncio.run_coroutine_threadsafe(self.ring_for_stop(run_id), self._loop)
 
     async def idle(self) -> None:
         """Wait until this process executes no run."""
