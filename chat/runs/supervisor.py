@@ -18,7 +18,7 @@ from chat.endings import End
 from chat.instruments import logs, metrics
 from chat.instruments.watchdog import Watchdog
 from chat.rendering import renderer
-from chat.runs import duties, processes
+from chat.runs import processes
 from chat.runs.execution import HANDED_OVER, Abort, execute_run
 from chat.runs.journal import Journal
 from chat.runs.pending import watch_requests
@@ -38,11 +38,23 @@ class Supervisor:
         self.sampler = Sampler()
         self._watchdog = Watchdog(containment.scope_of)
         self.runs: dict[uuid.UUID, tuple[asyncio.Task[None], Abort]] = {}
-        self._duties: list[asyncio.Task[None]] = []
+        self._background: list[asyncio.Task[None]] = []
+        self._duties: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._when_drained: list[Callable[[], None]] = []
         self._uninstall_containment: Callable[[], None] | None = None
         self._starting: asyncio.Future[None] | None = None
 
     # --- start and stop -----------------------------------------------------------------------
+
+    def add_duty(
+        self, duty: Callable[[], Coroutine[Any, Any, None]], *, on_drained: Callable[[], None]
+    ) -> None:
+        """Run ``duty`` while the process serves; call ``on_drained`` once its runs have drained.
+
+        For layers above this one, which it cannot import. Call it before the start.
+        """
+        self._duties.append(duty)
+        self._when_drained.append(on_drained)
 
     async def start(self) -> None:
         """Register the process and start the background tasks, which take over orphans.
@@ -70,12 +82,12 @@ class Supervisor:
         self.draining = False
         await asyncio.gather(asyncio.to_thread(warming.warm_up), asyncio.to_thread(renderer.start))
         await warming.open_clients()
-        self._duties = [
+        self._background = [
             _spawn(self.journal.run()),
             _spawn(self._send_heartbeats()),
             _spawn(watch_requests(self)),
             _spawn(doorbell.relay()),
-            *(_spawn(duty()) for duty in duties.while_serving),
+            *(_spawn(duty()) for duty in self._duties),
         ]
 
     async def drain(self) -> None:
@@ -89,7 +101,7 @@ class Supervisor:
         self.hand_over()
         if self.runs:
             await asyncio.wait([task for task, _ in self.runs.values()], timeout=10)
-        for close in duties.when_drained:
+        for close in self._when_drained:
             close()
 
     def hand_over(self) -> None:
@@ -100,8 +112,8 @@ class Supervisor:
     async def shut_down(self) -> None:
         """Cancel the background tasks and delete the registration."""
         doorbell.set_loop(None)
-        await _cancel(self._duties)
-        self._duties = []
+        await _cancel(self._background)
+        self._background = []
         await catalog.close()
         self._watchdog.stop()
         if self._uninstall_containment is not None:
