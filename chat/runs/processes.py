@@ -22,19 +22,15 @@ def register_process() -> uuid.UUID:
     if settings.ON_SQLITE:
         # This process holds the lock of the file, so every registered process is dead.
         Process.objects.all().delete()
+    boot_id = Path("/proc/sys/kernel/random/boot_id")
     process = Process.objects.create(
         host=socket.gethostname(),
         pid=os.getpid(),
-        boot_id=_boot_id(),
+        boot_id=boot_id.read_text().strip() if boot_id.exists() else "",
         version=settings.VERSION,
         exclusive=True if settings.ON_SQLITE else None,
     )
     return process.pk
-
-
-def _boot_id() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
 
 
 def unregister(process_id: uuid.UUID) -> None:
