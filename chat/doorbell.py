@@ -1,6 +1,6 @@
 """The doorbell: a notice "there is something new", without data, which may be lost.
 
-A listener in the same process is woken directly. Other processes are rung through Redis; without Redis a
+A listener in the same process is called directly. Other processes are rung through Redis; without Redis a
 listener polls every 100 ms.
 """
 
