@@ -13,7 +13,7 @@ from chat.endings import End
 from chat.events import STOPPED, Fold, Row, text
 from chat.lifecycle import Claim
 from chat.models import Conversation, Message, Run
-from chat.runs import follow
+from chat.runs import follow, pending
 from chat.runs.stopping import STOP_SECONDS
 from chat.runs.supervisor import supervisor
 from tests import oracle
@@ -67,6 +67,24 @@ async def test_the_text_shown_before_a_stop_is_what_the_model_sees_next(
         await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
     await as_alice.ask("and then?", conversation=seen[0].json()["conversation"])
     assert questions_of(gemini.requests[-1]) == [("user", "slow"), ("model", "shown"), ("user", "and then?")]
+
+
+@pytest.mark.parametrize("way", ["stop", "deletion"])
+async def test_a_run_is_stopped_without_polling_for_requests(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(pending, "REQUEST_SECONDS", 60)
+    gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        seen = await read_until(exchange, "")
+        await asyncio.sleep(0.6)  # the last poll at the usual interval
+        if way == "stop":
+            await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
+        else:
+            await as_alice.request("DELETE", f"/api/v1/conversations/{seen[0].json()['conversation']}")
+        async with asyncio.timeout(STOP_SECONDS):
+            seen += await exchange.all_events()
+    assert terminal_of(seen).name == "run.stopped"
 
 
 async def test_a_stop_before_the_first_token_ends_the_run(
