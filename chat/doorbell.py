@@ -1,14 +1,14 @@
 """The doorbell: a notice "there is something new", without data, which may be lost.
 
-A listener in the same process is woken directly. Other processes are rung through Redis; without Redis a
+A listener in the same process is called directly. Other processes are rung through Redis; without Redis a
 listener polls every 100 ms.
 """
 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from channels.layers import get_channel_layer
@@ -22,27 +22,26 @@ BELL_GROUP = "bell"
 # processes do not ring here.
 LISTEN_SECONDS = 1.0 if settings.REDIS_URL else 0.1
 
-_listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+_listeners: defaultdict[str, set[Callable[[], None]]] = defaultdict(set)
 _loop: asyncio.AbstractEventLoop | None = None
 
 
-@asynccontextmanager
-async def listen(name: str) -> AsyncIterator[asyncio.Event]:
-    """Yield an event that is set at each ring of ``name`` from now on."""
-    bell = asyncio.Event()
-    _listeners[name].add(bell)
+@contextmanager
+def listen(name: str, on_ring: Callable[[], None]) -> Iterator[None]:
+    """Call ``on_ring`` at each ring of ``name`` inside the block, on the event loop. It must not block."""
+    _listeners[name].add(on_ring)
     try:
-        yield bell
+        yield
     finally:
-        _listeners[name].discard(bell)
+        _listeners[name].discard(on_ring)
         if not _listeners[name]:
             del _listeners[name]
 
 
 def ring_here(names: Iterable[str]) -> None:
     for name in names:
-        for bell in _listeners.get(name, ()):
-            bell.set()
+        for on_ring in _listeners.get(name, ()):
+            on_ring()
 
 
 async def ring(names: Iterable[str]) -> None:

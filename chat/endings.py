@@ -1,6 +1,6 @@
 """Endings of runs: the sentence for each code, and the terminal event."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from django.utils.functional import Promise
@@ -9,6 +9,19 @@ from django.utils.translation import gettext_lazy as _
 from chat import events
 from chat.events import Event, Usage
 from chat.models import Run
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a run ends: the type of its terminal event, and the code or the finish that is stored.
+
+    Completed runs have no ``code``, other runs no ``finish``. A run that its member stopped has neither.
+    """
+
+    type: str
+    code: str = ""
+    finish: str = ""
+
 
 STATUS_OF = {
     events.COMPLETED: Run.Status.COMPLETED,

@@ -7,7 +7,7 @@ process stays readable.
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 STARTED = "run.started"
@@ -48,9 +48,16 @@ class Row:
     seq: int
     type: str
     data: str
+    decoded: dict[str, Any] | None = field(
+        default=None, compare=False, repr=False
+    )  # None: as read from the log
+
+    @classmethod
+    def of(cls, seq: int, event: Event) -> "Row":
+        return cls(seq, event.type, encode_json(event.data), event.data)
 
     def event(self) -> Event:
-        return Event(self.type, json.loads(self.data))
+        return Event(self.type, json.loads(self.data) if self.decoded is None else self.decoded)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from chat import changes, events
-from chat.endings import STATUS_OF, USAGE, terminal_data
+from chat.endings import STATUS_OF, USAGE, End, terminal_data
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
 from chat.log import append
@@ -35,14 +35,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Result of a run, as stored by its last transaction.
+    """Result of a run, as stored by its last transaction."""
 
-    ``type`` is that of the terminal event. Completed runs have no ``code``, other runs no ``finish``.
-    """
-
-    type: str
-    code: str = ""
-    finish: str = ""
+    end: End
     usage: Usage = field(default_factory=Usage)
     ttft_ms: int | None = None
     duration_ms: int = 0
@@ -54,32 +49,27 @@ class Outcome:
     failure: dict[str, Any] | None = None  # as in Run.failure
 
 
-@transaction.atomic
 def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
     """Claim a queued run for this process (QUEUED → RUNNING); None if another one was first."""
-    won = Run.objects.filter(pk=run_id, status=Run.Status.QUEUED).update(
-        status=Run.Status.RUNNING,
-        process_id=process_id,
-        epoch=F("epoch") + 1,
-    )
-    if not won:
-        return None
-    run = _load(run_id)
-    return Claim(run_id, run.epoch), run
+    return _claim(run_id, process_id, status=Run.Status.QUEUED)
 
 
-@transaction.atomic
 def take_over(run_id: uuid.UUID, epoch: int, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
     """Claim a running run whose process seems dead; if it still lives, its later writes are dropped.
 
     Returns None if another process was first.
     """
-    won = Run.objects.filter(pk=run_id, status=Run.Status.RUNNING, epoch=epoch).update(
-        process_id=process_id, epoch=F("epoch") + 1
+    return _claim(run_id, process_id, status=Run.Status.RUNNING, epoch=epoch)
+
+
+@transaction.atomic
+def _claim(run_id: uuid.UUID, process_id: uuid.UUID, **guard: Any) -> tuple[Claim, Run] | None:
+    won = Run.objects.filter(pk=run_id, **guard).update(
+        status=Run.Status.RUNNING, process_id=process_id, epoch=F("epoch") + 1
     )
     if not won:
         return None
-    run = _load(run_id)
+    run = Run.objects.select_related("conversation", "prompt").get(pk=run_id)
     return Claim(run_id, run.epoch), run
 
 
@@ -113,7 +103,7 @@ def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
     """Stop a queued run in any process (QUEUED → STOPPED); None if it is no longer queued."""
     conversation = _lock_conversation_of(run_id)
     run = _lock(run_id, status=Run.Status.QUEUED)
-    return _end(run, conversation, Outcome(events.STOPPED, code=code), None, []) if run else None
+    return _end(run, conversation, Outcome(End(events.STOPPED, code)), None, []) if run else None
 
 
 def end(
@@ -132,10 +122,6 @@ def end(
         return _end(run, conversation, outcome, draft, rest) if run else None
 
 
-def _load(run_id: uuid.UUID) -> Run:
-    return Run.objects.select_related("conversation", "prompt").get(pk=run_id)
-
-
 def _lock(run_id: uuid.UUID, **guard: Any) -> Run | None:
     return Run.objects.select_for_update().filter(pk=run_id, **guard).first()
 
@@ -150,9 +136,9 @@ def _end(
     run: Run, conversation: Conversation, outcome: Outcome, reply: Message | None, rest: Sequence[Event]
 ) -> list[Row]:
     now = timezone.now()
-    kind, code = outcome.type, outcome.code
-    if conversation.deleted_at and kind != events.COMPLETED:
-        kind, code = events.STOPPED, "deleted"
+    end = outcome.end
+    if conversation.deleted_at and end.type != events.COMPLETED:
+        end = End(events.STOPPED, "deleted")
     rows = append(run.pk, rest)
     if reply is not None:
         reply.conversation, reply.parent_id, reply.run, reply.created_at = (
@@ -164,16 +150,16 @@ def _end(
         reply.save(force_insert=True)
         run.bytes = len(reply.text.encode())
     run.reply = reply
-    run.status, run.code, run.finish, run.ended_at = STATUS_OF[kind], code, outcome.finish, now
+    run.status, run.code, run.finish, run.ended_at = STATUS_OF[end.type], end.code, end.finish, now
     run.invocation_id = outcome.invocation_id
     for name in USAGE:
         setattr(run, f"usage_{name}", getattr(outcome.usage, name))
     run.ttft_ms, run.duration_ms = outcome.ttft_ms, outcome.duration_ms
     run.deltas = run.events.filter(type=events.TEXT).count()
-    run.failure = outcome.failure if code == outcome.code else None  # not if a deletion replaced the code
+    run.failure = outcome.failure if end is outcome.end else None  # not if a deletion replaced the end
     if outcome.state is not None:
         run.state_after = json.dumps(outcome.state)
-    last = append(run.pk, [Event(kind, terminal_data(run))])
+    last = append(run.pk, [Event(end.type, terminal_data(run))])
     run.last_seq = last[-1].seq
     run.last_change = changes.announce(run.owner_id)
     run.save(update_fields=_ENDED_FIELDS)
@@ -213,10 +199,6 @@ def _store_session(run: Run, outcome: Outcome) -> None:
                 for n, p in enumerate(outcome.session_events)
             ]
         )
-    _merge_shared_state(run, outcome)
-
-
-def _merge_shared_state(run: Run, outcome: Outcome) -> None:
     agent = run.conversation.agent
     # Write in the order of the keys, or two runs that end at the same time can deadlock.
     users, apps = sorted(outcome.user_state.items()), sorted(outcome.app_state.items())

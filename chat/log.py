@@ -5,15 +5,13 @@ from collections.abc import Sequence
 
 from django.db.models import Max
 
-from chat import events
 from chat.events import Event, Row
 from chat.models import RunEvent
 
 
 def append(run_id: uuid.UUID, new: Sequence[Event]) -> list[Row]:
     """Store events under the run's next numbers. The caller's transaction must hold the run's lock."""
-    last = last_seq(run_id)
-    rows = [Row(last + n, event.type, events.encode_json(event.data)) for n, event in enumerate(new, 1)]
+    rows = [Row.of(seq, event) for seq, event in enumerate(new, last_seq(run_id) + 1)]
     RunEvent.objects.bulk_create(
         [RunEvent(run_id=run_id, seq=row.seq, type=row.type, data=row.data) for row in rows]
     )

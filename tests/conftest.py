@@ -130,7 +130,7 @@ async def parley(transactional_db: None, gemini: Gemini) -> AsyncIterator[Any]:
     await catalog.close()  # agents built with another test's settings
     await supervisor.start()
     yield application
-    for run_id in list(supervisor._runs):
+    for run_id in list(supervisor.runs):
         supervisor.stop_run(run_id)
     gemini.release()
     await supervisor.idle()

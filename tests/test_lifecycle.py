@@ -12,6 +12,7 @@ from django.db import connection
 
 from chat import events, lifecycle
 from chat.actions import Ask, mark_deleted, send_message
+from chat.endings import End
 from chat.events import Event, Fold
 from chat.lifecycle import Claim, Outcome
 from chat.models import Conversation, Message, Process, Run, RunEvent, SessionEvent
@@ -78,8 +79,8 @@ def test_a_thousand_stops_race_the_finish(
     won: Counter[str] = Counter()
     for _ in range(RACES):
         claim = claimed(alice, process)
-        finish = Outcome(events.COMPLETED, finish="stop")
-        stop = Outcome(events.STOPPED)
+        finish = Outcome(End(events.COMPLETED, finish="stop"))
+        stop = Outcome(End(events.STOPPED))
         results = simultaneously(
             partial(lifecycle.end, claim, finish, Fold(said("a", "b")), said("a", "b")),
             partial(lifecycle.end, claim, stop, Fold(said("a")), said("a")),
@@ -103,7 +104,11 @@ def test_a_deletion_racing_the_finish_does_not_deadlock(
         conversation = Conversation.objects.get(runs=claim.run)
         ended, _running = simultaneously(
             partial(
-                lifecycle.end, claim, Outcome(events.COMPLETED, finish="stop"), Fold(said("a")), said("a")
+                lifecycle.end,
+                claim,
+                Outcome(End(events.COMPLETED, finish="stop")),
+                Fold(said("a")),
+                said("a"),
             ),
             partial(mark_deleted, conversation),
         )
@@ -139,7 +144,7 @@ def test_a_process_whose_run_was_taken_over_cannot_write_to_it(alice: Any, proce
     assert taken
     page = RunBatch(old, [events.Row(2, "text", '{"text": "zombie"}')], [(0, "{}")], None)  # type: ignore[arg-type]
     assert write([page]) == set()
-    assert lifecycle.end(old, Outcome(events.STOPPED), Fold(said("zombie")), said("zombie")) is None
+    assert lifecycle.end(old, Outcome(End(events.STOPPED)), Fold(said("zombie")), said("zombie")) is None
     assert lifecycle.hand_over(old) is None
     assert lifecycle.restart(old) is None
     assert RunEvent.objects.count() == 1
@@ -158,7 +163,7 @@ def test_a_restart_replaces_the_written_text_and_happens_once(alice: Any, proces
     assert SessionEvent.objects.count() == 0
     assert lifecycle.restart(claim) is None
     fold = Fold([*said("half"), events.replace(""), *said("whole")])
-    lifecycle.end(claim, Outcome(events.COMPLETED, finish="stop"), fold, said("whole"))
+    lifecycle.end(claim, Outcome(End(events.COMPLETED, finish="stop")), fold, said("whole"))
     assert Run.objects.get().reply.text == "whole"  # type: ignore[union-attr]
     oracle.check()
 
@@ -178,7 +183,7 @@ def test_the_reply_moves_the_head_only_where_its_prompt_is_the_head(alice: Any, 
     other = Message.objects.create(conversation=run.conversation, role="user", text="elsewhere")
     run.conversation.head = other
     run.conversation.save(update_fields=["head"])
-    lifecycle.end(claim, Outcome(events.COMPLETED, finish="stop"), Fold(said("x")), said("x"))
+    lifecycle.end(claim, Outcome(End(events.COMPLETED, finish="stop")), Fold(said("x")), said("x"))
     run.conversation.refresh_from_db()
     assert run.conversation.head_id == other.pk
 
@@ -191,7 +196,7 @@ def test_the_end_is_all_or_nothing(alice: Any, process: Process, monkeypatch: py
 
     monkeypatch.setattr(lifecycle, "_store_session", fails)
     with pytest.raises(RuntimeError):
-        lifecycle.end(claim, Outcome(events.COMPLETED, finish="stop"), Fold(said("x")), said("x"))
+        lifecycle.end(claim, Outcome(End(events.COMPLETED, finish="stop")), Fold(said("x")), said("x"))
     run = Run.objects.get()
     assert (run.status, run.reply, run.ended_at) == ("running", None, None)
     assert RunEvent.objects.count() == 1

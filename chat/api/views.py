@@ -11,7 +11,7 @@ from django.views.decorators.cache import never_cache
 from ninja import Field, NinjaAPI, Schema, Status
 from ninja.operation import Operation
 
-from chat import actions, refusals
+from chat import actions, doorbell, refusals
 from chat.access import access_conversation, access_message, access_run
 from chat.agent.agents import catalog
 from chat.api import serializers
@@ -22,7 +22,7 @@ from chat.http.members import member_of, signed_in_user
 from chat.http.middleware import response_to
 from chat.models import Conversation, Message
 from chat.refusals import Refusal
-from chat.runs.supervisor import supervisor
+from chat.runs.pending import stop_bell_names
 from chat.text import is_visible
 
 TITLE_MAX = 200
@@ -226,7 +226,7 @@ def _title(value: str) -> str:
 def delete_conversation(request: HttpRequest, conversation: str) -> Any:
     found = access_conversation(signed_in_user(request), conversation)
     for run_id in actions.mark_deleted(found):
-        supervisor.ring_for_stop_from_thread(run_id)
+        doorbell.ring_soon(stop_bell_names(run_id))
     return Status(204, None)
 
 

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import actions, changes, refusals
+from chat import actions, changes, doorbell, refusals
 from chat.access import access_conversation, access_conversation_now, access_message, access_run
 from chat.agent.agents import catalog
 from chat.database import run_db
@@ -22,6 +22,7 @@ from chat.instruments import logs
 from chat.models import Conversation, Message, Run, Suggestion
 from chat.pages import transcript
 from chat.refusals import Refusal
+from chat.runs.pending import stop_bell_names
 from chat.runs.stopping import stop_and_wait
 from chat.runs.supervisor import supervisor
 from chat.stream.admission import store_ask
@@ -98,7 +99,7 @@ def delete(request: HttpRequest, conversation: str) -> HttpResponse:
     """Delete the conversation, as a plain form asks, and redirect to the page of a new one."""
     found = access_conversation(signed_in_user(request), conversation)
     for run_id in actions.mark_deleted(found):
-        supervisor.ring_for_stop_from_thread(run_id)
+        doorbell.ring_soon(stop_bell_names(run_id))
     return _see_other("chat:home")
 
 

@@ -21,6 +21,7 @@ from chat.agent.turn.failure_codes import AgentFailure
 from chat.agent.turn.interruption import close_history
 from chat.agent.turn.reply import ReplyTranslator
 from chat.database import run_db_patiently
+from chat.endings import End
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
 from chat.lifecycle import Claim, Outcome
@@ -32,26 +33,22 @@ from chat.runs.journal import Journal, RunWriter
 
 log = logging.getLogger(__name__)
 
-# Inside chat/runs, a ``code`` is "" (completed), STOP, HAND_OVER or a failure code. ``Run.code`` differs: it
-# is empty for a stopped run too, and HAND_OVER is never stored.
-STOP = "stop"
-HAND_OVER = "hand over"
-# The terminal event for such a code. Any code that is missing here is a failure.
-TYPE_OF_CODE = {"": events.COMPLETED, STOP: events.STOPPED, "lost": events.EXPIRED}
+LOST = End(events.EXPIRED, "lost")  # a tool may have acted, and must not act twice
+INTERNAL = End(events.FAILED, "internal")
+HANDED_OVER = End("handed over")  # ends only this process's execution: nothing is stored of it
 ABORT_SECONDS = 1.0  # between an agent's abort and its cancellation
 
 
 @dataclass(slots=True)
 class Abort:
-    """Request that a run ends before its agent has finished; the first reason counts."""
+    """Request that a run ends before its agent has finished; the first one counts."""
 
     requested: asyncio.Event = field(default_factory=asyncio.Event)
-    reason: str = ""
+    end: End | None = None
 
-    def request(self, reason: str) -> None:
-        if not self.reason:
-            self.reason = reason
-            self.requested.set()
+    def request(self, end: End) -> None:
+        self.end = self.end or end
+        self.requested.set()
 
 
 @dataclass(slots=True)
@@ -88,7 +85,6 @@ async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) ->
     try:
         rows = await _execute(claim, run, writer, abort)
     finally:
-        await writer.close()  # does nothing if _execute has closed it already
         subscribers.closed_here(claim.run)
     deliver_rows(claim, rows)
 
@@ -102,31 +98,32 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
         session = await run_db_patiently(load_session, run)
         session.record = writer.record
         translator = ReplyTranslator(session, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
-        code, finish = await _answer(translator, progress, writer, abort)
+        end = await _answer(translator, progress, writer, abort)
         # Whole events that flush() returns are in the session, so they are shown even after an abort; but not
         # above the size limit.
-        if code and not progress.full:
+        if end.type != events.COMPLETED and not progress.full:
             for event in translator.flush():
                 _accept(event, progress, writer)
     except Exception:
         log.exception("Run %s failed inside Parley", claim.run)
-        code, finish = "internal", ""
-    rest, payloads = await writer.close()
+        end = INTERNAL
+    finally:
+        rest, payloads = await writer.close()
     if writer.lost.is_set():
         # The database refused a batch, so the run ends with what is in the log. Or another process took the
         # run over: then ``end_from_log`` changes nothing.
         log.warning("Run %s can no longer be written by this process", claim.run)
-        return await end_from_log(claim, run, code="internal")
-    if code == HAND_OVER:
+        return await end_from_log(claim, run, INTERNAL)
+    if end == HANDED_OVER:
         # ``has_calls`` includes calls not shown yet, ``fold.called`` includes code that the model ran.
         if session is not None and not session.has_calls() and not progress.fold.called:
             return await run_db_patiently(lifecycle.hand_over, claim)
-        code = "lost"  # a tool may have acted, and must not act twice
-    if session is not None and (code or finish == "length"):
+        end = LOST
+    if session is not None and (end.type != events.COMPLETED or progress.full):
         payloads = payloads + close_history(
             session.own_payloads, progress.fold, run, catalog.root_name(run.conversation.agent)
         )
-    outcome = _outcome(code, finish, progress, session, translator.usage if translator else Usage(), payloads)
+    outcome = _outcome(end, progress, session, translator.usage if translator else Usage(), payloads)
     return await _end(claim, outcome, progress.fold, rest)
 
 
@@ -144,10 +141,8 @@ def deliver_rows(claim: Claim, rows: list[Row] | None) -> None:
             doorbell.ring_soon([str(claim.run)])
 
 
-async def _answer(
-    translator: ReplyTranslator, progress: _Progress, writer: RunWriter, abort: Abort
-) -> tuple[str, str]:
-    """Run the agent to its end or to the abort; return the run's code and finish."""
+async def _answer(translator: ReplyTranslator, progress: _Progress, writer: RunWriter, abort: Abort) -> End:
+    """Run the agent to its end or to the abort."""
     scope = containment.AgentScope(translator.session.agent, str(writer.claim.run), translator.abort)
     pump = containment.begin(_pump(translator, progress, writer), scope)
     watched = [asyncio.ensure_future(abort.requested.wait()), asyncio.ensure_future(writer.lost.wait())]
@@ -159,15 +154,15 @@ async def _answer(
             await asyncio.wait([pump], timeout=ABORT_SECONDS)
             pump.cancel()
             await asyncio.wait([pump])
-            return abort.reason or "internal", ""  # no reason: the writer is lost, and the caller sees that
+            return abort.end or INTERNAL  # no abort: the writer is lost, and the caller sees that
         return pump.result()
     finally:
         for task in watched:
             task.cancel()
 
 
-async def _pump(translator: ReplyTranslator, progress: _Progress, writer: RunWriter) -> tuple[str, str]:
-    """Journal the agent's events, within its deadlines; return the run's code and finish."""
+async def _pump(translator: ReplyTranslator, progress: _Progress, writer: RunWriter) -> End:
+    """Journal the agent's events, within its deadlines."""
     clock = asyncio.get_running_loop().time
     last = clock() + settings.RUN_SECONDS
     deadline, code = min((clock() + settings.FIRST_TOKEN_SECONDS, "timeout_first"), (last, "timeout_run"))
@@ -185,24 +180,24 @@ async def _pump(translator: ReplyTranslator, progress: _Progress, writer: RunWri
                 timer.reschedule(deadline)
     except TimeoutError:
         if not progress.full:
-            return code, ""
+            return End(events.FAILED, code)
     except AgentFailure as failure:
         if not progress.full:
             progress.details = failure.details
             _log_failure(failure, translator.session)
-            return failure.code, ""
+            return End(events.FAILED, failure.code)
     return _completion(translator, progress)
 
 
-def _completion(translator: ReplyTranslator, progress: _Progress) -> tuple[str, str]:
-    """Return the code and finish of a run whose agent did not fail, or was ended at the size limit."""
+def _completion(translator: ReplyTranslator, progress: _Progress) -> End:
+    """Return the end of a run whose agent did not fail, or was ended at the size limit."""
     if progress.full:
-        return "", "length"
+        return End(events.COMPLETED, finish="length")
     if translator.pending_calls:
-        return "", endings.APPROVAL
+        return End(events.COMPLETED, finish=endings.APPROVAL)
     if not (progress.fold.has_visible_text or translator.used_tools):
-        return "empty", ""
-    return "", translator.finish
+        return End(events.FAILED, "empty")
+    return End(events.COMPLETED, finish=translator.finish)
 
 
 def _log_failure(failure: AgentFailure, session: SessionData) -> None:
@@ -244,17 +239,14 @@ def _within_limit(event: Event, progress: _Progress) -> Event:
 
 
 def _outcome(
-    code: str,
-    finish: str,
+    end: End,
     progress: _Progress,
     session: SessionData | None,
     usage: Usage,
     payloads: list[str],
 ) -> Outcome:
     return Outcome(
-        TYPE_OF_CODE.get(code, events.FAILED),
-        code="" if code == STOP else code,
-        finish=finish,
+        end,
         usage=usage,
         ttft_ms=progress.ttft_ms,
         duration_ms=progress.milliseconds(),
@@ -267,21 +259,18 @@ def _outcome(
     )
 
 
-async def end_from_log(claim: Claim, run: Run, *, code: str) -> list[Row] | None:
+async def end_from_log(claim: Claim, run: Run, end: End) -> list[Row] | None:
     """End a run with the events in its log, because its writer is gone."""
-    outcome, fold = await run_db_patiently(_stored_outcome, run, code)
+    outcome, fold = await run_db_patiently(_stored_outcome, run, end)
     return await _end(claim, outcome, fold)
 
 
-def _stored_outcome(run: Run, code: str) -> tuple[Outcome, Fold]:
-    log_rows = read_log(run.pk)
-    fold = Fold(row.event() for row in log_rows)
+def _stored_outcome(run: Run, end: End) -> tuple[Outcome, Fold]:
+    fold = Fold(row.event() for row in read_log(run.pk))
     payloads = list(run.session_events.order_by("position").values_list("payload", flat=True))
-    kind = TYPE_OF_CODE.get(code, events.FAILED)
     waited = timezone.now() - run.created_at
     outcome = Outcome(
-        kind,
-        code="" if code == STOP else code,
+        end,
         duration_ms=round(waited.total_seconds() * 1000),
         invocation_id=invocation_of(payloads),
         session_events=close_history(payloads, fold, run, catalog.root_name(run.conversation.agent)),

@@ -3,12 +3,13 @@
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+
+from django.conf import settings
 
 from chat import doorbell
 from chat.database import run_db
 from chat.events import TERMINAL, Row
-from chat.log import read_log
+from chat.log import last_seq, read_log
 from chat.runs import subscribers
 
 
@@ -18,47 +19,35 @@ async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncGenerato
     Yield them in batches, and an empty batch after ``idle`` seconds of silence. Precondition: the terminal
     event is stored or will be. For a run whose log was pruned, see chat/stream/resume.py.
     """
-    with subscribers.subscribe(run_id) as subscription:
-        async with doorbell.listen(str(run_id)) as bell:
-            relay = asyncio.ensure_future(_relay(bell, subscription))
-            try:
-                async with aclosing(_follow(run_id, after, subscription, idle)) as batches:
-                    async for batch in batches:
-                        yield batch
-            finally:
-                relay.cancel()
-
-
-async def _relay(bell: asyncio.Event, subscription: subscribers.Subscription) -> None:
-    while True:
-        await bell.wait()
-        bell.clear()
-        subscription.nudge()
-
-
-async def _follow(
-    run_id: uuid.UUID, after: int, subscription: subscribers.Subscription, idle: float
-) -> AsyncGenerator[list[Row], None]:
     clock = asyncio.get_running_loop().time
     last_yield = clock()
-    rows = await run_db(read_log, run_id, after)
-    while True:
-        rows = [row for row in rows if row.seq > after]
-        if rows and rows[0].seq != after + 1:  # a gap: read the missed batch from the log
-            rows = await run_db(read_log, run_id, after)
-        if rows:
-            after, last_yield = rows[-1].seq, clock()
-            yield rows
-            if rows[-1].type in TERMINAL:
-                return
-        rows = subscription.take()
-        if rows:
-            continue
-        poll = idle if subscribers.is_written_here(run_id) else doorbell.LISTEN_SECONDS
-        await subscription.wait(max(0.001, min(poll, last_yield + idle - clock())))
-        rows = subscription.take()
-        if not rows and not subscribers.is_written_here(run_id):
-            rows = await run_db(read_log, run_id, after)
-        if not rows and clock() - last_yield >= idle:
-            last_yield = clock()
-            yield []
+    with subscribers.subscribe(run_id) as subscription, doorbell.listen(str(run_id), subscription.nudge):
+        rows = await run_db(read_log, run_id, after)
+        while True:
+            rows = [row for row in rows if row.seq > after]
+            if rows and rows[0].seq != after + 1:  # a gap: read the missed batch from the log
+                rows = await run_db(read_log, run_id, after)
+            if rows:
+                after, last_yield = rows[-1].seq, clock()
+                yield rows
+                if rows[-1].type in TERMINAL:
+                    return
+            rows = subscription.take()
+            if rows:
+                continue
+            poll = idle if subscribers.is_written_here(run_id) else doorbell.LISTEN_SECONDS
+            await subscription.wait(max(0.001, min(poll, last_yield + idle - clock())))
+            rows = subscription.take()
+            if not rows and not subscribers.is_written_here(run_id):
+                rows = await run_db(read_log, run_id, after)
+            if not rows and clock() - last_yield >= idle:
+                last_yield = clock()
+                yield []
+
+
+async def wait_for_end(run_id: uuid.UUID) -> None:
+    """Return when the run has ended. Its terminal event must be stored or still to come."""
+    # From the newest event on, which may be the terminal one: the run can end before it is followed.
+    after = await run_db(last_seq, run_id) - 1
+    async for _batch in follow(run_id, after, idle=settings.RUN_SECONDS):
+        pass

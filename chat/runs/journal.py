@@ -125,7 +125,6 @@ class Journal:
         self._dirty: dict[uuid.UUID, RunWriter] = {}
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
-        self._rings: set[asyncio.Task[None]] = set()
 
     def open(self, claim: Claim, seq: int) -> RunWriter:
         """Return the writer for a claimed run whose log ends at ``seq``."""
@@ -164,10 +163,8 @@ class Journal:
                 await self._commit(batches)
 
     def _batch_of(self, writer: RunWriter) -> RunBatch:
-        rows = []
-        for event in writer.waiting:
-            writer.seq += 1
-            rows.append(Row(writer.seq, event.type, events.encode_json(event.data)))
+        rows = [Row.of(seq, event) for seq, event in enumerate(writer.waiting, writer.seq + 1)]
+        writer.seq += len(rows)
         committed = asyncio.get_running_loop().create_future()
         for waiter in writer.record_waiters:
             committed.add_done_callback(partial(_copy_result, target=waiter))
@@ -186,7 +183,8 @@ class Journal:
         metrics.journal_batch_events.observe(sum(len(batch.rows) + len(batch.payloads) for batch in batches))
         for batch in batches:
             self._finish(batch, batch.claim in held)
-        self._ring([str(batch.claim.run) for batch in batches if batch.rows])
+        if settings.REDIS_URL:
+            doorbell.ring_soon([str(batch.claim.run) for batch in batches if batch.rows])
 
     async def _commit_separately(self, batches: Sequence[RunBatch]) -> set[Claim]:
         """Commit each batch in its own transaction: the database refuses only some of them."""
@@ -207,12 +205,6 @@ class Journal:
         if writer is not None and writer.in_flight is batch.committed:
             writer.in_flight = None
         batch.committed.set_result(held)
-
-    def _ring(self, names: list[str]) -> None:
-        if names and settings.REDIS_URL:
-            task = asyncio.ensure_future(doorbell.ring(names))
-            self._rings.add(task)
-            task.add_done_callback(self._rings.discard)
 
 
 def _copy_result(source: "asyncio.Future[bool]", target: "asyncio.Future[bool]") -> None:

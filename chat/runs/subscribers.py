@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from chat import doorbell
 from chat.events import Row
 
 
@@ -60,21 +61,15 @@ def deliver(run_id: uuid.UUID, rows: Sequence[Row]) -> None:
         subscription.deliver(rows)
 
 
-def nudge(run_id: uuid.UUID) -> None:
-    """Wake this process's readers of the run, so that they check its log."""
-    for subscription in _subscriptions.get(run_id, ()):
-        subscription.nudge()
-
-
 def opened_here(run_id: uuid.UUID) -> None:
     """Record that this process writes the run's log. Its readers then do not poll the log."""
     _written_here.add(run_id)
-    nudge(run_id)
+    doorbell.ring_here([str(run_id)])
 
 
 def closed_here(run_id: uuid.UUID) -> None:
     _written_here.discard(run_id)
-    nudge(run_id)
+    doorbell.ring_here([str(run_id)])  # its readers poll again
 
 
 def is_written_here(run_id: uuid.UUID) -> bool:

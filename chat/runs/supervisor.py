@@ -1,4 +1,4 @@
-"""Supervisor of a process: its run tasks, its heartbeat, its background tasks, and the sweep of orphans."""
+"""Supervisor of a process: its start and stop, its heartbeat, its background tasks and its running runs."""
 
 import asyncio
 import contextvars
@@ -10,26 +10,22 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
-from chat import doorbell, lifecycle
+from chat import doorbell, events, lifecycle
 from chat.agent.agents import catalog, warming
 from chat.agent.turn import containment
-from chat.database import run_db, sqlite_stamp
+from chat.database import run_db
+from chat.endings import End
 from chat.instruments import logs, metrics
 from chat.instruments.watchdog import Watchdog
-from chat.lifecycle import Claim
-from chat.models import Run
 from chat.rendering import renderer
-from chat.runs import duties, processes, sweep
-from chat.runs.execution import HAND_OVER, STOP, Abort, deliver_rows, end_from_log, execute_run
+from chat.runs import processes
+from chat.runs.execution import HANDED_OVER, Abort, execute_run
 from chat.runs.journal import Journal
+from chat.runs.pending import watch_requests
+from chat.runs.sweep import sweep
 from chat.samples import Sampler
 
 log = logging.getLogger(__name__)
-
-PENDING_REQUESTS = "requests"  # name of the doorbell that rings when a run is assigned, or its stop requested
-# The interval for polling such requests without the doorbell. Without Redis, polling is the only way to find
-# an assigned run, for which a user waits at a terminal.
-REQUEST_SECONDS = 0.5 if settings.REDIS_URL else 0.2
 
 
 class Supervisor:
@@ -41,15 +37,24 @@ class Supervisor:
         self.journal = Journal()
         self.sampler = Sampler()
         self._watchdog = Watchdog(containment.scope_of)
-        self._runs: dict[uuid.UUID, tuple[asyncio.Task[None], Abort]] = {}
-        self._duties: list[asyncio.Task[None]] = []
+        self.runs: dict[uuid.UUID, tuple[asyncio.Task[None], Abort]] = {}
+        self._background: list[asyncio.Task[None]] = []
+        self._duties: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._when_drained: list[Callable[[], None]] = []
         self._uninstall_containment: Callable[[], None] | None = None
         self._starting: asyncio.Future[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stamp: tuple[int, ...] | None = None  # of the SQLite file, at the last poll
-        self._changed = False  # whether the last poll found a new stamp
 
     # --- start and stop -----------------------------------------------------------------------
+
+    def add_duty(
+        self, duty: Callable[[], Coroutine[Any, Any, None]], *, on_drained: Callable[[], None]
+    ) -> None:
+        """Run ``duty`` while the process serves; call ``on_drained`` once its runs have drained.
+
+        For layers above this one, which it cannot import. Call it before the start.
+        """
+        self._duties.append(duty)
+        self._when_drained.append(on_drained)
 
     async def start(self) -> None:
         """Register the process and start the background tasks, which take over orphans.
@@ -69,20 +74,20 @@ class Supervisor:
 
     async def _start(self) -> None:
         self.id = await run_db(processes.register_process)
-        self._loop = asyncio.get_running_loop()
-        doorbell.set_loop(self._loop)
+        loop = asyncio.get_running_loop()
+        doorbell.set_loop(loop)
         if self._uninstall_containment is None:
-            self._uninstall_containment = containment.install(self._loop)
+            self._uninstall_containment = containment.install(loop)
         self._watchdog.start()
         self.draining = False
         await asyncio.gather(asyncio.to_thread(warming.warm_up), asyncio.to_thread(renderer.start))
         await warming.open_clients()
-        self._duties = [
+        self._background = [
             _spawn(self.journal.run()),
             _spawn(self._send_heartbeats()),
-            _spawn(self._watch_requests()),
+            _spawn(watch_requests(self)),
             _spawn(doorbell.relay()),
-            *(_spawn(duty()) for duty in duties.while_serving),
+            *(_spawn(duty()) for duty in self._duties),
         ]
 
     async def drain(self) -> None:
@@ -91,24 +96,24 @@ class Supervisor:
             return
         self.draining = True
         await self._try(processes.mark_draining, self.id)
-        if self._runs:
-            await asyncio.wait([task for task, _ in self._runs.values()], timeout=settings.DRAIN_SECONDS)
+        if self.runs:
+            await asyncio.wait([task for task, _ in self.runs.values()], timeout=settings.DRAIN_SECONDS)
         self.hand_over()
-        if self._runs:
-            await asyncio.wait([task for task, _ in self._runs.values()], timeout=10)
-        for close in duties.when_drained:
+        if self.runs:
+            await asyncio.wait([task for task, _ in self.runs.values()], timeout=10)
+        for close in self._when_drained:
             close()
 
     def hand_over(self) -> None:
         """Abort the runs, so that another process, or this one after its restart, executes them."""
-        for _, abort in list(self._runs.values()):
-            abort.request(HAND_OVER)
+        for _, abort in list(self.runs.values()):
+            abort.request(HANDED_OVER)
 
     async def shut_down(self) -> None:
         """Cancel the background tasks and delete the registration."""
         doorbell.set_loop(None)
-        await _cancel(self._duties)
-        self._duties = []
+        await _cancel(self._background)
+        self._background = []
         await catalog.close()
         self._watchdog.stop()
         if self._uninstall_containment is not None:
@@ -117,42 +122,30 @@ class Supervisor:
         if self.id is not None:
             await self._try(self.sampler.take, self.id)
             await self._try(processes.unregister, self.id)
-        self._starting = self._loop = self.id = None
+        self._starting = self.id = None
         self.journal = Journal()
 
     # --- runs ---------------------------------------------------------------------------------
 
     def launch(self, run_id: uuid.UUID) -> None:
         """Try to claim and execute a run. Do nothing if it is not queued, or while this process drains."""
-        if self.id is not None and not self.draining and run_id not in self._runs:
-            self._spawn_run(run_id, lambda abort: self._claim_and_execute(run_id, abort))
+        if self.id is not None and not self.draining and run_id not in self.runs:
+            self.spawn_run(run_id, lambda abort: self._claim_and_execute(run_id, abort))
 
     def stop_run(self, run_id: uuid.UUID) -> None:
         """Stop a run if this process executes it."""
-        if run_id in self._runs:
-            self._runs[run_id][1].request(STOP)
-
-    async def ring_for_stop(self, run_id: uuid.UUID) -> None:
-        """Stop the run if it is executed here.
-
-        Ring for the other processes, and for readers of a run that ended while it was queued.
-        """
-        self.stop_run(run_id)
-        await doorbell.ring([PENDING_REQUESTS, str(run_id)])
-
-    def ring_for_stop_from_thread(self, run_id: uuid.UUID) -> None:
-        """Call ``ring_for_stop`` from a synchronous view, without waiting."""
-        if self._loop is not None:
-            asyncio.run_coroutine_threadsafe(self.ring_for_stop(run_id), self._loop)
+        if run_id in self.runs:
+            self.runs[run_id][1].request(End(events.STOPPED))
 
     async def idle(self) -> None:
         """Wait until this process executes no run."""
-        while self._runs:
-            await asyncio.wait([task for task, _ in self._runs.values()])
+        while self.runs:
+            await asyncio.wait([task for task, _ in self.runs.values()])
 
-    def _spawn_run(self, run_id: uuid.UUID, work: Callable[[Abort], Coroutine[Any, Any, None]]) -> None:
+    def spawn_run(self, run_id: uuid.UUID, work: Callable[[Abort], Coroutine[Any, Any, None]]) -> None:
+        """Start the task of a run, whose ``work`` observes the Abort."""
         abort = Abort()
-        self._runs[run_id] = (_spawn(self._guarded(run_id, work(abort))), abort)
+        self.runs[run_id] = (_spawn(self._guarded(run_id, work(abort))), abort)
 
     async def _guarded(self, run_id: uuid.UUID, work: Coroutine[Any, Any, None]) -> None:
         logs.set_task_run(run_id)
@@ -167,7 +160,7 @@ class Supervisor:
                 "Run %s was abandoned after an error of Parley", run_id
             )  # the sweep restarts or ends it
         finally:
-            self._runs.pop(run_id, None)
+            self.runs.pop(run_id, None)
 
     async def _claim_and_execute(self, run_id: uuid.UUID, abort: Abort) -> None:
         assert self.id is not None
@@ -175,17 +168,8 @@ class Supervisor:
         if claimed:
             claim, run = claimed
             if run.stop_requested_at:
-                abort.request(STOP)
+                abort.request(End(events.STOPPED))
             await execute_run(claim, run, self.journal, abort)
-
-    async def _restart(self, claim: Claim, run: Run, abort: Abort) -> None:
-        rows = await run_db(lifecycle.restart, claim)
-        if rows is not None:
-            deliver_rows(claim, rows)
-            await execute_run(claim, run, self.journal, abort)
-
-    async def _end_from_log(self, claim: Claim, run: Run, code: str) -> None:
-        deliver_rows(claim, await end_from_log(claim, run, code=code))
 
     # --- background tasks ---------------------------------------------------------------------
 
@@ -200,60 +184,8 @@ class Supervisor:
         if not await run_db(processes.renew, self.id):
             self.id = await run_db(processes.register_process)
         if not self.draining:
-            await self.sweep()
+            await sweep(self)
         await self.sampler.take_if_due(self.id)
-
-    async def sweep(self) -> None:
-        """Take runs that no process executes: queued for too long, or left by a dead process."""
-        # On SQLite no other process could claim them, so all queued runs are taken.
-        for run_id in await run_db(sweep.left_in_queue, everything=settings.ON_SQLITE):
-            self.launch(run_id)
-        for run_id, epoch in await run_db(sweep.orphans, self.id):
-            if run_id not in self._runs:
-                await self._take_over(run_id, epoch)
-
-    async def _take_over(self, run_id: uuid.UUID, epoch: int) -> None:
-        assert self.id is not None
-        taken = await run_db(lifecycle.take_over, run_id, epoch, self.id)
-        if taken is None:
-            return
-        claim, run = taken
-        end_code = await run_db(sweep.end_code, run)
-        if end_code is None:
-            log.warning("Run %s is restarted: no process executed it", run_id)
-            self._spawn_run(run_id, lambda abort: self._restart(claim, run, abort))
-        else:
-            log.warning("Run %s is ended: no process executed it", run_id)
-            self._spawn_run(run_id, lambda _abort: self._end_from_log(claim, run, end_code))
-
-    async def _watch_requests(self) -> None:
-        async with doorbell.listen(PENDING_REQUESTS) as bell:
-            while True:
-                try:
-                    async with asyncio.timeout(REQUEST_SECONDS):
-                        await bell.wait()
-                except TimeoutError:
-                    pass  # poll
-                if bell.is_set() or self._runs or self._database_changed():
-                    bell.clear()
-                    await self._handle_requests()
-
-    def _database_changed(self) -> bool:
-        """Return whether another process may have written a request without ringing the doorbell."""
-        if settings.REDIS_URL:
-            return False
-        before, self._stamp = self._stamp, sqlite_stamp()
-        changed_before, self._changed = self._changed, self._stamp is None or self._stamp != before
-        # A changed stamp causes two rounds of queries: it changes just before the commit is visible.
-        return self._changed or changed_before
-
-    async def _handle_requests(self) -> None:
-        assert self.id is not None
-        for run_id, status in await self._try(processes.pending_requests, self.id, list(self._runs)) or []:
-            if status == Run.Status.QUEUED:
-                self.launch(run_id)
-            else:
-                self.stop_run(run_id)
 
     async def _try(self, function: Any, *args: Any) -> Any:
         """Call a function that needs the database; log and return None if the database is away."""

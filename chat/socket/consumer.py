@@ -65,15 +65,16 @@ async def changes_socket(scope: dict[str, Any], receive: Receive, send: Send) ->
     """Send the changes from now on; with ``?after=<number>`` also the earlier ones (ASGI application)."""
     await receive()
     request = auth.opening_request(scope)
+    signed_out, bell = asyncio.Event(), asyncio.Event()
     # Listen before the session is read, so that no sign-out is missed.
-    async with doorbell.listen(auth.sign_out_bell_name(request)) as signed_out:
+    with doorbell.listen(auth.sign_out_bell_name(request), signed_out.set):
         try:
             member_id, seen = await _admit(request)
         except _Refused as refused:
             await send({"type": "websocket.accept"})
             code = refused.code
         else:
-            async with doorbell.listen(changes.bell_name(member_id)) as bell:
+            with doorbell.listen(changes.bell_name(member_id), bell.set):
                 socket = OpenSocket(member_id, seen, bell)
                 code = await _serve(ChangeSender(request, socket, signed_out, send), receive)
     if code:

@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError
 
 from chat import changes
 from chat.database import run_db
-from chat.runs import duties
+from chat.runs.supervisor import supervisor
 
 log = logging.getLogger(__name__)
 
@@ -80,4 +80,4 @@ async def _poll() -> None:
                 socket.bell.set()
 
 
-duties.add_duty(poll_for_lost_rings, on_drained=close_sockets)
+supervisor.add_duty(poll_for_lost_rings, on_drained=close_sockets)

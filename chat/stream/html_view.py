@@ -14,9 +14,8 @@ from typing import Any
 
 from django.conf import settings
 
-from chat import events
 from chat.database import AWAY, run_db
-from chat.events import REPLACE, TERMINAL, TEXT, Row
+from chat.events import REPLACE, TERMINAL, TEXT, Event, Row
 from chat.models import Message
 from chat.rendering import RENDERER_VERSION
 from chat.rendering.renderer import plain, render_in_time_async, render_part
@@ -56,9 +55,8 @@ class RenderedReply:
         self.render_seconds = 0.0  # CPU time of the last render
         self.rendered_at = float("-inf")  # on the event loop's clock
         self._run = run_id
-        self._rows: list[Row] = []  # the last replace event, and the text events after it
-        self._texts: list[str] = []  # their texts
-        self._text_seq = 0  # seq of the last row in _rows; higher than the snapshot's while text waits
+        self._texts: list[tuple[int, str]] = []  # seq and text of the last replace event and those after it
+        self._text_seq = 0  # of the last of _texts; higher than the snapshot's while text waits
         self._closed: list[str] = []
         self._tail = ""  # source of the blocks that are not closed
         self._definitions: dict[str, Any] = {}
@@ -77,25 +75,29 @@ class RenderedReply:
         async with self._lock:
             if self._text_seq > seq:  # another reader is ahead: render for this one alone
                 behind = RenderedReply(self._run)
-                return await behind.snapshot([row for row in self._rows if row.seq <= seq], seq, final=final)
+                for text_seq, text in self._texts:
+                    if text_seq <= seq:
+                        behind._add(text_seq, text)
+                return await behind.snapshot([], seq, final=final)
             if self.seq < seq or (final and not self._is_final):
                 for row in rows:
                     if row.seq > self._text_seq:
-                        self._add(row)
+                        if row.type == REPLACE:
+                            self._texts, self._closed, self._tail, self._definitions = [], [], "", {}
+                        self._add(row.seq, row.event().data["text"])
                 self._snapshot = await (self._load_stored(seq) if final else self._render(seq))
                 self._is_final = final
                 self.rendered_at = asyncio.get_running_loop().time()
             return self._snapshot
 
-    def _add(self, row: Row) -> None:
-        if row.type == REPLACE:
-            self._rows, self._texts, self._closed, self._tail, self._definitions = [], [], [], "", {}
-        text = row.event().data["text"]
-        self._rows.append(row)
-        self._texts.append(text)
-        self._text_seq = row.seq
+    def _add(self, seq: int, text: str) -> None:
+        self._texts.append((seq, text))
+        self._text_seq = seq
         self._tail += text
         self._line_ended = self._line_ended or "\n" in text or "\r" in self._tail
+
+    def _text(self) -> str:
+        return "".join(text for _seq, text in self._texts)
 
     async def _render(self, seq: int) -> Snapshot:
         if not self._is_plain:
@@ -106,9 +108,9 @@ class RenderedReply:
                 self.render_seconds = part.seconds
                 return Snapshot(seq, self._closed, len(self._closed), part.open)
             self._is_plain, self.render_seconds = True, settings.RENDER_SECONDS
-            return Snapshot(seq, [], 0, plain("".join(self._texts)))
+            return Snapshot(seq, [], 0, plain(self._text()))
         began = time.thread_time()
-        html = plain("".join(self._texts))
+        html = plain(self._text())
         self.render_seconds = time.thread_time() - began
         return Snapshot(seq, [], 0, html)
 
@@ -119,7 +121,7 @@ class RenderedReply:
         except AWAY:  # no database: the last text is shown all the same
             html = None
         if html is None:
-            html = await render_in_time_async("".join(self._texts))
+            html = await render_in_time_async(self._text())
         closed = await asyncio.to_thread(_root_elements, html)  # 0.1 s for a hostile megabyte
         return Snapshot(seq, closed, len(closed), "")
 
@@ -269,7 +271,7 @@ class _View:
             "keep": _utf16_length(snapshot.open[:keep]),
             "open": snapshot.open[keep:],
         }
-        return [Row(max(snapshot.seq, self._after), "html", events.encode_json(data))]
+        return [Row.of(max(snapshot.seq, self._after), Event("html", data))]
 
 
 def _unchanged_blocks(sent: Snapshot, snapshot: Snapshot) -> int:

@@ -113,13 +113,9 @@ async def replay(rows: list[Row], after: int) -> AsyncGenerator[list[Row], None]
 
 def _rows_of_pruned(run: Run) -> list[Row]:
     """Return the run's start (seq 1), its whole text if it has one, and its end (the last two seqs)."""
-    rows = [Row(1, events.STARTED, events.encode_json(_started(run).data))]
-    terminal = endings.terminal_event(run)
     text = run.reply.text if run.reply else ""
-    if text:
-        rows.append(Row(run.last_seq - 1, events.TEXT, events.encode_json({"text": text})))
-    rows.append(Row(run.last_seq, terminal.type, events.encode_json(terminal.data)))
-    return rows
+    said = [Row.of(run.last_seq - 1, events.text(text))] if text else []
+    return [Row.of(1, _started(run)), *said, Row.of(run.last_seq, endings.terminal_event(run))]
 
 
 def _started(run: Run) -> events.Event:

@@ -21,8 +21,8 @@ from chat.http import asks
 from chat.http.members import member_of
 from chat.instruments import logs
 from chat.models import Run
-from chat.runs.follow import follow
-from chat.runs.stopping import stop_and_wait, wait_for_end
+from chat.runs.follow import follow, wait_for_end
+from chat.runs.stopping import stop_and_wait
 from chat.runs.supervisor import supervisor
 from chat.stream import admission, html_view, resume, sse
 from chat.stream.resume import Position

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from chat import access, actions, events, refusals
+from chat import access, actions, doorbell, events, refusals
 from chat.actions import Ask
 from chat.agent.agents import catalog
 from chat.database import AWAY, run_db, run_db_patiently
@@ -16,7 +16,7 @@ from chat.events import Event, Row
 from chat.models import Conversation, Run
 from chat.refusals import Refusal
 from chat.runs.follow import follow
-from chat.runs.supervisor import supervisor
+from chat.runs.pending import stop_bell_names
 from chat.terminal.event_loop import EventLoopThread
 from chat.terminal.executor import RunExecutor
 from chat.terminal.outputs import FileOutput, Output
@@ -162,7 +162,7 @@ class TerminalChat:
             await run_db_patiently(_store_stop_request, self.member, run_id)
         except Refusal:
             return  # the conversation was deleted meanwhile, which stops the run
-        await supervisor.ring_for_stop(run_id)
+        await doorbell.ring(stop_bell_names(run_id))
 
 
 def _store_stop_request(member: User, run_id: uuid.UUID) -> None:

@@ -8,8 +8,8 @@ from django.conf import settings
 
 from chat import doorbell
 from chat.database import run_db
-from chat.runs import exclusive, processes
-from chat.runs.supervisor import PENDING_REQUESTS, supervisor
+from chat.runs import exclusive, pending, processes
+from chat.runs.supervisor import supervisor
 
 
 class RunExecutor:
@@ -35,9 +35,9 @@ class RunExecutor:
         """Launch the run here, or assign it to a living process; may be repeated."""
         if self.executes_here:
             supervisor.launch(run_id)
-        elif await run_db(processes.assign, run_id):
+        elif await run_db(pending.assign, run_id):
             self._alone_since = None
-            await doorbell.ring([PENDING_REQUESTS])
+            await doorbell.ring([pending.PENDING_REQUESTS])
         else:
             now = asyncio.get_running_loop().time()
             self._alone_since = self._alone_since or now

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from google.adk.tools import ToolContext
 
-from chat import actions, lifecycle
+from chat import actions
 from chat.actions import Ask
 from chat.agent.agents import catalog
 from chat.agent.memory import session_service
@@ -414,7 +414,7 @@ async def test_user_state_does_not_depend_on_the_branch(talk: Talk, gemini: Gemi
 
 
 def queries_of_load_session(run_id: str) -> list[str]:
-    run = lifecycle._load(Run.objects.get(pk=run_id).pk)
+    run = Run.objects.select_related("conversation", "prompt").get(pk=run_id)
     with CaptureQueriesContext(connection) as captured:
         load_session(run)
     return [query["sql"] for query in captured]

@@ -54,6 +54,7 @@ from chat.agent.memory.context import load_session
 from chat.agent.memory.session_data import SessionData
 from chat.agent.memory.session_service import ConversationSessionService
 from chat.database import run_db
+from chat.endings import End
 from chat.events import Fold
 from chat.lifecycle import Outcome
 from chat.models import AppState, Process, SessionEvent, UserState
@@ -147,8 +148,7 @@ class Conversations(Store):
         attached.close()
         rest, payloads = await pen.close()
         outcome = Outcome(
-            events.COMPLETED,
-            finish="stop",
+            End(events.COMPLETED, finish="stop"),
             session_events=payloads,
             state=turn.state,
             user_state=turn.user_delta,

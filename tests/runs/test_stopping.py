@@ -1,12 +1,21 @@
 """Stops before the first token, in the middle, during a tool and after the end; and deletion."""
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from chat import lifecycle, log
+from chat.actions import Ask, send_message
+from chat.endings import End
+from chat.events import STOPPED, Fold, Row, text
+from chat.lifecycle import Claim
 from chat.models import Conversation, Message, Run
+from chat.runs import follow, pending
+from chat.runs.stopping import STOP_SECONDS
+from chat.runs.supervisor import supervisor
 from tests.support import oracle
 from tests.support.client import Client, Exchange
 from tests.support.gemini import Call, Gemini, Hold, Text, questions_of
@@ -60,6 +69,24 @@ async def test_the_text_shown_before_a_stop_is_what_the_model_sees_next(
     assert questions_of(gemini.requests[-1]) == [("user", "slow"), ("model", "shown"), ("user", "and then?")]
 
 
+@pytest.mark.parametrize("way", ["stop", "deletion"])
+async def test_a_run_is_stopped_without_polling_for_requests(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(pending, "REQUEST_SECONDS", 60)
+    gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        seen = await read_until(exchange, "")
+        await asyncio.sleep(0.6)  # the last poll at the usual interval
+        if way == "stop":
+            await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
+        else:
+            await as_alice.request("DELETE", f"/api/v1/conversations/{seen[0].json()['conversation']}")
+        async with asyncio.timeout(STOP_SECONDS):
+            seen += await exchange.all_events()
+    assert terminal_of(seen).name == "run.stopped"
+
+
 async def test_a_stop_before_the_first_token_ends_the_run(
     as_alice: Client, gemini: Gemini, in_thread: Thread
 ) -> None:
@@ -100,9 +127,6 @@ async def test_a_stop_during_a_tool_ends_the_run(
 
 
 async def test_a_queued_run_can_be_stopped(as_alice: Client, alice: Any, in_thread: Thread) -> None:
-    from chat.actions import Ask, send_message
-    from chat.runs.supervisor import supervisor
-
     supervisor.draining = True
     asked = await in_thread(send_message, alice, Ask(query="queued"), agents=["chat_assistant"])
     answer = await as_alice.post(f"/chat/runs/{asked.run.pk}/stop")
@@ -111,6 +135,43 @@ async def test_a_queued_run_can_be_stopped(as_alice: Client, alice: Any, in_thre
     events = (await as_alice.get(f"/chat/runs/{asked.run.pk}/events")).events
     assert [event.name for event in events] == ["run.started", "run.stopped", ""]
     await in_thread(oracle.check, [events])
+
+
+@pytest.mark.parametrize("ends", ["while the stop waits", "before the stop waits"])
+async def test_a_stop_reads_only_the_end_of_a_long_log(
+    as_alice: Client, alice: Any, in_thread: Thread, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """Another process executes the run, whose log has 5,000 events."""
+    read: list[Row] = []
+
+    def read_and_count(*args: Any) -> list[Row]:
+        rows = log.read_log(*args)
+        read.extend(rows)
+        return rows
+
+    def end(claim: Claim) -> None:
+        lifecycle.end(claim, lifecycle.Outcome(End(STOPPED)), Fold([text("x")] * 5000))
+
+    def last_seq_and_end(run_id: uuid.UUID) -> int:
+        end(claim)
+        return log.last_seq(run_id)
+
+    monkeypatch.setattr(follow, "read_log", read_and_count)
+    monkeypatch.setattr(supervisor, "draining", True)  # this process claims no run by itself
+    asked = await in_thread(send_message, alice, Ask(query="elsewhere"), agents=["chat_assistant"])
+    claim, _run = await in_thread(lifecycle.claim, asked.run.pk, supervisor.id)
+    await in_thread(log.append, asked.run.pk, [text("x")] * 5000)
+    if ends == "before the stop waits":
+        monkeypatch.setattr(follow, "last_seq", last_seq_and_end)
+    stopping = asyncio.ensure_future(as_alice.post(f"/chat/runs/{asked.run.pk}/stop"))
+    if ends == "while the stop waits":
+        while not read:
+            await asyncio.sleep(0.01)
+        await in_thread(end, claim)
+    async with asyncio.timeout(STOP_SECONDS - 1):
+        assert (await stopping).json()["status"] == "stopped"
+    assert len(read) <= 3
+    await in_thread(oracle.check)
 
 
 async def test_a_stop_after_the_end_changes_nothing(as_alice: Client) -> None:

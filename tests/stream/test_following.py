@@ -160,6 +160,7 @@ async def test_a_reader_that_gets_no_doorbell_polls_the_log(
     """Another process executes the run: no doorbell rings here, and the log is read all the same."""
     from chat import lifecycle
     from chat.actions import Ask, send_message
+    from chat.endings import End
     from chat.events import COMPLETED, Fold, text
     from chat.runs.supervisor import supervisor
 
@@ -170,7 +171,7 @@ async def test_a_reader_that_gets_no_doorbell_polls_the_log(
         await asyncio.sleep(0.3)
         claim, _run = await in_thread(lifecycle.claim, asked.run.pk, supervisor.id)
         said = text("from elsewhere")
-        outcome = lifecycle.Outcome(COMPLETED, finish="stop")
+        outcome = lifecycle.Outcome(End(COMPLETED, finish="stop"))
         await in_thread(lifecycle.end, claim, outcome, Fold([said]), [said])
         async with asyncio.timeout(5):
             assert text_of(await reading) == "from elsewhere"

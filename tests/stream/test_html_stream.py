@@ -1,12 +1,15 @@
 """``?view=html``: the page's own stream, whose text comes as the HTML that a reload would give."""
 
 import asyncio
+import json
 import uuid
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import chat.events
 from chat.events import Event, Fold, encode_json
 from chat.models import Message, Run, RunEvent
 from chat.rendering import render
@@ -42,6 +45,19 @@ async def ask(client: Client, query: str, **fields: Any) -> list[SseEvent]:
 
 def seqs(events: list[SseEvent]) -> list[int]:
     return [event.seq for event in events]
+
+
+async def test_text_of_this_process_is_not_decoded_from_json(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gemini.on("slow", [Hold(), Text("said here")])
+    async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
+        seen = [await anext(exchange.events())]
+        monkeypatch.setattr(chat.events, "json", SimpleNamespace(dumps=json.dumps))
+        gemini.release()
+        async with asyncio.timeout(20):
+            seen += await exchange.all_events()
+    assert "said here" in body_of(seen).html
 
 
 @pytest.mark.parametrize("name", REPLIES)

@@ -1,7 +1,8 @@
-"""Open streams and sockets use tasks, but no thread and no database connection."""
+"""Open streams and sockets use one or two tasks, but no thread and no database connection."""
 
 import asyncio
 import threading
+import uuid
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from chat.events import COMPLETED, Row
+from chat.runs.follow import follow
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Hold, Text
 from tests.support.sse_client import text_of
@@ -58,6 +61,24 @@ async def test_fifty_idle_streams_use_no_thread_and_no_database_connection(
         gemini.release()
         for stream in opened:
             assert (await stream.all_events())[-1].is_done
+
+
+async def test_a_waiting_reader_starts_no_task(as_alice: Client, gemini: Gemini) -> None:
+    async def read(run: uuid.UUID) -> list[Row]:
+        return [row async for batch in follow(run, 0, idle=60) for row in batch]
+
+    gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as asked:
+        async for event in asked.events():
+            if not event.name:
+                break  # the text: the run has started all of its tasks
+        run, before = uuid.UUID(event.run), len(asyncio.all_tasks())
+        readers = [asyncio.ensure_future(read(run)) for _ in range(STREAMS)]
+        await asyncio.sleep(0.2)
+        assert len(asyncio.all_tasks()) - before <= STREAMS + 3  # some of the server's tasks come and go
+        gemini.release()
+        for rows in await asyncio.gather(*readers):
+            assert rows[-1].type == COMPLETED
 
 
 async def test_more_concurrent_asks_than_connections_are_all_answered(
