@@ -42,11 +42,15 @@ def pages() -> dict[str, Callable[[], str]]:
     def word() -> str:
         return max(rng.choice(words), key=len).strip("…?.")
 
+    def month() -> str:
+        n = rng.randint(1, 10)
+        return f"updated_at__gte=2026-{n:02}-01&updated_at__lt=2026-{n + 1:02}-01"
+
     common = sorted({word for title in words for word in title}, key=len)[:10]
     return {
         "list": lambda: LIST,
         "list, page 50": lambda: f"{LIST}?p=50",
-        "list, of a month": lambda: f"{LIST}?updated_at__year=2026&updated_at__month={rng.randint(1, 10)}",
+        "list, of a month": lambda: f"{LIST}?{month()}",
         "list, of an agent": lambda: f"{LIST}?agent=chat_assistant",
         "list, with a failed answer": lambda: f"{LIST}?answer=failed",
         "list, of an owner": lambda: f"{LIST}?owner__id__exact={rng.choice(some).owner_id}",

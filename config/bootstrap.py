@@ -18,10 +18,7 @@ import importlib.util
 import os
 import platform
 import re
-import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,49 +30,40 @@ LOG = VENV / "install.log"
 INCLUDES = {"requirements.txt": [], "requirements-dev.txt": ["requirements.txt"]}
 
 NO_NETWORK = (
-    "NewConnectionError",
-    "ConnectTimeoutError",
-    "ReadTimeoutError",
-    "NameResolutionError",
-    "ProxyError",
-    "SSLError",
-    "Connection to ",
-    "Retrying (Retry(",
+    "NewConnectionError|ConnectTimeoutError|ReadTimeoutError|NameResolutionError|ProxyError|SSLError"
+    r"|Connection to |Retrying \(Retry\("
 )
 
 
-class SetUpError(Exception):
-    """Failure of the set-up; its text is shown to the user."""
-
-
 def main(lock: str) -> None:
+    """Install ``lock`` into .venv, unless it is installed already. End with one sentence if that fails."""
     try:
-        with _exclusive_lock():
-            install_packages(lock)
-    except SetUpError as error:
-        sys.exit(str(error))
+        _lock_folder()
+        if not is_ready(lock):
+            if not any(is_ready(included) for included in INCLUDES[lock]):
+                _make_venv()
+            for other in INCLUDES:
+                _stamp(other).unlink(missing_ok=True)
+            _install(lock)
+            for done in [lock, *INCLUDES[lock]]:
+                _stamp(done).write_text(key(done))  # last, so that an interrupted set-up has no stamp
     except OSError as error:
         sys.exit(f"{error.filename or VENV} cannot be written: {error.strerror}.")
     except KeyboardInterrupt:
         sys.exit("The set-up was interrupted; the next one starts again.")
 
 
-def install_packages(lock: str) -> None:
-    """Install ``lock`` into .venv, unless it is installed already. Raises SetUpError, OSError."""
-    if is_ready(lock):
-        return
-    if not any(is_ready(included) for included in INCLUDES[lock]):
-        _make_venv()
-    for other in INCLUDES:
-        _stamp(other).unlink(missing_ok=True)
-    _install(lock)
-    for done in [lock, *INCLUDES[lock]]:
-        _stamp(done).write_text(key(done))  # last, so that an interrupted set-up has no stamp
-
-
 def is_ready(lock: str) -> bool:
     stamp = _stamp(lock)
-    return stamp.is_file() and stamp.read_text() == key(lock) and _runs()
+    if not stamp.is_file() or stamp.read_text() != key(lock):
+        return False
+    # .venv's Python must start and have this one's version: an upgrade of the system may have replaced it.
+    question = [str(PYTHON), "-I", "-c", "import sys; print(sys.implementation.cache_tag)"]
+    try:
+        answer = subprocess.run(question, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return answer.strip() == sys.implementation.cache_tag
 
 
 def key(lock: str) -> str:
@@ -88,53 +76,36 @@ def _stamp(lock: str) -> Path:
     return VENV / f"{lock}.stamp"
 
 
-def _runs() -> bool:
-    """Return whether .venv's Python starts and has this Python's version: the system's may have changed."""
-    question = [str(PYTHON), "-I", "-c", "import sys; print(sys.implementation.cache_tag)"]
-    try:
-        answer = subprocess.run(question, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return False
-    return answer.strip() == sys.implementation.cache_tag
-
-
-@contextmanager
-def _exclusive_lock() -> Iterator[None]:
-    """Hold a lock on this folder, so that only one set-up runs in it."""
+def _lock_folder() -> None:
+    """Lock this folder until the process ends, so that only one set-up runs in it."""
     # pip inherits the lock: if the set-up is killed while its pip goes on, the next set-up waits for it.
     folder = os.open(ROOT, os.O_RDONLY)
     os.set_inheritable(folder, True)
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say("Another set-up is at work in this folder; waiting for its end.")
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another set-up is at work in this folder; waiting for its end.", flush=True)
+        fcntl.flock(folder, fcntl.LOCK_EX)
 
 
 def _make_venv() -> None:
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
-        raise SetUpError(
+        sys.exit(
             "This Python cannot make virtual environments: its venv module is not installed. "
             "On Debian or Ubuntu: apt install python3-venv"
         )
     if VENV.is_symlink() or VENV.is_file():
         VENV.unlink()
-    elif VENV.exists():
-        shutil.rmtree(VENV)
-    command = [sys.executable, "-I", "-m", "venv", str(VENV)]
+    command = [sys.executable, "-I", "-m", "venv", "--clear", str(VENV)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
         lines = (made.stderr or made.stdout).strip().splitlines() or ["it gave no reason"]
-        raise SetUpError(f"{VENV} cannot be made: {lines[-1]}")
+        sys.exit(f"{VENV} cannot be made: {lines[-1]}")
 
 
 def _install(lock: str) -> None:
     packages = len(re.findall(r"^[A-Za-z0-9].*==", (ROOT / lock).read_text(), re.MULTILINE))
-    _say(f"Installing {packages} packages into .venv, once. This takes about a minute.")
+    print(f"Installing {packages} packages into .venv, once. This takes about a minute.", flush=True)
     command = [str(PYTHON), "-I", "-m", "pip", "install", "--no-input", "--no-user"]
     command += ["--disable-pip-version-check", "--progress-bar=off", "--retries=2", "--no-compile"]
     command += ["--only-binary=:all:", "--no-deps", "--require-hashes", "-r", str(ROOT / lock)]
@@ -142,12 +113,12 @@ def _install(lock: str) -> None:
         # close_fds=False: pip inherits the folder's lock
         code = subprocess.run(command, stdout=log, stderr=log, close_fds=False, check=False).returncode
     if code:
-        raise SetUpError(f"{_reason(LOG.read_text(errors='replace'), lock)} (The whole output of pip: {LOG})")
+        sys.exit(f"{_reason(LOG.read_text(errors='replace'), lock)} (The whole output of pip: {LOG})")
 
 
 def _reason(output: str, lock: str) -> str:
     """Return one sentence that explains pip's output."""
-    if any(sign in output for sign in NO_NETWORK):
+    if re.search(NO_NETWORK, output):
         return (
             "The package index cannot be reached. Check the network, or name a mirror of it: "
             "make run PIP_INDEX_URL=https://…"
@@ -164,10 +135,6 @@ def _reason(output: str, lock: str) -> str:
         )
     errors = re.findall(r"^ERROR: (.+)", output, re.MULTILINE)
     return f"pip could not install the packages: {errors[-1] if errors else 'it was interrupted.'}"
-
-
-def _say(sentence: str) -> None:
-    print(sentence, flush=True)
 
 
 if __name__ == "__main__":

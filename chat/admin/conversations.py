@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from chat import search
 from chat.access import open_transcript, parse_id
-from chat.admin.lists import LIST_BOUND, SEARCH_MAX, ReadOnlyAdmin
+from chat.admin.lists import LIST_BOUND, SEARCH_MAX, DateFilter, ReadOnlyAdmin
 from chat.admin.transcripts import transcript_of
 from chat.models import Conversation, ConversationQuerySet, Message, Run
 
@@ -82,10 +82,9 @@ def owners_named(text: str) -> list[int]:
 class ConversationAdmin(ReadOnlyAdmin):
     list_display = ("headline", "owner", "agent", "last_activity", "message_count", "last_status")
     list_display_links = ("headline",)
-    list_filter = (AnswerFilter, AgentFilter, LockedFilter)
+    list_filter = (AnswerFilter, AgentFilter, LockedFilter, ("updated_at", DateFilter))
     list_select_related = ("owner",)
     linked_lookups = ("owner__id__exact",)
-    date_hierarchy = "updated_at"
     ordering = ("-updated_at", "-id")
     sortable_by = ("last_activity",)
     search_fields = ("title",)  # shows the search field; get_search_results does the search

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat.access import open_transcript, parse_id
 from chat.admin.conversations import owners_named, status_html
-from chat.admin.lists import SEARCH_MAX, ReadOnlyAdmin
+from chat.admin.lists import SEARCH_MAX, DateFilter, ReadOnlyAdmin
 from chat.endings import SENTENCES
 from chat.models import Process, Run
 from chat.refusals import Refusal
@@ -63,10 +63,9 @@ class RunAdmin(ReadOnlyAdmin):
         "size",
         "tokens",
     )
-    list_filter = (StatusFilter, CodeFilter)
+    list_filter = (StatusFilter, CodeFilter, ("created_at", DateFilter))
     list_select_related = ("owner", "conversation")
     linked_lookups = ("owner__id__exact", "conversation__id__exact")
-    date_hierarchy = "created_at"
     ordering = ("-created_at", "-id")
     search_fields = ("id",)
     search_help_text = _("The id of a run or a conversation, or an owner's name or e-mail address.")

@@ -101,7 +101,7 @@ async def test_the_list_shows_owner_agent_message_count_and_status(
         ("answer=nonsense", {"Go wrong", "What is a quasar?"}),
         ("agent=chat_assistant", {"Go wrong", "What is a quasar?"}),
         ("locked=yes", set()),
-        ("updated_at__year=2001", set()),
+        ("updated_at__lt=2001-01-01", set()),
     ],
 )
 async def test_filters_narrow_the_list(
@@ -113,20 +113,45 @@ async def test_filters_narrow_the_list(
     assert await titles(as_mona, query) == found
 
 
-async def test_the_date_links_narrow_the_list_from_year_to_day(
-    as_alice: Client, as_mona: Client, in_thread: Thread
-) -> None:
-    for question, when in (("old", "2024-02-29T12:00:00Z"), ("new", "2026-03-01T12:00:00Z")):
+@pytest.fixture
+async def old_and_new(as_alice: Client, in_thread: Thread) -> None:
+    for question, when in (("old", "2024-02-29T23:59:00Z"), ("new", "2026-03-01T00:00:00Z")):
         talk = Talk(as_alice)
         await talk.ask(question)
         await in_thread(Conversation.objects.filter(pk=talk.conversation or "").update, updated_at=when)
-    found = await page(as_mona, LIST)
-    for words in ("2024", "February 2024", "February 29"):
-        links = found.one("nav", class_="toplinks").all("a")
-        chosen = next(link for link in links if link.words == words)
-        found = await page(as_mona, LIST + chosen["href"])
-        assert {row["headline"] for row in rows(found)} == {"old"}
-    assert "February 29" in found.one("nav", class_="toplinks").words
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [
+        ("2024-02-29", "2024-03-01", {"old"}),
+        ("", "2026-03-01", {"old"}),
+        ("2024-03-01", "", {"new"}),
+        ("2026-03-01", "2026-03-01", set()),
+        ("", "", {"old", "new"}),
+    ],
+)
+async def test_the_date_form_reaches_any_days_and_keeps_the_other_filters(
+    old_and_new: None, as_mona: Client, since: str, until: str, found: set[str]
+) -> None:
+    form = (await page(as_mona, f"{LIST}?agent=chat_assistant&p=1")).one("form", class_="dates")
+    fields = {each["name"]: each.get("value") for each in form.all("input")}
+    assert fields == {"agent": "chat_assistant", "updated_at__gte": "", "updated_at__lt": ""}
+    shown = await page(as_mona, f"{LIST}?agent=chat_assistant&updated_at__gte={since}&updated_at__lt={until}")
+    assert {row["headline"] for row in rows(shown)} == found
+    dates = [each["value"] for each in shown.one("form", class_="dates").all("input", type="date")]
+    assert dates == [since, until]
+
+
+async def test_django_s_choices_of_a_date_narrow_the_list(
+    old_and_new: None, as_alice: Client, as_mona: Client
+) -> None:
+    await Talk(as_alice).ask("just now")
+    sidebar = (await page(as_mona, LIST)).one("nav", id="changelist-filter")
+    links = {link.words: link["href"] for link in sidebar.all("a")}
+    assert await titles(as_mona, links["Today"][1:]) == {"just now"}
+    assert "old" not in await titles(as_mona, links["This year"][1:])
+    assert await titles(as_mona, links["Any date"][1:]) == {"old", "new", "just now"}
 
 
 @pytest.mark.parametrize(
@@ -189,13 +214,15 @@ async def test_hostile_search_terms_do_not_break_a_list(
 @pytest.mark.parametrize(
     "query",
     [
-        "p=99999", "p=-1", "p=x", f"p={'9' * 5000}", "o=99", "o=x.-.5", "all=", "updated_at__year=9999",
-        "updated_at__year=x", "updated_at__year=2026&updated_at__month=13", "updated_at__month=3",
-        "updated_at__year=0", "created_at__year=9999",
-        "created_at__year=2026&created_at__month=2&created_at__day=30",
+        "p=99999", "p=-1", "p=x", f"p={'9' * 5000}", "o=99", "o=x.-.5", "all=", "updated_at__gte=x",
+        "updated_at__lt=2026-13-01", "updated_at__gte=0000-01-01", "updated_at__lt=%00",
+        "updated_at__gte=9999-12-31T23:00-12:00", "updated_at__lt=0001-01-01T00:00%2B12:00",
+        "updated_at__gte=9999-12-31&updated_at__lt=0001-01-01", "created_at__gte=2026-02-30",
+        "updated_at__year=2026", "created_at__year=9999",
         "owner__id__exact=x", f"owner__id__exact={'9' * 40}", "conversation__id__exact=x", "status=x",
         "code=%00",
-        "_to_field=id", "_popup=1", "e=1", "updated_at__year=2026&updated_at__year=2025", "_facets=True",
+        "_to_field=id", "_popup=1", "e=1", "updated_at__gte=2026-01-01&updated_at__gte=2025-01-01",
+        "_facets=True",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", [LIST, RUNS])

@@ -40,7 +40,7 @@ def pages() -> dict[str, str]:
     assert conversation is not None
     assert run is not None
     word = conversation.title.split()[0]
-    when = "{0}__year=2026&{0}__month=1"
+    when = "{0}__gte=2026-01-01&{0}__lt=2026-02-01"
     return {
         "list": LIST,
         "list, last page": f"{LIST}?p=2",

@@ -5,12 +5,12 @@ or a local server; ``make run`` on a copy of this tree with a ready environment.
 """
 
 import ast
-import base64
 import hashlib
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -37,17 +37,16 @@ Done = subprocess.CompletedProcess[str]
 
 def bare(**env: str) -> dict[str, str]:
     """Return an environment without settings of Parley or pip."""
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": os.environ.get("HOME", "/tmp"),
-        "PIP_CONFIG_FILE": os.devnull,
-        **env,
-    }
+    home = os.environ.get("HOME", "/tmp")
+    return {"PATH": os.environ["PATH"], "HOME": home, "PIP_CONFIG_FILE": os.devnull, **env}
+
+
+def run(folder: Path, *command: str, **env: str) -> Done:
+    return subprocess.run(command, cwd=folder, env=bare(**env), capture_output=True, text=True, check=False)
 
 
 def make(folder: Path, *words: str, **env: str) -> Done:
-    command = ["make", *words, f"PYTHON={sys.executable}"]
-    return subprocess.run(command, cwd=folder, env=bare(**env), capture_output=True, text=True, check=False)
+    return run(folder, "make", *words, f"PYTHON={sys.executable}", **env)
 
 
 def sentence(done: Done) -> str:
@@ -66,23 +65,15 @@ def sentence(done: Done) -> str:
 def wheel(folder: Path, name: str, version: str, *metadata: str) -> str:
     """Build a package whose module holds its version and return its line for a lock."""
     info = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}.py": f"VERSION = {version!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        + "".join(f"{line}\n" for line in metadata),
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: here\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{path},sha256={_digest(text)},{len(text)}\n" for path, text in files.items())
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *metadata]
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        for inside, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
-            archive.writestr(inside, text)
+        archive.writestr(f"{name}.py", f"VERSION = {version!r}\n")
+        archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", f"{info}/RECORD,,\n")
     return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
-
-
-def _digest(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
 class Project:
@@ -94,8 +85,8 @@ class Project:
 
     def build(self) -> "Project":
         (self.folder / "config").mkdir(parents=True)
-        shutil.copy(ROOT / "Makefile", self.folder)
-        shutil.copy(ROOT / "config" / "bootstrap.py", self.folder / "config")
+        for name in ("Makefile", "config/bootstrap.py"):
+            shutil.copy(ROOT / name, self.folder / name)
         self.lock("1.0")
         return self
 
@@ -104,25 +95,22 @@ class Project:
         (self.folder / "requirements.txt").write_text(alpha)
         (self.folder / "requirements-dev.txt").write_text(alpha + wheel(self.wheels, "beta", "1.0"))
 
-    def set_up(self, target: str = "set-up", **env: str) -> Done:
-        """Run ``make set-up`` with the folder of wheels as the index, unless ``env`` names another."""
-        index = (
-            {} if "PIP_INDEX_URL" in env else {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri()}
-        )
-        return make(self.folder, target, **index, **env)
+    def set_up(self, target: str = "set-up", index: str = "") -> Done:
+        """Run ``make set-up`` with the folder of wheels as the index, unless another is given."""
+        wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri()}
+        return make(self.folder, target, **({"PIP_INDEX_URL": index} if index else wheels))
 
     def installed(self, name: str = "alpha") -> str:
         """Return the version of a package in .venv, or an empty string if it is missing."""
         program = f"import {name}; print({name}.VERSION)"
-        command = [str(self.folder / ".venv/bin/python"), "-c", program]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.stdout.strip()
+        return run(self.folder, ".venv/bin/python", "-c", program).stdout.strip()
 
     def is_trusted(self) -> bool:
         return any((self.folder / ".venv").glob("*.stamp"))
 
 
 NAME = "my chat #1"  # it needs quoting
+NO_INDEX = "http://127.0.0.1:9/simple"
 
 
 def _make_project(folder: Path) -> None:
@@ -161,7 +149,7 @@ def test_the_first_set_up_installs_what_the_lock_names(made_once: Project) -> No
 
 def test_the_second_set_up_does_nothing_and_needs_no_index(ready: Project) -> None:
     began = time.monotonic()
-    done = ready.set_up(PIP_INDEX_URL="http://127.0.0.1:9/simple")
+    done = ready.set_up(index=NO_INDEX)
     assert (done.returncode, done.stdout) == (0, "")
     assert time.monotonic() - began < 5  # 0.1 s
 
@@ -172,28 +160,19 @@ def test_a_changed_lock_is_installed_again(ready: Project) -> None:
     assert ready.installed() == "2.0"
 
 
-def test_developers_get_their_packages_on_top(ready: Project) -> None:
-    marker = ready.folder / ".venv" / "still-the-same"
-    marker.touch()
-    assert ready.set_up("set-up-dev").returncode == 0
-    assert (ready.installed("alpha"), ready.installed("beta")) == ("1.0", "1.0")
-    assert marker.exists()
-    assert ready.set_up(PIP_INDEX_URL="http://127.0.0.1:9/simple").returncode == 0
-    assert marker.exists(), "make run after make test needs nothing"
-
-
-def test_the_lock_is_installed_whatever_has_come_out_since(ready: Project) -> None:
+def test_developers_get_exactly_their_lock_on_top(ready: Project) -> None:
     """A package needed with an extra counted as unpinned once a newer release was available."""
     beta = wheel(ready.wheels, "beta", "1.0", "Requires-Dist: gamma[fast]>=1.0")
     gamma = [wheel(ready.wheels, "gamma", version, "Provides-Extra: fast") for version in ("1.0", "2.0")]
-    (ready.folder / "requirements-dev.txt").write_text(beta + gamma[0])
+    lock = ready.folder / "requirements-dev.txt"
+    lock.write_text(lock.read_text().splitlines(keepends=True)[0] + beta + gamma[0])
+    marker = ready.folder / ".venv" / "still-the-same"
+    marker.touch()
     done = ready.set_up("set-up-dev")
     assert done.returncode == 0, done.stderr
-    assert (ready.installed("beta"), ready.installed("gamma")) == ("1.0", "1.0")
-
-
-def _without_python(venv: Path) -> None:
-    (venv / "bin" / "python").unlink()
+    assert [ready.installed(name) for name in ("alpha", "beta", "gamma")] == ["1.0"] * 3
+    assert ready.set_up(index=NO_INDEX).returncode == 0, "make run after make test needs nothing"
+    assert marker.exists()
 
 
 def _with_a_lost_python(venv: Path) -> None:
@@ -208,39 +187,17 @@ def _of_another_python(venv: Path) -> None:
     stamp.write_text(stamp.read_text().replace(sys.implementation.cache_tag or "", "cpython-310"))
 
 
-def _without_a_stamp(venv: Path) -> None:
+def _as_a_link_without_a_stamp(venv: Path) -> None:
     (venv / "requirements.txt.stamp").unlink()
+    venv.symlink_to(venv.rename(venv.with_name("elsewhere")))
 
 
-def _as_a_link(venv: Path) -> None:
-    venv.rename(venv.with_name("elsewhere"))
-    (venv.with_name("elsewhere") / "requirements.txt.stamp").unlink()
-    venv.symlink_to(venv.with_name("elsewhere"))
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [_without_python, _with_a_lost_python, _of_another_python, _without_a_stamp, _as_a_link],
-    ids=lambda damage: damage.__name__.strip("_").replace("_", " "),
-)
-def test_a_foreign_or_incomplete_environment_is_not_trusted(ready: Project, damage: Any) -> None:
-    question = "from config.bootstrap import is_ready; print(is_ready('requirements.txt'))"
-
-    def is_ready() -> str:
-        command = [sys.executable, "-c", question]
-        return subprocess.run(command, cwd=ready.folder, capture_output=True, text=True, check=True).stdout
-
-    assert is_ready() == "True\n"
+@pytest.mark.parametrize("damage", [_with_a_lost_python, _of_another_python, _as_a_link_without_a_stamp])
+def test_a_foreign_or_incomplete_environment_is_made_again(ready: Project, damage: Any) -> None:
     damage(ready.folder / ".venv")
-    assert is_ready() == "False\n"
-
-
-def test_an_environment_that_is_not_trusted_is_made_again(ready: Project) -> None:
-    _with_a_lost_python(ready.folder / ".venv")
-    _as_a_link(ready.folder / ".venv")
     done = ready.set_up()
-    assert done.returncode == 0, done.stderr
-    assert "Installing" in done.stdout
+    assert "Installing" in done.stdout, done.stderr
+    assert ready.set_up(index=NO_INDEX).returncode == 0
     assert ready.installed() == "1.0"
 
 
@@ -256,21 +213,16 @@ class Index(ThreadingHTTPServer):
                 super().__init__(*args, directory=str(wheels))
 
             def do_GET(self) -> None:
-                if self.path.startswith("/simple/"):
-                    self._list(self.path.strip("/").split("/")[-1])
+                if not self.path.startswith("/simple/"):
+                    index.asked.set()
+                    index.go.wait(60)
+                    super().do_GET()
                     return
-                index.asked.set()
-                index.go.wait(60)
-                super().do_GET()
-
-            def _list(self, name: str) -> None:
-                links = [f'<a href="/{path.name}">{path.name}</a>' for path in wheels.glob(f"{name}-*")]
-                page = "\n".join(links).encode()
+                names = [each.name for each in wheels.glob(f"{self.path.split('/')[2]}-*")]
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html")
-                self.send_header("Content-Length", str(len(page)))
                 self.end_headers()
-                self.wfile.write(page)
+                self.wfile.write("".join(f'<a href="/{name}">{name}</a>' for name in names).encode())
 
             def log_message(self, *args: Any) -> None:
                 pass
@@ -292,29 +244,18 @@ def index(ready: Project) -> Iterator[Index]:
 def start_set_up(project: Project, index: Index) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         ["make", "set-up-dev", f"PYTHON={sys.executable}"],
-        cwd=project.folder,
-        env=bare(PIP_INDEX_URL=index.url, PIP_NO_CACHE_DIR="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def test_a_set_up_killed_in_the_middle_is_not_trusted(ready: Project, index: Index) -> None:
-    with start_set_up(ready, index) as killed:
-        assert index.asked.wait(60)
-        os.killpg(killed.pid, signal.SIGKILL)
-    assert not ready.is_trusted()
+        cwd=project.folder, env=bare(PIP_INDEX_URL=index.url, PIP_NO_CACHE_DIR="1"),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
 
 
 def test_the_next_set_up_waits_for_the_pip_of_a_killed_one(ready: Project, index: Index) -> None:
     """After that wait it starts from the beginning."""
     with start_set_up(ready, index) as killed:
         assert index.asked.wait(60)
-        bootstraps = _children(killed.pid)
-        for process in (killed.pid, *bootstraps):
+        for process in (killed.pid, *_children(killed.pid)):
             os.kill(process, signal.SIGKILL)
+        assert not ready.is_trusted()
         with start_set_up(ready, index) as second:
             assert second.stdout
             assert second.stdout.readline().startswith("Another set-up is at work")
@@ -325,8 +266,7 @@ def test_the_next_set_up_waits_for_the_pip_of_a_killed_one(ready: Project, index
 
 def _children(pid: int) -> list[int]:
     """Return the ids of the child processes of ``pid``: none if make has become bootstrap.py itself."""
-    words = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
-    pairs = [line.split() for line in words.splitlines()[1:]]
+    pairs = [line.split() for line in run(ROOT, "ps", "-eo", "pid=,ppid=").stdout.splitlines()]
     return [int(child) for child, parent in pairs if int(parent) == pid]
 
 
@@ -346,7 +286,7 @@ def test_ctrl_c_during_the_set_up_is_one_sentence(ready: Project, index: Index) 
 
 def test_an_unreachable_index_is_reported_within_seconds(ready: Project) -> None:
     began = time.monotonic()
-    done = ready.set_up("set-up-dev", PIP_INDEX_URL=f"http://127.0.0.1:{free_port()}/simple")
+    done = ready.set_up("set-up-dev", index=NO_INDEX)
     assert sentence(done).startswith(
         "The package index cannot be reached. Check the network, or name a mirror"
     )
@@ -368,7 +308,7 @@ def test_a_package_missing_for_this_python_is_one_sentence(ready: Project) -> No
     assert words.startswith("The package index has no beta==1.0 for Python 3.")
 
 
-def test_a_read_only_folder_is_one_sentence(clone: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_read_only_folder_is_one_sentence(clone: Project) -> None:
     """Run as another user, because root can write everywhere."""
     as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
     if as_nobody and not shutil.which("setpriv"):
@@ -378,9 +318,7 @@ def test_a_read_only_folder_is_one_sentence(clone: Project, tmp_path_factory: py
     try:
         public.chmod(0o555)
         command = [*as_nobody, "/usr/bin/env", "python3", "-I", "config/bootstrap.py", "requirements.txt"]
-        done = subprocess.run(
-            command, cwd=public, env=bare(PATH="/usr/bin:/bin"), capture_output=True, text=True, check=False
-        )
+        done = run(public, *command, PATH="/usr/bin:/bin")
     finally:
         public.chmod(0o755)
         shutil.rmtree(public)
@@ -389,55 +327,44 @@ def test_a_read_only_folder_is_one_sentence(clone: Project, tmp_path_factory: py
 
 
 def test_a_machine_without_python_is_one_sentence(clone: Project, tmp_path: Path) -> None:
-    tools = tmp_path / "bin"
-    tools.mkdir()
     for tool in ("make", "sh"):
-        found = shutil.which(tool)
-        assert found
-        (tools / tool).symlink_to(found)
-    done = subprocess.run(
-        ["make", "run"],
-        cwd=clone.folder,
-        env={"PATH": str(tools)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert sentence(done) == (
+        (tmp_path / tool).symlink_to(shutil.which(tool) or "")
+    assert sentence(run(clone.folder, "make", "run", PATH=str(tmp_path))) == (
         "Parley needs Python 3.11 or newer, and there is no python3. "
         "On Debian or Ubuntu: apt install python3 python3-venv"
     )
 
 
-def bootstrap_after(project: Project, preparation: str) -> Done:
-    """Run bootstrap.py in a Python on which ``preparation`` was executed first."""
+NO_VENV = (
+    "This Python cannot make virtual environments: its venv module is not installed. On Debian or Ubuntu: apt"
+)
+
+
+@pytest.mark.parametrize(
+    ("preparation", "words"),
+    [
+        (
+            "sys.version_info = (3, 10, 4)",
+            "Parley needs Python 3.11 or newer, and this is 3.10. Install a newer",
+        ),
+        ("sys.modules['venv'] = None", NO_VENV),
+        ("sys.modules['ensurepip'] = None", NO_VENV),
+    ],
+)
+def test_a_python_that_is_too_old_or_without_venv_is_one_sentence(
+    clone: Project, preparation: str, words: str
+) -> None:
     program = f"import runpy, sys; {preparation}; sys.argv[1:] = ['requirements.txt']\n"
     program += "runpy.run_path('config/bootstrap.py', run_name='__main__')"
-    command = [sys.executable, "-I", "-c", program]
-    return subprocess.run(
-        command, cwd=project.folder, env=bare(), capture_output=True, text=True, check=False
-    )
-
-
-def test_a_python_that_is_too_old_is_one_sentence(clone: Project) -> None:
-    done = bootstrap_after(clone, "sys.version_info = (3, 10, 4, 'final', 0)")
+    done = run(clone.folder, sys.executable, "-I", "-c", program)
     assert done.returncode == 1
-    assert done.stderr.startswith("Parley needs Python 3.11 or newer, and this is 3.10. Install a newer one")
+    assert done.stderr.startswith(words)
+    assert len(done.stderr.splitlines()) == 1
     assert not (clone.folder / ".venv").exists()
 
 
 def test_an_old_python_can_parse_bootstrap_py() -> None:
     ast.parse((ROOT / "config" / "bootstrap.py").read_text(), feature_version=(3, 7))
-
-
-@pytest.mark.parametrize("module", ["venv", "ensurepip"])
-def test_a_python_without_venv_is_one_sentence(clone: Project, module: str) -> None:
-    done = bootstrap_after(clone, f"sys.modules[{module!r}] = None")
-    assert done.returncode == 1
-    assert done.stderr == (
-        "This Python cannot make virtual environments: its venv module is not installed. "
-        "On Debian or Ubuntu: apt install python3-venv\n"
-    )
 
 
 # --- the locks --------------------------------------------------------------------------------
@@ -487,10 +414,9 @@ def test_the_developers_lock_contains_the_servers_lock() -> None:
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of this tree with a ready environment, which borrows the packages of the running one."""
     folder = tmp_path_factory.mktemp("tree") / "parley"
-    names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split("\0")  # fmt: skip
+    names = run(ROOT, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout.split(
+        "\0"
+    )
     for name in filter(None, names):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -534,66 +460,49 @@ def _is_ready(port: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"PORT": "abc"}, "Parley cannot start: PORT must be a whole number of at least 1, not 'abc'."),
-        ({"PORT": "70000"}, "Parley cannot start: PORT must be at most 65535, not 70000."),
-        ({"LOG_LEVEL": "loud"}, "Parley cannot start: LOG_LEVEL must be a level of Python's logging"),
-        ({"SECRET_KEY": "short"}, "Parley cannot start: SECRET_KEY must be at least 50 random characters."),
-        ({"DEBUG": "maybe"}, "Parley cannot start: DEBUG must be 'on' or 'off', not 'maybe'."),
-        ({"RUN_SECONDS": "-1"}, "Parley cannot start: RUN_SECONDS must be a number of at least 0"),
-        ({"DATABASE_URL": "nonsense"}, "Parley cannot start: DATABASE_URL must be an address that begins"),
-        ({"DATABASE_URL": "postgres://h:port/x"}, "Parley cannot start: DATABASE_URL must be an address"),
-        ({"DATABASE_URL": "sqlite://"}, "Parley cannot start: DATABASE_URL must name a file"),
-        (
-            {"DATABASE_URL": "sqlite:////nowhere/x"},
-            "CommandError: The database cannot be used: unable to open",
-        ),
-        ({"DATABASE_URL": "postgres://u@127.0.0.1:9/x"}, "CommandError: The database cannot be used: "),
-        (
-            {"REDIS_URL": "nonsense"},
-            "Parley cannot start: REDIS_URL must be an address that begins with redis",
-        ),
-        ({"REDIS_URL": "redis://127.0.0.1:9"}, "CommandError: REDIS_URL: Redis cannot be used: "),
-        (
-            {"HOST": "not an address", "SIGNUP": "closed"},
-            "CommandError: Parley cannot listen on not an address:",
-        ),
-        ({"HOST": "192.0.2.1", "SIGNUP": "closed"}, "CommandError: Parley cannot listen on 192.0.2.1:"),
-        ({"LIMITS": "off", "HOST": "0.0.0.0"}, "Parley cannot start: LIMITS=off is refused unless HOST"),
-        ({"SIGNUP": "maybe"}, "Parley cannot start: SIGNUP must be 'open' or 'closed', not 'maybe'."),
-        (
-            {"TRUSTED_PROXIES": "nginx"},
-            "Parley cannot start: TRUSTED_PROXIES must name addresses or networks: ",
-        ),
-        ({"TRUSTED_PROXIES": "127.0.0.1/8"}, "Parley cannot start: TRUSTED_PROXIES must name addresses or"),
-        ({"TRUSTED_PROXIES": "127.0.0.1;::1"}, "Parley cannot start: TRUSTED_PROXIES must name addresses or"),
-        (
-            {"TRUSTED_PROXIES": "0.0.0.0/0"},
-            "Parley cannot start: TRUSTED_PROXIES must not list every address",
-        ),
-        (
-            {"TRUSTED_PROXIES": "::1, ::/0"},
-            "Parley cannot start: TRUSTED_PROXIES must not list every address",
-        ),
-        ({"DATA_DIR": "/dev/null"}, "Parley cannot start: DATA_DIR: /dev/null cannot be made"),
-        ({"DATA_DIR": "/proc/nowhere"}, "Parley cannot start: DATA_DIR: /proc/nowhere cannot be made"),
-    ],
-    ids=lambda value: " ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
-)
-def test_a_wrong_setting_is_one_sentence(
-    tree: Path, tmp_path: Path, settings: dict[str, str], words: str
-) -> None:
+# Settings, with " & " between two, and the beginning of the sentence that refuses them.
+REFUSED = """
+PORT=abc                           Parley cannot start: PORT must be a whole number of at least 1, not 'abc'.
+PORT=70000                         Parley cannot start: PORT must be at most 65535, not 70000.
+LOG_LEVEL=loud                     Parley cannot start: LOG_LEVEL must be a level of Python's logging
+SECRET_KEY=short                   Parley cannot start: SECRET_KEY must be at least 50 random characters.
+DEBUG=maybe                        Parley cannot start: DEBUG must be 'on' or 'off', not 'maybe'.
+RUN_SECONDS=-1                     Parley cannot start: RUN_SECONDS must be a number of at least 0
+DATABASE_URL=nonsense              Parley cannot start: DATABASE_URL must be an address that begins
+DATABASE_URL=postgres://h:port/x   Parley cannot start: DATABASE_URL must be an address
+DATABASE_URL=sqlite://             Parley cannot start: DATABASE_URL must name a file
+DATABASE_URL=sqlite:////nowhere/x  CommandError: The database cannot be used: unable to open
+DATABASE_URL=postgres://u@127.0.0.1:9/x  CommandError: The database cannot be used:
+REDIS_URL=nonsense                 Parley cannot start: REDIS_URL must be an address that begins with redis
+REDIS_URL=redis://127.0.0.1:9      CommandError: REDIS_URL: Redis cannot be used:
+HOST=not an address & SIGNUP=closed  CommandError: Parley cannot listen on not an address:
+HOST=192.0.2.1 & SIGNUP=closed     CommandError: Parley cannot listen on 192.0.2.1:
+LIMITS=off & HOST=0.0.0.0          Parley cannot start: LIMITS=off is refused unless HOST
+SIGNUP=maybe                       Parley cannot start: SIGNUP must be 'open' or 'closed', not 'maybe'.
+TRUSTED_PROXIES=nginx              Parley cannot start: TRUSTED_PROXIES must name addresses or networks:
+TRUSTED_PROXIES=127.0.0.1/8        Parley cannot start: TRUSTED_PROXIES must name addresses or
+TRUSTED_PROXIES=127.0.0.1;::1      Parley cannot start: TRUSTED_PROXIES must name addresses or
+TRUSTED_PROXIES=0.0.0.0/0          Parley cannot start: TRUSTED_PROXIES must not list every address
+TRUSTED_PROXIES=::1, ::/0          Parley cannot start: TRUSTED_PROXIES must not list every address
+DATA_DIR=/dev/null                 Parley cannot start: DATA_DIR: /dev/null cannot be made
+DATA_DIR=/proc/nowhere             Parley cannot start: DATA_DIR: /proc/nowhere cannot be made
+"""
+
+
+@pytest.mark.parametrize("line", REFUSED.strip().splitlines(), ids=lambda line: line.split("  ")[0])
+def test_a_wrong_setting_is_one_sentence(tree: Path, tmp_path: Path, line: str) -> None:
+    settings, words = re.split(" {2,}", line)
     LiveServer(tmp_path / "data").prepare()
-    env = {"DATA_DIR": str(tmp_path / "data"), "PORT": str(free_port()), **settings}
+    env = {"DATA_DIR": str(tmp_path / "data"), "PORT": str(free_port())}
+    env |= dict(each.split("=", 1) for each in settings.split(" & "))
     assert sentence(make(tree, "run", **env)).startswith(words)
 
 
-def test_a_busy_port_is_one_sentence(tree: Path, tmp_path: Path, index: Index) -> None:
+def test_a_busy_port_is_one_sentence(tree: Path, tmp_path: Path) -> None:
     LiveServer(tmp_path / "data").prepare()
-    port = str(index.server_address[1])
-    done = make(tree, "run", DATA_DIR=str(tmp_path / "data"), PORT=port)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = make(tree, "run", DATA_DIR=str(tmp_path / "data"), PORT=port)
     assert sentence(done) == (
         f"CommandError: 127.0.0.1:{port} is in use by another program. Set PORT to a free one."
     )
@@ -605,22 +514,21 @@ def test_a_data_folder_that_cannot_be_made_is_one_sentence(tree: Path, tmp_path:
     assert sentence(done) == f"Parley cannot start: DATA_DIR: {tmp_path}/data cannot be made (File exists)."
 
 
-def test_environment_variables_win_over_the_file(tree: Path, tmp_path: Path) -> None:
-    (tree / ".env").write_text("# a comment\nPORT=first\nexport LOG_LEVEL='INFO'\n")
-    try:
-        data = str(tmp_path / "data")
-        assert "PORT must be a whole number of at least 1, not 'first'." in sentence(
-            make(tree, "run", DATA_DIR=data)
-        )
-        assert "not 'second'" in sentence(make(tree, "run", DATA_DIR=data, PORT="second"))
-    finally:
-        (tree / ".env").unlink()
+@pytest.fixture
+def env_file(tree: Path) -> Iterator[Path]:
+    yield tree / ".env"
+    (tree / ".env").unlink()
 
 
-def test_an_invalid_line_of_the_file_is_one_sentence(tree: Path, tmp_path: Path) -> None:
-    (tree / ".env").write_text("DEBUG=off\nPORT 9000\n")
-    try:
-        done = make(tree, "run", DATA_DIR=str(tmp_path / "data"))
-        assert sentence(done) == f"Parley cannot start: {tree}/.env, line 2: it should be NAME=value."
-    finally:
-        (tree / ".env").unlink()
+def test_environment_variables_win_over_the_file(tree: Path, tmp_path: Path, env_file: Path) -> None:
+    env_file.write_text("# a comment\nPORT=first\nexport LOG_LEVEL='INFO'\n")
+    data = str(tmp_path / "data")
+    words = sentence(make(tree, "run", DATA_DIR=data))
+    assert "PORT must be a whole number of at least 1, not 'first'." in words
+    assert "not 'second'" in sentence(make(tree, "run", DATA_DIR=data, PORT="second"))
+
+
+def test_an_invalid_line_of_the_file_is_one_sentence(tree: Path, tmp_path: Path, env_file: Path) -> None:
+    env_file.write_text("DEBUG=off\nPORT 9000\n")
+    done = make(tree, "run", DATA_DIR=str(tmp_path / "data"))
+    assert sentence(done) == f"Parley cannot start: {env_file}, line 2: it should be NAME=value."

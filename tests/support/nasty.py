@@ -176,10 +176,11 @@ def filters(route: str) -> Iterator[str]:
     """Yield the parameters by which the admin's lists filter."""
     for model, site in admin.site._registry.items():
         if route == f"admin/{model._meta.app_label}/{model._meta.model_name}/":
-            for each in [*(site.list_filter or ()), site.date_hierarchy]:
-                name = each if isinstance(each, str) else getattr(each, "parameter_name", None)
+            for each in site.list_filter or ():
+                field = each[0] if isinstance(each, tuple) else each
+                name = field if isinstance(field, str) else getattr(field, "parameter_name", None)
                 if name:
-                    yield from (name, f"{name}__exact", f"{name}__year", f"{name}__gte", f"{name}__isnull")
+                    yield from (name, f"{name}__exact", f"{name}__lt", f"{name}__gte", f"{name}__isnull")
             yield from ("id__exact", "pk__in", "nothing__exact", "created_at__day")
 
 

@@ -28,6 +28,7 @@ def shared(name: str, make: Callable[[Path], None]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             making = path.with_suffix(".new")
+            shutil.rmtree(making, ignore_errors=True)  # left by a maker that timed out
             making.mkdir()
             make(making)
             making.rename(path)
