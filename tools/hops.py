@@ -62,6 +62,8 @@ def figures() -> tuple[dict[str, int], Trace]:
         "DATA_DIR": tempfile.mkdtemp(prefix="parley-hops-"),
         "ENV_FILE": os.devnull,
         "DEMO_DELAY_SECONDS": "0",
+        "HEARTBEAT_SECONDS": "600",  # none while the turn is measured
+        "DEAD_AFTER_SECONDS": "1800",
     }
     for name in ("DATABASE_URL", "REDIS_URL", "AGENTS_DIR", "GOOGLE_API_KEY", "GEMINI_API_KEY"):
         os.environ.pop(name, None)

@@ -130,10 +130,8 @@ def _code_lines(source: str) -> int:
         if token.type not in NO_CODE:
             lines |= set(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
-            first = node.body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and first.end_lineno:
-                lines -= set(range(first.lineno, first.end_lineno + 1))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.end_lineno:
+            lines -= set(range(node.lineno, node.end_lineno + 1))  # of modules, functions and attributes
     return len(lines)
 
 

@@ -48,7 +48,7 @@ class BoundedChangeList(ChangeList):
 class DateFilter(DateFieldListFilter):
     """Django's choices of a date, and a form for any other days."""
 
-    # Not date_hierarchy, which reads every row to find the years: docs/decisions/0031.
+    # Not date_hierarchy, which reads every row to find the years: docs/decisions/0030.
     template = "admin/chat/date_filter.html"
 
     def __init__(self, field: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> None:

@@ -28,7 +28,7 @@ from chat.lifecycle import Claim, Outcome
 from chat.log import last_seq, read_log
 from chat.models import Run
 from chat.rendering.renderer import render_in_time_async
-from chat.runs import subscribers
+from chat.runs import follow
 from chat.runs.journal import Journal, RunWriter
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) ->
     try:
         rows = await _execute(claim, run, writer, abort)
     finally:
-        subscribers.closed_here(claim.run)
+        follow.closed_here(claim.run)
     deliver_rows(claim, rows)
 
 
@@ -136,7 +136,7 @@ async def _end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event]
 def deliver_rows(claim: Claim, rows: list[Row] | None) -> None:
     """Deliver the rows of a transition of ``lifecycle`` to readers here, and ring for the others."""
     if rows:
-        subscribers.deliver(claim.run, rows)
+        follow.deliver(claim.run, rows)
         if settings.REDIS_URL:
             doorbell.ring_soon([str(claim.run)])
 

@@ -1,8 +1,10 @@
-"""The one function by which every reader reads a run: replay the stored events, then wait for more."""
+"""Readers of runs: the one function by which each reads, and delivery of committed rows from memory."""
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 
 from django.conf import settings
 
@@ -10,7 +12,68 @@ from chat import doorbell
 from chat.database import run_db
 from chat.events import TERMINAL, Row
 from chat.log import last_seq, read_log
-from chat.runs import subscribers
+
+
+class _Subscription:
+    """One reader's queue of rows of one run, and the event that wakes it."""
+
+    def __init__(self) -> None:
+        self._rows: list[Row] = []
+        self._wake = asyncio.Event()
+
+    def take(self) -> list[Row]:
+        """Return the rows delivered since the last call."""
+        rows, self._rows = self._rows, []
+        return rows
+
+    def deliver(self, rows: Sequence[Row]) -> None:
+        self._rows.extend(rows)
+        self._wake.set()
+
+    def nudge(self) -> None:
+        self._wake.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return at a delivery or a nudge, or after ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+
+_subscriptions: defaultdict[uuid.UUID, set[_Subscription]] = defaultdict(set)
+_written_here: set[uuid.UUID] = set()
+
+
+@contextmanager
+def _subscribe(run_id: uuid.UUID) -> Iterator[_Subscription]:
+    subscription = _Subscription()
+    _subscriptions[run_id].add(subscription)
+    try:
+        yield subscription
+    finally:
+        _subscriptions[run_id].discard(subscription)
+        if not _subscriptions[run_id]:
+            del _subscriptions[run_id]
+
+
+def deliver(run_id: uuid.UUID, rows: Sequence[Row]) -> None:
+    """Deliver committed rows to this process's readers of the run."""
+    for subscription in _subscriptions.get(run_id, ()):
+        subscription.deliver(rows)
+
+
+def opened_here(run_id: uuid.UUID) -> None:
+    """Record that this process writes the run's log. Its readers then do not poll the log."""
+    _written_here.add(run_id)
+    doorbell.ring_here([str(run_id)])
+
+
+def closed_here(run_id: uuid.UUID) -> None:
+    _written_here.discard(run_id)
+    doorbell.ring_here([str(run_id)])  # its readers poll again
 
 
 async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncGenerator[list[Row], None]:
@@ -21,7 +84,7 @@ async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncGenerato
     """
     clock = asyncio.get_running_loop().time
     last_yield = clock()
-    with subscribers.subscribe(run_id) as subscription, doorbell.listen(str(run_id), subscription.nudge):
+    with _subscribe(run_id) as subscription, doorbell.listen(str(run_id), subscription.nudge):
         rows = await run_db(read_log, run_id, after)
         while True:
             rows = [row for row in rows if row.seq > after]
@@ -35,10 +98,10 @@ async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncGenerato
             rows = subscription.take()
             if rows:
                 continue
-            poll = idle if subscribers.is_written_here(run_id) else doorbell.LISTEN_SECONDS
+            poll = idle if run_id in _written_here else doorbell.LISTEN_SECONDS
             await subscription.wait(max(0.001, min(poll, last_yield + idle - clock())))
             rows = subscription.take()
-            if not rows and not subscribers.is_written_here(run_id):
+            if not rows and run_id not in _written_here:
                 rows = await run_db(read_log, run_id, after)
             if not rows and clock() - last_yield >= idle:
                 last_yield = clock()

@@ -22,7 +22,7 @@ from chat.events import Event, Row
 from chat.instruments import metrics
 from chat.lifecycle import Claim
 from chat.models import Run
-from chat.runs import subscribers
+from chat.runs import follow
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Journal:
         """Return the writer for a claimed run whose log ends at ``seq``."""
         writer = RunWriter(claim, self, seq)
         self._writers[claim.run] = writer
-        subscribers.opened_here(claim.run)
+        follow.opened_here(claim.run)
         return writer
 
     def mark_dirty(self, writer: RunWriter, *, urgent: bool) -> None:
@@ -199,7 +199,7 @@ class Journal:
     def _finish(self, batch: RunBatch, held: bool) -> None:
         writer = self._writers.get(batch.claim.run)
         if held:
-            subscribers.deliver(batch.claim.run, batch.rows)
+            follow.deliver(batch.claim.run, batch.rows)
         elif writer is not None:
             writer.lost.set()
         if writer is not None and writer.in_flight is batch.committed:

@@ -14,8 +14,7 @@ from google.adk.utils._function_call_names import (
 )
 
 from chat.agent.memory.payload import answered_ids, calls_of, encode_question, encode_results
-from chat.agent.memory.session_data import SessionData
-from chat.agent.memory.state import stored_delta
+from chat.agent.memory.session_data import SessionData, stored_delta
 from chat.models import AppState, Message, Run, SessionEvent, UserState
 
 CHARACTERS_PER_TOKEN = 4  # of an event's JSON, roughly

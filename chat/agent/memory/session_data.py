@@ -1,11 +1,17 @@
-"""The data of one ADK session: earlier events, state, and the function that stores new events."""
+"""The data of one ADK session: its events and state, and the function that stores new events."""
 
+import json
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from google.adk.sessions._session_util import extract_json_safe_state_delta
+
+from chat import events
 from chat.agent.memory.payload import calls_of
+
+KEY_LENGTH = 512  # characters; UserState.key and AppState.key
 
 
 async def _refuse(payload: str) -> None:
@@ -48,3 +54,25 @@ class SessionData:
     def has_calls(self) -> bool:
         """Return whether a stored event of this run calls a tool."""
         return any(calls_of(payload) for payload in self.own_payloads)
+
+
+def split_by_scope(delta: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """Return the delta of each scope: "app", "user" and "session". Keys lose their prefixes.
+
+    ``temp:`` keys are dropped. A value that JSON cannot hold becomes its ``repr``, so that it can be stored.
+    """
+    try:
+        by_scope: dict[str, dict[str, Any]] = extract_json_safe_state_delta(delta or {})
+    except UnicodeError:  # a lone surrogate in a key
+        by_scope = extract_json_safe_state_delta(events.clean_json(delta))
+    for scope in ("app", "user"):
+        by_scope[scope] = {
+            events.clean_text(key)[:KEY_LENGTH]: value for key, value in by_scope[scope].items()
+        }
+    return by_scope
+
+
+def stored_delta(payload: str) -> dict[str, dict[str, Any]]:
+    """Return the state delta of a stored ADK event, split by scope."""
+    actions = json.loads(payload).get("actions") or {}
+    return split_by_scope(actions.get("stateDelta"))

@@ -23,8 +23,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig, ListSessi
 
 from chat import changes
 from chat.agent.memory import context, payload
-from chat.agent.memory.session_data import SessionData
-from chat.agent.memory.state import split_by_scope
+from chat.agent.memory.session_data import SessionData, split_by_scope
 from chat.database import run_db
 from chat.models import AppState, Conversation, UserState, new_id
 
