@@ -672,6 +672,14 @@ async def test_no_page_holds_a_script_or_a_style_of_its_own(a_page: tuple[Elemen
             assert not value.strip().lower().startswith("javascript:")
 
 
+async def test_few_style_sheets_delay_the_first_paint(as_alice: Client) -> None:
+    """A seventh sheet in the head costs a round trip (docs/decisions/0030)."""
+    page = await see(as_alice, "/")
+    assert len(page.one("head").all("link", rel="stylesheet")) <= 6
+    (later,) = page.one("body").all("link", rel="stylesheet")
+    assert later["fetchpriority"] == "low"
+
+
 async def test_only_the_script_with_the_pages_nonce_may_run(as_alice: Client, visitor: Client) -> None:
     for page in [await as_alice.get("/") for _ in range(2)]:
         (nonce,) = {script["nonce"] for script in parse(page.text).all("script")}

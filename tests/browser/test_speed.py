@@ -35,8 +35,9 @@ def compressed(paths: list[Path]) -> int:
 def test_scripts_and_style_sheets_are_small() -> None:
     assert compressed(sorted(STATIC.glob("*.js"))) <= 12_000
     # the chat page's style sheets; the others belong to the account pages and the admin
-    styles = [STATIC / "css" / f"{name}.css" for name in ("base", "layout", "prose", "tokens", "turns")]
-    assert compressed(styles) <= 6_000
+    names = ("base", "composer", "layout", "messages", "panels", "prose", "tokens")
+    # 0.6 KB more than as five sheets: each sheet is compressed by itself (docs/decisions/0030)
+    assert compressed([STATIC / "css" / f"{name}.css" for name in names]) <= 6_800
 
 
 def test_the_first_load_is_small(visit: Visit, server: LiveServer, sign_up: SignUp) -> None:
