@@ -144,7 +144,7 @@ def render_page(
         "conversations": listed,
         "more_conversations": more,
         "find": find,
-        "turns": transcript.page_messages(branch, active, may_ask=not active and not before),
+        "shown_messages": transcript.page_messages(branch, active, may_ask=not active and not before),
         "older": branch[0].pk if branch and branch[0].parent_id else None,
         "is_older": bool(before),
         "live": transcript.live_reply(active) if active else None,

@@ -108,7 +108,7 @@ def test_a_question_and_a_progress_sign_are_shown_within_100_ms(visit: Visit, al
         }"""
     )
     ask(page, "Hello")
-    expect(page.locator(".waiting")).to_be_visible()
+    expect(page.locator(".reply-waiting")).to_be_visible()
     assert page.evaluate("took") <= 100
 
 

@@ -11,7 +11,7 @@ import { clone } from "./ui_strings.js";
 const STILL_SECONDS = 7; // between announcements that a long answer is still being written
 const QUIET_SECONDS = 2; // a shorter interruption of the connection is not shown
 
-const AROUND = ["conversations", "pane-title", "pane-acts", "deleting"]; // ids of parts of the page
+const AROUND = ["conversations", "pane-title", "pane-actions", "deleting"]; // ids of parts of the page
 
 const setState = (state) => (document.body.dataset.state = state);
 const isIdle = () => document.body.dataset.state === "idle";
@@ -28,7 +28,7 @@ export class LiveConversation {
 
   async askQuery(text) {
     const composer = this.composer;
-    const question = clone("user-turn");
+    const question = clone("user-message");
     question.querySelector(".bubble").textContent = text;
     const body = { query: text, conversation: composer.conversation, agent: composer.agent };
     const welcome = document.getElementById("welcome");
@@ -60,7 +60,7 @@ export class LiveConversation {
       notifyByName("offline");
       return null;
     }
-    const live = clone("live-turn");
+    const live = clone("live-reply");
     clearNotice();
     setState("asking");
     if (question) this.composer.startSending(body.query);

@@ -24,7 +24,7 @@ document.addEventListener("submit", (event) => {
   else if (form.id === "stop") {
     event.preventDefault();
     conversation.stopRun();
-  } else if (form.matches(".again")) {
+  } else if (form.matches(".ask-again")) {
     event.preventDefault();
     conversation.askAgain(form);
   } else if (form.matches(".suggestions")) {

@@ -22,7 +22,7 @@ export function loadOlder(view, messages, older) {
   }
 
   function insert(fresh) {
-    const anchor = [...messages.children].find((turn) => turn.getBoundingClientRect().bottom > view.offsetTop);
+    const anchor = [...messages.children].find((message) => message.getBoundingClientRect().bottom > view.offsetTop);
     const top = anchor?.getBoundingClientRect().top;
     messages.prepend(...addCodeButtons(fresh.getElementById("messages")).children);
     older.replaceChildren(...fresh.getElementById("older").children);

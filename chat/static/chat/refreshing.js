@@ -43,7 +43,7 @@ export function swap(fresh, ids = [...document.querySelectorAll("[data-swap]")].
 function takeMessages(here, there, fresh) {
   for (const parent of [here, there]) removeWhitespace(parent);
   const first = there.firstElementChild?.id;
-  const above = Math.max(0, [...here.children].findIndex((turn) => first && turn.id === first));
+  const above = Math.max(0, [...here.children].findIndex((message) => first && message.id === first));
   if (above === 0) morph(document.getElementById("older"), fresh.getElementById("older"));
   morph(here, addCodeButtons(there), above);
 }
