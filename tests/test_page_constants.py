@@ -18,7 +18,7 @@ def constant(script: str, name: str) -> str:
 
 
 def test_the_page_listens_to_every_event_of_a_run() -> None:
-    names = re.findall(r'"([a-z.]+)"', constant("following.js", "EVENT_NAMES"))
+    names = re.findall(r'"([a-z.]+)"', constant("event_stream.js", "EVENT_NAMES"))
     stored = {
         events.STARTED, events.TEXT, events.THOUGHT, events.TOOL_CALLED, events.TOOL_RETURNED, events.FILE,
         events.AGENT, events.REPLACE, *events.TERMINAL,

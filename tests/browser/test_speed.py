@@ -33,7 +33,8 @@ def compressed(paths: list[Path]) -> int:
 
 
 def test_scripts_and_style_sheets_are_small() -> None:
-    assert compressed(sorted(STATIC.glob("*.js"))) <= 12_000
+    # 0.1 KB more than when one module asked, followed and caught up: each module is compressed by itself
+    assert compressed(sorted(STATIC.glob("*.js"))) <= 12_250
     # the chat page's style sheets; the others belong to the account pages and the admin
     names = ("base", "composer", "layout", "messages", "panels", "prose", "tokens")
     # 0.6 KB more than as five sheets: each sheet is compressed by itself (docs/decisions/0030)

@@ -1,11 +1,11 @@
 // Loading of older messages while the user scrolls up, without moving the messages in view.
 
 import { addCodeButtons } from "./copying.js";
-import { fetchPageRetrying } from "./refreshing.js";
+import { fetchPageRetrying } from "./requests.js";
 
 const AHEAD = "800px"; // distance above the view at which they are fetched
 
-export function loadOlder(view, messages, older) {
+export function startOlderMessages(view, messages, older) {
   let busy = false;
   const watcher = new IntersectionObserver(([seen]) => seen.isIntersecting && load(), {
     root: view,
