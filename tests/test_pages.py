@@ -16,7 +16,7 @@ from django.test import Client as DjangoClient
 from django.urls import reverse
 from django.utils import timezone
 
-from chat import refusals
+from chat import events, refusals
 from chat.models import Conversation, Message, Run, Suggestion
 from chat.pages import icons
 from chat.pages import views as pages
@@ -670,6 +670,16 @@ async def test_no_page_holds_a_script_or_a_style_of_its_own(a_page: tuple[Elemen
             assert name != "style"
             assert not name.startswith("on")
             assert not value.strip().lower().startswith("javascript:")
+
+
+async def test_the_page_listens_to_every_event_of_a_run(as_alice: Client) -> None:
+    stored = {
+        events.STARTED, events.TEXT, events.THOUGHT, events.TOOL_CALLED, events.TOOL_RETURNED, events.FILE,
+        events.AGENT, events.REPLACE, *events.TERMINAL,
+    }  # fmt: skip
+    names = (await see(as_alice, "/")).one("body")["data-events"].split()
+    # as HTML, text comes as html events (docs/streaming.md)
+    assert sorted(names) == sorted(stored - {events.TEXT} | {"html"})
 
 
 async def test_few_style_sheets_delay_the_first_paint(as_alice: Client) -> None:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import actions, changes, refusals
+from chat import actions, changes, events, refusals
 from chat.access import access_conversation, access_conversation_now, access_message, access_run
 from chat.agent.agents import catalog
 from chat.database import run_db
@@ -23,6 +23,7 @@ from chat.pages import transcript
 from chat.refusals import Refusal
 from chat.runs.stopping import stop_and_wait
 from chat.runs.supervisor import supervisor
+from chat.socket import consumer
 from chat.stream import asks
 from chat.stream.admission import store_ask
 from chat.text import check_text
@@ -158,6 +159,10 @@ def render_page(
         "draft": request.POST.get("query", "") if refusal else request.GET.get("draft", ""),
         "suggestions": [] if found else Suggestion.objects.all()[:SUGGESTIONS_SHOWN] or SUGGESTIONS,
         "refusal": refusal,
+        # values that the scripts share; as HTML, text comes as html events
+        "event_names": " ".join(sorted(events.EVENT_TYPES - {events.TEXT} | {"html"})),
+        "outcome_max": transcript.SHOWN_OUTCOME,
+        "signed_out_code": consumer.SIGNED_OUT,
     }
     return render(request, "chat/page.html", context, status=refusal.status if refusal else 200)
 

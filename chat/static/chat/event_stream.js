@@ -2,13 +2,8 @@
 
 import { retryDelay } from "./backoff.js";
 
-const EVENT_NAMES = [
-  "run.started", "html", "thought", "tool.called", "tool.returned", "file", "agent", "replace",
-  "run.completed", "run.stopped", "run.failed", "run.expired",
-];
-
 // A browser has six connections to a server (HTTP/1.1), so a hidden tab closes its own after this time.
-const HIDDEN_SECONDS = 10;
+const STREAM_HIDDEN_SECONDS = 10;
 
 // Follow `run` from the event after `seq`. Handlers: event(name, data), lost(), back(), done(), and
 // refused(status) if the user is signed out (401) or the run is gone (404).
@@ -25,7 +20,9 @@ export function followEvents(run, seq, handlers) {
       handlers.back();
     };
     source.onmessage = finish; // only [DONE] has no event name
-    for (const name of EVENT_NAMES) source.addEventListener(name, (event) => handle(name, event));
+    for (const name of document.body.dataset.events.split(" ")) {
+      source.addEventListener(name, (event) => handle(name, event));
+    }
     source.onerror = onError;
   }
 
@@ -76,7 +73,7 @@ export function followEvents(run, seq, handlers) {
 
   function onVisibility() {
     clearTimeout(timer);
-    if (document.hidden) timer = setTimeout(close, HIDDEN_SECONDS * 1000);
+    if (document.hidden) timer = setTimeout(close, STREAM_HIDDEN_SECONDS * 1000);
     else if (source === null || source.readyState === EventSource.CLOSED) open();
   }
 

@@ -8,15 +8,13 @@ import { listen } from "./socket.js";
 // Changes that come together, such as a new conversation and its first run, cause one update.
 const COALESCE_MS = 50;
 
-const TYPES = ["conversation", "run", "run_ended", "anew"];
-
 export function startRemoteChanges(composer, following) {
   const waiting = [];
   let reading = false;
 
   function onChange(change) {
     // At the end of a run that this page follows, it updates itself.
-    if (!TYPES.includes(change.type) || (change.type === "run_ended" && following.followed.has(change.run))) return;
+    if (change.type === "run_ended" && following.followed.has(change.run)) return;
     waiting.push(change);
     if (!reading) read();
   }
