@@ -19,7 +19,7 @@ from chat.http import paging, parsing
 from chat.http.members import signed_in_user
 from chat.instruments import logs
 from chat.models import Conversation, Message, Run, Suggestion
-from chat.pages import transcript
+from chat.pages import preferences, transcript
 from chat.refusals import Refusal
 from chat.runs.stopping import stop_and_wait
 from chat.runs.supervisor import supervisor
@@ -159,6 +159,7 @@ def render_page(
         "draft": request.POST.get("query", "") if refusal else request.GET.get("draft", ""),
         "suggestions": [] if found else Suggestion.objects.all()[:SUGGESTIONS_SHOWN] or SUGGESTIONS,
         "refusal": refusal,
+        "settings": preferences.settings_of(request),
         # values that the scripts share; as HTML, text comes as html events
         "event_names": " ".join(sorted(events.EVENT_TYPES - {events.TEXT} | {"html"})),
         "outcome_max": transcript.SHOWN_OUTCOME,
