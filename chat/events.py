@@ -24,6 +24,7 @@ FAILED = "run.failed"
 EXPIRED = "run.expired"
 
 TERMINAL = frozenset({COMPLETED, STOPPED, FAILED, EXPIRED})
+EVENT_TYPES = TERMINAL | {STARTED, TEXT, THOUGHT, TOOL_CALLED, TOOL_RETURNED, FILE, AGENT, REPLACE}
 
 # ADK's own tools ask a user, or transfer the conversation: calling one again repeats no action.
 ADK_TOOLS = frozenset(

@@ -153,4 +153,4 @@ class ConversationAdmin(ReadOnlyAdmin):
 def status_html(status: str | None) -> SafeString | None:
     if not status:
         return None
-    return format_html('<span class="status {}">{}</span>', status, Run.Status(status).label)
+    return format_html('<span class="status-label {}">{}</span>', status, Run.Status(status).label)

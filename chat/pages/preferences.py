@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 from pydantic import create_model
@@ -11,19 +12,26 @@ from pydantic import create_model
 from chat.http import parsing
 from chat.http.fields import Fields
 
-# Each with its allowed values; the first is the default.
-PREFERENCES = {
-    "theme": ("system", "light", "dark"),
-    "sidebar": ("open", "closed"),
-    "follow": ("on", "off"),  # whether the view scrolls with a growing reply
-    "announce": (
-        "whole",
-        "blocks",
-        "none",
-    ),  # how a screen reader announces a reply: at its end, block by block, or not
+# The allowed values of each, with the labels of the settings dialog; the first is the default.
+PREFERENCES: dict[str, dict[str, Any]] = {
+    "theme": {"system": gettext_lazy("System"), "light": gettext_lazy("Light"), "dark": gettext_lazy("Dark")},
+    "sidebar": {"open": "", "closed": ""},  # by a button of its own
+    # whether the view scrolls with a growing reply
+    "follow": {"on": gettext_lazy("To the newest words"), "off": gettext_lazy("Stay at the question")},
+    # how a screen reader announces a reply: at its end, block by block, or not
+    "announce": {
+        "whole": gettext_lazy("Whole answers"),
+        "blocks": gettext_lazy("By paragraph"),
+        "none": gettext_lazy("Nothing"),
+    },
+}
+HEADINGS = {
+    "theme": gettext_lazy("Appearance"),
+    "follow": gettext_lazy("Follow answers"),
+    "announce": gettext_lazy("For screen readers"),
 }
 COOKIE_SECONDS = 365 * 24 * 3600
-_FIELDS: Any = {name: (Literal[values] | None, None) for name, values in PREFERENCES.items()}
+_FIELDS: Any = {name: (Literal[tuple(values)] | None, None) for name, values in PREFERENCES.items()}
 PreferencesForm: type[Fields] = create_model("PreferencesForm", __base__=Fields, next=(str, ""), **_FIELDS)
 
 
@@ -31,13 +39,23 @@ def preferences_of(request: HttpRequest) -> dict[str, str]:
     """Return the preferences of this browser. Unknown values of a cookie fall back to the default."""
     chosen = {name: request.COOKIES.get(f"parley_{name}", "") for name in PREFERENCES}
     return {
-        name: chosen[name] if chosen[name] in values else values[0] for name, values in PREFERENCES.items()
+        name: chosen[name] if chosen[name] in values else next(iter(values))
+        for name, values in PREFERENCES.items()
     }
 
 
 def context(request: HttpRequest) -> dict[str, dict[str, str]]:
     """Return ``preferences`` for every template."""
     return {"preferences": preferences_of(request)}
+
+
+def settings_of(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the choices of the settings dialog: ``name``, ``heading``, ``labels`` by value, ``chosen``."""
+    chosen = preferences_of(request)
+    return [
+        {"name": name, "heading": heading, "labels": PREFERENCES[name], "chosen": chosen[name]}
+        for name, heading in HEADINGS.items()
+    ]
 
 
 @never_cache

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import actions, changes, doorbell, refusals
+from chat import actions, changes, doorbell, events, refusals
 from chat.access import access_conversation, access_conversation_now, access_message, access_run
 from chat.agent.agents import catalog
 from chat.database import run_db
@@ -20,11 +20,12 @@ from chat.http.fields import Fields
 from chat.http.members import signed_in_user
 from chat.instruments import logs
 from chat.models import Conversation, Message, Run, Suggestion
-from chat.pages import transcript
+from chat.pages import preferences, transcript
 from chat.refusals import Refusal
 from chat.runs.pending import stop_bell_names
 from chat.runs.stopping import stop_and_wait
 from chat.runs.supervisor import supervisor
+from chat.socket import consumer
 from chat.stream.admission import store_ask
 from chat.text import check_text
 
@@ -149,7 +150,7 @@ def render_page(
         "conversations": listed,
         "more_conversations": more,
         "find": find,
-        "turns": transcript.page_messages(branch, active, may_ask=not active and not before),
+        "shown_messages": transcript.page_messages(branch, active, may_ask=not active and not before),
         "older": branch[0].pk if branch and branch[0].parent_id else None,
         "is_older": bool(before),
         "live": transcript.live_reply(active) if active else None,
@@ -163,6 +164,11 @@ def render_page(
         "draft": request.POST.get("query", "") if refusal else request.GET.get("draft", ""),
         "suggestions": [] if found else Suggestion.objects.all()[:SUGGESTIONS_SHOWN] or SUGGESTIONS,
         "refusal": refusal,
+        "settings": preferences.settings_of(request),
+        # values that the scripts share; as HTML, text comes as html events
+        "event_names": " ".join(sorted(events.EVENT_TYPES - {events.TEXT} | {"html"})),
+        "outcome_max": transcript.SHOWN_OUTCOME,
+        "signed_out_code": consumer.SIGNED_OUT,
     }
     return render(request, "chat/page.html", context, status=refusal.status if refusal else 200)
 

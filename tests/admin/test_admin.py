@@ -71,7 +71,7 @@ async def titles(client: Client, query: str = "") -> set[str]:
 
 
 def entries(found: Element) -> list[Element]:
-    return found.all("article", class_="entry")
+    return found.all("article", class_="transcript-entry")
 
 
 # --- the list ---------------------------------------------------------------------------------------
@@ -323,13 +323,13 @@ async def test_every_branch_can_be_read(as_alice: Client, as_mona: Client, gemin
     await talk.ask(prompt=said.prompt)
     shown = await page(as_mona, transcript(talk.conversation))
     assert [each.words for each in shown.all("div", class_="prose")] == ["second answer"]
-    nav = shown.one("nav", class_="siblings")
+    nav = shown.one("nav", class_="message-siblings")
     assert "version 2 of 2" in nav.words
     other = await page(as_mona, transcript(talk.conversation) + nav.one("a")["href"].partition("#")[0])
     assert [each.words for each in other.all("div", class_="bubble")] == ["hello", "go on from the first"]
     assert "first answer" in other.words
     assert "This is not the branch that its owner sees." in other.words
-    assert "version 1 of 2" in other.one("nav", class_="siblings").words
+    assert "version 1 of 2" in other.one("nav", class_="message-siblings").words
 
 
 async def test_a_failed_run_without_a_reply_is_shown_at_its_question(

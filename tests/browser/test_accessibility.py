@@ -54,7 +54,7 @@ def failed(page: Page, gemini: Gemini) -> None:
     gemini.on("go", [Status(400, "INVALID_ARGUMENT")])
     empty(page, gemini)
     ask_by_button(page, "go")
-    page.locator(".outcome").get_by_text("Details").click()
+    page.locator(".run-outcome").get_by_text("Details").click()
 
 
 def refused(page: Page, gemini: Gemini) -> None:
@@ -256,7 +256,7 @@ def test_every_turn_is_an_article_with_its_speaker(visit: Visit, alice: Member) 
 def test_borders_stay_visible_with_forced_colors(visit: Visit, alice: Member) -> None:
     page = visit(alice, forced_colors="active")
     page.goto("/")
-    for selector in ("#composer", ".find", "#new"):
+    for selector in ("#composer", ".conversation-search", "#new"):
         border = page.locator(selector).evaluate("(each) => getComputedStyle(each).borderTopWidth")
         assert border == "1px", selector
 

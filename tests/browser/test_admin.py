@@ -83,7 +83,7 @@ def take_screenshot() -> TakeScreenshot:
 
 def open_transcript(page: Page) -> None:
     page.get_by_role("link", name="What time is it in Lagos?").first.click()
-    expect(page.locator("article.entry")).to_have_count(2)
+    expect(page.locator("article.transcript-entry")).to_have_count(2)
     page.wait_for_load_state()  # the text appears before its styles
 
 
@@ -109,7 +109,7 @@ def test_a_moderator_reaches_a_transcript_from_the_index(
     page.get_by_role("link", name="previous").click()
     expect(page.get_by_text("This is not the branch that its owner sees.")).to_be_visible()
     page.wait_for_load_state()
-    expect(page.locator(".entry.assistant details")).to_have_count(2)
+    expect(page.locator(".transcript-entry.assistant details")).to_have_count(2)
     expect(page.get_by_text("A clock is wanted.")).not_to_be_visible()
     page.locator("summary", has_text="Thought").click()
     expect(page.get_by_text("A clock is wanted.")).to_be_visible()

@@ -94,7 +94,7 @@ def test_each_of_several_agents_is_named_above_its_text(visit: Visit, carol: Mem
     wait_until_idle(page)
     assert speakers(page) == ["Outliner", "Writer", "Editor"]
     # an unclosed code block of one agent does not swallow the next one's text
-    expect(page.locator(".speech").last.locator(".prose strong")).to_have_text("met")
+    expect(page.locator(".agent-section").last.locator(".prose strong")).to_have_text("met")
     page.reload()
     assert speakers(page) == ["Outliner", "Writer", "Editor"]
 
@@ -109,13 +109,13 @@ def test_a_saved_file_is_a_step_that_shows_how_long_it_is_kept(
     page.goto("/")
     page.get_by_label("Agent", exact=True).select_option("scribe")
     ask(page, "Save it")
-    shown = page.locator("article.live .file")
+    shown = page.locator("article.live .file-step")
     expect(shown).to_have_text(re.compile(rf"{name}\s+version 0\s+kept until the server restarts"))
     live = shown.evaluate("step => step.outerHTML.replace(/\\s+/g, ' ')")
     gemini.release()
     wait_until_idle(page)
     page.reload()
-    stored = page.locator("article.assistant .file")
+    stored = page.locator("article.assistant .file-step")
     assert stored.evaluate("step => step.outerHTML.replace(/\\s+/g, ' ')") == live
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(path=tmp_path / f"file-{width}.png")

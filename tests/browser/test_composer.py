@@ -44,7 +44,7 @@ def test_the_composer_grows_in_browsers_without_field_sizing(visit: Visit, alice
         answer = route.fetch()
         route.fulfill(response=answer, body=answer.text().replace("field-sizing:content", ""))
 
-    page.route("**/layout.*.css", without_fitting)
+    page.route("**/composer.*.css", without_fitting)
     page.add_init_script(
         """const supports = CSS.supports;
         CSS.supports = (...asked) => asked[0] !== "field-sizing" && supports.apply(CSS, asked);"""

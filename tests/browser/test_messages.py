@@ -22,7 +22,7 @@ def test_a_thought_is_open_while_streaming_and_folds_when_the_answer_starts(
     page = visit(alice)
     page.goto("/")
     ask(page, "think")
-    thought = page.locator("details.thought")
+    thought = page.locator("details.thought-step")
     expect(thought.locator(".step-text")).to_have_text("Let me see.")
     expect(thought.locator(".step-text")).to_be_visible()
     page.reload()  # the thought continues after a reload
@@ -30,7 +30,7 @@ def test_a_thought_is_open_while_streaming_and_folds_when_the_answer_starts(
     gemini.release()
     wait_until_idle(page)
     expect(thought).to_have_count(1)
-    expect(thought).to_have_attribute("class", "step thought")
+    expect(thought).to_have_attribute("class", "step thought-step")
     expect(thought.locator(".step-text")).to_be_hidden()
 
 
@@ -39,7 +39,7 @@ def test_a_thought_that_the_reader_unfolds_stays_open(visit: Visit, alice: Membe
     page = visit(alice)
     page.goto("/")
     ask(page, "think")
-    thought = page.locator("details.thought")
+    thought = page.locator("details.thought-step")
     expect(thought.locator(".step-text")).to_be_visible()
     thought.locator("summary").click()
     thought.locator("summary").click()  # folded and unfolded again by the reader
@@ -54,7 +54,7 @@ def test_a_tool_is_one_line_that_unfolds_by_the_keyboard(visit: Visit, alice: Me
     page.goto("/")
     ask(page, "6*7?")
     wait_until_idle(page)
-    tool = page.locator("details.tool")
+    tool = page.locator("details.tool-step")
     expect(tool.locator("summary")).to_have_text(re.compile(r"^\s*calculate\s+\d+\.\d s\s*$"))
     expect(tool.locator(".tool-outcome")).to_be_hidden()
     tool.locator("summary").focus()
@@ -73,7 +73,7 @@ def test_a_long_tool_result_is_cut_and_shown_in_full_on_request(
     page.goto("/")
     ask(page, "long")
     expect(page.locator("article.live .prose")).to_have_text("a")
-    tool = page.locator("details.tool")
+    tool = page.locator("details.tool-step")
     live = tool.evaluate("(tool) => tool.querySelector('.tool-outcome').textContent")
     assert len(live) == 2000
     gemini.release()
@@ -168,7 +168,10 @@ def test_the_actions_of_a_question_appear_on_hover_and_focus(visit: Visit, alice
     wait_until_idle(page)
     page.mouse.move(0, 0)
     opacity = "(acts) => getComputedStyle(acts).opacity"
-    question, answer = page.locator("article.user .acts"), page.locator("article.assistant .acts")
+    question, answer = (
+        page.locator("article.user .message-actions"),
+        page.locator("article.assistant .message-actions"),
+    )
     assert (question.evaluate(opacity), answer.evaluate(opacity)) == ("0", "1")
     page.locator("article.user").hover()
     assert question.evaluate(opacity) == "1"

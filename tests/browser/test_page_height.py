@@ -136,7 +136,7 @@ def test_many_active_conversations_make_the_page_no_taller(
             next(response.iter_raw())
     page = visit(member, viewport=SMALL)
     page.goto("/")
-    expect(page.locator(".answering")).to_have_count(30)
+    expect(page.locator(".answering-mark")).to_have_count(30)
     assert page.evaluate(OVERFLOW) == [0, 0]
     assert page.evaluate(ESCAPED) == []
 

@@ -48,7 +48,7 @@ def test_stored_hostile_texts_have_no_effect(visit: Visit, server: LiveServer, s
     while page.locator("#older a").count():  # up to the message with all thoughts and tools
         page.evaluate(SCROLL_UP)
     assert page.locator("#messages > article").count() == 2 * (len(PAYLOADS) + 1)
-    assert page.locator("details.tool").count() == len(PAYLOADS)
+    assert page.locator("details.tool-step").count() == len(PAYLOADS)
     assert_no_effect(page)
     for summary in page.locator("#messages summary").all()[:40]:
         summary.evaluate("(summary) => summary.click()")

@@ -33,10 +33,12 @@ def compressed(paths: list[Path]) -> int:
 
 
 def test_scripts_and_style_sheets_are_small() -> None:
-    assert compressed(sorted(STATIC.glob("*.js"))) <= 12_000
+    # 0.1 KB more than when one module asked, followed and caught up: each module is compressed by itself
+    assert compressed(sorted(STATIC.glob("*.js"))) <= 12_250
     # the chat page's style sheets; the others belong to the account pages and the admin
-    styles = [STATIC / "css" / f"{name}.css" for name in ("base", "layout", "prose", "tokens", "turns")]
-    assert compressed(styles) <= 6_000
+    names = ("base", "composer", "layout", "messages", "panels", "prose", "tokens")
+    # 0.6 KB more than as five sheets: each sheet is compressed by itself (docs/decisions/0033)
+    assert compressed([STATIC / "css" / f"{name}.css" for name in names]) <= 6_800
 
 
 def test_the_first_load_is_small(visit: Visit, server: LiveServer, sign_up: SignUp) -> None:
@@ -107,7 +109,7 @@ def test_a_question_and_a_progress_sign_are_shown_within_100_ms(visit: Visit, al
         }"""
     )
     ask(page, "Hello")
-    expect(page.locator(".waiting")).to_be_visible()
+    expect(page.locator(".reply-waiting")).to_be_visible()
     assert page.evaluate("took") <= 100
 
 

@@ -19,12 +19,12 @@ def test_a_question_and_a_progress_sign_are_shown_before_the_server_responds(
     page.route("**/chat/stream", lambda route: held.append(route))  # noqa: PLW0108
     ask(page, "Hello")
     expect(page.locator(".bubble")).to_have_text("Hello")
-    expect(page.locator(".waiting")).to_have_text("Thinking…")
+    expect(page.locator(".reply-waiting")).to_have_text("Thinking…")
     expect(page.locator(".bubble")).to_have_css("opacity", "0.65")  # not accepted yet
     held[0].continue_()
     wait_until_idle(page)
     expect(page.locator(".bubble")).to_have_css("opacity", "1")
-    expect(page.locator(".waiting")).to_have_count(0)
+    expect(page.locator(".reply-waiting")).to_have_count(0)
 
 
 def test_a_long_wait_shows_its_seconds(visit: Visit, alice: Member, gemini: Gemini) -> None:
@@ -33,9 +33,9 @@ def test_a_long_wait_shows_its_seconds(visit: Visit, alice: Member, gemini: Gemi
     page.clock.install()
     page.goto("/")
     ask(page, "hard")
-    expect(page.locator(".waiting")).to_have_text("Thinking…")
+    expect(page.locator(".reply-waiting")).to_have_text("Thinking…")
     page.clock.run_for(5000)
-    expect(page.locator(".waiting")).to_have_text(re.compile(r"^Thinking… [45] s$"))
+    expect(page.locator(".reply-waiting")).to_have_text(re.compile(r"^Thinking… [45] s$"))
     gemini.release()
     wait_until_idle(page)
     assert shown_texts(page) == ["hard", "done"]
@@ -73,7 +73,7 @@ def test_a_failed_answer_shows_its_reason_and_a_retry_button(
         }"""
     )
     ask(page, "go")
-    card = page.locator(".outcome.broken")
+    card = page.locator(".run-outcome.broken")
     expect(card.locator(".ending")).to_have_text("The model failed to answer.")
     expect(card.locator("code").first).to_be_hidden()
     card.get_by_text("Details").click()

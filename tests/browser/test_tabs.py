@@ -55,11 +55,11 @@ def test_a_new_conversation_appears_in_the_other_tabs_list_with_its_mark(
     start_answer(page, gemini)
     for tab in (page, other):
         expect(listed(tab)).to_have_text(["Tell me"], timeout=2000)
-        expect(tab.locator("#conversations .answering")).to_have_count(1, timeout=2000)
+        expect(tab.locator("#conversations .answering-mark")).to_have_count(1, timeout=2000)
     expect(other.locator("#greeting")).to_be_visible()  # its own page does not change
     gemini.release()
     for tab in (page, other):
-        expect(tab.locator("#conversations .answering")).to_have_count(0)
+        expect(tab.locator("#conversations .answering-mark")).to_have_count(0)
 
 
 def test_a_second_tab_shows_a_run_that_the_first_one_started(
@@ -124,7 +124,7 @@ def test_a_new_title_reaches_every_tab(visit: Visit, tina: Member, gemini: Gemin
     change(tina, conversation, title=hostile)
     for tab in (page, other):
         expect(listed(tab)).to_have_text([hostile], timeout=2000)
-    expect(page.locator("#pane-title .title")).to_have_text(hostile)
+    expect(page.locator("#pane-title .conversation-title")).to_have_text(hostile)
     expect(page).to_have_title(f"{hostile} · Parley")
     expect(other).to_have_title("New conversation · Parley")
     expect(page.locator("#conversations [aria-current=page]")).to_have_count(1)
@@ -149,7 +149,7 @@ def test_a_new_title_does_not_disturb_a_streaming_answer(visit: Visit, tina: Mem
     page = visit(tina)
     conversation = start_answer(page, gemini)
     change(tina, conversation, title="Better")
-    expect(page.locator("#pane-title .title")).to_have_text("Better", timeout=2000)
+    expect(page.locator("#pane-title .conversation-title")).to_have_text("Better", timeout=2000)
     expect(page.locator("article.live .prose")).to_have_text("Once")
     gemini.release()
     wait_until_idle(page)
@@ -187,7 +187,7 @@ def test_a_tab_catches_up_after_a_lost_connection(
         expect(listed(page)).to_have_text(["one"])
         network.restore()
         expect(listed(page)).to_have_text(["Better"])
-        expect(page.locator("#pane-title .title")).to_have_text("Better")
+        expect(page.locator("#pane-title .conversation-title")).to_have_text("Better")
     finally:
         network.close()
 

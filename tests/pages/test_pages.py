@@ -16,7 +16,7 @@ from django.test import Client as DjangoClient
 from django.urls import reverse
 from django.utils import timezone
 
-from chat import refusals
+from chat import events, refusals
 from chat.models import Conversation, Message, Run, Suggestion
 from chat.pages import icons
 from chat.pages import views as pages
@@ -226,9 +226,9 @@ async def test_a_page_shows_the_partial_answer_and_reloads_itself(as_alice: Clie
     page = await _until(as_alice, path, "Once")
     live = page.one("article", class_="live")
     assert live.one("div", class_="prose").text == "Once <b>upon</b>"
-    assert live.one("details", class_="thought").one("div").text == "Let me see."
+    assert live.one("details", class_="thought-step").one("div").text == "Let me see."
     assert page.one("head").one("noscript").one("meta", http_equiv="refresh")["content"] == "2"
-    assert not page.all("form", class_="again")
+    assert not page.all("form", class_="ask-again")
     gemini.release()
     page = await settled(as_alice, path)
     assert turns(page)[1] == "Once <b>upon</b> a time"
@@ -317,7 +317,7 @@ async def test_a_failed_answer_says_why_and_can_be_tried_again(as_alice: Client,
     while page.all("p", class_="ending"):
         assert turns(page)[0] == "go"
         assert page.one("p", class_="ending").text.startswith("The model")
-        again = page.one("form", class_="again")
+        again = page.one("form", class_="ask-again")
         assert again.one("button").words == "Retry"
         assert (await submit(as_alice, again, path)).headers["location"] == path
         page = await settled(as_alice, path)
@@ -329,14 +329,14 @@ async def test_text_written_before_a_failure_is_kept(as_alice: Client, gemini: G
     page = await settled(as_alice, await ask(as_alice, "go"))
     assert turns(page) == ["go", "Half an ans"]
     assert page.one("p", class_="ending")
-    assert page.one("form", class_="again").one("button").words == "Retry"
+    assert page.one("form", class_="ask-again").one("button").words == "Retry"
 
 
 async def test_a_declined_answer_offers_no_retry(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("go", [Block("PROHIBITED_CONTENT")])
     page = await settled(as_alice, await ask(as_alice, "go"))
     assert page.one("p", class_="ending").text == "The model declined to answer this."
-    assert not page.all("form", class_="again")
+    assert not page.all("form", class_="ask-again")
 
 
 async def test_a_failure_is_still_shown_after_the_next_turn(as_alice: Client, gemini: Gemini) -> None:
@@ -371,7 +371,7 @@ async def test_a_retry_needs_no_confirmation_if_only_adks_own_tools_were_called(
     gemini.on("go", [Call("adk_request_confirmation", {})], [Text("Done.")])
     page = await settled(as_alice, await ask(as_alice, "go"))
     assert not page.all("dialog", id="again")
-    assert page.one("form", class_="again").one("button").words == "Regenerate"
+    assert page.one("form", class_="ask-again").one("button").words == "Regenerate"
 
 
 async def test_regenerate_replaces_the_last_answer(
@@ -382,8 +382,8 @@ async def test_regenerate_replaces_the_last_answer(
     await settled(as_alice, path)
     await ask(as_alice, "two", at=path)
     page = await settled(as_alice, path)
-    again = page.all("article")[-1].one("form", class_="again")
-    assert len(page.all("form", class_="again")) == 1
+    again = page.all("article")[-1].one("form", class_="ask-again")
+    assert len(page.all("form", class_="ask-again")) == 1
     assert again.one("button").words == "Regenerate"
     answers = [await submit(as_alice, again, path) for _ in range(2)]  # a double click
     assert [answer.status for answer in answers] == [303, 303]
@@ -432,7 +432,7 @@ async def test_thoughts_and_tool_calls_are_collapsed_and_escaped(
 async def test_a_tool_that_failed_says_so(as_alice: Client, gemini: Gemini, monkeypatch: Any) -> None:
     gemini.on("go", [Call("no_such_tool", {})], [Text("Sorry.")])
     page = await settled(as_alice, await ask(as_alice, "go"))
-    steps = page.all("article")[-1].all("details", class_="tool")
+    steps = page.all("article")[-1].all("details", class_="tool-step")
     assert [step.one("code").text for step in steps] == ["no_such_tool"]
     assert steps[0].one("span", class_="failed").text == "failed"
 
@@ -447,7 +447,7 @@ async def test_a_long_tool_result_is_truncated(
     await use_tools(monkeypatch, measure)
     gemini.on("go", [Call("measure", {})], [Text("Done.")])
     page = await settled(as_alice, await ask(as_alice, "go"))
-    tool = page.all("article")[-1].one("details", class_="tool")
+    tool = page.all("article")[-1].one("details", class_="tool-step")
     shown, rest = tool.one("pre", class_="tool-outcome").text, tool.one("pre", class_="tool-rest").text
     assert len(shown) == 2000
     assert json.loads(shown + rest) == {"result": "<b>" + "x" * 20_000}
@@ -578,7 +578,7 @@ async def test_every_message_of_a_long_conversation_can_be_reached(
             break
         page = await see(as_alice, path + older[0]["href"])
         assert not page.all("form", id="composer")
-        assert not page.all("form", class_="again")
+        assert not page.all("form", class_="ask-again")
         assert next(link for link in page.all("a") if link.text == "To the newest messages")["href"] == path
     assert seen == [text for n in range(5) for text in (str(n), f"You said: {n}")]
 
@@ -672,6 +672,24 @@ async def test_no_page_holds_a_script_or_a_style_of_its_own(a_page: tuple[Elemen
             assert not value.strip().lower().startswith("javascript:")
 
 
+async def test_the_page_listens_to_every_event_of_a_run(as_alice: Client) -> None:
+    stored = {
+        events.STARTED, events.TEXT, events.THOUGHT, events.TOOL_CALLED, events.TOOL_RETURNED, events.FILE,
+        events.AGENT, events.REPLACE, *events.TERMINAL,
+    }  # fmt: skip
+    names = (await see(as_alice, "/")).one("body")["data-events"].split()
+    # as HTML, text comes as html events (docs/streaming.md)
+    assert sorted(names) == sorted(stored - {events.TEXT} | {"html"})
+
+
+async def test_few_style_sheets_delay_the_first_paint(as_alice: Client) -> None:
+    """A seventh sheet in the head costs a round trip (docs/decisions/0033)."""
+    page = await see(as_alice, "/")
+    assert len(page.one("head").all("link", rel="stylesheet")) <= 6
+    (later,) = page.one("body").all("link", rel="stylesheet")
+    assert later["fetchpriority"] == "low"
+
+
 async def test_only_the_script_with_the_pages_nonce_may_run(as_alice: Client, visitor: Client) -> None:
     for page in [await as_alice.get("/") for _ in range(2)]:
         (nonce,) = {script["nonce"] for script in parse(page.text).all("script")}
@@ -710,7 +728,7 @@ async def test_every_page_works_with_a_screen_reader_and_a_keyboard(a_page: tupl
     ids = [element["id"] for element in page.below() if element.get("id")]
     assert len(ids) == len(set(ids)), ids
     main = page.one("main")
-    skip = page.one("a", class_="skip")
+    skip = page.one("a", class_="skip-link")
     assert page.one(id=skip["href"][1:])
     assert main.get("id")
     labelled = {label["for"] for label in page.all("label") if label.get("for")}
@@ -729,7 +747,7 @@ async def test_every_page_works_with_a_screen_reader_and_a_keyboard(a_page: tupl
 async def test_the_chat_page_has_its_landmarks_and_directions(a_page: tuple[Element, Answer]) -> None:
     page, _answer = a_page
     assert page.one("nav")["aria-label"] == "Conversations"
-    assert page.one("section", class_="dock")["aria-label"] == "Message composer"
+    assert page.one("section", class_="composer-area")["aria-label"] == "Message composer"
     assert page.one("textarea")["dir"] == "auto"
     assert page.one("p", id="announcer")["role"] == "status"
     for article in page.all("article"):

@@ -1,57 +1,101 @@
-// The POST that asks, and the one that stops. The stream is read up to run.started; following.js does the rest.
+// Asking: from a question, or Regenerate, to run.started, then following.js follows the run; and Stop.
 
-export class Refused extends Error {
-  // `retryAfter`: seconds until a retry is allowed; 0 if unknown.
-  constructor(status, error, retryAfter = 0) {
-    super(error.detail);
-    this.status = status;
-    this.code = error.code;
-    this.retryAfter = retryAfter;
+import { clearNotice, notify, notifyByName, notifyFor } from "./notices.js";
+import { AROUND, swap } from "./refreshing.js";
+import { Refused, fetchPage, newKey, postAsk, postStop } from "./requests.js";
+import { clone } from "./ui_strings.js";
+
+export class Asking {
+  constructor(messages, composer, view, following) {
+    this.messages = messages;
+    this.composer = composer;
+    this.view = view;
+    this.following = following;
   }
-}
 
-// Resolve to run.started's data. Throws Refused, or a TypeError without a connection.
-export async function ask(body, key, token) {
-  const response = await fetch("/chat/stream", {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-CSRFToken": token, "Idempotency-Key": key },
-    body: JSON.stringify(body),
-  });
-  if (!response.ok) throw await refusalOf(response);
-  return await readStarted(response.body.getReader());
-}
-
-export async function stop(run, token) {
-  const response = await fetch(`/chat/runs/${run}/stop`, { method: "POST", headers: { "X-CSRFToken": token } });
-  if (!response.ok) throw await refusalOf(response);
-}
-
-// Return a random UUID. crypto.randomUUID is missing on pages over plain HTTP from another machine.
-export function newKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-}
-
-async function readStarted(reader) {
-  const decoder = new TextDecoder();
-  let text = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) throw new TypeError("The stream ended before it began.");
-    text += decoder.decode(value, { stream: true });
-    const found = /^event: run\.started\ndata: (.*)\n\n/m.exec(text);
-    if (!found) continue;
-    reader.cancel().catch(() => {}); // the connection may be broken already
-    return JSON.parse(found[1]);
+  async askQuery(text) {
+    const composer = this.composer;
+    const question = clone("user-message");
+    question.querySelector(".bubble").textContent = text;
+    const body = { query: text, conversation: composer.conversation, agent: composer.agent };
+    const welcome = document.getElementById("welcome");
+    const started = await this.#send(body, composer.keyFor(text), question, welcome);
+    if (!started) return;
+    const isNew = !composer.conversation;
+    composer.accepted(started.conversation);
+    if (isNew) await this.#openNew(started);
   }
-}
 
-async function refusalOf(response) {
-  const unreadable = { code: "", detail: `${response.status} ${response.statusText}` };
-  const body = await response.json().catch(() => ({}));
-  const seconds = Number(response.headers.get("Retry-After")) || 0;
-  return new Refused(response.status, body.error ?? unreadable, seconds);
+  async askAgain(form) {
+    if (document.body.dataset.state !== "idle") return;
+    form.closest("dialog")?.close();
+    const answered = form.closest("article");
+    const reply = answered.classList.contains("user") ? null : answered;
+    const started = await this.#send({ prompt: form.elements.prompt.value }, newKey(), null, reply);
+    if (started) reply?.remove();
+  }
+
+  async stopRun() {
+    const run = this.messages.querySelector("[data-run]")?.dataset.run;
+    if (run) await postStop(run, this.composer.token).catch((error) => this.#explain(error));
+  }
+
+  // Show the question and an empty reply instead of `replaced`, in one frame; then ask, and follow the run.
+  // Resolve to run.started, or to null: then the page is as before and a notice shows the reason.
+  async #send(body, key, question, replaced) {
+    if (!navigator.onLine) {
+      notifyByName("offline");
+      return null;
+    }
+    const live = clone("live-reply");
+    clearNotice();
+    document.body.dataset.state = "asking";
+    if (question) this.composer.startSending(body.query);
+    if (replaced) replaced.hidden = true;
+    this.messages.append(...(question ? [question] : []), live);
+    this.view.showQuestion(question, live);
+    try {
+      const started = await this.#askWithToken(body, key);
+      live.dataset.run = started.run;
+      this.following.follow(live);
+      return started;
+    } catch (error) {
+      question?.remove();
+      live.remove();
+      if (replaced) replaced.hidden = false;
+      if (question) this.composer.restoreText();
+      document.body.dataset.state = "idle";
+      await this.#explain(error);
+      return null;
+    }
+  }
+
+  // A CSRF token is outdated after a new sign-in in another tab.
+  async #askWithToken(body, key) {
+    try {
+      return await postAsk(body, key, this.composer.token);
+    } catch (error) {
+      if (error.code !== "csrf") throw error;
+      const field = (await fetchPage()).querySelector("#keys [name=csrfmiddlewaretoken]");
+      this.composer.token = /** @type {HTMLInputElement} */ (field).value;
+      return await postAsk(body, key, this.composer.token);
+    }
+  }
+
+  async #explain(error) {
+    if (!(error instanceof Refused)) return notifyByName("unreachable");
+    if (error.status === 401) return notifyByName("signed-out");
+    if (error.status === 409) await this.following.settle(); // another tab has asked: show its answer
+    if (!error.retryAfter) return notify(error.message);
+    this.composer.setDisabled(true);
+    notifyFor(error.message, error.retryAfter, () => this.composer.setDisabled(false));
+  }
+
+  async #openNew({ conversation, title }) {
+    history.pushState({}, "", `/chat/${conversation}/`);
+    document.title = document.title.replace(/^.* · /, () => `${title} · `);
+    document.getElementById("welcome")?.remove();
+    const fresh = await fetchPage().catch(() => null); // the update at the end of the run has it too
+    if (fresh) swap(fresh, AROUND);
+  }
 }

@@ -1,7 +1,7 @@
 // The message field: its draft, and the idempotency key of the next request. templates/chat/_enter.html makes Enter
 // submit the form, because it runs before this module loads.
 
-import { newKey } from "./asking.js";
+import { newKey } from "./requests.js";
 import { dropDraft, keepDraft, readDraft } from "./drafts.js";
 
 export class Composer {

@@ -1,85 +1,73 @@
-// An EventSource that follows a run to its [DONE], across lost connections, restarts and hidden tabs.
+// Following a run: shows and announces its events, and updates the page from the server when it has ended.
 
-import { retryDelay } from "./backoff.js";
+import { followEvents } from "./event_stream.js";
+import { announce, announceEnd, readAloud, showConnection } from "./notices.js";
+import { fetchOrGiveUp, giveUp, swap } from "./refreshing.js";
+import { LiveReply } from "./reply.js";
 
-const EVENT_NAMES = [
-  "run.started", "html", "thought", "tool.called", "tool.returned", "file", "agent", "replace",
-  "run.completed", "run.stopped", "run.failed", "run.expired",
-];
+const STILL_SECONDS = 7; // between announcements that a long answer is still being written
+const QUIET_SECONDS = 2; // a shorter interruption of the connection is not shown
 
-// A browser has six connections to a server (HTTP/1.1), so a hidden tab closes its own after this time.
-const HIDDEN_SECONDS = 10;
+export class Following {
+  constructor(messages, view) {
+    this.messages = messages;
+    this.view = view;
+    this.followed = new Set(); // runs followed by this page, which updates itself when they end
+  }
 
-// Follow `run` from the event after `seq`. Handlers: event(name, data), lost(), back(), done(), and
-// refused(status) if the user is signed out (401) or the run is gone (404).
-export function follow(run, seq, handlers) {
-  let source = null;
-  let failures = 0;
-  let timer = 0;
+  // Follow the active run, if there is one.
+  followActive() {
+    const article = this.messages.querySelector("[data-run]");
+    if (article) this.follow(article);
+  }
 
-  function open() {
-    clearTimeout(timer);
-    source = new EventSource(`/chat/runs/${run}/events?view=html&after=${seq}`);
-    source.onopen = () => {
-      failures = 0;
-      handlers.back();
+  follow(article) {
+    const byBlock = document.body.dataset.announce === "blocks";
+    const reply = new LiveReply(article, (text) => byBlock && readAloud(text));
+    const still = setInterval(() => announce("still-answering"), STILL_SECONDS * 1000);
+    let quiet = 0;
+    this.followed.add(article.dataset.run);
+    const stopReply = () => {
+      clearInterval(still);
+      reply.end();
     };
-    source.onmessage = finish; // only [DONE] has no event name
-    for (const name of EVENT_NAMES) source.addEventListener(name, (event) => handle(name, event));
-    source.onerror = onError;
+    document.body.dataset.state = "answering";
+    announce("answering");
+    followEvents(article.dataset.run, Number(article.dataset.seq), {
+      event: (name, data) => reply.apply(name, data),
+      lost: () => {
+        quiet ||= setTimeout(showConnection, QUIET_SECONDS * 1000, "reconnecting");
+      },
+      back: () => {
+        clearTimeout(quiet);
+        quiet = 0;
+        showConnection(null);
+      },
+      done: async () => {
+        stopReply();
+        await this.settle();
+        announceEnd(this.messages.lastElementChild);
+      },
+      refused: (status) => {
+        stopReply();
+        giveUp(status);
+      },
+    });
   }
 
-  function handle(name, event) {
-    seq = Number(event.lastEventId.split(":")[1]);
-    handlers.event(name, JSON.parse(event.data));
+  // Replace the live reply by the server's page, and follow the active run, if there is one.
+  async settle() {
+    const fresh = await fetchOrGiveUp(undefined, () => showConnection("reconnecting"));
+    if (!fresh) return;
+    showConnection(null);
+    this.show(fresh);
   }
 
-  // The browser reopens a broken connection; after a status other than 200 it does not.
-  function onError() {
-    handlers.lost();
-    if (source.readyState !== EventSource.CLOSED) return;
-    clearTimeout(timer);
-    timer = setTimeout(reopen, retryDelay(failures));
-    failures += 1;
+  show(fresh) {
+    document.body.dataset.state = "idle";
+    const before = this.messages.childElementCount;
+    swap(fresh);
+    this.view.messagesAdded(Math.max(0, this.messages.childElementCount - before));
+    this.followActive();
   }
-
-  // An EventSource hides why it was closed, so request the run.
-  async function reopen() {
-    const response = await fetch(`/api/v1/runs/${run}`).catch(() => null);
-    if (source === null || source.readyState !== EventSource.CLOSED) return;
-    if (response && (response.status === 401 || response.status === 404)) {
-      end();
-      handlers.refused(response.status);
-    } else if (response?.ok && (await response.json()).ended_at) {
-      finish();
-    } else {
-      open();
-    }
-  }
-
-  function finish() {
-    end();
-    handlers.back();
-    handlers.done();
-  }
-
-  function end() {
-    close();
-    document.removeEventListener("visibilitychange", onVisibility);
-  }
-
-  function close() {
-    clearTimeout(timer);
-    source?.close();
-    source = null;
-  }
-
-  function onVisibility() {
-    clearTimeout(timer);
-    if (document.hidden) timer = setTimeout(close, HIDDEN_SECONDS * 1000);
-    else if (source === null || source.readyState === EventSource.CLOSED) open();
-  }
-
-  document.addEventListener("visibilitychange", onVisibility);
-  open();
 }

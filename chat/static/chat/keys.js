@@ -40,11 +40,11 @@ function shortcutOf(event) {
 
 // Go to the message before or after the one that has the focus, or that is in view.
 function goToMessage(by) {
-  const turns = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("#messages > article")]);
+  const messages = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("#messages > article")]);
   const top = document.getElementById("main").getBoundingClientRect().top;
-  let at = turns.indexOf(document.activeElement.closest?.("article"));
-  if (at < 0) at = by < 0 ? turns.length : turns.findIndex((turn) => turn.getBoundingClientRect().top >= top) - 1;
-  const turn = turns[Math.min(Math.max(at + by, 0), turns.length - 1)];
-  turn?.focus({ preventScroll: true });
-  turn?.scrollIntoView({ block: "start", behavior: "instant" });
+  let at = messages.indexOf(document.activeElement.closest?.("article"));
+  if (at < 0) at = by < 0 ? messages.length : messages.findIndex((message) => message.getBoundingClientRect().top >= top) - 1;
+  const message = messages[Math.min(Math.max(at + by, 0), messages.length - 1)];
+  message?.focus({ preventScroll: true });
+  message?.scrollIntoView({ block: "start", behavior: "instant" });
 }

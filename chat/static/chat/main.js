@@ -1,32 +1,34 @@
 // Entry point: connects the modules, so that asking, following and stopping work without a page load.
 
+import { Asking } from "./asking.js";
 import { Composer } from "./composer.js";
-import { LiveConversation } from "./conversation.js";
 import { startCopying } from "./copying.js";
 import { dropDrafts, startDrafts } from "./drafts.js";
+import { Following } from "./following.js";
 import { startKeys } from "./keys.js";
 import { clearNotice, notifyByName } from "./notices.js";
-import { loadOlder } from "./older_messages.js";
+import { startOlderMessages } from "./older_messages.js";
 import { openDialog, startPanels } from "./panels.js";
 import { startPreferences } from "./preferences.js";
-import { followChanges } from "./remote_changes.js";
+import { startRemoteChanges } from "./remote_changes.js";
 import { View } from "./scrolling.js";
 import { startSteps } from "./steps.js";
 
 const part = (id) => document.getElementById(id);
 const view = new View(part("main"), part("jump"));
-const composer = new Composer((text) => conversation.askQuery(text));
-const conversation = new LiveConversation(part("messages"), composer, view);
+const composer = new Composer((text) => asking.askQuery(text));
+const following = new Following(part("messages"), view);
+const asking = new Asking(part("messages"), composer, view, following);
 
 document.addEventListener("submit", (event) => {
   const form = /** @type {HTMLFormElement} */ (event.target);
   if (form.id === "sign-out") dropDrafts();
   else if (form.id === "stop") {
     event.preventDefault();
-    conversation.stopRun();
-  } else if (form.matches(".again")) {
+    asking.stopRun();
+  } else if (form.matches(".ask-again")) {
     event.preventDefault();
-    conversation.askAgain(form);
+    asking.askAgain(form);
   } else if (form.matches(".suggestions")) {
     event.preventDefault();
     composer.fill(/** @type {HTMLButtonElement} */ (event.submitter).value);
@@ -52,8 +54,8 @@ startPanels();
 startPreferences();
 startCopying(part("messages"));
 startSteps();
-startKeys(() => conversation.stopRun());
+startKeys(() => asking.stopRun());
 view.begin();
-loadOlder(part("main"), part("messages"), part("older"));
-conversation.followActive();
-followChanges(conversation);
+startOlderMessages(part("main"), part("messages"), part("older"));
+following.followActive();
+startRemoteChanges(composer, following);

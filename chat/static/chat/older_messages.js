@@ -1,11 +1,11 @@
 // Loading of older messages while the user scrolls up, without moving the messages in view.
 
 import { addCodeButtons } from "./copying.js";
-import { fetchPageRetrying } from "./refreshing.js";
+import { fetchPageRetrying } from "./requests.js";
 
 const AHEAD = "800px"; // distance above the view at which they are fetched
 
-export function loadOlder(view, messages, older) {
+export function startOlderMessages(view, messages, older) {
   let busy = false;
   const watcher = new IntersectionObserver(([seen]) => seen.isIntersecting && load(), {
     root: view,
@@ -22,7 +22,7 @@ export function loadOlder(view, messages, older) {
   }
 
   function insert(fresh) {
-    const anchor = [...messages.children].find((turn) => turn.getBoundingClientRect().bottom > view.offsetTop);
+    const anchor = [...messages.children].find((message) => message.getBoundingClientRect().bottom > view.offsetTop);
     const top = anchor?.getBoundingClientRect().top;
     messages.prepend(...addCodeButtons(fresh.getElementById("messages")).children);
     older.replaceChildren(...fresh.getElementById("older").children);

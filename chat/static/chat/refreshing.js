@@ -1,31 +1,26 @@
 // Update of the page in place from the server's current page, as a reload would show it.
 
-import { Refused } from "./asking.js";
-import { retryDelay, sleep } from "./backoff.js";
 import { addCodeButtons } from "./copying.js";
 import { morph, takeAttributes } from "./morph.js";
-import { parsePage } from "./trusted_html.js";
+import { notifyByName, showConnection } from "./notices.js";
+import { fetchPageRetrying } from "./requests.js";
 
-// Resolve to the parsed page, this one by default. Throws Refused (401, 404), or a TypeError without a
-// connection.
-export async function fetchPage(address = location.href) {
-  const response = await fetch(address, { headers: { Accept: "text/html" } });
-  if (response.redirected) throw new Refused(401, { code: "not_signed_in", detail: "" });
-  if (!response.ok) throw new Refused(response.status, { code: "", detail: "" });
-  return parsePage(await response.text());
+export const AROUND = ["conversations", "pane-title", "pane-actions", "deleting"]; // ids of the parts around the messages
+
+// Resolve to null if the user is signed out or the page is gone; a notice says which.
+export async function fetchOrGiveUp(address, lost) {
+  try {
+    return await fetchPageRetrying(address, lost);
+  } catch (error) {
+    giveUp(error.status);
+    return null;
+  }
 }
 
-// Call fetchPage until it succeeds or is refused with a 4xx; `lost` is called after each temporary failure.
-export async function fetchPageRetrying(address, lost = () => {}) {
-  for (let failures = 0; ; failures += 1) {
-    try {
-      return await fetchPage(address);
-    } catch (error) {
-      if (error instanceof Refused && error.status < 500) throw error;
-      lost();
-      await sleep(retryDelay(failures));
-    }
-  }
+export function giveUp(status) {
+  document.body.dataset.state = "idle";
+  showConnection(null);
+  notifyByName(status === 401 ? "signed-out" : "gone");
 }
 
 // Replace the parts of this page with these ids by those of `fresh`; by default all parts with data-swap.
@@ -43,7 +38,7 @@ export function swap(fresh, ids = [...document.querySelectorAll("[data-swap]")].
 function takeMessages(here, there, fresh) {
   for (const parent of [here, there]) removeWhitespace(parent);
   const first = there.firstElementChild?.id;
-  const above = Math.max(0, [...here.children].findIndex((turn) => first && turn.id === first));
+  const above = Math.max(0, [...here.children].findIndex((message) => first && message.id === first));
   if (above === 0) morph(document.getElementById("older"), fresh.getElementById("older"));
   morph(here, addCodeButtons(there), above);
 }

@@ -1,21 +1,20 @@
 // Changes made by other tabs, devices and the terminal: updates the list of conversations and the open one.
 
-import { fetchPageRetrying, swap } from "./refreshing.js";
+import { sleep } from "./backoff.js";
+import { AROUND, fetchOrGiveUp, swap } from "./refreshing.js";
+import { fetchPageRetrying } from "./requests.js";
 import { listen } from "./socket.js";
 
 // Changes that come together, such as a new conversation and its first run, cause one update.
 const COALESCE_MS = 50;
 
-const TYPES = ["conversation", "run", "run_ended", "anew"];
-
-// `open` is the conversation of this page (conversation.js).
-export function followChanges(open) {
+export function startRemoteChanges(composer, following) {
   const waiting = [];
   let reading = false;
 
   function onChange(change) {
     // At the end of a run that this page follows, it updates itself.
-    if (!TYPES.includes(change.type) || (change.type === "run_ended" && open.followed.has(change.run))) return;
+    if (change.type === "run_ended" && following.followed.has(change.run)) return;
     waiting.push(change);
     if (!reading) read();
   }
@@ -23,22 +22,35 @@ export function followChanges(open) {
   async function read() {
     reading = true;
     while (waiting.length) {
-      await new Promise((resolve) => setTimeout(resolve, COALESCE_MS));
+      await sleep(COALESCE_MS);
       const changes = waiting.splice(0);
-      if (!(changes.some(concernsPage) && (await open.catchUp()))) await readList();
+      if (!(changes.some(concernsPage) && (await catchUp()))) await readList();
     }
     reading = false;
   }
 
   function concernsPage({ type, conversation, run }) {
-    return type === "anew" || (conversation === open.id && !open.followed.has(run));
+    return type === "anew" || (conversation === composer.conversation && !following.followed.has(run));
   }
 
-  listen({ lastChange, onChange, isSignedIn: () => open.isSignedIn() });
+  // Resolve to whether the page is now up to date. While this page asks or follows a run, the messages are
+  // not touched: the end of the run updates them.
+  async function catchUp() {
+    const address = location.href;
+    const fresh = await fetchOrGiveUp();
+    // Too late: another conversation is open by now, or the page shows something newer.
+    if (!fresh || address !== location.href || lastChange(fresh) < lastChange()) return false;
+    document.title = fresh.title;
+    if (document.body.dataset.state === "idle") following.show(fresh);
+    else swap(fresh, AROUND);
+    return true;
+  }
+
+  listen({ lastChange, onChange, isSignedIn: async () => (await fetchOrGiveUp("/")) !== null });
 }
 
 // Return the number of the last change that the messages show.
-export const lastChange = (page = document) => Number(page.getElementById("messages").dataset.lastChange);
+const lastChange = (page = document) => Number(page.getElementById("messages").dataset.lastChange);
 
 // Update only the list, from the page of a new conversation, which has no messages.
 async function readList() {

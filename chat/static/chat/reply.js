@@ -17,7 +17,7 @@ export class LiveReply {
     this.open = "";
     this.done = this.body.childElementCount;
     this.blockDone = blockDone;
-    this.#countSeconds(article.querySelector(".waiting"));
+    this.#countSeconds(article.querySelector(".reply-waiting"));
   }
 
   apply(name, data) {

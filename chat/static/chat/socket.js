@@ -3,10 +3,9 @@
 import { retryDelay } from "./backoff.js";
 
 // A hidden tab closes its socket after this time. When it is visible again, it receives the missed changes.
-const HIDDEN_SECONDS = 60;
+const SOCKET_HIDDEN_SECONDS = 60;
 // After a socket that lasted this long, the count of failures starts again.
 const STABLE_SECONDS = 10;
-const SIGNED_OUT = 4401;
 
 // Handlers: lastChange() returns the number of the last change that the page shows; onChange(change); and
 // isSignedIn() resolves to whether the user is still signed in, perhaps with a new session.
@@ -30,7 +29,7 @@ export function listen({ lastChange, onChange, isSignedIn }) {
   }
 
   async function onClose(code) {
-    if (code === SIGNED_OUT && !(await isSignedIn())) return end();
+    if (code === Number(document.body.dataset.signedOutCode) && !(await isSignedIn())) return end();
     if (document.hidden || socket) return;
     clearTimeout(timer);
     timer = setTimeout(open, retryDelay(failures));
@@ -39,7 +38,7 @@ export function listen({ lastChange, onChange, isSignedIn }) {
 
   function onVisibility() {
     clearTimeout(timer);
-    if (document.hidden) timer = setTimeout(closeHidden, HIDDEN_SECONDS * 1000);
+    if (document.hidden) timer = setTimeout(closeHidden, SOCKET_HIDDEN_SECONDS * 1000);
     else if (!socket) open();
   }
 

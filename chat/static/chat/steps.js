@@ -2,8 +2,6 @@
 
 import { clone, uiString } from "./ui_strings.js";
 
-const OUTCOME_MAX = 2000; // characters shown unfolded, as in chat/pages/transcript.py
-
 // Steps that the user has folded or unfolded are left so.
 const touched = new WeakSet();
 
@@ -60,13 +58,14 @@ export class Steps {
     const outcome = failed ? error : readable(result);
     state.classList.toggle("failed", failed);
     state.textContent = failed ? uiString("failed") : uiString("seconds", (elapsed / 1000).toFixed(1));
+    const max = Number(document.body.dataset.outcomeMax);
     // split by characters, not by UTF-16 code units
-    const characters = outcome.length > OUTCOME_MAX ? [...outcome] : [outcome];
-    const fits = characters.length <= OUTCOME_MAX;
-    step.querySelector(".tool-outcome").textContent = fits ? outcome : characters.slice(0, OUTCOME_MAX).join("");
+    const characters = outcome.length > max ? [...outcome] : [outcome];
+    const fits = characters.length <= max;
+    step.querySelector(".tool-outcome").textContent = fits ? outcome : characters.slice(0, max).join("");
     if (fits) return;
     const rest = clone("tool-rest");
-    rest.querySelector("pre").textContent = characters.slice(OUTCOME_MAX).join("");
+    rest.querySelector("pre").textContent = characters.slice(max).join("");
     step.append(rest);
   }
 
