@@ -31,7 +31,7 @@ fixture-large: set-up
 	@exec $(VENV_PYTHON) -m benchmarks.fixture_large
 
 test: set-up-dev
-	@exec $(VENV_PYTHON) -m tests.matrix
+	@exec $(VENV_PYTHON) -m nox
 
 # WRITE=1 writes the figures into docs/performance.md.
 bench: set-up-dev

@@ -18,7 +18,7 @@ from benchmarks import report
 from benchmarks.measure import Figures, Measurement, Model, Plan
 from benchmarks.processes import Cores, Process
 from benchmarks.targets import AdkServer, BareRunner, Parley, Target
-from tests.matrix import NotHere, database, find_postgres
+from tests.support.services import NotHere, database, find_postgres
 
 LOAD_SHARE_MAX = 0.6  # of a core; with more, model and load may have slowed down the measured process
 TARGETS = ("sqlite", "postgres", "adk")

@@ -352,7 +352,7 @@ async def say_often(socket: Socket) -> None:
 
 
 async def say_bytes(socket: Socket) -> None:
-    socket.received.put_nowait({"type": "websocket.receive", "bytes": b"\xff" * 2000})
+    await socket.send_to(bytes_data=b"\xff" * 2000)
 
 
 @pytest.mark.parametrize("say", [say_much, say_often, say_bytes])

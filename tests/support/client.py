@@ -5,11 +5,13 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlencode
 
 from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
@@ -17,6 +19,8 @@ from django.db import connection
 from django.middleware.csrf import _get_new_csrf_string
 
 from tests.support.sse_client import SseEvent, SseParser
+
+SECONDS_MAX = 100  # between two messages of a response; below the time-out of pytest
 
 
 @dataclass
@@ -37,79 +41,66 @@ class Answer:
         return SseParser().feed(self.body)
 
 
-@dataclass
-class Exchange:
+class Exchange(ApplicationCommunicator):
     """A request in progress."""
 
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    parser: SseParser = field(default_factory=SseParser)
-    body: bytes = b""
-    _chunks: "asyncio.Queue[bytes | None]" = field(default_factory=asyncio.Queue)
-    _unread: deque[SseEvent] = field(default_factory=deque)
-    _started: asyncio.Event = field(default_factory=asyncio.Event)
-    _disconnected: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self, application: Any, scope: dict[str, Any]) -> None:
+        super().__init__(application, scope)
+        self.status, self.headers, self.body = 0, dict[str, str](), b""
+        self.parser = SseParser()
+        self._more = True
+        self._unread: deque[SseEvent] = deque()
 
-    async def send(self, message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.headers = {k.decode().lower(): v.decode() for k, v in message.get("headers", [])}
-            self._started.set()
-        elif message["type"] == "http.response.body":
-            if message.get("body"):
-                self._chunks.put_nowait(message["body"])
-            if not message.get("more_body"):
-                self._chunks.put_nowait(None)
+    async def start(self, body: bytes) -> None:
+        """Send the request and wait for the first part of the response."""
+        await self.send_input({"type": "http.request", "body": body, "more_body": False})
+        message = await self.receive_output(SECONDS_MAX)
+        self.status = message["status"]
+        self.headers = {k.decode().lower(): v.decode() for k, v in message.get("headers", [])}
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        while (chunk := await self._chunks.get()) is not None:
-            self.body += chunk
-            yield chunk
+        while self._more:
+            message = await self.receive_output(SECONDS_MAX)
+            self._more = message.get("more_body", False)
+            if chunk := message.get("body"):
+                self.body += chunk
+                yield chunk
 
     async def events(self) -> AsyncIterator[SseEvent]:
         """Yield the events that are not read yet, to the end of the stream."""
-        while True:
+        while self._unread:
+            yield self._unread.popleft()
+        async for chunk in self.chunks():
+            self._unread.extend(self.parser.feed(chunk))
             while self._unread:
                 yield self._unread.popleft()
-            chunk = await self._chunks.get()
-            if chunk is None:
-                return
-            self.body += chunk
-            self._unread.extend(self.parser.feed(chunk))
 
     async def all_events(self) -> list[SseEvent]:
         return [event async for event in self.events()]
 
     def hang_up(self) -> None:
-        self._disconnected.set()
+        self.input_queue.put_nowait({"type": "http.disconnect"})
 
 
-class Socket:
+class Socket(WebsocketCommunicator):
     """Client side of a WebSocket."""
 
-    def __init__(self) -> None:
-        self.received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.received.put_nowait({"type": "websocket.connect"})
-        self.sent: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self.text: list[str] = []  # every frame as received
 
-    async def take(self, message: dict[str, Any]) -> None:
-        self.sent.put_nowait(message)
-
     async def opened(self) -> "Socket":
-        assert (await self._next())["type"] == "websocket.accept"
+        assert (await self.connect(5))[0]
         return self
 
     async def refused(self) -> bool:
         """Return whether the handshake is refused."""
-        return bool((await self._next())["type"] == "websocket.close")
+        return not (await self.connect(5))[0]
 
     async def frame(self, seconds: float = 5) -> dict[str, Any]:
         """Return the next frame."""
-        message = await self._next(seconds)
-        assert message["type"] == "websocket.send", message
-        self.text.append(message["text"])
-        found: dict[str, Any] = json.loads(message["text"])
+        self.text.append(await self.receive_from(seconds))
+        found: dict[str, Any] = json.loads(self.text[-1])
         return found
 
     async def frames(self, number: int) -> list[dict[str, Any]]:
@@ -117,27 +108,16 @@ class Socket:
 
     async def closed(self, seconds: float = 5) -> int:
         """Read frames until the server closes the socket; return the close code."""
-        while (message := await self._next(seconds))["type"] != "websocket.close":
+        while (message := await self.receive_output(seconds))["type"] != "websocket.close":
             self.text.append(message.get("text", ""))
         return int(message["code"])
 
     async def silent(self, seconds: float = 0.3) -> bool:
-        """Return True if no message comes in this time; fail if one does."""
-        try:
-            async with asyncio.timeout(seconds):
-                message = await self.sent.get()
-        except TimeoutError:
-            return True
-        raise AssertionError(f"received: {message}")
+        """Return whether no message comes in this time."""
+        return await self.receive_nothing(seconds) and not self.future.done()
 
     def say(self, text: str) -> None:
-        self.received.put_nowait({"type": "websocket.receive", "text": text})
-
-    async def _next(self, seconds: float = 5) -> dict[str, Any]:
-        async with asyncio.timeout(seconds):
-            message = await self.sent.get()
-        assert message is not None, "the socket's application has ended"
-        return message
+        self.input_queue.put_nowait({"type": "websocket.receive", "text": text})
 
 
 class Client:
@@ -202,26 +182,13 @@ class Client:
             "client": ("127.0.0.1", 1),
             "server": ("testserver", 80),
         }
-        exchange = Exchange()
-        messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def receive() -> dict[str, Any]:
-            if messages:
-                return messages.pop(0)
-            await exchange._disconnected.wait()
-            return {"type": "http.disconnect"}
-
-        task = asyncio.ensure_future(self.application(scope, receive, exchange.send))
+        exchange = Exchange(self.application, scope)
         try:
-            started = asyncio.ensure_future(exchange._started.wait())
-            await asyncio.wait({task, started}, return_when=asyncio.FIRST_COMPLETED)
-            started.cancel()
-            if task.done() and not exchange._started.is_set():
-                task.result()
+            await exchange.start(body)
             yield exchange
         finally:
             exchange.hang_up()
-            await asyncio.wait({task}, timeout=10)
+            await asyncio.wait({exchange.future}, timeout=10)
 
     async def request(self, method: str, path: str, **kwargs: Any) -> Answer:
         """Send a request and return its complete response."""
@@ -237,29 +204,11 @@ class Client:
         """Open a WebSocket as a page does; leaving the block disconnects."""
         sent = {"host": "testserver", "origin": "http://testserver"}
         sent |= {"cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())} | (headers or {})
-        route, _, query = path.partition("?")
-        scope = {
-            "type": "websocket",
-            "asgi": {"version": "3.0"},
-            "path": route,
-            "raw_path": route.encode(),
-            "query_string": query.encode(),
-            "root_path": "",
-            "headers": [(k.encode(), v.encode()) for k, v in sent.items()],
-            "client": ["127.0.0.1", 1],
-            "server": ["testserver", 80],
-            "subprotocols": [],
-        }
-        socket = Socket()
-        task = asyncio.ensure_future(self.application(scope, socket.received.get, socket.take))
-        task.add_done_callback(lambda _task: socket.sent.put_nowait(None))
+        socket = Socket(self.application, path, [(k.encode(), v.encode()) for k, v in sent.items()])
         try:
             yield socket
         finally:
-            socket.received.put_nowait({"type": "websocket.disconnect", "code": 1001})
-            await asyncio.wait({task}, timeout=10)
-            assert task.done(), "the socket's application is still running"
-            task.result()
+            await socket.disconnect(1001, timeout=10)
 
     async def get(self, path: str, **kwargs: Any) -> Answer:
         return await self.request("GET", path, **kwargs)

@@ -1,25 +1,40 @@
-"""Client of the fork server: run ``manage.py …`` as processes that start in a third of the time."""
+"""``manage.py …`` as processes that start in a third of the time: multiprocessing forks them."""
 
-import array
 import atexit
-import json
+import ctypes
+import fcntl
+import multiprocessing
 import os
-import select
 import signal
-import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
-from functools import cache
+from contextlib import chdir
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.reduction import DupFd
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from types import ModuleType
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+
+multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.support.preload"])
 
 
-class Command:
-    """A running process, with part of the interface of ``subprocess.Popen``."""
+@atexit.register
+def _kill_all() -> None:
+    # multiprocessing itself would send SIGTERM, and wait until each command has ended.
+    for command in multiprocessing.active_children():
+        command.kill()
+
+
+class Command(ForkServerProcess):
+    """A running process, with its own environment, files, signals, and optionally a terminal."""
+
+    pid: int
 
     def __init__(
         self,
@@ -29,58 +44,61 @@ class Command:
         terminal: int | None = None,
     ) -> None:
         """Start the process; ``streams`` are its first three files, ``terminal`` its controlling terminal."""
-        self.arguments = arguments
-        self.returncode: int | None = None
-        self._status_socket, theirs = socket.socketpair()
-        request = json.dumps({"arguments": arguments, "env": env}).encode()
-        files = array.array("i", [theirs.fileno(), *streams, *([] if terminal is None else [terminal])])
-        with theirs:
-            _fork_server().sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
-        self.pid = int(self._status_socket.recv(32))
+        super().__init__(daemon=True)
+        self.arguments, self._env = arguments, env
+        self._files: list[Any] = [*streams, *([] if terminal is None else [terminal])]
+        # Each command would import the module that runs the tests, for functions defined there.
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            with chdir(ROOT):
+                self.start()
+        finally:
+            sys.modules["__main__"] = main
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": [DupFd(file) for file in self._files]}
+
+    def run(self) -> None:
+        """Become the command: take its files and environment, execute it, and end as Python does."""
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # when the fork server ends with the tests
+        files = [file.detach() for file in self._files]
+        if len(files) > 3:  # files[3] becomes the controlling terminal, so that Ctrl-C sends a real SIGINT
+            os.setsid()
+            fcntl.ioctl(files[3], termios.TIOCSCTTY, 0)
+        for number, file in enumerate(files[:3]):
+            os.dup2(file, number)
+        os.closerange(3, 1 << 12)
+        os.environ.clear()
+        os.environ.update(self._env)
+        # as Python opens them at startup
+        sys.stdin = sys.__stdin__ = os.fdopen(0, "r", -1, None, "surrogateescape")  # type: ignore[misc]
+        sys.stdout = sys.__stdout__ = os.fdopen(1, "w", -1, None, "surrogateescape")  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, None, "backslashreplace")  # type: ignore[misc]
+        sys.argv = list(self.arguments)
+        if self.arguments[0] == "-m":
+            run = f"sys.argv.pop(0); runpy.run_module({self.arguments[1]!r}, None, '__main__', True)"
+        else:
+            run = f"runpy.run_path({self.arguments[0]!r}, None, '__main__')"
+        # As ``python -c`` does. multiprocessing would end the process without exit handlers.
+        failed = ctypes.pythonapi.PyRun_SimpleString(f"import runpy, sys; {run}".encode())
+        ctypes.pythonapi.Py_Exit(-failed)
 
     def poll(self) -> int | None:
-        return self._exit_code(0)
+        return self.exitcode
 
     def wait(self, timeout: float) -> int:
-        code = self._exit_code(timeout)
-        if code is None:
+        self.join(timeout)
+        if self.exitcode is None:
             raise subprocess.TimeoutExpired(self.arguments, timeout)
-        return code
-
-    def _exit_code(self, timeout: float) -> int | None:
-        if self.returncode is None and select.select([self._status_socket], [], [], timeout)[0]:
-            with self._status_socket:
-                self.returncode = int(self._status_socket.recv(32))
-        return self.returncode
+        return self.exitcode
 
     def send_signal(self, number: int) -> None:
-        if self.poll() is None:
+        if self.exitcode is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
         self.wait(30)
-
-
-@cache
-def _fork_server() -> socket.socket:
-    """Start this test process's fork server and return the socket that takes its requests."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp")}
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno())],
-            cwd=ROOT,
-            env=env,
-            pass_fds=[theirs.fileno()],
-        )
-
-    def close() -> None:
-        ours.close()
-        process.wait(30)
-
-    atexit.register(close)
-    return ours
 
 
 def run(
