@@ -1,7 +1,7 @@
 """Access by strangers: every route, its policy, and its answers to users who may not see the object."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +11,6 @@ from chat.models import Conversation, Message, Run
 from chat.socket.routing import websocket_urlpatterns
 from tests.support.client import Answer, Client
 from tests.support.gemini import Gemini, Text
-
-Thread = Callable[..., Any]
 
 PUBLIC, MEMBER, STAFF = "public", "member", "staff"
 
@@ -140,7 +138,7 @@ def shape(answer: Answer) -> tuple[int, dict[str, str], bytes]:
 
 @pytest.mark.parametrize("route", PATHS)
 async def test_foreign_and_missing_objects_get_identical_answers(
-    as_alice: Client, as_bob: Client, in_thread: Thread, route: str
+    as_alice: Client, as_bob: Client, route: str
 ) -> None:
     mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
     his = (await as_bob.ask("bob's canary 9c1d"))[0].json()
@@ -157,9 +155,9 @@ async def test_foreign_and_missing_objects_get_identical_answers(
             assert b"7f3a" not in answer.body
             answers.add(str(shape(answer)))
         assert len(answers) == 1
-    stored = await in_thread(lambda: Conversation.objects.get(pk=mine["conversation"]))
+    stored = await Conversation.objects.aget(pk=mine["conversation"])
     assert (stored.title, stored.deleted_at) == ("alice's canary 7f3a", None)
-    assert await in_thread(Message.objects.count) == 4
+    assert await Message.objects.acount() == 4
 
 
 @pytest.mark.parametrize("route", PATHS)
@@ -278,15 +276,13 @@ async def test_no_answer_to_a_member_may_be_kept_by_a_cache(as_alice: Client, ge
         assert "private" in kept, path
 
 
-async def test_a_deactivated_user_is_treated_as_a_visitor(
-    as_alice: Client, alice: Any, in_thread: Thread
-) -> None:
+async def test_a_deactivated_user_is_treated_as_a_visitor(as_alice: Client, alice: Any) -> None:
     from accounts.models import User
 
-    await in_thread(User.objects.filter(pk=alice.pk).update, is_active=False)
+    await User.objects.filter(pk=alice.pk).aupdate(is_active=False)
     assert (await as_alice.post("/chat/stream", {"query": "x"})).status == 401
     assert (await as_alice.get("/api/v1/conversations")).status == 401
-    assert await in_thread(Run.objects.count) == 0
+    assert await Run.objects.acount() == 0
 
 
 async def test_no_log_line_holds_a_question_or_a_query_string(

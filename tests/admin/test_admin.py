@@ -1,11 +1,12 @@
 """The admin: what a moderator finds and reads there, and that no one else can read it."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.admin import site
 from django.contrib.auth.models import Group, Permission
 
@@ -17,7 +18,6 @@ from tests.support.dom import Element, parse
 from tests.support.gemini import Call, Gemini, Hold, Status, Text, Thought
 from tests.support.talk import Talk, use_tools
 
-Thread = Callable[..., Any]
 LIST = "/admin/chat/conversation/"
 RUNS = "/admin/chat/run/"
 
@@ -28,9 +28,9 @@ async def as_mona(parley: Any, mona: Any) -> Client:
 
 
 @pytest.fixture
-async def as_olga(parley: Any, transactional_db: None, in_thread: Thread) -> Client:
+async def as_olga(parley: Any, transactional_db: None) -> Client:
     """Return a client signed in as the site's owner."""
-    olga = await in_thread(make_user, "olga", is_staff=True, is_superuser=True)
+    olga = await sync_to_async(make_user)("olga", is_staff=True, is_superuser=True)
     return await Client(parley, olga).sign_in()
 
 
@@ -113,13 +113,11 @@ async def test_filters_narrow_the_list(
     assert await titles(as_mona, query) == found
 
 
-async def test_the_date_links_narrow_the_list_from_year_to_day(
-    as_alice: Client, as_mona: Client, in_thread: Thread
-) -> None:
+async def test_the_date_links_narrow_the_list_from_year_to_day(as_alice: Client, as_mona: Client) -> None:
     for question, when in (("old", "2024-02-29T12:00:00Z"), ("new", "2026-03-01T12:00:00Z")):
         talk = Talk(as_alice)
         await talk.ask(question)
-        await in_thread(Conversation.objects.filter(pk=talk.conversation or "").update, updated_at=when)
+        await Conversation.objects.filter(pk=talk.conversation or "").aupdate(updated_at=when)
     found = await page(as_mona, LIST)
     for words in ("2024", "February 2024", "February 29"):
         links = found.one("nav", class_="toplinks").all("a")
@@ -225,11 +223,11 @@ async def test_filters_on_columns_that_are_not_offered_are_refused(
 
 
 async def test_a_list_ends_at_its_limit_and_says_so(
-    as_mona: Client, alice: Any, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
+    as_mona: Client, alice: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat.admin.lists.LIST_BOUND", 3)
     made = [Conversation(owner=alice, agent="chat_assistant", title=f"number {n}") for n in range(5)]
-    await in_thread(Conversation.objects.bulk_create, made)
+    await Conversation.objects.abulk_create(made)
     found = await page(as_mona, LIST)
     assert [row["headline"] for row in rows(found)] == ["number 4", "number 3", "number 2"]
     assert "The newest 3 conversations." in found.words
@@ -334,7 +332,7 @@ async def test_an_unfinished_reply_is_shown_as_far_as_it_is_stored(
 
 
 async def test_a_long_conversation_is_read_page_by_page(
-    as_alice: Client, as_mona: Client, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
+    as_alice: Client, as_mona: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat.admin.transcripts.TRANSCRIPT_LENGTH", 2)
     talk = Talk(as_alice)
@@ -366,9 +364,7 @@ async def test_a_message_of_another_conversation_is_not_found(
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}\u202e\"'"
 
 
-async def test_hostile_text_is_escaped_everywhere(
-    as_alice: Client, as_mona: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_hostile_text_is_escaped_everywhere(as_alice: Client, as_mona: Client, gemini: Gemini) -> None:
     gemini.on("x", [Thought(HOSTILE), Text("fine")])
     talk = Talk(as_alice)
     said = await talk.ask("x")
@@ -381,7 +377,7 @@ async def test_hostile_text_is_escaped_everywhere(
         reply.agent, reply.parts["items"] = HOSTILE[:100], [tool | {"error": HOSTILE}, *reply.parts["items"]]
         reply.save(update_fields=["agent", "parts"])
 
-    await in_thread(store_hostile_text)
+    await sync_to_async(store_hostile_text)()
     paths = [
         LIST,
         f"{LIST}?q={quote(HOSTILE)}",
@@ -461,10 +457,10 @@ async def url_pairs(as_alice: Client) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("who", ["a member", "a visitor", "staff without the group"])
 async def test_other_users_get_nothing_and_cannot_tell_what_exists(
-    as_alice: Client, as_bob: Client, parley: Any, in_thread: Thread, who: str
+    as_alice: Client, as_bob: Client, parley: Any, who: str
 ) -> None:
     if who == "staff without the group":
-        steve = await in_thread(make_user, "steve", is_staff=True)
+        steve = await sync_to_async(make_user)("steve", is_staff=True)
         client = await Client(parley, steve).sign_in()
     else:
         client = as_bob if who == "a member" else Client(parley)
@@ -485,13 +481,11 @@ async def test_a_member_is_refused_at_the_admins_sign_in_page(as_bob: Client) ->
     assert (await as_bob.get(sent)).status == 403
 
 
-async def test_a_former_moderator_reads_nothing(
-    as_alice: Client, as_mona: Client, mona: Any, in_thread: Thread
-) -> None:
+async def test_a_former_moderator_reads_nothing(as_alice: Client, as_mona: Client, mona: Any) -> None:
     talk = Talk(as_alice)
     await talk.ask("hello")
     assert (await as_mona.get(transcript(talk.conversation))).status == 200
-    await in_thread(mona.groups.clear)
+    await mona.groups.aclear()
     assert (await as_mona.get(transcript(talk.conversation))).status == 403
     assert (await as_mona.get(LIST)).status == 403
 
@@ -517,7 +511,7 @@ async def test_a_deleted_conversation_is_gone_for_moderators_too(
 
 
 async def test_the_list_of_runs_shows_figures_and_sorts_by_them(
-    as_alice: Client, as_mona: Client, gemini: Gemini, in_thread: Thread
+    as_alice: Client, as_mona: Client, gemini: Gemini
 ) -> None:
     gemini.on("Go wrong", [Status(400, "INVALID_ARGUMENT")])
     await Talk(as_alice).ask("quick")
@@ -529,7 +523,7 @@ async def test_the_list_of_runs_shows_figures_and_sorts_by_them(
             runs = Run.objects.filter(conversation__title=title)
             runs.update(ttft_ms=ms, duration_ms=2 * ms, deltas=ms, bytes=ms, usage_total=ms)
 
-    await in_thread(set_times)
+    await sync_to_async(set_times)()
     failed, slow, quick = rows(await page(as_mona, RUNS))
     assert (failed["shown_status"], failed["code"], failed["first_token"]) == ("Failed", "model_error", "")
     assert (slow["first_token"], slow["duration"], slow["deltas"]) == ("2.50 s", "5.00 s", "2500")
@@ -586,13 +580,11 @@ async def test_a_moderator_sees_users_but_not_their_passwords(
 
 
 async def test_permission_to_change_users_does_not_grant_more_rights(
-    parley: Any, as_olga: Client, alice: Any, mona: Any, in_thread: Thread
+    parley: Any, as_olga: Client, alice: Any, mona: Any
 ) -> None:
-    steve = await in_thread(make_user, "steve", is_staff=True)
-    able = await in_thread(
-        list, Permission.objects.filter(codename__in=["view_user", "change_user", "delete_user"])
-    )
-    await in_thread(steve.user_permissions.set, able)
+    steve = await sync_to_async(make_user)("steve", is_staff=True)
+    able = ["view_user", "change_user", "delete_user"]
+    await steve.user_permissions.aset([p async for p in Permission.objects.filter(codename__in=able)])
     as_steve = await Client(parley, steve).sign_in()
     for person in (as_olga.user, mona, steve):
         path = f"/admin/accounts/user/{person.pk}"
@@ -606,16 +598,14 @@ async def test_permission_to_change_users_does_not_grant_more_rights(
     }  # fmt: skip
     saved = await as_steve.post(f"/admin/accounts/user/{alice.pk}/change/", form=form)
     assert saved.status == 302
-    await in_thread(alice.refresh_from_db)
+    await alice.arefresh_from_db()
     assert (alice.email, alice.is_staff, alice.is_superuser) == ("new@example.org", False, False)
 
 
-async def test_the_owner_can_make_a_user_a_moderator(
-    as_olga: Client, as_alice: Client, bob: Any, in_thread: Thread
-) -> None:
+async def test_the_owner_can_make_a_user_a_moderator(as_olga: Client, as_alice: Client, bob: Any) -> None:
     talk = Talk(as_alice)
     await talk.ask("hello")
-    group = await in_thread(Group.objects.get, name="Moderators")
+    group = await Group.objects.aget(name="Moderators")
     form = {
         "username": "bob", "email": "bob@example.org",
         "is_active": "on", "is_staff": "on", "groups": str(group.pk),

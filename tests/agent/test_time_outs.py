@@ -33,7 +33,7 @@ async def works_on(talk: Talk, gemini: Gemini, settings: Any, *, asked: str, see
 
 
 async def test_a_model_that_does_not_begin_in_time_fails_the_run(
-    talk: Talk, gemini: Gemini, settings: Any, in_thread: Any
+    talk: Talk, gemini: Gemini, settings: Any
 ) -> None:
     settings.FIRST_TOKEN_SECONDS = 0.3
     gemini.on("slow", [Hold(), Text("Never.")])
@@ -42,7 +42,7 @@ async def test_a_model_that_does_not_begin_in_time_fails_the_run(
     assert said.data["detail"] == "The model did not begin to answer in time." and said.data["retryable"]
     assert said.data["ttft_ms"] is None and 300 <= said.data["duration_ms"] < 2000
     await works_on(talk, gemini, settings, asked="slow", seen=[])
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_the_first_token_limit_is_for_the_whole_answer_without_streaming(
@@ -67,7 +67,7 @@ async def test_a_thought_counts_as_a_first_token(talk: Talk, gemini: Gemini, set
 
 
 async def test_a_model_that_falls_silent_fails_the_run_and_its_text_is_kept(
-    talk: Talk, gemini: Gemini, settings: Any, in_thread: Any
+    talk: Talk, gemini: Gemini, settings: Any
 ) -> None:
     settings.SILENCE_SECONDS = 0.3
     gemini.on("slow", [Text("Half "), Text("of it"), Hold(), Text("never.")])
@@ -75,7 +75,7 @@ async def test_a_model_that_falls_silent_fails_the_run_and_its_text_is_kept(
     assert (said.end, said.code, said.text) == ("run.failed", "stalled", "Half of it")
     assert (await talk.reply())["text"] == "Half of it"
     await works_on(talk, gemini, settings, asked="slow", seen=["Half of it"])
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_a_slow_model_is_not_silent(talk: Talk, gemini: Gemini, settings: Any) -> None:
@@ -106,7 +106,7 @@ async def test_silence_counts_only_while_text_is_streamed(
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 async def test_a_run_that_takes_too_long_fails_and_its_text_is_kept(
-    talk: Talk, gemini: Gemini, settings: Any, in_thread: Any, streamed: bool
+    talk: Talk, gemini: Gemini, settings: Any, streamed: bool
 ) -> None:
     settings.RUN_SECONDS = 0.8
     drip = [step for _ in range(100) for step in (Text("drip "), Pause(0.05))]
@@ -125,7 +125,7 @@ async def test_a_run_that_takes_too_long_fails_and_its_text_is_kept(
         assert text == "First."
     assert (await talk.reply())["text"] == text
     await works_on(talk, gemini, settings, asked="endless", seen=seen)
-    await in_thread(oracle.check)
+    await oracle.acheck()
 
 
 async def test_a_run_that_timed_out_in_a_tool_says_so_to_the_model(
@@ -213,9 +213,7 @@ async def test_a_blocking_tool_does_not_delay_a_stop(
 # --- concurrent runs ------------------------------------------------------------------------------
 
 
-async def test_each_run_has_its_own_time_limits(
-    as_alice: Client, gemini: Gemini, settings: Any, in_thread: Any
-) -> None:
+async def test_each_run_has_its_own_time_limits(as_alice: Client, gemini: Gemini, settings: Any) -> None:
     settings.SILENCE_SECONDS = 0.6
     gemini.on("stalls", [Text("Half"), Hold(), Text("never.")])
     gemini.on("goes on", [step for n in range(8) for step in (Text(f"{n} "), Pause(0.1))])
@@ -224,4 +222,4 @@ async def test_each_run_has_its_own_time_limits(
     )
     assert (stalled.end, stalled.code, stalled.text) == ("run.failed", "stalled", "Half")
     assert {(said.end, said.text) for said in others} == {("run.completed", "0 1 2 3 4 5 6 7 ")}
-    assert await in_thread(lambda: Run.objects.active().count()) == 0
+    assert await Run.objects.active().acount() == 0

@@ -27,7 +27,6 @@ from tests.support.sse_client import SseEvent, text_of
 from tests.support.waiting import until
 from tests.support.workers import forkers, seconds, workers
 
-Thread = Callable[..., Any]
 VIEW = "/chat/stream?view=html"
 # With the CPU time that each took at 0c53103, on the database's thread.
 HOSTILE = {
@@ -59,8 +58,8 @@ def is_whole(html: str, text: str) -> bool:
     return html == plain(text) or (html.startswith("<") and "".join(roots(html)) == html)
 
 
-async def reply(in_thread: Thread) -> Message:
-    found: Message = await in_thread(lambda: Message.objects.filter(role="assistant").latest("created_at"))
+async def reply() -> Message:
+    found: Message = await Message.objects.filter(role="assistant").alatest("created_at")
     return found
 
 
@@ -100,7 +99,7 @@ async def no_request_waits(client: Client, gemini: Gemini) -> AsyncIterator[None
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_no_request_waits_for_five_hostile_replies(
-    as_alice: Client, as_bob: Client, gemini: Gemini, in_thread: Thread, name: str
+    as_alice: Client, as_bob: Client, gemini: Gemini, name: str
 ) -> None:
     texts = [f"{n}\n\n{HOSTILE[name]}" for n in range(5)]  # different ones: highlighted code is cached
     for n, text in enumerate(texts):
@@ -109,9 +108,9 @@ async def test_no_request_waits_for_five_hostile_replies(
         answers = await asyncio.gather(*(as_alice.post(VIEW, {"query": f"hostile {n}"}) for n in range(5)))
     for text, answer in zip(texts, answers, strict=True):
         html = body_of(answer.events).html
-        assert html == (await in_thread(Message.objects.get, text=text)).html
+        assert html == (await Message.objects.aget(text=text)).html
         assert is_whole(html, text)
-    await in_thread(oracle.check)
+    await oracle.acheck()
 
 
 async def test_no_request_waits_for_a_streaming_hostile_text(
@@ -138,30 +137,28 @@ async def test_a_short_text_does_not_queue_behind_long_ones(as_alice: Client, se
 
 
 async def test_a_reply_beyond_the_budget_is_stored_and_shown_as_plain_text(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, tiny_budget: None
+    as_alice: Client, gemini: Gemini, tiny_budget: None
 ) -> None:
     gemini.on("long", [Text(LONG)])
     events = (await as_alice.post(VIEW, {"query": "long"})).events
-    message = await reply(in_thread)
+    message = await reply()
     assert message.text == LONG
     assert message.html == plain(LONG) == body_of(events).html
     assert message.html.startswith('<p class="plain" dir="auto">*word* &lt;b&gt; &amp; so on\n')
     assert plain(LONG) in (await as_alice.get(f"/chat/{message.conversation_id}/")).text
     again = (await as_alice.get(f"/chat/runs/{events[0].run}/events?view=html")).events
     assert body_of(again).html == plain(LONG)
-    await in_thread(oracle.check)
+    await oracle.acheck()
 
 
-async def test_a_long_reply_fits_the_usual_budget(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_long_reply_fits_the_usual_budget(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("long", [Text(LONG)])
     await as_alice.ask("long")
-    assert (await reply(in_thread)).html == render(LONG)
+    assert (await reply()).html == render(LONG)
 
 
 async def test_a_reader_of_a_plain_reply_ends_with_the_stored_html(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, tiny_budget: None
+    as_alice: Client, gemini: Gemini, tiny_budget: None
 ) -> None:
     """A reply in ten pieces is shown while it streams, and tried once and not ten times."""
     text = LONG * 3
@@ -178,7 +175,7 @@ async def test_a_reader_of_a_plain_reply_ends_with_the_stored_html(
     assert len(shown) > 3
     for html in shown:
         assert plain(text).startswith(html.removesuffix("</p>"))
-    assert shown[-1] == (await reply(in_thread)).html == plain(text)
+    assert shown[-1] == (await reply()).html == plain(text)
     assert given_up() - before == 2  # once while it was written, once at its end
 
 
@@ -230,11 +227,9 @@ async def test_an_old_reply_is_shown_as_plain_text_and_tried_once(
     assert given_up() - before == 1
 
 
-async def test_each_of_two_speakers_is_shown_as_plain_text(
-    as_alice: Client, old_reply: Message, in_thread: Thread
-) -> None:
+async def test_each_of_two_speakers_is_shown_as_plain_text(as_alice: Client, old_reply: Message) -> None:
     said = [{"type": "text", "agent": name, "text": f"{name} {LONG}"} for name in ("one", "two")]
-    await in_thread(Message.objects.filter(pk=old_reply.pk).update, parts={"items": said})
+    await Message.objects.filter(pk=old_reply.pk).aupdate(parts={"items": said})
     page = (await as_alice.get(f"/chat/{old_reply.conversation_id}/")).text
     for name in ("one", "two"):
         assert plain(f"{name} {LONG}".strip("\n")) in page
@@ -274,7 +269,7 @@ async def kill_busy_workers() -> None:
 
 
 async def test_a_text_whose_worker_is_killed_is_shown_as_plain_text(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, settings: Any
+    as_alice: Client, gemini: Gemini, settings: Any
 ) -> None:
     settings.RENDER_SECONDS = 30
     text = MEGABYTE
@@ -282,17 +277,17 @@ async def test_a_text_whose_worker_is_killed_is_shown_as_plain_text(
     killer = asyncio.ensure_future(kill_busy_workers())
     events = await as_alice.ask("long")
     killer.cancel()
-    message = await reply(in_thread)
+    message = await reply()
     assert text_of(events) == message.text == text
     assert message.html == plain(text)
     gemini.on("next", [Text("*next*")])
     await as_alice.ask("next")
-    assert (await reply(in_thread)).html == render("*next*")
+    assert (await reply()).html == render("*next*")
 
 
 @pytest.mark.parametrize("who", ["workers", "forkers", "all"])
 async def test_idle_processes_that_are_killed_are_replaced(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, who: str
+    as_alice: Client, gemini: Gemini, who: str
 ) -> None:
     gemini.on("next", [Text("*next*")])
     me = os.getpid()
@@ -305,9 +300,7 @@ async def test_idle_processes_that_are_killed_are_replaced(
         os.kill(pid, signal.SIGKILL)
     before = given_up()
     await asyncio.gather(*(as_alice.ask("next") for _ in range(4)))
-    assert await in_thread(lambda: {m.html for m in Message.objects.filter(role="assistant")}) == {
-        render("*next*")
-    }
+    assert {m.html async for m in Message.objects.filter(role="assistant")} == {render("*next*")}
     assert given_up() == before
 
 

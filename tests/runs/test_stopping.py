@@ -1,10 +1,10 @@
 """Stops before the first token, in the middle, during a tool and after the end; and deletion."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from chat.models import Conversation, Message, Run
 from tests.support import oracle
@@ -12,8 +12,6 @@ from tests.support.client import Client, Exchange
 from tests.support.gemini import Call, Gemini, Hold, Text, questions_of
 from tests.support.sse_client import SseEvent, terminal_of, text_of
 from tests.support.talk import use_tools
-
-Thread = Callable[..., Any]
 
 
 async def read_until(exchange: Exchange, name: str) -> list[SseEvent]:
@@ -25,9 +23,7 @@ async def read_until(exchange: Exchange, name: str) -> list[SseEvent]:
     pytest.fail(f"{name!r} did not come")
 
 
-async def test_a_stop_keeps_the_text_that_was_shown(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_stop_keeps_the_text_that_was_shown(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
         seen = await read_until(exchange, "")
@@ -44,9 +40,8 @@ async def test_a_stop_keeps_the_text_that_was_shown(
     assert end.name == "run.stopped"
     assert end.json()["code"] is None
     assert end.json()["detail"]
-    run = await in_thread(lambda: Run.objects.select_related("reply").get())
-    assert (run.status, run.reply.text) == ("stopped", "shown")
-    await in_thread(oracle.check, [seen])
+    assert await Run.objects.values_list("status", "reply__text").aget() == ("stopped", "shown")
+    await oracle.acheck([seen])
 
 
 async def test_the_text_shown_before_a_stop_is_what_the_model_sees_next(
@@ -60,9 +55,7 @@ async def test_the_text_shown_before_a_stop_is_what_the_model_sees_next(
     assert questions_of(gemini.requests[-1]) == [("user", "slow"), ("model", "shown"), ("user", "and then?")]
 
 
-async def test_a_stop_before_the_first_token_ends_the_run(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_stop_before_the_first_token_ends_the_run(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Hold(), Text("never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
         seen = await read_until(exchange, "run.started")
@@ -73,11 +66,11 @@ async def test_a_stop_before_the_first_token_ends_the_run(
     assert answer.json()["status"] == "stopped"
     assert answer.json()["text_length"] == 0
     assert terminal_of(seen).json()["message"] is None
-    await in_thread(oracle.check, [seen])
+    await oracle.acheck([seen])
 
 
 async def test_a_stop_during_a_tool_ends_the_run(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slow(place: str) -> None:
         """Take 60 s."""
@@ -91,7 +84,7 @@ async def test_a_stop_during_a_tool_ends_the_run(
         seen += await exchange.all_events()
     assert answer.json()["status"] == "stopped"
     assert text_of(seen) == "Let me look."
-    await in_thread(oracle.check, [seen])
+    await oracle.acheck([seen])
     await as_alice.ask("again", conversation=seen[0].json()["conversation"])
     parts = [part for content in gemini.requests[-1]["contents"] for part in content["parts"]]
     calls = [part for part in parts if "functionCall" in part]
@@ -99,18 +92,18 @@ async def test_a_stop_during_a_tool_ends_the_run(
     assert len(calls) == len(results) == 1  # the call is not left open
 
 
-async def test_a_queued_run_can_be_stopped(as_alice: Client, alice: Any, in_thread: Thread) -> None:
+async def test_a_queued_run_can_be_stopped(as_alice: Client, alice: Any) -> None:
     from chat.actions import Ask, send_message
     from chat.runs.supervisor import supervisor
 
     supervisor.draining = True
-    asked = await in_thread(send_message, alice, Ask(query="queued"), agents=["chat_assistant"])
+    asked = await sync_to_async(send_message)(alice, Ask(query="queued"), agents=["chat_assistant"])
     answer = await as_alice.post(f"/chat/runs/{asked.run.pk}/stop")
     supervisor.draining = False
     assert answer.json() == {"run": str(asked.run.pk), "status": "stopped", "seq": 2, "text_length": 0}
     events = (await as_alice.get(f"/chat/runs/{asked.run.pk}/events")).events
     assert [event.name for event in events] == ["run.started", "run.stopped", ""]
-    await in_thread(oracle.check, [events])
+    await oracle.acheck([events])
 
 
 async def test_a_stop_after_the_end_changes_nothing(as_alice: Client) -> None:
@@ -123,9 +116,7 @@ async def test_a_stop_after_the_end_changes_nothing(as_alice: Client) -> None:
     assert (await as_alice.get(f"/chat/runs/{events[0].run}/events")).events == events
 
 
-async def test_a_deleted_conversation_ends_its_run_and_is_gone(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_deleted_conversation_ends_its_run_and_is_gone(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
         seen = await read_until(exchange, "")
@@ -138,13 +129,11 @@ async def test_a_deleted_conversation_ends_its_run_and_is_gone(
     for path in (f"/api/v1/conversations/{conversation}", f"/chat/runs/{seen[0].run}/events"):
         assert (await as_alice.get(path)).status == 404
     assert (await as_alice.get("/api/v1/conversations")).json()["items"] == []
-    assert await in_thread(lambda: Conversation.objects.get().deleted_at)
-    assert await in_thread(Message.objects.count) == 2  # kept for retention
+    assert (await Conversation.objects.aget()).deleted_at
+    assert await Message.objects.acount() == 2  # kept for retention
 
 
-async def test_a_hundred_stops_race_the_last_token(
-    as_alice: Client, gemini: Gemini, settings: Any, in_thread: Thread
-) -> None:
+async def test_a_hundred_stops_race_the_last_token(as_alice: Client, gemini: Gemini, settings: Any) -> None:
     settings.LIMITS = False
     ends = []
     for n in range(100):
@@ -157,4 +146,4 @@ async def test_a_hundred_stops_race_the_last_token(
             seen += await reading
         assert f"run.{answer.json()['status']}" == terminal_of(seen).name
         ends.append(seen)
-    await in_thread(oracle.check, ends)
+    await oracle.acheck(ends)

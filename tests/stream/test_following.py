@@ -2,10 +2,11 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from chat.models import Run, RunEvent
 from tests.support import oracle
@@ -13,15 +14,13 @@ from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Text, Thought
 from tests.support.sse_client import SseEvent, text_of
 
-Thread = Callable[..., Any]
-
 
 def events_path(run: str, after: str = "") -> str:
     return f"/chat/runs/{run}/events{after}"
 
 
 async def test_a_stream_resumes_exactly_after_any_event_of_twenty_replies(
-    as_alice: Client, gemini: Gemini, settings: Any, in_thread: Thread
+    as_alice: Client, gemini: Gemini, settings: Any
 ) -> None:
     settings.LIMITS = False
     for n in range(20):
@@ -32,7 +31,7 @@ async def test_a_stream_resumes_exactly_after_any_event_of_twenty_replies(
         for cut, event in enumerate(whole[:-1], 1):
             resumed = await as_alice.get(events_path(event.run), headers={"last-event-id": event.id})
             assert resumed.events == whole[cut:]
-    await in_thread(oracle.check)
+    await oracle.acheck()
 
 
 async def test_following_from_the_start_repeats_every_byte(as_alice: Client) -> None:
@@ -114,12 +113,10 @@ async def test_following_from_done_on_answers_204(as_alice: Client, ahead: int) 
     assert (answer.status, answer.body) == (204, b"")
 
 
-async def test_a_pruned_run_consists_of_its_start_text_and_end(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_pruned_run_consists_of_its_start_text_and_end(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("count", [Text(f"{n} ") for n in range(9)])
     whole = await as_alice.ask("count")
-    await in_thread(RunEvent.objects.all().delete)
+    await RunEvent.objects.all().adelete()
     left = (await as_alice.get(events_path(whole[0].run))).events
     assert [event.name for event in left] == ["run.started", "", "run.completed", ""]
     assert [event.seq for event in left] == [1, whole[-1].seq - 2, whole[-1].seq - 1, whole[-1].seq]
@@ -155,7 +152,7 @@ async def test_the_streams_of_a_member_are_limited(as_alice: Client, gemini: Gem
 
 
 async def test_a_reader_that_gets_no_doorbell_polls_the_log(
-    as_alice: Client, in_thread: Thread, alice: Any, settings: Any
+    as_alice: Client, alice: Any, settings: Any
 ) -> None:
     """Another process executes the run: no doorbell rings here, and the log is read all the same."""
     from chat import lifecycle
@@ -164,18 +161,20 @@ async def test_a_reader_that_gets_no_doorbell_polls_the_log(
     from chat.runs.supervisor import supervisor
 
     supervisor.draining = True  # this process claims no run by itself
-    asked = await in_thread(send_message, alice, Ask(query="elsewhere"), agents=["chat_assistant"])
+    asked = await sync_to_async(send_message)(alice, Ask(query="elsewhere"), agents=["chat_assistant"])
     async with as_alice.open("GET", events_path(str(asked.run.pk))) as exchange:
         reading = asyncio.ensure_future(exchange.all_events())
         await asyncio.sleep(0.3)
-        claim, _run = await in_thread(lifecycle.claim, asked.run.pk, supervisor.id)
+        assert supervisor.id
+        claimed = await sync_to_async(lifecycle.claim)(asked.run.pk, supervisor.id)
+        assert claimed
         said = text("from elsewhere")
         outcome = lifecycle.Outcome(COMPLETED, finish="stop")
-        await in_thread(lifecycle.end, claim, outcome, Fold([said]), [said])
+        await sync_to_async(lifecycle.end)(claimed[0], outcome, Fold([said]), [said])
         async with asyncio.timeout(5):
             assert text_of(await reading) == "from elsewhere"
     supervisor.draining = False
-    assert await in_thread(Run.objects.filter(status="completed").count) == 1
+    assert await Run.objects.filter(status="completed").acount() == 1
 
 
 # --- resuming a question ------------------------------------------------------------------------
@@ -191,13 +190,11 @@ async def resume(client: Client, method: str, last_id: str, **fields: Any) -> An
     return await client.post("/chat/stream", {"query": "hello", **fields}, headers=headers)
 
 
-async def test_a_repeated_post_resumes_and_starts_no_run(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_repeated_post_resumes_and_starts_no_run(as_alice: Client, gemini: Gemini) -> None:
     whole = await as_alice.ask("hello")
     for cut, event in enumerate(whole[:-1], 1):
         assert (await resume(as_alice, "POST", event.id)).events == whole[cut:]
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
     assert gemini.calls_for("hello") == 1
 
 
@@ -214,62 +211,56 @@ async def test_a_post_resumes_an_active_run(as_alice: Client, gemini: Gemini) ->
 
 
 @pytest.mark.parametrize("fields", [{"stream": False}, {"nonsense": 1}, {"query": ""}])
-async def test_the_body_of_a_resuming_post_is_ignored(
-    as_alice: Client, in_thread: Thread, fields: dict[str, Any]
-) -> None:
+async def test_the_body_of_a_resuming_post_is_ignored(as_alice: Client, fields: dict[str, Any]) -> None:
     whole = await as_alice.ask("hello")
     assert (await resume(as_alice, "POST", whole[1].id, **fields)).events == whole[2:]
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
 
 
-async def test_a_form_with_last_event_id_resumes(as_alice: Client, in_thread: Thread) -> None:
+async def test_a_form_with_last_event_id_resumes(as_alice: Client) -> None:
     whole = await as_alice.ask("hello")
     answer = await as_alice.post(
         "/chat/stream", form={"query": "hello"}, headers={"last-event-id": whole[0].id}
     )
     assert answer.events == whole[1:]
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
     "last_id", ["garbage", "7", "{run}", "{run}:-1", "{run}:1e3", "{run}:", "{upper}:2", "x" * 8000]
 )
-async def test_a_resume_from_a_malformed_id_is_refused(
-    as_alice: Client, in_thread: Thread, method: str, last_id: str
-) -> None:
+async def test_a_resume_from_a_malformed_id_is_refused(as_alice: Client, method: str, last_id: str) -> None:
     run = (await as_alice.ask("hello"))[0].run
     named = last_id.replace("{run}", run).replace("{upper}", run.upper())
     assert (await resume(as_alice, method, named)).status == 400
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_resume_of_another_members_run_is_refused(
-    as_alice: Client, as_bob: Client, in_thread: Thread, method: str
+    as_alice: Client, as_bob: Client, method: str
 ) -> None:
     run = (await as_alice.ask("hello"))[0].run
     answers = [await resume(as_bob, method, f"{named}:2") for named in (run, uuid.uuid4())]
     assert [answer.status for answer in answers] == [404, 404]
     assert answers[0].body == answers[1].body
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("ahead", [0, 1, 1000, 9_999_990_000])
-async def test_a_resume_from_done_on_answers_204(
-    as_alice: Client, in_thread: Thread, method: str, ahead: int
-) -> None:
+async def test_a_resume_from_done_on_answers_204(as_alice: Client, method: str, ahead: int) -> None:
     done = (await as_alice.ask("hello"))[-1]
     answer = await resume(as_alice, method, f"{done.run}:{done.seq + ahead}")
     assert (answer.status, answer.body) == (204, b"")
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_an_empty_last_event_id_starts_a_run(as_alice: Client, in_thread: Thread, method: str) -> None:
+async def test_an_empty_last_event_id_starts_a_run(as_alice: Client, method: str) -> None:
     assert (await resume(as_alice, method, " ")).status == 200
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
 
 
 async def test_a_post_without_csrf_token_does_not_resume(as_alice: Client) -> None:
@@ -279,9 +270,7 @@ async def test_a_post_without_csrf_token_does_not_resume(as_alice: Client) -> No
 
 
 @pytest.mark.parametrize("char", ["\x85", "\u2028", "\u2029"])
-async def test_unicode_line_ends_are_escaped_in_data(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, char: str
-) -> None:
+async def test_unicode_line_ends_are_escaped_in_data(as_alice: Client, gemini: Gemini, char: str) -> None:
     said = f"é{char}😀{char}"
     call = Call("calculate", {"expression": char})
     gemini.on(f"split{char}", [Thought(char), Text(said), call], [Text("done")])
@@ -289,7 +278,7 @@ async def test_unicode_line_ends_are_escaped_in_data(
         seen = await exchange.all_events()
     assert text_of(seen) == f"{said}\n\ndone"
     assert exchange.body.decode().splitlines() == exchange.body.decode().split("\n")[:-1]
-    assert await in_thread(Run.objects.values_list("reply__text", flat=True).get) == f"{said}\n\ndone"
+    assert await Run.objects.values_list("reply__text", flat=True).aget() == f"{said}\n\ndone"
 
 
 async def test_the_end_of_a_run_rings_for_readers_in_other_processes(

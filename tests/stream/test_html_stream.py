@@ -2,10 +2,10 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from chat.events import Event, Fold, encode_json
 from chat.models import Message, Run, RunEvent
@@ -18,7 +18,6 @@ from tests.support.html_stream_client import Body, body_of
 from tests.support.markdown import DOCUMENTS
 from tests.support.sse_client import SseEvent, terminal_of, text_of
 
-Thread = Callable[..., Any]
 EVENT_STREAM = {"accept": "text/event-stream", "sec-fetch-site": "same-origin"}
 VIEW = "/chat/stream?view=html"
 REPLIES = {
@@ -46,14 +45,14 @@ def seqs(events: list[SseEvent]) -> list[int]:
 
 @pytest.mark.parametrize("name", REPLIES)
 async def test_the_html_after_the_stream_equals_the_stored_html(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, name: str, monkeypatch: pytest.MonkeyPatch
+    as_alice: Client, gemini: Gemini, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(html_view, "FRAME_SECONDS", 0)  # each delta is shown
     monkeypatch.setattr(html_view, "IDLE_PER_RENDER", 0)
     text = REPLIES[name]
     gemini.on(name, [step for piece in in_pieces(text) for step in (piece, Pause(0.01))])
     body = body_of(await ask(as_alice, name))
-    message = await in_thread(Message.objects.get, role="assistant")
+    message = await Message.objects.aget(role="assistant")
     assert message.text == text
     assert body.html == message.html == render(text)
 
@@ -230,10 +229,9 @@ async def test_readers_that_join_at_different_times_see_the_same_html(
             assert body_of(read).html == render(text)
 
 
-async def test_a_replace_event_replaces_the_html(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
+async def test_a_replace_event_replaces_the_html(as_alice: Client, gemini: Gemini) -> None:
     run = await _run_with_log(
         as_alice,
-        in_thread,
         [("text", {"text": "# Old"}), ("thought", {"text": "hm"}), ("replace", {"text": "", "attempt": 2}),
          ("thought", {"text": "again"}), ("text", {"text": "New *one*"}), ("replace", {"text": "Newest"})],
     )  # fmt: skip
@@ -250,7 +248,7 @@ async def test_a_replace_event_replaces_the_html(as_alice: Client, gemini: Gemin
     assert body_of(events).html == render("Newest")
 
 
-async def _run_with_log(client: Client, in_thread: Thread, rows: list[tuple[str, dict[str, Any]]]) -> str:
+async def _run_with_log(client: Client, rows: list[tuple[str, dict[str, Any]]]) -> str:
     """Return an ended run with ``rows`` in its log, between its first and its last event."""
     run = (await client.ask("hello"))[0].run
 
@@ -266,14 +264,14 @@ async def _run_with_log(client: Client, in_thread: Thread, rows: list[tuple[str,
         text = Fold(Event(t, d) for t, d in rows).text
         Message.objects.filter(run__id=run).update(text=text, html=render(text))
 
-    await in_thread(store)
+    await sync_to_async(store)()
     return run
 
 
-async def test_a_pruned_run_can_be_read_as_html(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
+async def test_a_pruned_run_can_be_read_as_html(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("write", in_pieces("One **two**"))
     whole = await as_alice.ask("write")
-    await in_thread(lambda: RunEvent.objects.all().delete())
+    await RunEvent.objects.all().adelete()
     path = f"/chat/runs/{whole[0].run}/events?view=html"
     terminal = terminal_of(whole)
     read = (await as_alice.get(path)).events
@@ -312,9 +310,7 @@ async def test_an_event_source_can_ask_for_html_by_get(as_alice: Client, gemini:
 
 
 @pytest.mark.parametrize("view", ["text", "", "HTML", "html&view=html", "html%00"])
-async def test_an_unknown_view_is_refused_and_stores_nothing(
-    as_alice: Client, in_thread: Thread, view: str
-) -> None:
+async def test_an_unknown_view_is_refused_and_stores_nothing(as_alice: Client, view: str) -> None:
     run = (await as_alice.ask("hello"))[0].run
     for answer in (
         await as_alice.post(f"/chat/stream?view={view}", {"query": "hello"}),
@@ -322,7 +318,7 @@ async def test_an_unknown_view_is_refused_and_stores_nothing(
         await as_alice.get(f"/chat/runs/{run}/events?view={view}"),
     ):
         assert (answer.status, answer.json()["error"]["code"]) == (400, "malformed")
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
 
 
 async def test_the_view_is_not_part_of_an_idempotent_question(as_alice: Client) -> None:
@@ -339,9 +335,7 @@ async def test_another_member_cannot_read_the_stream(as_alice: Client, as_bob: C
     assert answer.status == 404
 
 
-async def test_a_reader_that_hangs_up_leaves_nothing_in_memory(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_reader_that_hangs_up_leaves_nothing_in_memory(as_alice: Client, gemini: Gemini) -> None:
     """The run itself goes on to its end."""
     gemini.on("slow", [*in_pieces("one two"), Hold(), Text(" three")])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
@@ -349,10 +343,10 @@ async def test_a_reader_that_hangs_up_leaves_nothing_in_memory(
         assert len(html_view._replies) == 1
     assert not html_view._replies
     gemini.release()
-    while await in_thread(lambda: Run.objects.active().exists()):
+    while await Run.objects.active().aexists():
         await asyncio.sleep(0.02)
-    assert (await in_thread(Message.objects.get, role="assistant")).text == "one two three"
-    await in_thread(oracle.check)
+    assert (await Message.objects.aget(role="assistant")).text == "one two three"
+    await oracle.acheck()
 
 
 async def test_a_silent_run_sends_heartbeats(as_alice: Client, gemini: Gemini, settings: Any) -> None:
