@@ -320,9 +320,7 @@ async def test_an_unfinished_reply_is_shown_as_far_as_it_is_stored(
 ) -> None:
     gemini.on("hello", [Text("so far "), Hold(), Text("so good")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "hello"}) as exchange:
-        async for event in exchange.events():
-            if not event.name:
-                break
+        await exchange.until("text")
         conversation = (await as_alice.get("/api/v1/conversations")).json()["items"][0]["id"]
         live = (await page(as_mona, transcript(conversation))).one("article", class_="live")
         assert live.one("div", class_="prose").words == "so far"

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from chat.agent.agents import catalog
+from chat.models import SessionEvent
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Failure, Gemini, Hold, Pause, Text, Thought, questions_of
-from tests.support.sse_client import SseEvent, text_of
+from tests.support.sse_client import text_of
 from tests.support.talk import Said, Talk
+from tests.support.waiting import auntil
 
 AGENTS = Path(__file__).parents[1] / "sample_agents"
 
@@ -46,7 +48,7 @@ def speeches(said: Said) -> list[tuple[str, str]]:
     for event in said.events:
         if event.name == "agent":
             speaker = event.json()["name"]
-        elif not event.name and not event.is_done:
+        elif event.is_text:
             if found and found[-1][0] == speaker:
                 speaker, text = found.pop()
                 found.append((speaker, text + event.json()["text"]))
@@ -121,8 +123,7 @@ async def test_a_tool_that_blocks_its_thread_does_not_block_the_event_loop(
     gemini.on("Wind?", [Call("measure", {"seconds": 1.0})], [Text("Calm.")])
     talk = start_talk("weather_time")
     asking = asyncio.ensure_future(talk.ask("Wind?"))
-    while not gemini.calls_for("Wind?"):
-        await asyncio.sleep(0.01)
+    await auntil(lambda: gemini.calls_for("Wind?"))
     clock, longest = asyncio.get_running_loop().time, 0.0
     while not asking.done():
         before = clock()
@@ -159,13 +160,12 @@ async def test_a_stopped_reply_is_the_agents_own_in_the_next_turn(
     """ADK would quote another agent's reply to the model, instead of sending it as the model's own."""
     gemini.on("Weather?", [Text("It is"), Hold(), Text(" never")])
     talk = start_talk("weather_time")
-    events = []
     body = {"query": "Weather?", "agent": "weather_time"}
     async with talk.client.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if not event.name and not event.is_done:
-                await talk.client.post(f"/chat/runs/{event.run}/stop")
+        events = await exchange.until("text")
+        answer = await talk.client.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     talk.conversation = events[0].json()["conversation"]
     assert Said(events).end == "run.stopped"
     await talk.ask("Go on")
@@ -212,13 +212,12 @@ async def test_a_sequence_can_be_stopped_in_mid_reply(start_talk: StartTalk, gem
     gemini.on_agent("outliner", [Text("A fox.")])
     gemini.on_agent("writer", [Text("The fox"), Hold(), Text(" never")])
     talk = start_talk("story_pipeline")
-    events: list[SseEvent] = []
     body = {"query": "A story!", "agent": "story_pipeline"}
     async with talk.client.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if text_of(events).endswith("The fox"):
-                await talk.client.post(f"/chat/runs/{event.run}/stop")
+        events = await exchange.until(lambda seen: text_of(seen).endswith("The fox"))
+        answer = await talk.client.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     said = Said(events)
     assert (said.end, said.text) == ("run.stopped", "A fox.\n\nThe fox")
     assert said.data["duration_ms"] < 10_000
@@ -246,8 +245,8 @@ async def test_texts_of_parallel_agents_are_not_interleaved(start_talk: StartTal
     }
     assert not said.named("replace")
     assert len(said.named("agent")) == 3
-    first = speeches(said)[0][0]
-    parts = [event.json()["text"] for event in said.events if not event.name and not event.is_done]
+    first = speeches(said)[0][1]
+    parts = [event.json()["text"] for event in said.events if event.is_text]
     assert len([part for part in parts if part.startswith(first[:3])]) > 2, "the first one streams"
     reply = await talk.reply()
     assert stored_speeches(reply) == speeches(said)
@@ -275,14 +274,14 @@ async def test_complete_text_is_shown_even_if_a_parallel_agent_is_cut_off(
     gemini.on_agent("wind_researcher", [Text("Gale"), *cut])
     gemini.on_agent("solar_researcher", [Pause(0.1), Text("Sun "), Text("shines.")])
     talk = start_talk("research_parallel")
-    events: list[SseEvent] = []
     body = {"query": "Research!", "agent": "research_parallel"}
     async with talk.client.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if end == "stop" and not event.name and text_of(events) == "Gale":
-                await _until_stored(event.run, "shines.")
-                await talk.client.post(f"/chat/runs/{event.run}/stop")
+        events = await exchange.until(lambda seen: text_of(seen) == "Gale")
+        if end == "stop":
+            stored = SessionEvent.objects.filter(run_id=events[0].run, payload__contains="shines.")
+            await auntil(stored.aexists)
+            await talk.client.post(f"/chat/runs/{events[0].run}/stop")
+        events += await exchange.all_events()
     said = Said(events)
     assert said.end == ("run.stopped" if end == "stop" else "run.failed")
     assert speeches(said) == [("wind_researcher", "Gale"), ("solar_researcher", "Sun shines.")]
@@ -296,14 +295,6 @@ async def test_complete_text_is_shown_even_if_a_parallel_agent_is_cut_off(
     assert known.count("Sun shines.") == 1
     assert known.count("Gale") == 1
     assert "[wind_researcher] said" in known
-
-
-async def _until_stored(run: str, text: str) -> None:
-    from chat.models import SessionEvent
-
-    async with asyncio.timeout(20):
-        while not await SessionEvent.objects.filter(run_id=run, payload__contains=text).aexists():
-            await asyncio.sleep(0.02)
 
 
 # --- a loop: refine_loop --------------------------------------------------------------------------

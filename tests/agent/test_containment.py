@@ -10,7 +10,7 @@ import pytest
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Text
-from tests.support.live import LiveServer, Member, read
+from tests.support.live import LiveServer, Member
 from tests.support.sse_client import SseEvent
 from tests.support.talk import Said, Talk
 
@@ -348,13 +348,12 @@ async def test_a_stop_still_cancels_a_tool_and_its_tasks(
 ) -> None:
     await write_agents({"danger/agent.py": agent_with(WAITING, "pass")})
     gemini.on("Act!", [Call("act")], [Text("Never.")])
-    events = []
     body = {"query": "Act!", "agent": "danger"}
     async with as_alice.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if event.name == "tool.called":
-                assert (await as_alice.post(f"/chat/runs/{event.run}/stop")).json()["status"] == "stopped"
+        events = await exchange.until("tool.called")
+        answer = await as_alice.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     assert Said(events).end == "run.stopped"
     await oracle.acheck([events])
     from parley_agents.danger.agent import ended  # type: ignore[import-not-found]
@@ -400,13 +399,12 @@ async def test_a_model_that_exits_while_its_run_is_stopped_is_still_stopped(
         root_agent = agent(model=Model(model="own"))
     """
     await write_agents({"danger/agent.py": agent_with(code, EXITS["SystemExit: 2"])})
-    events = []
     body = {"query": "Act!", "agent": "danger"}
     async with as_alice.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if not event.name and not event.is_done:
-                await as_alice.post(f"/chat/runs/{event.run}/stop")
+        events = await exchange.until("text")
+        answer = await as_alice.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     assert (Said(events).end, Said(events).text) == ("run.stopped", "I wait")
     await oracle.acheck([events])
 
@@ -446,10 +444,8 @@ def server(tmp_path: Path, gemini: Gemini) -> Iterator[LiveServer]:
 
 
 def ask(member: Member, query: str, **fields: str) -> list[SseEvent]:
-    seen: list[SseEvent] = []
-    with member.ask(query, **fields) as response:
-        read(response, seen)
-    return seen
+    with member.ask(query, **fields) as stream:
+        return stream.all_events()
 
 
 @pytest.mark.any_database

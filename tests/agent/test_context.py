@@ -83,15 +83,14 @@ async def choose_branch(talk: Talk, message: str | None) -> None:
 async def stopped_after(talk: Talk, query: str, text: str) -> AsyncIterator[list[SseEvent]]:
     """Ask, read until ``text`` is shown or the tool of this name is called, stop, read to the end."""
     body = {"query": query} | ({"conversation": talk.conversation} if talk.conversation else {})
-    events: list[SseEvent] = []
-    stop = None
     async with talk.client.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if stop is None and text in event.data and event.name in ("", "tool.called"):
-                stop = asyncio.ensure_future(talk.client.post(f"/chat/runs/{event.run}/stop"))
+        events = await exchange.until(
+            lambda seen: text in seen[-1].data and seen[-1].name in ("", "tool.called")
+        )
+        stop = asyncio.ensure_future(talk.client.post(f"/chat/runs/{events[0].run}/stop"))
+        events += await exchange.all_events()
         talk.conversation = events[0].json()["conversation"]
-        assert stop is not None and (await stop).json()["status"] == "stopped"
+        assert (await stop).json()["status"] == "stopped"
         yield events
 
 
@@ -280,14 +279,11 @@ async def test_an_event_stored_during_a_time_out_is_not_repeated(
     settings.RUN_SECONDS = 1.0
     gemini.on("slow", [Text("Whole answer."), Pause(0.5), Text("")])
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        events = exchange.events()
-        seen = [await anext(events)]
-        while "Whole answer." not in seen[-1].data:
-            seen.append(await anext(events))
+        seen = await exchange.until("text")
         talk.conversation = seen[0].json()["conversation"]
         async with database_locked(seen[0].run):
             await asyncio.sleep(1.5)
-        seen += [event async for event in events]
+        seen += await exchange.all_events()
     assert Said(seen).code == "timeout_run" and Said(seen).text == "Whole answer."
     await talk.ask("next")
     assert known(gemini) == ["slow", "Whole answer.", "next"]
@@ -394,10 +390,10 @@ async def test_concurrent_conversations_keep_each_others_state_keys(talk: Talk, 
         [Text("Done.")],
     )
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        async for event in exchange.events():
-            if "Wait." in event.data:
-                await keep(Talk(talk.client), gemini, "user:quick")
-                gemini.release()
+        await exchange.until("text")
+        await keep(Talk(talk.client), gemini, "user:quick")
+        gemini.release()
+        await exchange.all_events()
     assert await state_of(talk, gemini) == {"user:slow": "kept", "user:quick": "kept"}
 
 

@@ -155,12 +155,10 @@ async def test_the_demo_does_not_know_another_members_questions(talk: Talk, as_b
 async def test_the_demo_can_be_stopped_in_mid_reply(talk: Talk, settings: Any) -> None:
     settings.DEMO_DELAY_SECONDS = 0.05
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "Hello there"}) as exchange:
-        events, stopped = [], None
-        async for event in exchange.events():
-            events.append(event)
-            if stopped is None and not event.name:
-                stopped = await talk.client.post(f"/chat/runs/{event.run}/stop")
-        assert stopped is not None and stopped.json()["status"] == "stopped"
+        events = await exchange.until("text")
+        answer = await talk.client.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     talk.conversation = events[0].json()["conversation"]
     status, text = await Run.objects.values_list("status", "reply__text").aget()
     assert status == "stopped"

@@ -10,7 +10,6 @@ from chat.models import Run
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Pause, Text, Thought, questions_of
-from tests.support.sse_client import SseEvent
 from tests.support.talk import Said, Talk, use_tools
 
 
@@ -178,17 +177,14 @@ async def test_a_blocking_tool_does_not_delay_another_run(
     await use_tools(monkeypatch, blocks)
     gemini.on("Look", [Call("blocks")], [Text("I looked.")])
     gemini.on("count", [step for n in range(10) for step in (Text(f"{n} "), Pause(0.03))])
-    blocked: list[SseEvent] = []
-    counted: Said | None = None
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "Look"}) as exchange:
-        async for event in exchange.events():
-            blocked.append(event)
-            if event.name == "tool.called":
-                counting = asyncio.ensure_future(Talk(as_bob).ask("count"))
-            if event.name == "tool.returned":
-                assert counting.done(), "bob's reply waited for alice's tool"
-                counted = counting.result()
-    assert counted is not None and counted.text == "0 1 2 3 4 5 6 7 8 9 "
+        blocked = await exchange.until("tool.called")
+        counting = asyncio.ensure_future(Talk(as_bob).ask("count"))
+        blocked += await exchange.until("tool.returned")
+        assert counting.done(), "bob's reply waited for alice's tool"
+        blocked += await exchange.all_events()
+    counted = await counting
+    assert counted.text == "0 1 2 3 4 5 6 7 8 9 "
     assert counted.data["duration_ms"] < 1400 and counted.data["ttft_ms"] < 700
     assert Said(blocked).text == "I looked."
 
@@ -198,13 +194,11 @@ async def test_a_blocking_tool_does_not_delay_a_stop(
 ) -> None:
     await use_tools(monkeypatch, blocks)
     gemini.on("Look", [Call("blocks")], [Text("Never.")])
-    events = []
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "Look"}) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if event.name == "tool.called":
-                answer = await talk.client.post(f"/chat/runs/{event.run}/stop")
-                assert answer.json()["status"] == "stopped"
+        events = await exchange.until("tool.called")
+        answer = await talk.client.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     assert Said(events).data["duration_ms"] < 1400
     talk.conversation = events[0].json()["conversation"]
     await works_on(talk, gemini, settings, asked="Look", seen=[])

@@ -16,7 +16,7 @@ from chat.http.exchanges import Exchanges
 from chat.instruments import logs
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Raw, Status, Text
-from tests.support.live import LiveServer, read
+from tests.support.live import LiveServer, Stream
 from tests.support.waiting import until
 
 MARKER = "kanarienvogel"
@@ -235,8 +235,7 @@ def exercise(server: LiveServer, http: httpx.Client, token: str) -> None:
             "POST", f"/chat/stream?q={MARKER}", json={"query": f"{query} {MARKER}"}, headers=headers
         ) as response:
             assert response.status_code == 200
-            seen: list[Any] = []
-            read(response, seen)
+            seen = Stream(response).all_events()
             assert seen[-1].is_done
     conversation = seen[0].json()["conversation"]
     event_source = {**headers, "Accept": "text/event-stream"}

@@ -1,9 +1,7 @@
 """The content of /metrics, and the clients that may read it."""
 
-import asyncio
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,13 @@ import pytest
 from django.conf import settings as django_settings
 
 from chat.instruments import metrics
+from chat.runs.supervisor import supervisor
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Hold, Status, Text
 from tests.support.live import LiveServer
 from tests.support.waiting import until
 from tests.test_strangers import shape
 
-Thread = Callable[..., Any]
 LINE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
 DELTAS = 20_000
 
@@ -87,8 +85,8 @@ async def test_streams_and_runs_are_counted_while_they_are_open(as_alice: Client
         during = await read(as_alice)
         gemini.release()
         await asked.all_events()
-    while (after := await read(as_alice))["parley_active_runs"] != before["parley_active_runs"]:
-        await asyncio.sleep(0.01)
+    await supervisor.idle()
+    after = await read(as_alice)
     for name in ("parley_active_runs", "parley_open_streams"):
         assert grown(before, during, name) == 1, name
         assert after[name] == before[name], name
@@ -127,8 +125,8 @@ def test_a_client_that_does_not_read_shows_in_the_unsent_bytes(tmp_path: Path, g
         with member.socket():
             assert read_live("parley_unsent_bytes") == 0
             assert read_live("parley_open_sockets") == 1
-        with member.ask("long") as response:
-            assert response.status_code == 200
+        with member.ask("long") as stream:
+            assert stream.response.status_code == 200
             until(
                 lambda: read_live("parley_unsent_bytes") and read_live("parley_paused_connections"),
                 otherwise=lambda: "nothing was ever unsent",

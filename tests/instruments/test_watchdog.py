@@ -22,7 +22,7 @@ from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Pause, Text
 from tests.support.live import LiveServer
 from tests.support.talk import Talk
-from tests.support.waiting import until
+from tests.support.waiting import auntil, until
 
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
 
@@ -164,7 +164,7 @@ async def test_an_agent_is_named_even_if_its_code_is_not_on_the_stack(
 async def test_blocking_code_of_no_agent_is_logged_too(parley: Any, lines: list[dict[str, Any]]) -> None:
     often, _long = counted(watchdog.NO_AGENT)
     asyncio.get_running_loop().call_soon(time.sleep, 4)
-    await asyncio.sleep(0.1)
+    await auntil(lambda: lines)
     [line] = lines
     assert line["message"].startswith("Code of no agent has blocked the event loop")
     assert "agent" not in line

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tests.support.client import Answer, Client
 from tests.support.dom import Element, parse
 from tests.support.gemini import Block, Call, Cut, Finish, Gemini, Hold, Status, Text, Thought
 from tests.support.talk import use_tools
+from tests.support.waiting import auntil, until
 
 STATIC = Path(str(finders.find("chat/main.js"))).parent
 
@@ -235,14 +235,12 @@ async def test_a_page_shows_the_partial_answer_and_reloads_itself(as_alice: Clie
 
 
 async def _until(client: Client, path: str, word: str) -> Element:
-    import asyncio
+    async def page_with_word() -> Element | None:
+        page = await see(client, path)
+        return page if word in page.one("div", id="messages").text else None
 
-    async with asyncio.timeout(20):
-        while True:
-            page = await see(client, path)
-            if word in page.one("div", id="messages").text:
-                return page
-            await asyncio.sleep(0.05)
+    page: Element = await auntil(page_with_word)
+    return page
 
 
 async def test_an_answer_that_ends_while_the_page_is_built_is_shown(
@@ -257,8 +255,7 @@ async def test_an_answer_that_ends_while_the_page_is_built_is_shown(
     def end_first(*args: Any, **kwargs: Any) -> Any:
         branch = read(*args, **kwargs)
         gemini.release()
-        while Run.objects.active().exists():
-            time.sleep(0.02)
+        until(lambda: not Run.objects.active().exists())
         return branch
 
     monkeypatch.setattr(Message.objects.all().__class__, "branch", end_first)

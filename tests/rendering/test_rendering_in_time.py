@@ -22,8 +22,8 @@ from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Hold, Pause, Text
 from tests.support.html_stream_client import Body, body_of, roots
-from tests.support.live import LiveServer, read
-from tests.support.sse_client import SseEvent, text_of
+from tests.support.live import LiveServer
+from tests.support.sse_client import text_of
 from tests.support.waiting import until
 from tests.support.workers import forkers, seconds, workers
 
@@ -167,11 +167,10 @@ async def test_a_reader_of_a_plain_reply_ends_with_the_stored_html(
     gemini.on("long", [step for piece in steps for step in (piece, Pause(0.15))])
     before, body = given_up(), Body()
     shown: list[str] = []
-    async with as_alice.open("POST", VIEW, json_body={"query": "long"}) as exchange:
-        async for event in exchange.events():
-            if event.name == "html":
-                body.take(event.json())
-                shown.append(body.html)
+    for event in (await as_alice.post(VIEW, {"query": "long"})).events:
+        if event.name == "html":
+            body.take(event.json())
+            shown.append(body.html)
     assert len(shown) > 3
     for html in shown:
         assert plain(text).startswith(html.removesuffix("</p>"))
@@ -184,11 +183,7 @@ async def test_a_page_shows_a_streaming_reply_as_plain_text(
 ) -> None:
     gemini.on("long", [Text(LONG), Hold(), Text("end")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "long"}) as exchange:
-        async for event in exchange.events():
-            if event.name == "run.started":
-                conversation = event.json()["conversation"]
-            elif not event.name:
-                break
+        conversation = (await exchange.until("text"))[0].json()["conversation"]
         assert plain(LONG) in (await as_alice.get(f"/chat/{conversation}/")).text
         path = f"/admin/chat/conversation/{conversation}/change/"
         assert plain(LONG) in (await as_mona.get(path)).text
@@ -333,8 +328,8 @@ def test_a_renderer_has_no_secrets_and_a_server_no_parsers(tmp_path: Path, gemin
     )
     try:
         gemini.on("hi", [Text("*Hello* $x$\n\n```python\n1\n```\n")])
-        with server.member("alice").ask("hi") as response:
-            read(response, [])
+        with server.member("alice").ask("hi") as stream:
+            stream.all_events()
         assert server.process
         pid = server.process.pid
         mapped = [Path(f"/proc/{each}/maps").read_text() for each in (pid, *forkers(pid))]
@@ -353,10 +348,10 @@ def test_no_renderer_outlives_its_server(tmp_path: Path, gemini: Gemini, way: st
     server = LiveServer(tmp_path, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url, RENDER_SECONDS="2")
     server.prepare().start()
     assert server.process
-    pid, seen = server.process.pid, list[SseEvent]()
+    pid = server.process.pid
     try:
         gemini.on("hi", [Text("Hello"), Hold(), Text(MEGABYTE)])
-        with server.member("alice").ask("hi") as response:
+        with server.member("alice").ask("hi") as stream:
             left = forkers(pid) + workers(pid)
             assert len(left) >= 2  # started before the first request
             gemini.release()
@@ -364,7 +359,7 @@ def test_no_renderer_outlives_its_server(tmp_path: Path, gemini: Gemini, way: st
                 before = seconds(workers(pid))
                 until(lambda: seconds(workers(pid)) > before + 0.05)
             else:
-                read(response, seen)
+                stream.all_events()
             left = forkers(pid) + workers(pid)
             if way == "stopped":
                 server.stop()

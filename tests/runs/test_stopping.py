@@ -8,25 +8,17 @@ from asgiref.sync import sync_to_async
 
 from chat.models import Conversation, Message, Run
 from tests.support import oracle
-from tests.support.client import Client, Exchange
+from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Text, questions_of
-from tests.support.sse_client import SseEvent, terminal_of, text_of
+from tests.support.sse_client import terminal_of, text_of
 from tests.support.talk import use_tools
-
-
-async def read_until(exchange: Exchange, name: str) -> list[SseEvent]:
-    seen = []
-    async for event in exchange.events():
-        seen.append(event)
-        if event.name == name:
-            return seen
-    pytest.fail(f"{name!r} did not come")
+from tests.support.waiting import auntil
 
 
 async def test_a_stop_keeps_the_text_that_was_shown(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        seen = await read_until(exchange, "")
+        seen = await exchange.until("text")
         answer = await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
         seen += await exchange.all_events()
     assert answer.status == 200
@@ -49,7 +41,7 @@ async def test_the_text_shown_before_a_stop_is_what_the_model_sees_next(
 ) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        seen = await read_until(exchange, "")
+        seen = await exchange.until("text")
         await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
     await as_alice.ask("and then?", conversation=seen[0].json()["conversation"])
     assert questions_of(gemini.requests[-1]) == [("user", "slow"), ("model", "shown"), ("user", "and then?")]
@@ -58,9 +50,8 @@ async def test_the_text_shown_before_a_stop_is_what_the_model_sees_next(
 async def test_a_stop_before_the_first_token_ends_the_run(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Hold(), Text("never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        seen = await read_until(exchange, "run.started")
-        while not gemini.calls_for("slow"):
-            await asyncio.sleep(0.01)
+        seen = await exchange.until("run.started")
+        await auntil(lambda: gemini.calls_for("slow"))
         answer = await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
         seen += await exchange.all_events()
     assert answer.json()["status"] == "stopped"
@@ -79,7 +70,7 @@ async def test_a_stop_during_a_tool_ends_the_run(
     await use_tools(monkeypatch, slow)
     gemini.on("tool", [Text("Let me look."), Call("slow", {"place": "Lagos"})], [Text("never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "tool"}) as exchange:
-        seen = await read_until(exchange, "tool.called")
+        seen = await exchange.until("tool.called")
         answer = await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
         seen += await exchange.all_events()
     assert answer.json()["status"] == "stopped"
@@ -119,7 +110,7 @@ async def test_a_stop_after_the_end_changes_nothing(as_alice: Client) -> None:
 async def test_a_deleted_conversation_ends_its_run_and_is_gone(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        seen = await read_until(exchange, "")
+        seen = await exchange.until("text")
         conversation = seen[0].json()["conversation"]
         answer = await as_alice.request("DELETE", f"/api/v1/conversations/{conversation}")
         seen += await exchange.all_events()
@@ -139,7 +130,7 @@ async def test_a_hundred_stops_race_the_last_token(as_alice: Client, gemini: Gem
     for n in range(100):
         gemini.on(f"race {n}", [Text("a"), Text("b")])
         async with as_alice.open("POST", "/chat/stream", json_body={"query": f"race {n}"}) as exchange:
-            seen = await read_until(exchange, "run.started")
+            seen = await exchange.until("run.started")
             reading = asyncio.ensure_future(exchange.all_events())
             await asyncio.sleep(n % 20 / 1000)
             answer = await as_alice.post(f"/chat/runs/{seen[0].run}/stop")

@@ -17,15 +17,14 @@ from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Hold, Text
 from tests.support.sse_client import text_of
+from tests.support.waiting import auntil
 
 
 async def until_ended(run_id: uuid.UUID) -> Run:
-    async with asyncio.timeout(20):
-        while True:
-            run: Run = await Run.objects.select_related("reply").aget(pk=run_id)
-            if not run.is_active:
-                return run
-            await asyncio.sleep(0.05)
+    run: Run = await auntil(
+        Run.objects.select_related("reply").filter(pk=run_id).exclude(ended_at=None).afirst
+    )
+    return run
 
 
 def dead_process() -> Process:
@@ -94,17 +93,13 @@ async def test_a_run_whose_end_failed_is_restarted_by_the_same_process(
 
 async def test_a_process_whose_row_was_lost_registers_again(parley: Any) -> None:
     await Process.objects.all().adelete()
-    async with asyncio.timeout(5):
-        while not await Process.objects.filter(pk__in=[supervisor.id]).aexists():
-            await asyncio.sleep(0.05)
+    await auntil(lambda: Process.objects.filter(pk__in=[supervisor.id]).aexists(), 5)
 
 
 async def test_a_stop_recorded_by_another_process_is_seen(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text("never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        async for event in exchange.events():
-            if not event.name:
-                break
+        await exchange.until("text")
         await Run.objects.aupdate(stop_requested_at=timezone.now())  # and the doorbell does not ring
         await exchange.all_events()
     assert await Run.objects.values_list("status", "reply__text").aget() == ("stopped", "shown")
@@ -115,8 +110,10 @@ async def test_a_duty_that_swallows_its_cancellation_does_not_block_the_stop(
     parley: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A duty like this once kept a server from stopping until it was killed."""
+    started = asyncio.Event()
 
     async def swallows_cancellation() -> None:
+        started.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -125,6 +122,6 @@ async def test_a_duty_that_swallows_its_cancellation_does_not_block_the_stop(
     await supervisor.shut_down()
     monkeypatch.setattr("chat.doorbell.relay", swallows_cancellation)
     await supervisor.start()
-    await asyncio.sleep(0.1)
     async with asyncio.timeout(10):
+        await started.wait()
         await supervisor.shut_down()

@@ -398,15 +398,16 @@ async def test_two_runs_that_end_together_have_different_change_numbers(
     for n in range(4):
         gemini.on(f"q{n}", [Text("a"), Hold(), Text("b")])
 
-    async def ask(n: int) -> None:
-        await as_alice.ask(f"q{n}")
+    all_running = asyncio.Barrier(4)
 
-    asking = [asyncio.ensure_future(ask(n)) for n in range(4)]
-    while await Run.objects.filter(deltas=0, status="running").acount() < 4:
-        await asyncio.sleep(0.02)
-    await asyncio.sleep(0.2)
-    gemini.release()
-    await asyncio.gather(*asking)
+    async def ask(n: int) -> None:
+        async with as_alice.open("POST", "/chat/stream", json_body={"query": f"q{n}"}) as exchange:
+            await exchange.until("text")
+            await all_running.wait()
+            gemini.release()
+            await exchange.all_events()
+
+    await asyncio.gather(*(ask(n) for n in range(4)))
     numbers = [each async for each in Run.objects.values_list("last_change", flat=True)]
     assert sorted(numbers) == [5, 6, 7, 8]
     assert await last_change(as_alice) == 8

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from chat.models import Run, RunEvent
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Text, Thought
-from tests.support.sse_client import SseEvent, text_of
+from tests.support.sse_client import text_of
+from tests.support.waiting import auntil
 
 
 def events_path(run: str, after: str = "") -> str:
@@ -47,18 +49,15 @@ async def test_concurrent_readers_see_the_same_events(
     settings.STREAMS_PER_MEMBER = 50
     gemini.on("slow", [Text("a"), Hold(), *[Text(f" {n}") for n in range(50)]])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        seen = []
-        async for event in exchange.events():
-            seen.append(event)
-            if not event.name:
-                break
-        path = events_path(seen[0].run)
-        others = [asyncio.ensure_future(as_alice.get(path)) for _ in range(10)]
-        await asyncio.sleep(0.1)
-        gemini.release()
-        seen += await exchange.all_events()
-        for other in others:
-            assert (await other).events == seen
+        seen = await exchange.until("text")
+        async with AsyncExitStack() as stack:
+            followers = [as_alice.open("GET", events_path(seen[0].run)) for _ in range(10)]
+            others = [await stack.enter_async_context(follower) for follower in followers]
+            begun = [await other.until("text") for other in others]
+            gemini.release()
+            seen += await exchange.all_events()
+            for other, first in zip(others, begun, strict=True):
+                assert first + await other.all_events() == seen
 
 
 @pytest.mark.parametrize(
@@ -71,19 +70,12 @@ async def test_a_malformed_id_or_one_ahead_of_the_log_starts_from_the_beginning(
 ) -> None:
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        first: SseEvent | None = None
-        async for event in exchange.events():
-            first = first or event
-            if not event.name:
-                break
-        assert first
+        first, *_rest = await exchange.until("text")
         named = last_event_id.replace("{run}", first.run).replace("{other}", str(uuid.uuid4()))
         named = named.replace("{upper}", first.run.upper())
         async with as_alice.open("GET", events_path(first.run), headers={"last-event-id": named}) as follower:
             assert follower.status == 200
-            async for event in follower.events():
-                assert event == first
-                break
+            assert await anext(follower.events()) == first
         gemini.release()
         await exchange.all_events()
 
@@ -134,9 +126,7 @@ async def test_the_streams_of_a_member_are_limited(as_alice: Client, gemini: Gem
     settings.STREAMS_PER_MEMBER = 2
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        async for event in exchange.events():
-            if not event.name:
-                break
+        event = (await exchange.until("text"))[-1]
         path = events_path(event.run)
         async with as_alice.open("GET", path) as second:
             await anext(aiter(second.chunks()))
@@ -163,8 +153,7 @@ async def test_a_reader_that_gets_no_doorbell_polls_the_log(
     supervisor.draining = True  # this process claims no run by itself
     asked = await sync_to_async(send_message)(alice, Ask(query="elsewhere"), agents=["chat_assistant"])
     async with as_alice.open("GET", events_path(str(asked.run.pk))) as exchange:
-        reading = asyncio.ensure_future(exchange.all_events())
-        await asyncio.sleep(0.3)
+        await exchange.until("run.started")
         assert supervisor.id
         claimed = await sync_to_async(lifecycle.claim)(asked.run.pk, supervisor.id)
         assert claimed
@@ -172,7 +161,7 @@ async def test_a_reader_that_gets_no_doorbell_polls_the_log(
         outcome = lifecycle.Outcome(COMPLETED, finish="stop")
         await sync_to_async(lifecycle.end)(claimed[0], outcome, Fold([said]), [said])
         async with asyncio.timeout(5):
-            assert text_of(await reading) == "from elsewhere"
+            assert text_of(await exchange.all_events()) == "from elsewhere"
     supervisor.draining = False
     assert await Run.objects.filter(status="completed").acount() == 1
 
@@ -299,6 +288,4 @@ async def test_the_end_of_a_run_rings_for_readers_in_other_processes(
     monkeypatch.setattr(doorbell, "ring", ring)
     gemini.on("Hello", [Text("Hi")])
     await as_alice.post("/chat/stream", {"query": "Hello"})
-    async with asyncio.timeout(5):  # the ring may come just after the response
-        while True not in had_ended:
-            await asyncio.sleep(0.01)
+    await auntil(lambda: True in had_ended, 5)  # the ring may come just after the response

@@ -10,13 +10,14 @@ from asgiref.sync import sync_to_async
 from chat.events import Event, Fold, encode_json
 from chat.models import Message, Run, RunEvent
 from chat.rendering import render
+from chat.runs.supervisor import supervisor
 from chat.stream import html_view
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Pause, Text, Thought
-from tests.support.html_stream_client import Body, body_of
+from tests.support.html_stream_client import body_of
 from tests.support.markdown import DOCUMENTS
-from tests.support.sse_client import SseEvent, terminal_of, text_of
+from tests.support.sse_client import SseEvent, Wanted, terminal_of, text_of
 
 EVENT_STREAM = {"accept": "text/event-stream", "sec-fetch-site": "same-origin"}
 VIEW = "/chat/stream?view=html"
@@ -69,12 +70,11 @@ async def html_events_of_a_slow_reply(client: Client, gemini: Gemini) -> list[di
     """Return the html events of a reply whose first word comes alone, and 40 others 10 ms apart."""
     rest = [step for n in range(40) for step in (Pause(0.01), Text(f"w{n} "))]
     gemini.on("slow", [Text("first "), Hold(), *rest])
-    shown = []
     async with client.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
-        async for event in exchange.events():
-            if event.name == "html":
-                shown.append(event.json())
-                gemini.release()
+        seen = await exchange.until("html")
+        gemini.release()
+        seen += await exchange.all_events()
+    shown = [event.json() for event in seen if event.name == "html"]
     assert shown[0]["open"] == '<p dir="auto">first</p>'
     return shown
 
@@ -110,12 +110,10 @@ async def test_held_text_is_sent_before_any_other_frame(
     monkeypatch.setattr(html_view, "FRAME_SECONDS", 60)
     first_call: list[Any] = [Text("One. "), Hold(), Text("Two."), Call("calculate", {"expression": "1+1"})]
     gemini.on("use", first_call, [Text("Three.")])
-    events = []
     async with as_alice.open("POST", VIEW, json_body={"query": "use"}) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if event.name == "html":
-                gemini.release()
+        events = await exchange.until("html")
+        gemini.release()
+        events += await exchange.all_events()
     called = next(n for n, event in enumerate(events) if event.name == "tool.called")
     assert body_of(events[:called]).html == '<p dir="auto">One. Two.</p>'
     ended = events.index(terminal_of(events))
@@ -150,31 +148,17 @@ async def test_a_reader_that_reconnects_gets_the_whole_text_first(as_alice: Clie
 
 
 async def test_a_reader_can_reconnect_during_the_run(as_alice: Client, gemini: Gemini) -> None:
-    gemini.on("slow", [*in_pieces("One *two* three"), Hold(), *in_pieces("\n\nfour"), Hold(), Text("teen")])
+    gemini.on("slow", [*in_pieces("One *two* three"), Hold(), *in_pieces("\n\nfour"), Text("teen")])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as first:
-        body, seen = Body(), []
-        async for event in first.events():
-            seen.append(event)
-            if event.name == "html":
-                body.take(event.json())
-                if body.html == '<p dir="auto">One <em>two</em> three</p>':
-                    break
-        path = f"/chat/runs/{event.run}/events?view=html"
-        async with as_alice.open("GET", path, headers={"last-event-id": event.id}) as second:
-            again = Body()
-            async for event in second.events():
-                assert event.name == "html"
-                again.take(event.json())
-                assert again.html == body.html
-                break
+        seen = await first.until(shows('<p dir="auto">One <em>two</em> three</p>'))
+        path = f"/chat/runs/{seen[-1].run}/events?view=html"
+        async with as_alice.open("GET", path, headers={"last-event-id": seen[-1].id}) as second:
+            again = [await anext(second.events())]
+            assert body_of(again).html == body_of(seen).html
             gemini.release()
-            seen += await _until_html(first, body, "four")
-            gemini.release()
-            for exchange, shown in ((first, body), (second, again)):
-                for event in await exchange.all_events():
-                    if event.name == "html":
-                        shown.take(event.json())
-    assert body.html == again.html == render("One *two* three\n\nfourteen")
+            seen += await first.all_events()
+            again += await second.all_events()
+    assert body_of(seen).html == body_of(again).html == render("One *two* three\n\nfourteen")
 
 
 async def test_text_after_a_tool_call_is_not_shown_before_it(as_alice: Client, gemini: Gemini) -> None:
@@ -182,11 +166,10 @@ async def test_text_after_a_tool_call_is_not_shown_before_it(as_alice: Client, g
     first: list[Any] = [Text("Let me see."), Call("calculate", {"expression": "1+1"})]
     gemini.on("use", first, [Text("It is two."), Hold(), Text(" Surely.")])
     async with as_alice.open("POST", VIEW, json_body={"query": "use"}) as ahead:
-        seen = await _until_html(ahead, Body(), "two")
-        late = []
+        seen = await ahead.until(shows("two"))
         path = f"/chat/runs/{seen[0].run}/events?view=html"
         async with as_alice.open("GET", path) as behind:
-            late = await _until_html(behind, Body(), "two")
+            late = await behind.until(shows("two"))
             called = next(n for n, event in enumerate(late) if event.name == "tool.called")
             assert body_of(late[:called]).html == '<p dir="auto">Let me see.</p>'
             gemini.release()
@@ -195,15 +178,9 @@ async def test_text_after_a_tool_call_is_not_shown_before_it(as_alice: Client, g
     assert body_of(late).html == body_of(seen).html == render("Let me see.\n\nIt is two. Surely.")
 
 
-async def _until_html(exchange: Any, body: Body, word: str) -> list[SseEvent]:
-    seen = []
-    async for event in exchange.events():
-        seen.append(event)
-        if event.name == "html":
-            body.take(event.json())
-            if word in body.html:
-                break
-    return seen
+def shows(text: str) -> Wanted:
+    """Return the condition that the body of the reply contains ``text``."""
+    return lambda seen: text in body_of(seen).html
 
 
 async def test_readers_that_join_at_different_times_see_the_same_html(
@@ -213,10 +190,7 @@ async def test_readers_that_join_at_different_times_see_the_same_html(
     text = DOCUMENTS["llm_answer"] + "\n\n" + DOCUMENTS["tasks"]
     gemini.on("slow", [step for piece in in_pieces(text, 3) for step in (piece, Pause(0.005))])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
-        run = ""
-        async for event in exchange.events():
-            run = event.run
-            break
+        run = (await exchange.until("run.started"))[0].run
         others = []
         for n in range(12):
             await asyncio.sleep(0.03)
@@ -288,15 +262,12 @@ async def test_a_pruned_run_can_be_read_as_html(as_alice: Client, gemini: Gemini
 async def test_a_stopped_reply_is_rendered_completely(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("```python\nprint("), Hold(), Text("1)")])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
-        body = Body()
-        await _until_html(exchange, body, "print")
-        run = exchange.body.decode().split("id: ")[1].split(":")[0]
-        await as_alice.post(f"/chat/runs/{run}/stop")
-        for event in await exchange.all_events():
-            if event.name == "html":
-                body.take(event.json())
-    assert body.html == render("```python\nprint(")
-    assert 'class="copy"' in body.html
+        seen = await exchange.until(shows("print"))
+        await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
+        seen += await exchange.all_events()
+    html = body_of(seen).html
+    assert html == render("```python\nprint(")
+    assert 'class="copy"' in html
 
 
 async def test_an_event_source_can_ask_for_html_by_get(as_alice: Client, gemini: Gemini) -> None:
@@ -339,12 +310,11 @@ async def test_a_reader_that_hangs_up_leaves_nothing_in_memory(as_alice: Client,
     """The run itself goes on to its end."""
     gemini.on("slow", [*in_pieces("one two"), Hold(), Text(" three")])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
-        await _until_html(exchange, Body(), "two")
+        await exchange.until(shows("two"))
         assert len(html_view._replies) == 1
     assert not html_view._replies
     gemini.release()
-    while await Run.objects.active().aexists():
-        await asyncio.sleep(0.02)
+    await supervisor.idle()
     assert (await Message.objects.aget(role="assistant")).text == "one two three"
     await oracle.acheck()
 

@@ -71,9 +71,7 @@ async def test_a_known_key_is_answered_before_busy_and_limits_are_checked(
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     body = {"query": "slow", "client_id": str(uuid.uuid4())}
     async with as_alice.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            if not event.name:
-                break
+        await exchange.until("text")
         async with as_alice.open("POST", "/chat/stream", json_body=body) as again:
             assert again.status == 200
         gemini.release()

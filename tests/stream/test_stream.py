@@ -9,7 +9,8 @@ from chat.models import Conversation, Message, Run
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Text, Thought
-from tests.support.sse_client import SseEvent, terminal_of, text_of
+from tests.support.sse_client import terminal_of, text_of
+from tests.support.waiting import auntil
 
 EVENT_STREAM = {"accept": "text/event-stream", "sec-fetch-site": "same-origin"}
 
@@ -65,7 +66,7 @@ async def test_the_last_event_reports_usage_times_and_the_number_of_deltas(
     gemini.on("count", [Text("one"), Text(" two")])
     events = await as_alice.ask("count")
     end = terminal_of(events).json()
-    unnamed = [e for e in events if not e.name and not e.is_done]
+    unnamed = [e for e in events if e.is_text]
     assert end["finish"] == "stop"
     assert end["deltas"] == len(unnamed) == 2
     assert end["usage"] == {"input": 12, "output": 4, "thought": 0, "cached": 0, "total": 16, "calls": 1}
@@ -76,19 +77,15 @@ async def test_the_last_event_reports_usage_times_and_the_number_of_deltas(
 
 async def test_done_means_committed(as_alice: Client) -> None:
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "hello"}) as exchange:
-        async for event in exchange.events():
-            if event.name == "run.completed":
-                stored = await Run.objects.select_related("reply").aget()
-                assert stored.status == "completed"
-                assert stored.reply and str(stored.reply.pk) == event.json()["message"]
-                return
-    pytest.fail("no run.completed came")
+        end = (await exchange.until("run.completed"))[-1]
+        stored = await Run.objects.aget()
+        assert (stored.status, str(stored.reply_id)) == ("completed", end.json()["message"])
 
 
 async def test_text_is_sent_while_the_model_still_writes(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("first"), Hold(), Text(" second")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        shown = await _until_text(exchange.events())
+        shown = (await exchange.until("text"))[-1]
         assert shown.json() == {"text": "first"}
         gemini.release()
         assert text_of([shown, *await exchange.all_events()]) == "first second"
@@ -117,12 +114,11 @@ async def test_a_heartbeat_comment_is_sent_during_silence(
     settings.STREAM_HEARTBEAT_SECONDS = 0.1
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        await _until_text(exchange.events())
+        await exchange.until("text")
         reading = asyncio.ensure_future(exchange.all_events())
-        await asyncio.sleep(0.5)
+        await auntil(lambda: len(exchange.parser.comments) >= 3)
         gemini.release()
         await reading
-    assert len(exchange.parser.comments) >= 3
 
 
 async def test_a_run_outlives_the_connection_that_started_it(
@@ -132,7 +128,7 @@ async def test_a_run_outlives_the_connection_that_started_it(
 
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        await _until_text(exchange.events())
+        await exchange.until("text")
     gemini.release()
     await supervisor.idle()
     assert await Run.objects.values_list("status", "reply__text").aget() == ("completed", "ab")
@@ -247,11 +243,3 @@ async def test_a_run_without_streaming_can_be_followed_like_any_other(as_alice: 
     body = (await as_alice.post("/chat/stream", {"query": "hello", "stream": False})).json()
     events = (await as_alice.get(f"/chat/runs/{body['run']}/events")).events
     assert text_of(events) == body["message"]["text"] == "You said: hello"
-
-
-async def _until_text(events: Any) -> SseEvent:
-    event: SseEvent
-    async for event in events:
-        if not event.name:
-            return event
-    pytest.fail("no text came")

@@ -14,6 +14,7 @@ from django.db import connection
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Hold, Text
 from tests.support.sse_client import text_of
+from tests.support.waiting import auntil
 
 STREAMS = 50
 ASKS = 20  # twice as many as connections in the pool
@@ -53,8 +54,8 @@ async def test_fifty_idle_streams_use_no_thread_and_no_database_connection(
             stream = await stack.enter_async_context(as_alice.open("GET", f"/chat/runs/{run}/events"))
             assert (await anext(stream.events())).name == "run.started"
             opened.append(stream)
-        await asyncio.sleep(0.2)  # the threads of the requests end by themselves
-        assert threading.active_count() - threads <= 3
+        # The threads of the requests end by themselves.
+        await auntil(lambda: threading.active_count() - threads <= 3)
         assert await sync_to_async(database_connections)() - connections <= 3
         gemini.release()
         for stream in opened:
