@@ -47,7 +47,8 @@ def row(page: str, name: str) -> list[str]:
 async def test_a_visitor_and_a_member_are_sent_to_the_sign_in(visitor: Client, as_alice: Client) -> None:
     for client in (visitor, as_alice):
         answer = await client.get(PAGE)
-        assert answer.status in {302, 403}
+        assert answer.status == 302
+        assert "/login/?next=" in answer.headers["location"]
         assert b"chart" not in answer.body
 
 

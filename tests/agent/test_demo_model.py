@@ -162,7 +162,8 @@ async def test_the_demo_can_be_stopped_in_mid_reply(talk: Talk, settings: Any) -
     talk.conversation = events[0].json()["conversation"]
     status, text = await Run.objects.values_list("status", "reply__text").aget()
     assert status == "stopped"
-    assert "You said:".startswith(text.strip()) or text.startswith("You said:")
+    assert text
+    assert "You said:".startswith(text[:9])
     assert len(text) < 100
     await oracle.acheck([events])
     settings.DEMO_DELAY_SECONDS = 0

@@ -219,6 +219,7 @@ async def test_the_signature_of_a_call_is_sent_back_to_the_model(
     gemini.on("What is 2 + 3?", [Text("Wait."), call], [Text("5.")])
     await outcome(talk, "What is 2 + 3?", streamed)
     await outcome(talk, "And doubled?", streamed)
+    assert len(gemini.requests) == 3
     for request in gemini.requests[1:]:
         (part,) = [part for part in request["contents"][1]["parts"] if "functionCall" in part]
         assert part.get("thoughtSignature", part.get("thought_signature")) == "AP_-_2Zha2U="

@@ -156,6 +156,7 @@ def test_a_line_of_text_cannot_be_forged() -> None:
     text = logs.TextFormatter().format(record_of("%s", HOSTILE, error=raised(ValueError(HOSTILE))))
     first, *rest = text.split("\n")
     assert first.isprintable()
+    assert rest
     assert all(line.startswith("    ") and line.isprintable() for line in rest)
 
 

@@ -157,18 +157,18 @@ async def test_an_unreadable_form_gets_an_error_page(
 
 @pytest.mark.parametrize("path", ["/accounts/login/", "/accounts/signup/", "/admin/login/"])
 @pytest.mark.parametrize(
-    ("kind", "body"),
+    ("kind", "body", "status"),
     [
-        ("application/x-www-form-urlencoded; charset=utf-16", b"login=a"),
-        ("application/x-www-form-urlencoded", b"login=" + b"x" * 1_100_000),
-        ("multipart/form-data", b"--x"),
+        ("application/x-www-form-urlencoded; charset=utf-16", b"login=a", 415),
+        ("application/x-www-form-urlencoded", b"login=" + b"x" * 1_100_000, 413),
+        ("multipart/form-data", b"--x", 400),
     ],
 )
 async def test_every_form_answers_an_unreadable_body_with_an_error_page(
-    visitor: Client, path: str, kind: str, body: bytes
+    visitor: Client, path: str, kind: str, body: bytes, status: int
 ) -> None:
     answer = await visitor.request("POST", path, body=body, headers={"content-type": kind}, csrf=False)
-    assert answer.status in {400, 413, 415}
+    assert answer.status == status
     assert parse(answer.text).one("p", role="alert").words
 
 

@@ -1,6 +1,7 @@
 """Stops before the first token, in the middle, during a tool and after the end; and deletion."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -126,15 +127,19 @@ async def test_a_deleted_conversation_ends_its_run_and_is_gone(as_alice: Client,
 
 async def test_a_hundred_stops_race_the_last_token(as_alice: Client, gemini: Gemini, settings: Any) -> None:
     settings.LIMITS = False
-    ends = []
+    gemini.on("alone", [Text("a"), Text("b")])
+    began = time.monotonic()
+    ends = [await as_alice.ask("alone")]
+    alone = time.monotonic() - began
     for n in range(100):
         gemini.on(f"race {n}", [Text("a"), Text("b")])
         async with as_alice.open("POST", "/chat/stream", json_body={"query": f"race {n}"}) as exchange:
             seen = await exchange.until("run.started")
             reading = asyncio.ensure_future(exchange.all_events())
-            await asyncio.sleep(n % 20 / 1000)
+            await asyncio.sleep(n % 20 / 10 * alone)  # from its first moment to twice the time that it takes
             answer = await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
             seen += await reading
         assert f"run.{answer.json()['status']}" == terminal_of(seen).name
         ends.append(seen)
+    assert {terminal_of(seen).name for seen in ends[1:]} == {"run.stopped", "run.completed"}
     await oracle.acheck(ends)
