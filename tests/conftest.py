@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 from django.conf import settings
 
 from tests.support.client import Client
@@ -159,12 +159,6 @@ def fresh_limits(settings: Any) -> None:
     own = settings.CACHES["default"]
     prefix = f"{own.get('KEY_PREFIX', '')}-{secrets.token_hex(4)}"
     settings.CACHES = {"default": {**own, "KEY_PREFIX": prefix}}
-
-
-@pytest.fixture
-def in_thread() -> Callable[..., Any]:
-    """Return a function that calls an ORM function from an async test, in a thread."""
-    return lambda function, *args, **kwargs: sync_to_async(function)(*args, **kwargs)
 
 
 @pytest.fixture

@@ -292,7 +292,7 @@ def test_an_agents_env_file_adds_variables_and_overrides_none(
             "three.py": needs("SHARED"),
         }
     )
-    assert all(agent.available for agent in others().values())
+    assert {name: a.available for name, a in others().items()} == {"one": True, "two": True, "three": True}
     assert {name: os.environ.get(name) for name in kept} == before
     assert os.environ["WEATHER_KEY"] == "from one"
     agent: Any = catalog.runner_of("one").agent

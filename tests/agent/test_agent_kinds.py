@@ -11,7 +11,6 @@ from tests.support.gemini import Call, Gemini, Hold, Pause, Text, Thought
 from tests.support.talk import Talk
 
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
-Thread = Callable[..., Any]
 
 APP = """
     import asyncio
@@ -95,7 +94,7 @@ RACE = """
 
 
 async def test_agents_after_an_escalation_do_not_wait_for_a_cut_off_agent(
-    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"race.py": RACE})
     gemini.on_agent("slow", [Thought("Hm."), Text("I begin"), Hold(), Text(" never")])
@@ -109,7 +108,7 @@ async def test_agents_after_an_escalation_do_not_wait_for_a_cut_off_agent(
     assert said.thought == "Hm.Well."
     assert "Fast " in said.deltas(), "it streams, and does not wait for the agent that was cut off"
     assert not said.named("replace")
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 TOOLS = """
@@ -164,7 +163,7 @@ async def test_a_long_running_tool_with_a_result_is_an_ordinary_tool(
 
 
 async def test_a_long_running_tool_without_a_result_ends_only_its_run(
-    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"office.py": TOOLS})
     gemini.on_agent("root_agent", [Text("I hand it in."), Call("apply", {"form": "red"})], [Text("Yes?")])
@@ -174,7 +173,7 @@ async def test_a_long_running_tool_without_a_result_ends_only_its_run(
     again = await talk.ask("And?")
     assert (again.end, again.text) == ("run.completed", "Yes?")
     assert "I hand it in." in json.dumps(gemini.requests[-1]["contents"])
-    await in_thread(oracle.check, [said.events, again.events])
+    await oracle.acheck([said.events, again.events])
 
 
 WORKFLOW = """
@@ -192,7 +191,7 @@ WORKFLOW = """
 
 
 async def test_texts_of_parallel_workflow_nodes_are_not_interleaved(
-    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"fork.py": WORKFLOW})
     gemini.on("Fork!", [Text("one "), Pause(0.1), Text("two "), Pause(0.1), Text("three")])
@@ -203,7 +202,7 @@ async def test_texts_of_parallel_workflow_nodes_are_not_interleaved(
     assert json.loads(told.pop("judge").removeprefix("You said: ")) == forked
     assert told == forked
     assert len(speeches(said)) == 3
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_a_long_agent_name_is_stored_up_to_128_characters(

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from chat.agent.agents import catalog
+from chat.models import SessionEvent
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Failure, Gemini, Hold, Pause, Text, Thought, questions_of
-from tests.support.sse_client import SseEvent, text_of
+from tests.support.sse_client import text_of
 from tests.support.talk import Said, Talk
+from tests.support.waiting import auntil
 
 AGENTS = Path(__file__).parents[1] / "sample_agents"
-Thread = Callable[..., Any]
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def speeches(said: Said) -> list[tuple[str, str]]:
     for event in said.events:
         if event.name == "agent":
             speaker = event.json()["name"]
-        elif not event.name and not event.is_done:
+        elif event.is_text:
             if found and found[-1][0] == speaker:
                 speaker, text = found.pop()
                 found.append((speaker, text + event.json()["text"]))
@@ -122,8 +123,7 @@ async def test_a_tool_that_blocks_its_thread_does_not_block_the_event_loop(
     gemini.on("Wind?", [Call("measure", {"seconds": 1.0})], [Text("Calm.")])
     talk = start_talk("weather_time")
     asking = asyncio.ensure_future(talk.ask("Wind?"))
-    while not gemini.calls_for("Wind?"):
-        await asyncio.sleep(0.01)
+    await auntil(lambda: gemini.calls_for("Wind?"))
     clock, longest = asyncio.get_running_loop().time, 0.0
     while not asking.done():
         before = clock()
@@ -160,13 +160,12 @@ async def test_a_stopped_reply_is_the_agents_own_in_the_next_turn(
     """ADK would quote another agent's reply to the model, instead of sending it as the model's own."""
     gemini.on("Weather?", [Text("It is"), Hold(), Text(" never")])
     talk = start_talk("weather_time")
-    events = []
     body = {"query": "Weather?", "agent": "weather_time"}
     async with talk.client.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if not event.name and not event.is_done:
-                await talk.client.post(f"/chat/runs/{event.run}/stop")
+        events = await exchange.until("text")
+        answer = await talk.client.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     talk.conversation = events[0].json()["conversation"]
     assert Said(events).end == "run.stopped"
     await talk.ask("Go on")
@@ -177,7 +176,7 @@ async def test_a_stopped_reply_is_the_agents_own_in_the_next_turn(
 
 
 async def test_agents_in_a_sequence_are_named_and_pass_on_their_output(
-    start_talk: StartTalk, gemini: Gemini, in_thread: Thread
+    start_talk: StartTalk, gemini: Gemini
 ) -> None:
     gemini.on_agent("outliner", [Text("A fox. "), Text("A hen.")])
     gemini.on_agent("writer", [Text("The fox "), Text("met the hen.")])
@@ -192,7 +191,7 @@ async def test_agents_in_a_sequence_are_named_and_pass_on_their_output(
     assert reply["text"] == said.text
     assert "outline: A fox. A hen." in json.dumps(gemini.requests[1]["systemInstruction"])
     assert said.data["usage"]["calls"] == 3
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_a_sequence_can_answer_without_streaming(start_talk: StartTalk, gemini: Gemini) -> None:
@@ -209,31 +208,26 @@ async def test_a_sequence_can_answer_without_streaming(start_talk: StartTalk, ge
     ]
 
 
-async def test_a_sequence_can_be_stopped_in_mid_reply(
-    start_talk: StartTalk, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_sequence_can_be_stopped_in_mid_reply(start_talk: StartTalk, gemini: Gemini) -> None:
     gemini.on_agent("outliner", [Text("A fox.")])
     gemini.on_agent("writer", [Text("The fox"), Hold(), Text(" never")])
     talk = start_talk("story_pipeline")
-    events: list[SseEvent] = []
     body = {"query": "A story!", "agent": "story_pipeline"}
     async with talk.client.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if text_of(events).endswith("The fox"):
-                await talk.client.post(f"/chat/runs/{event.run}/stop")
+        events = await exchange.until(lambda seen: text_of(seen).endswith("The fox"))
+        answer = await talk.client.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     said = Said(events)
     assert (said.end, said.text) == ("run.stopped", "A fox.\n\nThe fox")
     assert said.data["duration_ms"] < 10_000
-    await in_thread(oracle.check, [events])
+    await oracle.acheck([events])
 
 
 # --- in parallel: research_parallel ---------------------------------------------------------------
 
 
-async def test_texts_of_parallel_agents_are_not_interleaved(
-    start_talk: StartTalk, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_texts_of_parallel_agents_are_not_interleaved(start_talk: StartTalk, gemini: Gemini) -> None:
     """Their fragments arrive interleaved."""
     wind = [step for n in range(5) for step in (Text(f"wind{n} "), Pause(0.15))]
     solar = [step for n in range(5) for step in (Text(f"sun{n} "), Pause(0.15))]
@@ -251,13 +245,13 @@ async def test_texts_of_parallel_agents_are_not_interleaved(
     }
     assert not said.named("replace")
     assert len(said.named("agent")) == 3
-    first = speeches(said)[0][0]
-    parts = [event.json()["text"] for event in said.events if not event.name and not event.is_done]
+    first = speeches(said)[0][1]
+    parts = [event.json()["text"] for event in said.events if event.is_text]
     assert len([part for part in parts if part.startswith(first[:3])]) > 2, "the first one streams"
     reply = await talk.reply()
     assert stored_speeches(reply) == speeches(said)
     assert reply["text"] == said.text
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_thoughts_of_parallel_agents_are_not_interleaved(start_talk: StartTalk, gemini: Gemini) -> None:
@@ -273,25 +267,25 @@ async def test_thoughts_of_parallel_agents_are_not_interleaved(start_talk: Start
 
 @pytest.mark.parametrize("end", ["stop", "failure"])
 async def test_complete_text_is_shown_even_if_a_parallel_agent_is_cut_off(
-    start_talk: StartTalk, gemini: Gemini, in_thread: Thread, end: str
+    start_talk: StartTalk, gemini: Gemini, end: str
 ) -> None:
     """The wind agent streams and is cut off; the sun agent has finished, and the session has its text."""
     cut: list[Any] = [Hold(), Text("never")] if end == "stop" else [Pause(0.5), Failure(500, "INTERNAL")]
     gemini.on_agent("wind_researcher", [Text("Gale"), *cut])
     gemini.on_agent("solar_researcher", [Pause(0.1), Text("Sun "), Text("shines.")])
     talk = start_talk("research_parallel")
-    events: list[SseEvent] = []
     body = {"query": "Research!", "agent": "research_parallel"}
     async with talk.client.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if end == "stop" and not event.name and text_of(events) == "Gale":
-                await _until_stored(in_thread, event.run, "shines.")
-                await talk.client.post(f"/chat/runs/{event.run}/stop")
+        events = await exchange.until(lambda seen: text_of(seen) == "Gale")
+        if end == "stop":
+            stored = SessionEvent.objects.filter(run_id=events[0].run, payload__contains="shines.")
+            await auntil(stored.aexists)
+            await talk.client.post(f"/chat/runs/{events[0].run}/stop")
+        events += await exchange.all_events()
     said = Said(events)
     assert said.end == ("run.stopped" if end == "stop" else "run.failed")
     assert speeches(said) == [("wind_researcher", "Gale"), ("solar_researcher", "Sun shines.")]
-    await in_thread(oracle.check, [events])
+    await oracle.acheck([events])
     talk.conversation = events[0].json()["conversation"]
     gemini.release()
     for agent in ("wind_researcher", "solar_researcher", "merger"):
@@ -303,20 +297,10 @@ async def test_complete_text_is_shown_even_if_a_parallel_agent_is_cut_off(
     assert "[wind_researcher] said" in known
 
 
-async def _until_stored(in_thread: Thread, run: str, text: str) -> None:
-    from chat.models import SessionEvent
-
-    async with asyncio.timeout(20):
-        while not await in_thread(SessionEvent.objects.filter(run_id=run, payload__contains=text).exists):
-            await asyncio.sleep(0.02)
-
-
 # --- a loop: refine_loop --------------------------------------------------------------------------
 
 
-async def test_a_loop_ends_when_one_of_its_agents_escalates(
-    start_talk: StartTalk, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_loop_ends_when_one_of_its_agents_escalates(start_talk: StartTalk, gemini: Gemini) -> None:
     gemini.on_agent("drafter", [Text("Draft one.")])
     gemini.on_agent("critic", [Text("Too short.")], [Call("exit_loop")])
     gemini.on_agent("refiner", [Text("Draft two.")])
@@ -330,7 +314,7 @@ async def test_a_loop_ends_when_one_of_its_agents_escalates(
     ]
     assert [event.json()["name"] for event in said.named("tool.called")] == ["exit_loop"]
     assert "Draft two." in json.dumps(gemini.requests[-1]["systemInstruction"])
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_a_loop_without_escalation_ends_at_its_own_limit(start_talk: StartTalk, gemini: Gemini) -> None:
@@ -356,7 +340,7 @@ async def test_a_loop_counts_against_the_runs_limit_of_model_calls(
 
 
 async def test_the_next_turn_continues_with_the_agent_transferred_to(
-    start_talk: StartTalk, gemini: Gemini, in_thread: Thread
+    start_talk: StartTalk, gemini: Gemini
 ) -> None:
     gemini.on_agent(
         "travel_desk", [Text("I hand you over."), Call("transfer_to_agent", {"agent_name": "flights"})]
@@ -372,7 +356,7 @@ async def test_the_next_turn_continues_with_the_agent_transferred_to(
     again = await talk.ask("And Rome!")
     assert speeches(again) == [("flights", "Booked too.")]
     assert again.named("tool.returned")[-1].json()["result"] == {"ticket": "Rome-2"}, "state is kept"
-    await in_thread(oracle.check, [said.events, again.events])
+    await oracle.acheck([said.events, again.events])
 
 
 async def test_an_agent_written_in_python_can_be_part_of_one_in_yaml(

@@ -14,7 +14,6 @@ from tests.support.gemini import Call, Gemini, Text
 from tests.support.talk import Said, Talk
 
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
-Thread = Callable[..., Any]
 
 HEAD = """
     import asyncio
@@ -88,24 +87,22 @@ app = App(name="it", root_agent={root}, resumability_config=ResumabilityConfig(i
 
 @pytest.mark.parametrize("root", sorted(ROOTS))
 async def test_a_resumable_app_answers_the_first_question_and_the_next(
-    write_agents: WriteAsync, as_alice: Client, in_thread: Thread, root: str
+    write_agents: WriteAsync, as_alice: Client, root: str
 ) -> None:
     talk = await talk_to(write_agents, as_alice, CUSTOM.format(root=ROOTS[root]))
     for question in ("One?", "Two?"):
         said = await talk.ask(question)
         assert said.end == "run.completed", said.data
         assert f"You said: {question}" in said.text
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
-async def test_a_run_has_the_invocation_id_of_its_first_adk_event(
-    as_alice: Client, in_thread: Thread
-) -> None:
+async def test_a_run_has_the_invocation_id_of_its_first_adk_event(as_alice: Client) -> None:
     from chat.models import Run, SessionEvent
 
     said = await Talk(as_alice).ask("Hello")
-    stored = await in_thread(lambda: SessionEvent.objects.filter(run_id=said.run, position=0).get().payload)
-    run = await in_thread(Run.objects.get, pk=said.run)
+    stored = (await SessionEvent.objects.filter(run_id=said.run, position=0).aget()).payload
+    run = await Run.objects.aget(pk=said.run)
     assert run.invocation_id == json.loads(stored)["invocationId"] != ""
 
 
@@ -120,9 +117,7 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("kind", sorted(OUTPUTS))
-async def test_a_workflows_output_is_the_reply(
-    write_agents: WriteAsync, as_alice: Client, in_thread: Thread, kind: str
-) -> None:
+async def test_a_workflows_output_is_the_reply(write_agents: WriteAsync, as_alice: Client, kind: str) -> None:
     body, text = OUTPUTS[kind]
     code = f"""
         def last(node_input):
@@ -134,7 +129,7 @@ async def test_a_workflows_output_is_the_reply(
     said = await talk.ask("noon")
     assert (said.end, said.text) == ("run.completed", text)
     assert (await talk.reply())["text"] == text
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_a_workflows_output_follows_the_texts_of_its_agents(
@@ -170,19 +165,17 @@ async def test_the_output_of_a_join_is_shown(write_agents: WriteAsync, as_alice:
     }
 
 
-async def test_an_image_is_replaced_by_a_note(
-    write_agents: WriteAsync, as_alice: Client, in_thread: Thread
-) -> None:
+async def test_an_image_is_replaced_by_a_note(write_agents: WriteAsync, as_alice: Client) -> None:
     talk = await talk_to(write_agents, as_alice, "root_agent = scripted([picture()])")
     said = await talk.ask("Draw.")
     assert said.end == "run.completed"
     assert said.text == "[A file that cannot be shown here yet: image/png, 3 KB]"
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_image_between_texts_keeps_its_place(
-    write_agents: WriteAsync, as_alice: Client, in_thread: Thread, stream: bool
+    write_agents: WriteAsync, as_alice: Client, stream: bool
 ) -> None:
     code = "root_agent = scripted([Part(text='Here:'), picture(), Part(text='Well?')])"
     talk = await talk_to(write_agents, as_alice, code)
@@ -190,14 +183,12 @@ async def test_an_image_between_texts_keeps_its_place(
     if stream:
         said = await talk.ask("Draw.")
         assert said.text == text and not said.named("replace")
-        await in_thread(oracle.check, [said.events])
+        await oracle.acheck([said.events])
     else:
         assert (await talk.ask_whole("Draw.", agent="it"))["message"]["text"] == text
 
 
-async def test_code_executed_by_the_model_is_a_step(
-    write_agents: WriteAsync, as_alice: Client, in_thread: Thread
-) -> None:
+async def test_code_executed_by_the_model_is_a_step(write_agents: WriteAsync, as_alice: Client) -> None:
     code = """
         ran = Part(executable_code=types.ExecutableCode(code="print(2)", language="PYTHON"))
         came = Part(code_execution_result=types.CodeExecutionResult(outcome="OUTCOME_OK", output="2"))
@@ -213,7 +204,7 @@ async def test_code_executed_by_the_model_is_a_step(
     assert len(said.named("tool.called")) == 1 and not said.named("replace")
     items = (await talk.reply())["parts"]["items"]
     assert [item["type"] for item in items] == ["text", "tool", "text"]
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 TOOL_WITHOUT_SUMMARY = """
@@ -227,14 +218,14 @@ TOOL_WITHOUT_SUMMARY = """
 
 
 async def test_a_tool_that_skips_the_models_summary_completes_the_run(
-    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     gemini.on("Pay 5.", [Call("pay", {"amount": 5})])
     talk = await talk_to(write_agents, as_alice, TOOL_WITHOUT_SUMMARY)
     said = await talk.ask("Pay 5.")
     assert (said.end, said.data["finish"]) == ("run.completed", "stop")
     assert (await talk.reply())["parts"]["items"][0]["result"] == {"paid": 5}
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_an_empty_reply_after_a_tool_completes_the_run(
@@ -430,7 +421,7 @@ CHANGING = """
 
 
 async def test_a_replace_event_keeps_text_from_before_its_model_call(
-    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     gemini.on("Look.", [Text("First."), Call("look_up", {"word": "x"})], [Text("Sec"), Text("ond.")])
     talk = await talk_to(write_agents, as_alice, CHANGING)
@@ -441,7 +432,7 @@ async def test_a_replace_event_keeps_text_from_before_its_model_call(
     assert [(i["type"], i.get("text", i.get("result"))) for i in items] == [
         ("text", "First."), ("tool", {"found": "x"}), ("text", "\n\nSecond. (signed)"),
     ]  # fmt: skip
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_a_replace_event_keeps_a_tool_before_any_text(

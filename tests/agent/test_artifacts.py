@@ -21,7 +21,6 @@ from tests.support.gemini import Call, Gemini, Text
 from tests.support.talk import Said, Talk
 
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
-Thread = Callable[..., Any]
 
 KEPT = "kept until the server restarts"
 MINE: dict[str, Any] = {"app_name": "desk", "user_id": "1", "session_id": "a"}
@@ -309,7 +308,7 @@ def files(said: Said) -> list[tuple[str, int, str]]:
 
 @pytest.mark.usefixtures("empty_service")
 async def test_a_file_that_a_tool_saves_can_be_read_in_a_later_turn(
-    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"desk/agent.py": DESK})
     gemini.on("Save", [Call("save", {"name": "plan.txt", "text": "Begin."})], [Text("Saved.")])
@@ -319,7 +318,7 @@ async def test_a_file_that_a_tool_saves_can_be_read_in_a_later_turn(
     assert (said.end, said.text, results(said)) == ("run.completed", "Saved.", [{"version": 0}])
     said = await talk.ask("Read")
     assert results(said) == [{"text": "Begin.", "all": ["plan.txt"]}]
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 @pytest.mark.usefixtures("empty_service")

@@ -4,19 +4,17 @@ import signal
 import textwrap
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Text
-from tests.support.live import LiveServer, Member, read
+from tests.support.live import LiveServer, Member
 from tests.support.sse_client import SseEvent
 from tests.support.talk import Said, Talk
 
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
-Thread = Callable[..., Any]
 
 EXITS = {
     "SystemExit: 2": "raise SystemExit(2)",
@@ -137,7 +135,7 @@ TOOLS = {
 @each_exit
 @pytest.mark.parametrize("where", TOOLS)
 async def test_a_tool_that_exits_gives_an_error_result(
-    where: str, name: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+    where: str, name: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"danger/agent.py": agent_with(TOOLS[where], EXITS[name])})
     given = {"request": "Act!"} if "an agent as a tool" in where else {}
@@ -145,7 +143,7 @@ async def test_a_tool_that_exits_gives_an_error_result(
     said = await Talk(as_alice).ask("Act!", agent="danger")
     assert said.named("tool.returned")[0].json()["error"].removeprefix("ValueError: ") == name
     assert (said.end, said.text) == ("run.completed", "It did not work.")
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 OTHER_CODE = {
@@ -240,7 +238,6 @@ async def test_other_agent_code_that_exits_fails_only_its_run(
     as_alice: Client,
     as_bob: Client,
     gemini: Gemini,
-    in_thread: Thread,
 ) -> None:
     await write_agents({"danger/agent.py": agent_with(OTHER_CODE[where], EXITS[name])})
     tools = [Call("look")] if "tool" in where and "toolset" not in where else [Text("Well.")]
@@ -249,7 +246,7 @@ async def test_other_agent_code_that_exits_fails_only_its_run(
     said = await Talk(as_alice).ask("Act!", agent="danger")
     assert (said.end, said.code) == ("run.failed", "agent")
     assert (await Talk(as_bob).ask("Hello")).text == "Hello, bob."
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 BASE_EXCEPTIONS = {
@@ -273,7 +270,7 @@ BASE_EXCEPTIONS = {
 @pytest.mark.parametrize("name", BASE_EXCEPTIONS)
 @pytest.mark.parametrize("where", ["before_model_callback", "on_event_callback", "after_agent_callback"])
 async def test_any_other_base_exception_fails_its_run(
-    name: str, where: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+    name: str, where: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     build = f"root_agent = agent({where}=lambda *given, **named: act())"
     if where == "on_event_callback":
@@ -287,7 +284,7 @@ async def test_any_other_base_exception_fails_its_run(
     await write_agents({"danger/agent.py": code})
     said = await Talk(as_alice).ask("Act!", agent="danger")
     assert (said.end, said.code) == ("run.failed", "agent")
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 # --- work that is not awaited -----------------------------------------------------------------------
@@ -319,7 +316,7 @@ NOT_AWAITED = {
 @pytest.mark.parametrize("name", ["SystemExit: 2", "KeyboardInterrupt"])
 @pytest.mark.parametrize("where", NOT_AWAITED)
 async def test_background_work_of_a_tool_that_exits_does_not_end_the_run(
-    where: str, name: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+    where: str, name: str, write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     body = textwrap.indent(textwrap.dedent(NOT_AWAITED[where]).strip(), "    ")
     tail = "    await asyncio.sleep(0.2)\n    return 'done'\n\nroot_agent = agent(tools=[act])\n"
@@ -329,7 +326,7 @@ async def test_background_work_of_a_tool_that_exits_does_not_end_the_run(
     said = await Talk(as_alice).ask("Act!", agent="danger")
     assert (said.end, said.text) == ("run.completed", "Done.")
     assert said.named("tool.returned")[0].json()["result"] == {"result": "done"}
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 # --- real cancellations -----------------------------------------------------------------------------
@@ -347,19 +344,18 @@ WAITING = """
 
 
 async def test_a_stop_still_cancels_a_tool_and_its_tasks(
-    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, in_thread: Thread
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     await write_agents({"danger/agent.py": agent_with(WAITING, "pass")})
     gemini.on("Act!", [Call("act")], [Text("Never.")])
-    events = []
     body = {"query": "Act!", "agent": "danger"}
     async with as_alice.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if event.name == "tool.called":
-                assert (await as_alice.post(f"/chat/runs/{event.run}/stop")).json()["status"] == "stopped"
+        events = await exchange.until("tool.called")
+        answer = await as_alice.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     assert Said(events).end == "run.stopped"
-    await in_thread(oracle.check, [events])
+    await oracle.acheck([events])
     from parley_agents.danger.agent import ended  # type: ignore[import-not-found]
 
     assert ended == ["cancelled"]
@@ -390,7 +386,7 @@ async def test_a_tool_can_cancel_and_time_out_its_own_work(
 
 
 async def test_a_model_that_exits_while_its_run_is_stopped_is_still_stopped(
-    write_agents: WriteAsync, as_alice: Client, in_thread: Thread
+    write_agents: WriteAsync, as_alice: Client
 ) -> None:
     code = """
         class Model(BaseLlm):
@@ -403,15 +399,14 @@ async def test_a_model_that_exits_while_its_run_is_stopped_is_still_stopped(
         root_agent = agent(model=Model(model="own"))
     """
     await write_agents({"danger/agent.py": agent_with(code, EXITS["SystemExit: 2"])})
-    events = []
     body = {"query": "Act!", "agent": "danger"}
     async with as_alice.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if not event.name and not event.is_done:
-                await as_alice.post(f"/chat/runs/{event.run}/stop")
+        events = await exchange.until("text")
+        answer = await as_alice.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     assert (Said(events).end, Said(events).text) == ("run.stopped", "I wait")
-    await in_thread(oracle.check, [events])
+    await oracle.acheck([events])
 
 
 # --- a real server ----------------------------------------------------------------------------------
@@ -449,10 +444,8 @@ def server(tmp_path: Path, gemini: Gemini) -> Iterator[LiveServer]:
 
 
 def ask(member: Member, query: str, **fields: str) -> list[SseEvent]:
-    seen: list[SseEvent] = []
-    with member.ask(query, **fields) as response:
-        read(response, seen)
-    return seen
+    with member.ask(query, **fields) as stream:
+        return stream.all_events()
 
 
 @pytest.mark.any_database

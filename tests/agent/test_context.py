@@ -83,15 +83,14 @@ async def choose_branch(talk: Talk, message: str | None) -> None:
 async def stopped_after(talk: Talk, query: str, text: str) -> AsyncIterator[list[SseEvent]]:
     """Ask, read until ``text`` is shown or the tool of this name is called, stop, read to the end."""
     body = {"query": query} | ({"conversation": talk.conversation} if talk.conversation else {})
-    events: list[SseEvent] = []
-    stop = None
     async with talk.client.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if stop is None and text in event.data and event.name in ("", "tool.called"):
-                stop = asyncio.ensure_future(talk.client.post(f"/chat/runs/{event.run}/stop"))
+        events = await exchange.until(
+            lambda seen: text in seen[-1].data and seen[-1].name in ("", "tool.called")
+        )
+        stop = asyncio.ensure_future(talk.client.post(f"/chat/runs/{events[0].run}/stop"))
+        events += await exchange.all_events()
         talk.conversation = events[0].json()["conversation"]
-        assert stop is not None and (await stop).json()["status"] == "stopped"
+        assert (await stop).json()["status"] == "stopped"
         yield events
 
 
@@ -202,7 +201,7 @@ async def test_complete_model_calls_of_a_stopped_run_are_not_repeated(talk: Talk
     assert "functionCall" in contents[1]["parts"][1] and "functionResponse" in contents[2]["parts"][0]
 
 
-async def test_a_stopped_tool_call_has_a_result(talk: Talk, gemini: Gemini, in_thread: Any) -> None:
+async def test_a_stopped_tool_call_has_a_result(talk: Talk, gemini: Gemini) -> None:
     """A call without a result would be left out of the context, or refused by the model."""
     gemini.on("slow", [Text("Wait."), Call("linger", {"key": "a"})], [Text("Never.")])
     async with stopped_after(talk, "slow", "linger") as events:
@@ -214,7 +213,7 @@ async def test_a_stopped_tool_call_has_a_result(talk: Talk, gemini: Gemini, in_t
     assert answer["functionResponse"]["name"] == "linger"
     assert set(answer["functionResponse"]["response"]) == {"error"}
     assert await state_of(talk, gemini) == {}
-    await in_thread(oracle.check, [events])
+    await oracle.acheck([events])
 
 
 async def test_state_kept_by_a_stopped_or_failed_run_counts(talk: Talk, gemini: Gemini) -> None:
@@ -240,7 +239,7 @@ async def test_the_model_sees_the_question_of_a_failed_run(talk: Talk, gemini: G
 
 
 async def test_a_run_stopped_in_the_queue_keeps_its_question_and_the_state(
-    talk: Talk, gemini: Gemini, alice: Any, in_thread: Any
+    talk: Talk, gemini: Gemini, alice: Any
 ) -> None:
     await keep(talk, gemini, "a")
 
@@ -251,7 +250,7 @@ async def test_a_run_stopped_in_the_queue_keeps_its_question_and_the_state(
         asked = actions.send_message(alice, ask, agents=catalog.available_names())
         return actions.request_stop(asked.run).status
 
-    assert await in_thread(ask_and_stop) == "stopped"
+    assert await sync_to_async(ask_and_stop)() == "stopped"
     assert await state_of(talk, gemini) == {"a": "kept"}
     assert known(gemini) == ["Keep a", "I keep a.", "quickly", "What is kept?"]
     assert [content["role"] for content in gemini.requests[-1]["contents"]][-4:] == [
@@ -274,20 +273,17 @@ async def test_the_model_sees_a_reply_over_the_limit_as_far_as_it_was_shown(
 
 
 async def test_an_event_stored_during_a_time_out_is_not_repeated(
-    talk: Talk, gemini: Gemini, settings: Any, in_thread: Any
+    talk: Talk, gemini: Gemini, settings: Any
 ) -> None:
     """The model's last event waits for the database while the run times out."""
     settings.RUN_SECONDS = 1.0
     gemini.on("slow", [Text("Whole answer."), Pause(0.5), Text("")])
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        events = exchange.events()
-        seen = [await anext(events)]
-        while "Whole answer." not in seen[-1].data:
-            seen.append(await anext(events))
+        seen = await exchange.until("text")
         talk.conversation = seen[0].json()["conversation"]
         async with database_locked(seen[0].run):
             await asyncio.sleep(1.5)
-        seen += [event async for event in events]
+        seen += await exchange.all_events()
     assert Said(seen).code == "timeout_run" and Said(seen).text == "Whole answer."
     await talk.ask("next")
     assert known(gemini) == ["slow", "Whole answer.", "next"]
@@ -318,9 +314,7 @@ async def database_locked(run_id: str) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("hidden", ["user", "assistant"])
-async def test_turns_with_a_hidden_message_are_left_out(
-    talk: Talk, gemini: Gemini, in_thread: Any, hidden: str
-) -> None:
+async def test_turns_with_a_hidden_message_are_left_out(talk: Talk, gemini: Gemini, hidden: str) -> None:
     await talk.ask("one")
     await talk.ask("secret")
     await talk.ask("three")
@@ -328,7 +322,7 @@ async def test_turns_with_a_hidden_message_are_left_out(
     def hide() -> int:
         return Message.objects.filter(role=hidden, text__endswith="secret").update(hidden_at=timezone.now())
 
-    assert await in_thread(hide) == 1
+    assert await sync_to_async(hide)() == 1
     await talk.ask("four")
     assert known(gemini) == ["one", "You said: one", "three", "You said: three", "four"]
 
@@ -396,10 +390,10 @@ async def test_concurrent_conversations_keep_each_others_state_keys(talk: Talk, 
         [Text("Done.")],
     )
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        async for event in exchange.events():
-            if "Wait." in event.data:
-                await keep(Talk(talk.client), gemini, "user:quick")
-                gemini.release()
+        await exchange.until("text")
+        await keep(Talk(talk.client), gemini, "user:quick")
+        gemini.release()
+        await exchange.all_events()
     assert await state_of(talk, gemini) == {"user:slow": "kept", "user:quick": "kept"}
 
 
@@ -420,15 +414,13 @@ def queries_of_load_session(run_id: str) -> list[str]:
     return [query["sql"] for query in captured]
 
 
-async def test_query_counts_do_not_grow_with_the_conversation(
-    talk: Talk, gemini: Gemini, in_thread: Any
-) -> None:
+async def test_query_counts_do_not_grow_with_the_conversation(talk: Talk, gemini: Gemini) -> None:
     await talk.ask("one")
     second = await talk.ask("two")
-    short = await in_thread(queries_of_load_session, second.run)
+    short = await sync_to_async(queries_of_load_session)(second.run)
     for n in range(6):
         last = await talk.ask(f"question {n}")
-    long = await in_thread(queries_of_load_session, last.run)
+    long = await sync_to_async(queries_of_load_session)(last.run)
     assert len(long) == len(short) <= 9
     assert not any('"html"' in sql or '"parts"' in sql for sql in long)
 

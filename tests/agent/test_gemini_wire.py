@@ -83,16 +83,16 @@ ODD_TEXTS = {
 @STREAMED
 @pytest.mark.parametrize("pieces", ODD_TEXTS.values(), ids=ODD_TEXTS.keys())
 async def test_text_is_shown_and_stored_byte_for_byte(
-    talk: Talk, gemini: Gemini, in_thread: Any, pieces: list[str], streamed: bool
+    talk: Talk, gemini: Gemini, pieces: list[str], streamed: bool
 ) -> None:
     gemini.on("Say it", [Text(piece) for piece in pieces])
     text = "".join(pieces)
     assert await outcome(talk, "Say it", streamed) == ("completed", None, text)
-    reply = await in_thread(lambda: Message.objects.get(role="assistant"))
+    reply = await Message.objects.aget(role="assistant")
     assert reply.text == text and (await talk.reply())["text"] == text
     await talk.ask("Go on")
     assert questions_of(gemini.requests[-1])[1] == ("model", text)
-    await in_thread(oracle.check)
+    await oracle.acheck()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -130,14 +130,14 @@ async def test_a_chunk_of_5_mb_is_received_completely(talk: Talk, gemini: Gemini
 
 @STREAMED
 async def test_a_reply_over_the_limit_is_cut_at_a_character(
-    talk: Talk, gemini: Gemini, in_thread: Any, settings: Any, streamed: bool
+    talk: Talk, gemini: Gemini, settings: Any, streamed: bool
 ) -> None:
     settings.REPLY_MAX_BYTES = 11
     gemini.on("Say a lot", [Text("1234"), Text("ééééé"), Text("never shown")])
     assert await outcome(talk, "Say a lot", streamed) == ("completed", None, "1234ééé")
-    run = await in_thread(Run.objects.get)
+    run = await Run.objects.aget()
     assert (run.finish, run.bytes) == ("length", 10)
-    await in_thread(oracle.check)
+    await oracle.acheck()
 
 
 # --- thoughts, tools, several model calls ---------------------------------------------------------
@@ -155,9 +155,7 @@ async def test_thoughts_are_shown_apart_from_the_text_and_never_sent_as_text(
     assert [part["text"] for part in sent if not part.get("thought")] == ["I see."]
 
 
-async def test_a_tool_is_called_and_its_result_reaches_the_model(
-    talk: Talk, gemini: Gemini, in_thread: Any
-) -> None:
+async def test_a_tool_is_called_and_its_result_reaches_the_model(talk: Talk, gemini: Gemini) -> None:
     gemini.on(
         "What is 2 + 3?",
         [Text("Let me "), Text("count."), Call("calculate", {"expression": "2 + 3"})],
@@ -183,7 +181,7 @@ async def test_a_tool_is_called_and_its_result_reaches_the_model(
     assert second[1]["parts"][0] == {"text": "Let me count."}
     assert second[1]["parts"][1]["functionCall"]["args"] == {"expression": "2 + 3"}
     assert second[2]["parts"][0]["functionResponse"]["response"] == {"result": 5}
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_an_event_of_its_own_separates_the_texts_of_two_model_calls(talk: Talk, gemini: Gemini) -> None:
@@ -221,6 +219,7 @@ async def test_the_signature_of_a_call_is_sent_back_to_the_model(
     gemini.on("What is 2 + 3?", [Text("Wait."), call], [Text("5.")])
     await outcome(talk, "What is 2 + 3?", streamed)
     await outcome(talk, "And doubled?", streamed)
+    assert len(gemini.requests) == 3
     for request in gemini.requests[1:]:
         (part,) = [part for part in request["contents"][1]["parts"] if "functionCall" in part]
         assert part.get("thoughtSignature", part.get("thought_signature")) == "AP_-_2Zha2U="
@@ -357,7 +356,6 @@ WHOLE_FAULTS: dict[str, tuple[list[Step], str, str | None]] = {
 async def check_fault(
     talk: Talk,
     gemini: Gemini,
-    in_thread: Any,
     streamed: bool,
     steps: list[Step],
     code: str,
@@ -365,7 +363,7 @@ async def check_fault(
 ) -> None:
     gemini.on("Fail", steps)
     assert await outcome(talk, "Fail", streamed) == ("failed", code, shown)
-    run = await in_thread(lambda: Run.objects.select_related("reply").get())
+    run = await Run.objects.select_related("reply").aget()
     assert (run.status, run.code) == ("failed", code)
     assert (run.reply.text if run.reply else None) == shown
     # the conversation continues, and the model sees the text that the user saw
@@ -373,30 +371,30 @@ async def check_fault(
     assert (said.end, said.text) == ("run.completed", "You said: Go on")
     seen = [("model", shown)] if shown else []
     assert questions_of(gemini.requests[-1]) == [("user", "Fail"), *seen, ("user", "Go on")]
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 @STREAMED
 @pytest.mark.filterwarnings("ignore:BORED is not a valid FinishReason")
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_fault_of_the_model_ends_the_run_with_its_code(
-    talk: Talk, gemini: Gemini, in_thread: Any, fault: str, streamed: bool
+    talk: Talk, gemini: Gemini, fault: str, streamed: bool
 ) -> None:
-    await check_fault(talk, gemini, in_thread, streamed, *FAULTS[fault])
+    await check_fault(talk, gemini, streamed, *FAULTS[fault])
 
 
 @pytest.mark.parametrize("fault", STREAM_FAULTS)
 async def test_a_fault_in_the_stream_ends_the_run_with_its_code_and_keeps_the_text(
-    talk: Talk, gemini: Gemini, in_thread: Any, fault: str
+    talk: Talk, gemini: Gemini, fault: str
 ) -> None:
-    await check_fault(talk, gemini, in_thread, True, *STREAM_FAULTS[fault])
+    await check_fault(talk, gemini, True, *STREAM_FAULTS[fault])
 
 
 @pytest.mark.parametrize("fault", WHOLE_FAULTS)
 async def test_a_fault_in_the_whole_answer_ends_the_run_with_its_code(
-    talk: Talk, gemini: Gemini, in_thread: Any, fault: str
+    talk: Talk, gemini: Gemini, fault: str
 ) -> None:
-    await check_fault(talk, gemini, in_thread, False, *WHOLE_FAULTS[fault])
+    await check_fault(talk, gemini, False, *WHOLE_FAULTS[fault])
 
 
 @STREAMED
@@ -413,12 +411,10 @@ async def test_a_refused_connection_fails_the_run_with_code_unavailable(
 
 
 @STREAMED
-async def test_the_models_token_limit_completes_the_run(
-    talk: Talk, gemini: Gemini, in_thread: Any, streamed: bool
-) -> None:
+async def test_the_models_token_limit_completes_the_run(talk: Talk, gemini: Gemini, streamed: bool) -> None:
     gemini.on("Say a lot", [Text("As far "), Text("as I"), Finish("MAX_TOKENS")])
     assert await outcome(talk, "Say a lot", streamed) == ("completed", None, "As far as I")
-    assert await in_thread(lambda: Run.objects.get().finish) == "max_tokens"
+    assert (await Run.objects.aget()).finish == "max_tokens"
 
 
 async def test_a_failed_run_shows_a_sentence_and_not_the_models_message(talk: Talk, gemini: Gemini) -> None:
@@ -431,12 +427,12 @@ async def test_a_failed_run_shows_a_sentence_and_not_the_models_message(talk: Ta
 
 @STREAMED
 async def test_an_endless_tool_loop_ends_at_25_model_calls(
-    talk: Talk, gemini: Gemini, in_thread: Any, streamed: bool
+    talk: Talk, gemini: Gemini, streamed: bool
 ) -> None:
     gemini.on("Loop", [Call("calculate", {"expression": "1 + 1"})])
     assert await outcome(talk, "Loop", streamed) == ("failed", "limit", "")
     assert gemini.calls_for("Loop") == 25
-    assert await in_thread(lambda: Run.objects.get().usage_calls) == 25
+    assert (await Run.objects.aget()).usage_calls == 25
     assert (await talk.ask("Go on")).text == "You said: Go on"
     sent = parts_sent(gemini)
     assert sum("functionCall" in part for part in sent) == 25
@@ -531,7 +527,7 @@ async def test_a_tool_that_hangs_gives_an_error_after_its_time_limit(
 
 
 async def test_a_result_that_is_not_json_is_converted_to_json(
-    talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, in_thread: Any
+    talk: Talk, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await use_tools(monkeypatch, gives_an_object)
     gemini.on("Look", [Call("gives_an_object", {"place": "Lagos"})], [Text("I looked.")])
@@ -542,7 +538,7 @@ async def test_a_result_that_is_not_json_is_converted_to_json(
     assert returned.json()["result"] == result
     (answer,) = [part["functionResponse"] for part in parts_sent(gemini) if "functionResponse" in part]
     assert answer["response"] == result
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 # --- settings on the wire -------------------------------------------------------------------------

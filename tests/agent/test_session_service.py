@@ -638,7 +638,7 @@ async def test_a_list_is_sorted_by_last_update_oldest_first(store: Store) -> Non
     ids = []
     for _ in range(3):
         ids.append((await store.create()).id)
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.002)  # no two have the same time
     await store.begin(ids[0], store.alice)
     await store.append(await store.load(ids[0]), a=1)
     await store.end(ids[0])

@@ -10,7 +10,6 @@ from chat.models import Run
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Pause, Text, Thought, questions_of
-from tests.support.sse_client import SseEvent
 from tests.support.talk import Said, Talk, use_tools
 
 
@@ -33,7 +32,7 @@ async def works_on(talk: Talk, gemini: Gemini, settings: Any, *, asked: str, see
 
 
 async def test_a_model_that_does_not_begin_in_time_fails_the_run(
-    talk: Talk, gemini: Gemini, settings: Any, in_thread: Any
+    talk: Talk, gemini: Gemini, settings: Any
 ) -> None:
     settings.FIRST_TOKEN_SECONDS = 0.3
     gemini.on("slow", [Hold(), Text("Never.")])
@@ -42,7 +41,7 @@ async def test_a_model_that_does_not_begin_in_time_fails_the_run(
     assert said.data["detail"] == "The model did not begin to answer in time." and said.data["retryable"]
     assert said.data["ttft_ms"] is None and 300 <= said.data["duration_ms"] < 2000
     await works_on(talk, gemini, settings, asked="slow", seen=[])
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_the_first_token_limit_is_for_the_whole_answer_without_streaming(
@@ -67,7 +66,7 @@ async def test_a_thought_counts_as_a_first_token(talk: Talk, gemini: Gemini, set
 
 
 async def test_a_model_that_falls_silent_fails_the_run_and_its_text_is_kept(
-    talk: Talk, gemini: Gemini, settings: Any, in_thread: Any
+    talk: Talk, gemini: Gemini, settings: Any
 ) -> None:
     settings.SILENCE_SECONDS = 0.3
     gemini.on("slow", [Text("Half "), Text("of it"), Hold(), Text("never.")])
@@ -75,7 +74,7 @@ async def test_a_model_that_falls_silent_fails_the_run_and_its_text_is_kept(
     assert (said.end, said.code, said.text) == ("run.failed", "stalled", "Half of it")
     assert (await talk.reply())["text"] == "Half of it"
     await works_on(talk, gemini, settings, asked="slow", seen=["Half of it"])
-    await in_thread(oracle.check, [said.events])
+    await oracle.acheck([said.events])
 
 
 async def test_a_slow_model_is_not_silent(talk: Talk, gemini: Gemini, settings: Any) -> None:
@@ -106,7 +105,7 @@ async def test_silence_counts_only_while_text_is_streamed(
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 async def test_a_run_that_takes_too_long_fails_and_its_text_is_kept(
-    talk: Talk, gemini: Gemini, settings: Any, in_thread: Any, streamed: bool
+    talk: Talk, gemini: Gemini, settings: Any, streamed: bool
 ) -> None:
     settings.RUN_SECONDS = 0.8
     drip = [step for _ in range(100) for step in (Text("drip "), Pause(0.05))]
@@ -125,7 +124,7 @@ async def test_a_run_that_takes_too_long_fails_and_its_text_is_kept(
         assert text == "First."
     assert (await talk.reply())["text"] == text
     await works_on(talk, gemini, settings, asked="endless", seen=seen)
-    await in_thread(oracle.check)
+    await oracle.acheck()
 
 
 async def test_a_run_that_timed_out_in_a_tool_says_so_to_the_model(
@@ -178,17 +177,14 @@ async def test_a_blocking_tool_does_not_delay_another_run(
     await use_tools(monkeypatch, blocks)
     gemini.on("Look", [Call("blocks")], [Text("I looked.")])
     gemini.on("count", [step for n in range(10) for step in (Text(f"{n} "), Pause(0.03))])
-    blocked: list[SseEvent] = []
-    counted: Said | None = None
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "Look"}) as exchange:
-        async for event in exchange.events():
-            blocked.append(event)
-            if event.name == "tool.called":
-                counting = asyncio.ensure_future(Talk(as_bob).ask("count"))
-            if event.name == "tool.returned":
-                assert counting.done(), "bob's reply waited for alice's tool"
-                counted = counting.result()
-    assert counted is not None and counted.text == "0 1 2 3 4 5 6 7 8 9 "
+        blocked = await exchange.until("tool.called")
+        counting = asyncio.ensure_future(Talk(as_bob).ask("count"))
+        blocked += await exchange.until("tool.returned")
+        assert counting.done(), "bob's reply waited for alice's tool"
+        blocked += await exchange.all_events()
+    counted = await counting
+    assert counted.text == "0 1 2 3 4 5 6 7 8 9 "
     assert counted.data["duration_ms"] < 1400 and counted.data["ttft_ms"] < 700
     assert Said(blocked).text == "I looked."
 
@@ -198,13 +194,11 @@ async def test_a_blocking_tool_does_not_delay_a_stop(
 ) -> None:
     await use_tools(monkeypatch, blocks)
     gemini.on("Look", [Call("blocks")], [Text("Never.")])
-    events = []
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "Look"}) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if event.name == "tool.called":
-                answer = await talk.client.post(f"/chat/runs/{event.run}/stop")
-                assert answer.json()["status"] == "stopped"
+        events = await exchange.until("tool.called")
+        answer = await talk.client.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     assert Said(events).data["duration_ms"] < 1400
     talk.conversation = events[0].json()["conversation"]
     await works_on(talk, gemini, settings, asked="Look", seen=[])
@@ -213,9 +207,7 @@ async def test_a_blocking_tool_does_not_delay_a_stop(
 # --- concurrent runs ------------------------------------------------------------------------------
 
 
-async def test_each_run_has_its_own_time_limits(
-    as_alice: Client, gemini: Gemini, settings: Any, in_thread: Any
-) -> None:
+async def test_each_run_has_its_own_time_limits(as_alice: Client, gemini: Gemini, settings: Any) -> None:
     settings.SILENCE_SECONDS = 0.6
     gemini.on("stalls", [Text("Half"), Hold(), Text("never.")])
     gemini.on("goes on", [step for n in range(8) for step in (Text(f"{n} "), Pause(0.1))])
@@ -224,4 +216,4 @@ async def test_each_run_has_its_own_time_limits(
     )
     assert (stalled.end, stalled.code, stalled.text) == ("run.failed", "stalled", "Half")
     assert {(said.end, said.text) for said in others} == {("run.completed", "0 1 2 3 4 5 6 7 ")}
-    assert await in_thread(lambda: Run.objects.active().count()) == 0
+    assert await Run.objects.active().acount() == 0

@@ -160,13 +160,11 @@ async def test_an_uncancellable_tool_does_not_delay_a_stop(
 ) -> None:
     await use_tools(monkeypatch, stubborn)
     gemini.on("Look", [Call("stubborn", {"place": "Lagos"})], [Text("Never.")])
-    events = []
     async with talk.client.open("POST", "/chat/stream", json_body={"query": "Look"}) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if event.name == "tool.called":
-                answer = await talk.client.post(f"/chat/runs/{event.run}/stop")
-                assert answer.json()["status"] == "stopped"
+        events = await exchange.until("tool.called")
+        answer = await talk.client.post(f"/chat/runs/{events[0].run}/stop")
+        assert answer.json()["status"] == "stopped"
+        events += await exchange.all_events()
     assert Said(events).end == "run.stopped"
     assert Said(events).data["duration_ms"] < 2000
 

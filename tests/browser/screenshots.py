@@ -89,8 +89,8 @@ def take_chat_pictures(server: LiveServer, gemini: Gemini, browser: Browser, mem
         return context, context.new_page()
 
     for title in ("Release checklist", "Postgres or SQLite for tests?", "خطة الرحلة إلى القاهرة"):
-        with member.ask(title) as response:
-            response.read()
+        with member.ask(title) as stream:
+            stream.all_events()
 
     context, page = opened(DESKTOP)
     page.goto("/")

@@ -1,7 +1,6 @@
 """The admin in a browser: security policy, colors, small screens."""
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -56,11 +55,8 @@ def answered_twice(alice: Member, gemini: Gemini) -> None:
         [Thought("A clock is wanted."), Call("current_time", {"time_zone": "Africa/Lagos"})],
         [Text(ANSWER)],
     )
-    with alice.ask(QUESTION) as response:
-        body = response.read().decode()
-    prompt = re.search(r'"prompt": "([0-9a-f-]{36})"', body)
-    assert prompt
-    again = {"prompt": prompt[1]}
+    with alice.ask(QUESTION) as stream:
+        again = {"prompt": stream.all_events()[0].json()["prompt"]}
     with alice.http.stream("POST", "/chat/stream", json=again, headers=alice.headers()) as response:
         response.read()
 

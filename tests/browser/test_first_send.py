@@ -61,9 +61,8 @@ def test_the_welcome_disappears_in_the_frame_that_shows_the_question(
     else:
         page.get_by_role("button", name="Send").click()
     expect(page.locator(".bubble")).to_have_text("Hello")
-    page.wait_for_timeout(300)
+    page.wait_for_function(f"({AFTER})().filter((frame) => frame.bubble).length > 2")
     with_bubble = [frame for frame in page.evaluate(AFTER) if frame["bubble"]]
-    assert len(with_bubble) > 2
     assert {(frame["welcome"], frame["text"]) for frame in with_bubble} == {(False, "")}
     held[0].continue_()
     wait_until_idle(page)
@@ -75,7 +74,7 @@ def test_the_first_frame_after_enter_shows_the_question(visit: Visit, alice: Mem
     message(page).fill("Hello")
     page.evaluate(RECORD)
     page.keyboard.press("Enter")
-    page.wait_for_timeout(300)
+    page.wait_for_function(f"({AFTER})().length > 0")
     assert page.evaluate(AFTER)[0] | {"at": 0} == {"at": 0, "bubble": True, "welcome": False, "text": ""}
     held[0].continue_()
     wait_until_idle(page)

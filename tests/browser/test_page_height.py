@@ -132,8 +132,8 @@ def test_many_active_conversations_make_the_page_no_taller(
     member = sign_up(server, "quentin")
     gemini.on("wait", [Text("one"), Hold()])
     for _ in range(30):
-        with member.ask("wait") as response:
-            next(response.iter_raw())
+        with member.ask("wait") as stream:
+            stream.until("run.started")
     page = visit(member, viewport=SMALL)
     page.goto("/")
     expect(page.locator(".answering-mark")).to_have_count(30)

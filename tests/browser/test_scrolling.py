@@ -61,8 +61,8 @@ def test_the_jump_button_counts_new_messages(visit: Visit, alice: Member, gemini
     page.mouse.wheel(0, -400)
     expect(jump(page)).to_be_visible()
     expect(page.locator("#jump-count")).to_have_text("")
-    with alice.ask("and on my phone?", conversation=conversation_of(page)) as response:
-        response.read()
+    with alice.ask("and on my phone?", conversation=conversation_of(page)) as stream:
+        stream.all_events()
     expect(page.locator("#jump-count")).to_have_text("(2 new)")
     expect(jump(page)).to_have_accessible_name("Jump to latest (2 new)")
     jump(page).click()
@@ -183,7 +183,7 @@ def test_older_messages_load_on_scrolling_up_without_a_jump(
             }"""
         )
         expect(turns).not_to_have_count(count)
-        page.wait_for_timeout(300)
+        page.wait_for_timeout(300)  # the view stays where it is
         assert abs(page.evaluate("window.held.getBoundingClientRect().top") - before) <= 2
         count = turns.count()
     page.evaluate("document.querySelector('main').scrollTop = 0")

@@ -207,14 +207,13 @@ def test_a_hidden_tab_closes_its_socket_and_catches_up_when_visible(
         sockets.append(socket)
 
     page.on("websocket", opened)
-    page.reload()
-    page.wait_for_function("document.readyState === 'complete'")
-    page.wait_for_timeout(300)
+    with page.expect_websocket():
+        page.reload()
+    page.wait_for_load_state()
     set_hidden(page, hidden=True)
-    page.clock.fast_forward(61_000)
     (first,) = sockets
-    while not first.is_closed():
-        page.wait_for_timeout(50)
+    with first.expect_event("close"):
+        page.clock.fast_forward(61_000)
     change(tina, conversation, title="Better")
     page.wait_for_timeout(1000)
     expect(listed(page)).to_have_text(["one"])

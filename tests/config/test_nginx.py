@@ -12,7 +12,7 @@ from tests.support.gemini import Gemini, Hold, Text
 from tests.support.live import PASSWORD, LiveServer
 from tests.support.nginx import HINT, nginx
 from tests.support.proxy import SITE, Nginx, Visitor
-from tests.support.sse_client import SseEvent, SseParser, terminal_of, text_of
+from tests.support.sse_client import terminal_of, text_of
 
 pytestmark = [pytest.mark.any_database, pytest.mark.skipif(not nginx(), reason=HINT)]
 
@@ -45,14 +45,12 @@ def site(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def test_text_arrives_while_the_reply_is_being_written(site: Nginx, gemini: Gemini) -> None:
     gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
-    parser, seen, early = SseParser(), list[SseEvent](), ""
-    with site.member("alice", "127.0.0.2").ask("slow") as response:
-        for chunk in response.iter_raw():
-            seen += parser.feed(chunk)
-            if not early and text_of(seen):
-                early = text_of(seen)
-                gemini.release()
-    assert (early, text_of(seen)) == ("half", "half and half")
+    with site.member("alice", "127.0.0.2").ask("slow") as stream:
+        seen = stream.until("text")
+        assert text_of(seen) == "half"
+        gemini.release()
+        seen += stream.all_events()
+    assert text_of(seen) == "half and half"
     assert terminal_of(seen).name == "run.completed"
 
 
@@ -60,8 +58,8 @@ def test_the_socket_works(site: Nginx, gemini: Gemini) -> None:
     gemini.on("Hello", [Text("Hello yourself")])
     bob = site.member("bob", "127.0.0.3")
     with bob.socket() as socket:
-        with bob.ask("Hello") as response:
-            response.read()
+        with bob.ask("Hello") as stream:
+            stream.all_events()
         frame = json.loads(socket.recv(timeout=20))
     assert frame["type"] == "conversation"
 

@@ -5,10 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -17,7 +15,7 @@ import pytest
 from tests.support.commands import ROOT
 from tests.support.gemini import Gemini, Hold, Text
 from tests.support.live import LiveServer, Member
-from tests.support.sse_client import SseEvent, SseParser, text_of
+from tests.support.sse_client import text_of
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.any_database
@@ -52,15 +50,8 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServ
     assert_quiet(server)
 
 
-def events_of(response: httpx.Response, *, until: str | None = None) -> list[SseEvent]:
-    """Return the stream's events up to its end, or up to the first text equal to ``until``."""
-    parser, seen = SseParser(), []
-    for chunk in response.iter_raw():
-        for event in parser.feed(chunk):
-            seen.append(event)
-            if until is not None and not event.name and event.json()["text"] == until:
-                return seen
-    return seen
+def is_ready(server: LiveServer) -> bool:
+    return httpx.get(f"{server.url}/readyz").status_code == 200
 
 
 def signalled(server: LiveServer, number: int) -> None:
@@ -96,8 +87,8 @@ def test_the_first_start_prints_the_address_and_the_owners_link(shared_server: L
 def test_a_later_start_is_fast_and_keeps_all_data(serve: Serve, gemini: Gemini) -> None:
     server = serve()
     alice = server.member("alice")
-    with alice.ask("remember me") as response:
-        events_of(response)
+    with alice.ask("remember me") as stream:
+        stream.all_events()
     assert server.stop() == 0
     began = time.monotonic()
     assert server.manage("prepare").stdout == "", "there is nothing to prepare"
@@ -171,18 +162,17 @@ def test_a_running_reply_is_finished_before_the_server_ends(serve: Serve, gemini
     gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
     server = serve()
     alice, bob = server.member("alice"), server.member("bob")
-    with alice.ask("slow") as response, ThreadPoolExecutor() as threads:
-        begun = threading.Event()
-        reading = threads.submit(_read, response, begun)
-        assert begun.wait(10)
+    with alice.ask("slow") as stream:
+        seen = stream.until("text")
         signalled(server, signal.SIGTERM)
-        ready = _until_not_ready(server)
+        until(lambda: not is_ready(server), 5)
+        ready = httpx.get(f"{server.url}/readyz")
         assert (ready.status_code, "retry-after" in ready.headers) == (503, True)
         assert httpx.get(f"{server.url}/healthz").status_code == 200
         refused = bob.http.post("/chat/stream", json={"query": "me too"}, headers=bob.headers())
         assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
         gemini.release()
-        seen = reading.result(15)
+        seen += stream.all_events()
     assert text_of(seen) == "half and half"
     assert seen[-2].name == "run.completed"
     assert seen[-1].is_done
@@ -190,44 +180,20 @@ def test_a_running_reply_is_finished_before_the_server_ends(serve: Serve, gemini
     assert_quiet(server)
 
 
-def _read(response: httpx.Response, begun: threading.Event) -> list[SseEvent]:
-    """Return the events of a stream until it ends or breaks. Set ``begun`` at the first text."""
-    parser, seen = SseParser(), []
-    try:
-        for chunk in response.iter_raw():
-            seen.extend(parser.feed(chunk))
-            if any(not event.name for event in seen):
-                begun.set()
-    except httpx.TransportError:
-        pass
-    return seen
-
-
-def _until_not_ready(server: LiveServer) -> httpx.Response:
-    deadline = time.monotonic() + 5
-    while True:
-        answer = httpx.get(f"{server.url}/readyz")
-        if answer.status_code != 200 or time.monotonic() > deadline:
-            return answer
-        time.sleep(0.02)
-
-
 def test_a_reply_longer_than_the_drain_is_finished_after_the_restart(serve: Serve, gemini: Gemini) -> None:
     gemini.on("slow", [Text("half"), Hold()], [Text("whole")])
     server = serve(DRAIN_SECONDS="1")
     alice = server.member("alice")
-    with alice.ask("slow") as response, ThreadPoolExecutor() as threads:
-        begun = threading.Event()
-        reading = threads.submit(_read, response, begun)
-        assert begun.wait(10)
+    with alice.ask("slow") as stream:
+        seen = stream.until("text")
         signalled(server, signal.SIGTERM)
         assert exit_code(server, within=10) == 0
-        seen = reading.result(5)
+        seen += stream.all_events(may_break=True)
     assert not any(event.is_done for event in seen)
     assert_quiet(server)
     server.start()
-    with alice.follow(seen[0].run, seen[-1].id) as response:
-        seen += events_of(response)
+    with alice.follow(seen[0].run, seen[-1].id) as stream:
+        seen += stream.all_events()
     assert text_of(seen) == "whole"
     assert seen[-2].name == "run.completed"
     run = alice.http.get(f"/api/v1/runs/{seen[0].run}").json()
@@ -238,10 +204,10 @@ def test_a_second_signal_hands_runs_over_immediately(serve: Serve, gemini: Gemin
     gemini.on("slow", [Text("half"), Hold()])
     server = serve(DRAIN_SECONDS="60")
     alice = server.member("alice")
-    with alice.ask("slow") as response:
-        events_of(response, until="half")
+    with alice.ask("slow") as stream:
+        stream.until("text")
         signalled(server, signal.SIGINT)
-        _until_not_ready(server)
+        until(lambda: not is_ready(server), 5)
         signalled(server, signal.SIGINT)
         assert exit_code(server, within=8) == 0
     assert_quiet(server)
@@ -270,15 +236,15 @@ def test_clients_that_do_not_read_cost_no_memory_and_are_closed(serve: Serve, ge
     server = serve(LIMITS="off", REPLY_MAX_BYTES="8000000", STALL_SECONDS="2")
     alice = server.member("alice")
     for _ in range(2):  # the memory that a reply of this length needs anyway
-        with alice.ask("long") as response:
-            events_of(response)
-    with alice.ask("long, while some don't read") as response:
-        run = events_of(response, until="go")[0].run
+        with alice.ask("long") as stream:
+            stream.all_events()
+    with alice.ask("long, while some don't read") as stream:
+        run = stream.until("text")[0].run
     stalled = [_stalled_reader(server, alice, run) for _ in range(20)]
     before = _peak_memory(server)
     gemini.release()
-    with alice.follow(run) as response:
-        assert len(text_of(events_of(response))) == 4 * 1024 * 1024 + 2
+    with alice.follow(run) as stream:
+        assert len(text_of(stream.all_events())) == 4 * 1024 * 1024 + 2
     assert _peak_memory(server) - before < 40_000
     until(lambda: server.output().count("took nothing for 2 s and was closed") == 20, 15, server.output)
     for reader in stalled:

@@ -17,8 +17,8 @@ import pytest
 from tests.support.client import Client
 from tests.support.commands import ROOT
 from tests.support.gemini import Call, Gemini, Text
-from tests.support.live import LiveServer, Member, read
-from tests.support.sse_client import SseEvent, text_of
+from tests.support.live import LiveServer, Member
+from tests.support.sse_client import text_of
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.any_database
@@ -80,13 +80,11 @@ def fresh(tmp_path: Path, gemini: Gemini) -> Iterator[Callable[..., Started]]:
 
 
 def ask(alice: Member, query: str, **fields: Any) -> str:
-    seen: list[SseEvent] = []
-    with alice.ask(query, **fields) as response:
-        assert response.status_code == 200
+    with alice.ask(query, **fields) as stream:
+        assert stream.response.status_code == 200
         if fields.get("stream") is False:
-            return str(json.loads(response.read())["message"]["text"])
-        read(response, seen)
-    return text_of(seen)
+            return str(json.loads(stream.response.read())["message"]["text"])
+        return text_of(stream.all_events())
 
 
 def test_the_first_asks_of_a_server_import_nothing(fresh: Callable[..., Started], gemini: Gemini) -> None:

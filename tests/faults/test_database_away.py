@@ -11,8 +11,8 @@ import pytest
 from django.conf import settings
 
 from tests.support.gemini import Gemini, Pause, Text
-from tests.support.live import LiveServer, check_with_oracle, read
-from tests.support.sse_client import SseEvent, text_of
+from tests.support.live import LiveServer, check_with_oracle
+from tests.support.sse_client import text_of
 
 SLOW = [step for n in range(60) for step in (Text(f"word{n} "), Pause(0.05))]
 WHOLE = "".join(f"word{n} " for n in range(60))
@@ -43,11 +43,10 @@ def test_a_reply_survives_a_lock_on_the_database_file(
         database.rollback()
         database.close()
 
-    seen: list[SseEvent] = []
     holder = threading.Timer(1, hold)  # during a reply of three seconds
     holder.start()
-    with alice.ask("slow") as response:
-        read(response, seen)
+    with alice.ask("slow") as stream:
+        seen = stream.all_events()
     holder.join()
     assert text_of(seen) == WHOLE
     check_with_oracle(server, [seen])
@@ -71,15 +70,14 @@ def test_a_reply_survives_repeated_loss_of_all_connections(
                 admin.execute(cut)
 
     cutting = threading.Thread(target=cutter)
-    seen: list[SseEvent] = []
     threading.Timer(1, cutting.start).start()
     threading.Timer(2.5, stop.set).start()
-    with alice.ask("slow") as response:
-        read(response, seen)
+    with alice.ask("slow") as stream:
+        seen = stream.all_events(may_break=True)
     cutting.join()
     if not seen[-1].is_done:  # the reader's own query was cut: reconnect, as clients do
-        with alice.follow(seen[0].run, seen[-1].id) as response:
-            read(response, seen)
+        with alice.follow(seen[0].run, seen[-1].id) as stream:
+            seen += stream.all_events()
     assert text_of(seen) == WHOLE
     check_with_oracle(server, [seen])
     assert alice.http.get("/readyz").status_code == 200

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 
 from tests.support.gemini import Call, Gemini, Pause, Text
-from tests.support.live import LiveServer, check_with_oracle, read, read_to_done, read_until
+from tests.support.live import LiveServer, check_with_oracle, read_to_done
 from tests.support.sse_client import SseEvent, text_of
 from tests.support.waiting import until
 
@@ -52,15 +52,15 @@ def test_kills_at_random_moments_of_a_reply_lose_nothing(server: LiveServer, gem
         killer = threading.Timer(generator.uniform(0.0, 0.9), server.kill)
         killer.start()
         try:
-            with alice.ask(question, client_id=f"00000000-0000-4000-8000-{n:012d}") as response:
-                read(response, seen)
+            with alice.ask(question, client_id=f"00000000-0000-4000-8000-{n:012d}") as stream:
+                seen = stream.all_events(may_break=True)
         except httpx.TransportError:
             pass  # killed before the first byte
         killer.join()
         server.start()
         if not seen:  # no response arrived, so the client sends the same key again
-            with alice.ask(question, client_id=f"00000000-0000-4000-8000-{n:012d}") as response:
-                read(response, seen)
+            with alice.ask(question, client_id=f"00000000-0000-4000-8000-{n:012d}") as stream:
+                seen = stream.all_events()
         read_to_done(alice, seen)
         transcripts.append(seen)
     check_with_oracle(server, transcripts)
@@ -80,9 +80,8 @@ ENDS = {"run.completed", "run.expired", "run.failed", "run.stopped"}
 def test_a_restarted_run_begins_with_replace(server: LiveServer, gemini: Gemini) -> None:
     alice = server.member("alice")
     gemini.on("slow", [Text("half"), Pause(60), Text(" never")], [Text("whole")])
-    seen: list[SseEvent] = []
-    with alice.ask("slow") as response:
-        read_until("", response, seen)
+    with alice.ask("slow") as stream:
+        seen = stream.until("text")
     server.kill()
     server.start()
     read_to_done(alice, seen)
@@ -95,9 +94,8 @@ def test_a_restarted_run_begins_with_replace(server: LiveServer, gemini: Gemini)
 def test_a_run_that_called_a_tool_is_not_restarted(server: LiveServer, gemini: Gemini) -> None:
     alice = server.member("alice")
     gemini.on("act", [Text("I act. "), Call("calculate", {"expression": "6*7"})], [Pause(60), Text("never")])
-    seen: list[SseEvent] = []
-    with alice.ask("act") as response:
-        read_until("tool.returned", response, seen)
+    with alice.ask("act") as stream:
+        seen = stream.until("tool.returned")
     server.kill()
     server.start()
     read_to_done(alice, seen)
@@ -108,8 +106,8 @@ def test_a_run_that_called_a_tool_is_not_restarted(server: LiveServer, gemini: G
     assert text_of(seen) == "I act. "
     assert gemini.calls_for("act") == 2
     gemini.on("and then?", [Text("It was 42.")])
-    with alice.ask("and then?", conversation=seen[0].json()["conversation"]) as response:
-        read(response, [])
+    with alice.ask("and then?", conversation=seen[0].json()["conversation"]) as stream:
+        stream.all_events()
     parts = [part for content in gemini.requests[-1]["contents"] for part in content["parts"]]
     assert [part for part in parts if "functionResponse" in part], "the model did not get the tool's result"
 
@@ -117,9 +115,8 @@ def test_a_run_that_called_a_tool_is_not_restarted(server: LiveServer, gemini: G
 def test_a_run_fails_after_its_second_crash(server: LiveServer, gemini: Gemini) -> None:
     alice = server.member("alice")
     gemini.on("poison", [Text("half"), Pause(60)])
-    seen: list[SseEvent] = []
-    with alice.ask("poison") as response:
-        read_until("", response, seen)
+    with alice.ask("poison") as stream:
+        seen = stream.until("text")
     server.kill()
     server.start()
     until(lambda: gemini.calls_for("poison") == 2)
@@ -135,9 +132,8 @@ def test_a_run_fails_after_its_second_crash(server: LiveServer, gemini: Gemini) 
 def test_the_database_file_is_intact_after_a_kill(server: LiveServer, gemini: Gemini) -> None:
     alice = server.member("alice")
     gemini.on("slow", [step for word in REPLY for step in (word, Pause(0.01))])
-    with alice.ask("slow") as response:
-        for _chunk in response.iter_raw():
-            break
+    with alice.ask("slow") as stream:
+        stream.until("run.started")
     server.kill()
     with sqlite3.connect(server.data_dir / "parley.sqlite3") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)

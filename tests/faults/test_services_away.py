@@ -10,9 +10,9 @@ import pytest
 from django.conf import settings
 
 from tests.support.gemini import Gemini, Pause, Text
-from tests.support.live import PASSWORD, LiveServer, Member, read, read_to_done
+from tests.support.live import PASSWORD, LiveServer, Member, read_to_done
 from tests.support.relay import Relay
-from tests.support.sse_client import SseEvent, SseParser, text_of
+from tests.support.sse_client import text_of
 from tests.support.waiting import until
 
 SECONDS = 6.0  # twice the promised three, for busy machines
@@ -109,20 +109,12 @@ def test_a_run_waits_for_postgres(without_postgres: ServerAndRelay, gemini: Gemi
     server, postgres = without_postgres
     alice = server.member("alice")
     gemini.on("slow", [step for n in range(20) for step in (Text(f"word{n} "), Pause(0.1))])
-    seen: list[SseEvent] = []
-    with alice.ask("slow") as response:
-        chunks = response.iter_raw()
-        parser = SseParser()
-        while not any(not event.name for event in seen):
-            seen += parser.feed(next(chunks))
+    with alice.ask("slow") as stream:
+        seen = stream.until("text")
         postgres.go_away()
         time.sleep(6)
         postgres.come_back()
-        try:
-            for chunk in chunks:
-                seen += parser.feed(chunk)
-        except httpx.TransportError:
-            pass  # the reader's own query failed: reconnect, as clients do
+        seen += stream.all_events(may_break=True)  # the reader's own query may fail: reconnect, as clients do
     until(lambda: alice.http.get("/readyz").status_code == 200, 20)
     read_to_done(alice, seen)
     assert text_of(seen) == "".join(f"word{n} " for n in range(20))
@@ -136,9 +128,8 @@ def test_only_sign_in_gets_503_without_redis(without_redis: ServerAndRelay, gemi
     assert_refused_in_time(sign_in(visitor))
     assert_refused_in_time(sign_in(visitor))
     assert alice.http.get("/").status_code == 200
-    seen: list[SseEvent] = []
-    with alice.ask("hello") as response:
-        read(response, seen)
+    with alice.ask("hello") as stream:
+        seen = stream.all_events()
     assert seen[-1].is_done
     redis.come_back()
     assert sign_in(visitor).status_code == 302

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.gemini import Gemini, Pause, Text
-from tests.support.live import LiveServer, check_with_oracle, read, read_to_done
-from tests.support.sse_client import SseEvent, text_of
+from tests.support.live import LiveServer, check_with_oracle, read_to_done
+from tests.support.sse_client import text_of
 from tests.support.terminal import Terminal, chat_piped
 
 pytestmark = pytest.mark.timeout(400)
@@ -51,9 +51,8 @@ def test_a_killed_command_loses_nothing(server: LiveServer, gemini: Gemini) -> N
     server.start()
     [item] = alice.http.get("/api/v1/conversations").json()["items"]
     run = alice.http.get(f"/api/v1/conversations/{item['id']}").json()["messages"]["items"][0]["run"]
-    seen: list[SseEvent] = []
-    with alice.follow(run) as response:
-        read(response, seen)
+    with alice.follow(run) as stream:
+        seen = stream.all_events()
     read_to_done(alice, seen)
     assert text_of(seen) == "whole"
     check_with_oracle(server, [seen])

@@ -16,7 +16,7 @@ from django.conf import settings
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.gemini import Gemini, Hold, Pause, Text
-from tests.support.live import LiveServer, Member, check_with_oracle, read, read_to_done, read_until
+from tests.support.live import LiveServer, Member, check_with_oracle, read_to_done
 from tests.support.sse_client import SseEvent, text_of
 
 pytestmark = pytest.mark.skipif(settings.ON_SQLITE, reason="by design, a SQLite file has only one server")
@@ -45,12 +45,10 @@ def test_a_run_can_be_followed_at_the_other_server(
     one, two = servers
     alice = one.member("alice")
     gemini.on("slow", [Text("a"), Hold(), *[Text(f" {n}") for n in range(20)]])
-    here: list[SseEvent] = []
-    there: list[SseEvent] = []
-    with alice.ask("slow") as response:
-        read_until("", response, here)
+    with alice.ask("slow") as stream:
+        here = stream.until("text")
         with alice.at(two.url).follow(here[0].run) as other:
-            read_until("", other, there)
+            there = other.until("text")
         gemini.release()
     read_to_done(alice.at(two.url), there)
     read_to_done(alice, here)
@@ -64,9 +62,8 @@ def test_a_run_can_be_stopped_at_the_other_server(
     one, two = servers
     alice = one.member("alice")
     gemini.on("slow", [Text("shown"), Hold(), Text(" never")])
-    seen: list[SseEvent] = []
-    with alice.ask("slow") as response:
-        read_until("", response, seen)
+    with alice.ask("slow") as stream:
+        seen = stream.until("text")
         began = time.monotonic()
         answer = alice.at(two.url).stop(seen[0].run).json()
         assert time.monotonic() - began < 5
@@ -81,9 +78,8 @@ def test_the_other_server_finishes_the_run_of_a_dead_one(
     one, two = servers
     alice = one.member("alice")
     gemini.on("slow", [Text("half"), Pause(60)], [Text("whole")])
-    seen: list[SseEvent] = []
-    with alice.ask("slow") as response:
-        read_until("", response, seen)
+    with alice.ask("slow") as stream:
+        seen = stream.until("text")
         one.kill()
     read_to_done(alice.at(two.url), seen)
     assert text_of(seen) == "whole"
@@ -98,9 +94,8 @@ def test_a_frozen_server_writes_nothing_after_it_wakes(
     alice = one.member("alice")
     zombie = [step for n in range(200) for step in (Text(f"zombie{n} "), Pause(0.05))]
     gemini.on("slow", [Text("half "), *zombie], [Text("whole")])
-    seen: list[SseEvent] = []
-    with alice.ask("slow") as response:
-        read_until("", response, seen)
+    with alice.ask("slow") as stream:
+        seen = stream.until("text")
         assert one.process
         one.process.send_signal(signal.SIGSTOP)
         read_to_done(alice.at(two.url), seen)
@@ -116,11 +111,9 @@ def test_one_key_at_two_servers_is_one_run(servers: tuple[LiveServer, LiveServer
     key = str(uuid.uuid4())
 
     def ask(n: int) -> list[SseEvent]:
-        seen: list[SseEvent] = []
-        with alice.at((one.url, two.url)[n % 2]).ask("once", client_id=key) as response:
-            assert response.status_code == 200
-            read(response, seen)
-        return seen
+        with alice.at((one.url, two.url)[n % 2]).ask("once", client_id=key) as stream:
+            assert stream.response.status_code == 200
+            return stream.all_events()
 
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(ask, range(20)))
@@ -134,9 +127,8 @@ def test_simultaneous_questions_at_two_servers_get_one_answer(
 ) -> None:
     one, two = servers
     alice = one.member("alice")
-    first: list[SseEvent] = []
-    with alice.ask("first") as response:
-        read(response, first)
+    with alice.ask("first") as stream:
+        first = stream.all_events()
     conversation = first[0].json()["conversation"]
     for n in range(10):
         gemini.on(f"race {n}", [Text("a"), Pause(0.2), Text("b")])
@@ -145,9 +137,9 @@ def test_simultaneous_questions_at_two_servers_get_one_answer(
         def ask(url: str, n: int = n, ready: threading.Barrier = ready) -> int:
             member: Member = alice.at(url)
             ready.wait()
-            with member.ask(f"race {n}", conversation=conversation) as response:
-                read(response, [])
-                return int(response.status_code)
+            with member.ask(f"race {n}", conversation=conversation) as stream:
+                stream.all_events()
+                return stream.response.status_code
 
         with ThreadPoolExecutor(2) as pool:
             assert sorted(pool.map(ask, (one.url, two.url))) == [200, 409]
@@ -161,16 +153,13 @@ def test_a_stopping_server_hands_over_its_run(servers: tuple[LiveServer, LiveSer
     one.env["DRAIN_SECONDS"] = "0.5"
     one.start()
     gemini.on("slow", [Text("half"), Pause(60)], [Text("whole")])
-    seen: list[SseEvent] = []
-    with alice.ask("slow") as response:
-        read_until("", response, seen)
+    with alice.ask("slow") as stream:
+        seen = stream.until("text")
         assert one.stop() == 0
     read_to_done(alice.at(two.url), seen)
     assert text_of(seen) == "whole"
     there = alice.at(two.url)
-    with there.http.stream("GET", f"/api/v1/runs/{seen[0].run}") as response:
-        response.read()
-        assert response.json()["attempt"] == 1
+    assert there.http.get(f"/api/v1/runs/{seen[0].run}").json()["attempt"] == 1
     check_with_oracle(two, [seen])
 
 
@@ -191,11 +180,10 @@ def test_a_tab_at_the_other_server_receives_the_events_of_a_turn(
 ) -> None:
     one, two = servers
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
-    seen: list[SseEvent] = []
     with one.member("alice") as alice, two.member("bob") as bob:
         with alice.at(two.url).socket() as there, bob.socket() as his:
-            with alice.ask("slow") as response:
-                read_until("", response, seen)
+            with alice.ask("slow") as stream:
+                seen = stream.until("text")
                 received = receive(there, 2)
                 gemini.release()
                 received += receive(there, 1)
@@ -229,8 +217,8 @@ def test_two_servers_number_a_members_changes_without_a_gap(
 
         def turn(n: int) -> None:
             gemini.on(f"turn {n}", [Text("x")])
-            with alice.at((one.url, two.url)[n % 2]) as member, member.ask(f"turn {n}") as response:
-                read(response, [])
+            with alice.at((one.url, two.url)[n % 2]) as member, member.ask(f"turn {n}") as stream:
+                stream.all_events()
 
         with alice.at(two.url).socket() as there:
             with ThreadPoolExecutor(8) as pool:

@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from chat.models import Conversation, Message, Run
 from chat.refusals import Refusal
 from tests.support.client import Client
 
-Thread = Callable[..., Any]
 JSON = {"content-type": "application/json"}
 ID = "0190a5d2-0000-7000-8000-000000000000"
 
@@ -73,15 +71,13 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-async def test_a_malformed_body_is_refused_with_a_sentence(
-    as_alice: Client, in_thread: Thread, body: bytes
-) -> None:
+async def test_a_malformed_body_is_refused_with_a_sentence(as_alice: Client, body: bytes) -> None:
     answer = await as_alice.post("/chat/stream", body=body, headers=JSON)
     assert answer.status == 400, answer.body
     assert answer.json()["error"]["code"] == "malformed"
     assert answer.json()["error"]["detail"].endswith(".")
-    assert await in_thread(Conversation.objects.count) == 0
-    assert await in_thread(Message.objects.count) == 0
+    assert await Conversation.objects.acount() == 0
+    assert await Message.objects.acount() == 0
 
 
 FORMS = {
@@ -96,11 +92,11 @@ FORMS = {
 
 
 @pytest.mark.parametrize("body", FORMS.values(), ids=FORMS.keys())
-async def test_a_malformed_form_is_refused(as_alice: Client, in_thread: Thread, body: bytes) -> None:
+async def test_a_malformed_form_is_refused(as_alice: Client, body: bytes) -> None:
     form = {"content-type": "application/x-www-form-urlencoded"}
     answer = await as_alice.post("/chat/stream", body=body, headers=form)
     assert answer.status == 400, answer.body
-    assert await in_thread(Run.objects.count) == 0
+    assert await Run.objects.acount() == 0
 
 
 @pytest.mark.parametrize("body", [b"", b"--x", b"--x\r\n\r\n", b"junk"])
@@ -112,12 +108,10 @@ async def test_a_broken_multipart_form_is_refused(as_alice: Client, body: bytes)
 
 
 @pytest.mark.parametrize("key", ["", "x", "1" * 36, ID.replace("-", ""), f"{{{ID}}}", "a" * 10_000])
-async def test_an_idempotency_key_that_is_no_uuid_is_refused(
-    as_alice: Client, in_thread: Thread, key: str
-) -> None:
+async def test_an_idempotency_key_that_is_no_uuid_is_refused(as_alice: Client, key: str) -> None:
     answer = await as_alice.post("/chat/stream", {"query": "x"}, headers={"idempotency-key": key})
     assert answer.status == 400
-    assert await in_thread(Run.objects.count) == 0
+    assert await Run.objects.acount() == 0
 
 
 async def test_two_different_idempotency_keys_are_refused(as_alice: Client) -> None:
@@ -131,10 +125,10 @@ async def test_two_different_idempotency_keys_are_refused(as_alice: Client) -> N
     ["", "?x=1", "?query=a&query=b", "?query=a&is_staff=1", "?query=%ff", "?query=a%00b",
      "?query=a&conversation=1", "?query=a&client_id=1", "?query=a&stream=false"],
 )  # fmt: skip
-async def test_a_malformed_query_string_is_refused(as_alice: Client, in_thread: Thread, query: str) -> None:
+async def test_a_malformed_query_string_is_refused(as_alice: Client, query: str) -> None:
     headers = {"accept": "text/event-stream"}
     assert (await as_alice.get(f"/chat/stream{query}", headers=headers)).status == 400
-    assert await in_thread(Run.objects.count) == 0
+    assert await Run.objects.acount() == 0
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ seed that a failure prints (``NASTY_SEED``). ``NASTY=300000`` sends all.
 
 import os
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from tests.support import nasty
 from tests.support.client import Client
 from tests.support.nasty import Sent
 
-Thread = Callable[..., Any]
 SEED = int(os.environ.get("NASTY_SEED") or random.randrange(1_000_000))
 SAMPLE = int(os.environ.get("NASTY") or 500)
 
@@ -31,12 +29,12 @@ def no_rate_limits(settings: Any) -> None:
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("who", ["anonymous", "alice", "mona"])
 async def test_nasty_values_get_no_5xx(
-    who: str, parley: Any, alice: Any, mona: Any, in_thread: Thread, no_rate_limits: None
+    who: str, parley: Any, alice: Any, mona: Any, no_rate_limits: None
 ) -> None:
     client = Client(parley, {"anonymous": None, "alice": alice, "mona": mona}[who])
     if client.user:
         await client.sign_in()
-    path_pieces = await pieces(parley, alice, in_thread)
+    path_pieces = await pieces(parley, alice)
     sent = list(nasty.requests(path_pieces))
     if len(sent) > SAMPLE:
         sent = nasty.sample(sent, SAMPLE, SEED)
@@ -112,9 +110,9 @@ async def test_an_e_mail_address_over_254_characters_is_refused_with_a_reason(
     assert ("at most 254 characters" in answer.text) is (length == 255)
 
 
-async def pieces(parley: Any, alice: Any, in_thread: Thread) -> dict[str, str]:
+async def pieces(parley: Any, alice: Any) -> dict[str, str]:
     as_alice = await Client(parley, alice).sign_in()
     run = (await as_alice.ask("hello"))[0].run
-    found = await in_thread(Run.objects.get, pk=run)
-    message = await in_thread(Message.objects.filter(conversation=found.conversation_id).first)
+    found = await Run.objects.aget(pk=run)
+    message = await Message.objects.aget(pk=found.prompt_id)
     return nasty.known(found.conversation_id, message.pk, run, alice.pk)

@@ -1,10 +1,10 @@
 """Refusals before the first frame: their shape and order, and that nothing is partly stored."""
 
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import OperationalError
 from django.utils import timezone
 
@@ -12,7 +12,6 @@ from chat.models import Conversation, Message, Run
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Hold, Text
 
-Thread = Callable[..., Any]
 LONG = "x" * (128 * 1024 + 1)
 
 
@@ -29,10 +28,10 @@ async def test_a_visitor_is_not_signed_in_also_without_a_csrf_token(visitor: Cli
         assert code_of(answer) == "not_signed_in"
 
 
-async def test_a_member_without_the_csrf_token_is_refused(as_alice: Client, in_thread: Thread) -> None:
+async def test_a_member_without_the_csrf_token_is_refused(as_alice: Client) -> None:
     answer = await as_alice.post("/chat/stream", {"query": "x"}, csrf=False)
     assert (answer.status, code_of(answer)) == (403, "csrf")
-    assert await in_thread(Message.objects.count) == 0
+    assert await Message.objects.acount() == 0
 
 
 async def test_csrf_is_checked_for_forms_by_their_field(as_alice: Client) -> None:
@@ -84,14 +83,14 @@ async def test_the_limit_counts_utf8_bytes(as_alice: Client) -> None:
     assert (await as_alice.post("/chat/stream", {"query": "é" * 65_536})).status == 200
 
 
-async def test_a_locked_conversation_takes_no_question(as_alice: Client, in_thread: Thread) -> None:
+async def test_a_locked_conversation_takes_no_question(as_alice: Client) -> None:
     conversation = (await as_alice.ask("one"))[0].json()["conversation"]
-    await in_thread(Conversation.objects.update, locked_at=timezone.now())
+    await Conversation.objects.aupdate(locked_at=timezone.now())
     answer = await as_alice.post("/chat/stream", {"query": "two", "conversation": conversation})
     assert (answer.status, code_of(answer)) == (423, "locked")
 
 
-async def test_busy_names_the_run_that_answers(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
+async def test_busy_names_the_run_that_answers(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
         started = await anext(aiter(exchange.events()))
@@ -101,33 +100,29 @@ async def test_busy_names_the_run_that_answers(as_alice: Client, gemini: Gemini,
         assert answer.json()["error"]["run"] == started.run
         gemini.release()
         await exchange.all_events()
-    assert await in_thread(Message.objects.filter(role="user").count) == 1
+    assert await Message.objects.filter(role="user").acount() == 1
 
 
-async def test_a_member_has_at_most_five_active_runs(
-    as_alice: Client, settings: Any, in_thread: Thread, alice: Any
-) -> None:
+async def test_a_member_has_at_most_five_active_runs(as_alice: Client, settings: Any, alice: Any) -> None:
     from chat.actions import Ask, send_message
     from chat.runs.supervisor import supervisor
 
     supervisor.draining = True
     for n in range(5):
-        await in_thread(send_message, alice, Ask(query=f"{n}"), agents=["chat_assistant"])
+        await sync_to_async(send_message)(alice, Ask(query=f"{n}"), agents=["chat_assistant"])
     answer = await as_alice.post("/chat/stream", {"query": "six"})
     supervisor.draining = False
     assert (answer.status, code_of(answer)) == (429, "too_many")
     assert int(answer.headers["retry-after"]) >= 1
-    assert await in_thread(Run.objects.count) == 5
+    assert await Run.objects.acount() == 5
 
 
-async def test_limits_off_removes_the_limits(
-    as_alice: Client, settings: Any, in_thread: Thread, alice: Any
-) -> None:
+async def test_limits_off_removes_the_limits(as_alice: Client, settings: Any, alice: Any) -> None:
     from chat.actions import Ask, send_message
 
     settings.LIMITS = False
     settings.RUNS_PER_MEMBER = 0
-    assert (await in_thread(send_message, alice, Ask(query="x"), agents=["chat_assistant"])).is_new
+    assert (await sync_to_async(send_message)(alice, Ask(query="x"), agents=["chat_assistant"])).is_new
 
 
 async def test_a_draining_server_takes_no_question_and_is_not_ready(
@@ -160,7 +155,7 @@ async def test_a_question_without_a_database_gets_503_and_no_internals(
 
 
 async def test_the_order_of_refusals(
-    as_alice: Client, visitor: Client, as_bob: Client, gemini: Gemini, settings: Any, in_thread: Thread
+    as_alice: Client, visitor: Client, as_bob: Client, gemini: Gemini, settings: Any
 ) -> None:
     """Each request is wrong in several ways. The answer is the first of them in the documented order."""
     settings.RUNS_PER_MEMBER = 1
@@ -184,9 +179,9 @@ async def test_the_order_of_refusals(
         assert await status(as_alice, {"query": "", "conversation": foreign, "x": 1}) == 400
         assert await status(as_alice, {"query": "", "conversation": foreign}) == 404
         assert await status(as_alice, {"query": "", "conversation": own}) == 422
-        await in_thread(Conversation.objects.filter(pk=own).update, locked_at=timezone.now())
+        await Conversation.objects.filter(pk=own).aupdate(locked_at=timezone.now())
         assert await status(as_alice, {"query": "x", "conversation": own}) == 423
-        await in_thread(Conversation.objects.filter(pk=own).update, locked_at=None)
+        await Conversation.objects.filter(pk=own).aupdate(locked_at=None)
         assert await status(as_alice, {"query": "x", "conversation": own}) == 409
         assert await status(as_alice, {"query": "x"}) == 429
         gemini.release()

@@ -16,7 +16,7 @@ from chat.http.exchanges import Exchanges
 from chat.instruments import logs
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Raw, Status, Text
-from tests.support.live import LiveServer, read
+from tests.support.live import LiveServer, Stream
 from tests.support.waiting import until
 
 MARKER = "kanarienvogel"
@@ -156,6 +156,7 @@ def test_a_line_of_text_cannot_be_forged() -> None:
     text = logs.TextFormatter().format(record_of("%s", HOSTILE, error=raised(ValueError(HOSTILE))))
     first, *rest = text.split("\n")
     assert first.isprintable()
+    assert rest
     assert all(line.startswith("    ") and line.isprintable() for line in rest)
 
 
@@ -235,8 +236,7 @@ def exercise(server: LiveServer, http: httpx.Client, token: str) -> None:
             "POST", f"/chat/stream?q={MARKER}", json={"query": f"{query} {MARKER}"}, headers=headers
         ) as response:
             assert response.status_code == 200
-            seen: list[Any] = []
-            read(response, seen)
+            seen = Stream(response).all_events()
             assert seen[-1].is_done
     conversation = seen[0].json()["conversation"]
     event_source = {**headers, "Accept": "text/event-stream"}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from chat.agent.turn import turn_taking
 from chat.agent.turn.parts import pieces_of
@@ -21,10 +22,9 @@ from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Pause, Text
 from tests.support.live import LiveServer
 from tests.support.talk import Talk
-from tests.support.waiting import until
+from tests.support.waiting import auntil, until
 
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
-Thread = Callable[..., Any]
 
 HEAD = """
 import asyncio, re, subprocess, time
@@ -164,7 +164,7 @@ async def test_an_agent_is_named_even_if_its_code_is_not_on_the_stack(
 async def test_blocking_code_of_no_agent_is_logged_too(parley: Any, lines: list[dict[str, Any]]) -> None:
     often, _long = counted(watchdog.NO_AGENT)
     asyncio.get_running_loop().call_soon(time.sleep, 4)
-    await asyncio.sleep(0.1)
+    await auntil(lambda: lines)
     [line] = lines
     assert line["message"].startswith("Code of no agent has blocked the event loop")
     assert "agent" not in line
@@ -253,7 +253,7 @@ def test_a_suspended_server_does_not_log_a_stall(tmp_path: Path, gemini: Gemini)
 
 
 async def test_the_instruments_page_counts_stalls(
-    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, parley: Any, in_thread: Thread
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini, parley: Any
 ) -> None:
     from chat.runs.supervisor import supervisor
 
@@ -262,7 +262,7 @@ async def test_the_instruments_page_counts_stalls(
     await Talk(as_alice).ask("Act!", agent="slow")
     assert supervisor.id
     await supervisor.sampler.take(supervisor.id)
-    olga = await in_thread(make_user, "olga", is_staff=True, is_superuser=True)
+    olga = await sync_to_async(make_user)("olga", is_staff=True, is_superuser=True)
     page = (await (await Client(parley, olga).sign_in()).get("/admin/instruments/")).text
     held_up = page.partition("The event loop held up")[2]
     assert re.search(r"<tr><td>slow</td><td>1</td></tr>", held_up.partition("</table>")[0])

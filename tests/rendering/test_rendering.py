@@ -4,7 +4,9 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 
 import pytest
 
@@ -290,15 +292,17 @@ def test_a_formula_nested_too_deeply_is_shown_as_its_source(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", NESTED_FORMULAS)
 def test_the_deepest_formula_that_is_converted_fits_a_quarter_of_a_stack(shape: str) -> None:
-    usual = threading.stack_size(2 * 1024 * 1024)
-    try:
+    process = get_context("spawn").Process(target=convert_on_a_small_stack, args=(shape,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0  # -11 is an overflow of the stack
+
+
+def convert_on_a_small_stack(shape: str) -> None:
+    threading.stack_size(2 * 1024 * 1024)
+    with ThreadPoolExecutor(1) as thread:
         for steps in range(MAX_STEPS // 4, MAX_STEPS + 2, 20):
-            source = NESTED_FORMULAS[shape](steps)
-            thread = threading.Thread(target=to_mathml, args=(source,), kwargs={"display": True})
-            thread.start()
-            thread.join()
-    finally:
-        threading.stack_size(usual)
+            thread.submit(to_mathml, NESTED_FORMULAS[shape](steps), display=True).result()
 
 
 @pytest.mark.parametrize(

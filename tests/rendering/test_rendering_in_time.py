@@ -22,12 +22,11 @@ from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Hold, Pause, Text
 from tests.support.html_stream_client import Body, body_of, roots
-from tests.support.live import LiveServer, read
-from tests.support.sse_client import SseEvent, text_of
+from tests.support.live import LiveServer
+from tests.support.sse_client import text_of
 from tests.support.waiting import until
 from tests.support.workers import forkers, seconds, workers
 
-Thread = Callable[..., Any]
 VIEW = "/chat/stream?view=html"
 # With the CPU time that each took at 0c53103, on the database's thread.
 HOSTILE = {
@@ -59,8 +58,8 @@ def is_whole(html: str, text: str) -> bool:
     return html == plain(text) or (html.startswith("<") and "".join(roots(html)) == html)
 
 
-async def reply(in_thread: Thread) -> Message:
-    found: Message = await in_thread(lambda: Message.objects.filter(role="assistant").latest("created_at"))
+async def reply() -> Message:
+    found: Message = await Message.objects.filter(role="assistant").alatest("created_at")
     return found
 
 
@@ -100,7 +99,7 @@ async def no_request_waits(client: Client, gemini: Gemini) -> AsyncIterator[None
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_no_request_waits_for_five_hostile_replies(
-    as_alice: Client, as_bob: Client, gemini: Gemini, in_thread: Thread, name: str
+    as_alice: Client, as_bob: Client, gemini: Gemini, name: str
 ) -> None:
     texts = [f"{n}\n\n{HOSTILE[name]}" for n in range(5)]  # different ones: highlighted code is cached
     for n, text in enumerate(texts):
@@ -109,9 +108,9 @@ async def test_no_request_waits_for_five_hostile_replies(
         answers = await asyncio.gather(*(as_alice.post(VIEW, {"query": f"hostile {n}"}) for n in range(5)))
     for text, answer in zip(texts, answers, strict=True):
         html = body_of(answer.events).html
-        assert html == (await in_thread(Message.objects.get, text=text)).html
+        assert html == (await Message.objects.aget(text=text)).html
         assert is_whole(html, text)
-    await in_thread(oracle.check)
+    await oracle.acheck()
 
 
 async def test_no_request_waits_for_a_streaming_hostile_text(
@@ -138,30 +137,28 @@ async def test_a_short_text_does_not_queue_behind_long_ones(as_alice: Client, se
 
 
 async def test_a_reply_beyond_the_budget_is_stored_and_shown_as_plain_text(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, tiny_budget: None
+    as_alice: Client, gemini: Gemini, tiny_budget: None
 ) -> None:
     gemini.on("long", [Text(LONG)])
     events = (await as_alice.post(VIEW, {"query": "long"})).events
-    message = await reply(in_thread)
+    message = await reply()
     assert message.text == LONG
     assert message.html == plain(LONG) == body_of(events).html
     assert message.html.startswith('<p class="plain" dir="auto">*word* &lt;b&gt; &amp; so on\n')
     assert plain(LONG) in (await as_alice.get(f"/chat/{message.conversation_id}/")).text
     again = (await as_alice.get(f"/chat/runs/{events[0].run}/events?view=html")).events
     assert body_of(again).html == plain(LONG)
-    await in_thread(oracle.check)
+    await oracle.acheck()
 
 
-async def test_a_long_reply_fits_the_usual_budget(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_long_reply_fits_the_usual_budget(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("long", [Text(LONG)])
     await as_alice.ask("long")
-    assert (await reply(in_thread)).html == render(LONG)
+    assert (await reply()).html == render(LONG)
 
 
 async def test_a_reader_of_a_plain_reply_ends_with_the_stored_html(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, tiny_budget: None
+    as_alice: Client, gemini: Gemini, tiny_budget: None
 ) -> None:
     """A reply in ten pieces is shown while it streams, and tried once and not ten times."""
     text = LONG * 3
@@ -170,15 +167,14 @@ async def test_a_reader_of_a_plain_reply_ends_with_the_stored_html(
     gemini.on("long", [step for piece in steps for step in (piece, Pause(0.15))])
     before, body = given_up(), Body()
     shown: list[str] = []
-    async with as_alice.open("POST", VIEW, json_body={"query": "long"}) as exchange:
-        async for event in exchange.events():
-            if event.name == "html":
-                body.take(event.json())
-                shown.append(body.html)
+    for event in (await as_alice.post(VIEW, {"query": "long"})).events:
+        if event.name == "html":
+            body.take(event.json())
+            shown.append(body.html)
     assert len(shown) > 3
     for html in shown:
         assert plain(text).startswith(html.removesuffix("</p>"))
-    assert shown[-1] == (await reply(in_thread)).html == plain(text)
+    assert shown[-1] == (await reply()).html == plain(text)
     assert given_up() - before == 2  # once while it was written, once at its end
 
 
@@ -187,11 +183,7 @@ async def test_a_page_shows_a_streaming_reply_as_plain_text(
 ) -> None:
     gemini.on("long", [Text(LONG), Hold(), Text("end")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "long"}) as exchange:
-        async for event in exchange.events():
-            if event.name == "run.started":
-                conversation = event.json()["conversation"]
-            elif not event.name:
-                break
+        conversation = (await exchange.until("text"))[0].json()["conversation"]
         assert plain(LONG) in (await as_alice.get(f"/chat/{conversation}/")).text
         path = f"/admin/chat/conversation/{conversation}/change/"
         assert plain(LONG) in (await as_mona.get(path)).text
@@ -230,11 +222,9 @@ async def test_an_old_reply_is_shown_as_plain_text_and_tried_once(
     assert given_up() - before == 1
 
 
-async def test_each_of_two_speakers_is_shown_as_plain_text(
-    as_alice: Client, old_reply: Message, in_thread: Thread
-) -> None:
+async def test_each_of_two_speakers_is_shown_as_plain_text(as_alice: Client, old_reply: Message) -> None:
     said = [{"type": "text", "agent": name, "text": f"{name} {LONG}"} for name in ("one", "two")]
-    await in_thread(Message.objects.filter(pk=old_reply.pk).update, parts={"items": said})
+    await Message.objects.filter(pk=old_reply.pk).aupdate(parts={"items": said})
     page = (await as_alice.get(f"/chat/{old_reply.conversation_id}/")).text
     for name in ("one", "two"):
         assert plain(f"{name} {LONG}".strip("\n")) in page
@@ -274,7 +264,7 @@ async def kill_busy_workers() -> None:
 
 
 async def test_a_text_whose_worker_is_killed_is_shown_as_plain_text(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, settings: Any
+    as_alice: Client, gemini: Gemini, settings: Any
 ) -> None:
     settings.RENDER_SECONDS = 30
     text = MEGABYTE
@@ -282,17 +272,17 @@ async def test_a_text_whose_worker_is_killed_is_shown_as_plain_text(
     killer = asyncio.ensure_future(kill_busy_workers())
     events = await as_alice.ask("long")
     killer.cancel()
-    message = await reply(in_thread)
+    message = await reply()
     assert text_of(events) == message.text == text
     assert message.html == plain(text)
     gemini.on("next", [Text("*next*")])
     await as_alice.ask("next")
-    assert (await reply(in_thread)).html == render("*next*")
+    assert (await reply()).html == render("*next*")
 
 
 @pytest.mark.parametrize("who", ["workers", "forkers", "all"])
 async def test_idle_processes_that_are_killed_are_replaced(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, who: str
+    as_alice: Client, gemini: Gemini, who: str
 ) -> None:
     gemini.on("next", [Text("*next*")])
     me = os.getpid()
@@ -305,9 +295,7 @@ async def test_idle_processes_that_are_killed_are_replaced(
         os.kill(pid, signal.SIGKILL)
     before = given_up()
     await asyncio.gather(*(as_alice.ask("next") for _ in range(4)))
-    assert await in_thread(lambda: {m.html for m in Message.objects.filter(role="assistant")}) == {
-        render("*next*")
-    }
+    assert {m.html async for m in Message.objects.filter(role="assistant")} == {render("*next*")}
     assert given_up() == before
 
 
@@ -340,8 +328,8 @@ def test_a_renderer_has_no_secrets_and_a_server_no_parsers(tmp_path: Path, gemin
     )
     try:
         gemini.on("hi", [Text("*Hello* $x$\n\n```python\n1\n```\n")])
-        with server.member("alice").ask("hi") as response:
-            read(response, [])
+        with server.member("alice").ask("hi") as stream:
+            stream.all_events()
         assert server.process
         pid = server.process.pid
         mapped = [Path(f"/proc/{each}/maps").read_text() for each in (pid, *forkers(pid))]
@@ -360,10 +348,10 @@ def test_no_renderer_outlives_its_server(tmp_path: Path, gemini: Gemini, way: st
     server = LiveServer(tmp_path, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url, RENDER_SECONDS="2")
     server.prepare().start()
     assert server.process
-    pid, seen = server.process.pid, list[SseEvent]()
+    pid = server.process.pid
     try:
         gemini.on("hi", [Text("Hello"), Hold(), Text(MEGABYTE)])
-        with server.member("alice").ask("hi") as response:
+        with server.member("alice").ask("hi") as stream:
             left = forkers(pid) + workers(pid)
             assert len(left) >= 2  # started before the first request
             gemini.release()
@@ -371,7 +359,7 @@ def test_no_renderer_outlives_its_server(tmp_path: Path, gemini: Gemini, way: st
                 before = seconds(workers(pid))
                 until(lambda: seconds(workers(pid)) > before + 0.05)
             else:
-                read(response, seen)
+                stream.all_events()
             left = forkers(pid) + workers(pid)
             if way == "stopped":
                 server.stop()

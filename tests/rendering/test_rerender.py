@@ -14,8 +14,6 @@ from chat.rendering import RENDERER_VERSION, render
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Text
 
-Thread = Callable[..., Any]
-
 
 @pytest.fixture
 def old_replies(alice: Any) -> Callable[[int], list[Message]]:
@@ -123,13 +121,11 @@ def test_an_invalid_batch_size_is_refused() -> None:
 
 
 async def test_a_page_shows_an_old_reply_as_the_current_renderer_does(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
+    as_alice: Client, gemini: Gemini
 ) -> None:
     gemini.on("sum", [Text("It is $x^2$.")])
     conversation = (await as_alice.ask("sum"))[0].json()["conversation"]
-    await in_thread(
-        lambda: Message.objects.filter(role="assistant").update(html="<p>evil</p>", renderer_version=1)
-    )
+    await Message.objects.filter(role="assistant").aupdate(html="<p>evil</p>", renderer_version=1)
     page = (await as_alice.get(f"/chat/{conversation}/")).text
     assert render("It is $x^2$.") in page
     assert "evil" not in page

@@ -2,11 +2,11 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from chat import lifecycle
@@ -17,17 +17,14 @@ from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Hold, Text
 from tests.support.sse_client import text_of
+from tests.support.waiting import auntil
 
-Thread = Callable[..., Any]
 
-
-async def until_ended(in_thread: Thread, run_id: uuid.UUID) -> Run:
-    async with asyncio.timeout(20):
-        while True:
-            run: Run = await in_thread(Run.objects.select_related("reply").get, pk=run_id)
-            if not run.is_active:
-                return run
-            await asyncio.sleep(0.05)
+async def until_ended(run_id: uuid.UUID) -> Run:
+    run: Run = await auntil(
+        Run.objects.select_related("reply").filter(pk=run_id).exclude(ended_at=None).afirst
+    )
+    return run
 
 
 def dead_process() -> Process:
@@ -44,42 +41,40 @@ def claimed_run(process: Process, owner: Any, **fields: Any) -> Run:
     return run
 
 
-async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any, in_thread: Thread) -> None:
-    asked = await in_thread(send_message, alice, Ask(query="hello"), agents=["chat_assistant"])
-    run = await until_ended(in_thread, asked.run.pk)
+async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any) -> None:
+    asked = await sync_to_async(send_message)(alice, Ask(query="hello"), agents=["chat_assistant"])
+    run = await until_ended(asked.run.pk)
     assert run.reply
     assert (run.status, run.reply.text) == ("completed", "You said: hello")
 
 
-async def test_a_dead_processs_run_is_restarted(parley: Any, alice: Any, in_thread: Thread) -> None:
-    begun = await in_thread(claimed_run, await in_thread(dead_process), alice)
-    run = await until_ended(in_thread, begun.pk)
+async def test_a_dead_processs_run_is_restarted(parley: Any, alice: Any) -> None:
+    begun = await sync_to_async(claimed_run)(await sync_to_async(dead_process)(), alice)
+    run = await until_ended(begun.pk)
     assert run.reply
     assert (run.status, run.attempt, run.reply.text) == ("completed", 2, "You said: hello")
-    await in_thread(oracle.check)
+    await oracle.acheck()
 
 
-async def test_a_dead_processs_run_with_a_stop_request_is_stopped(
-    parley: Any, alice: Any, in_thread: Thread
-) -> None:
-    dead = await in_thread(dead_process)
-    begun = await in_thread(claimed_run, dead, alice, stop_requested_at=timezone.now())
-    run = await until_ended(in_thread, begun.pk)
+async def test_a_dead_processs_run_with_a_stop_request_is_stopped(parley: Any, alice: Any) -> None:
+    dead = await sync_to_async(dead_process)()
+    begun = await sync_to_async(claimed_run)(dead, alice, stop_requested_at=timezone.now())
+    run = await until_ended(begun.pk)
     assert (run.status, run.code) == ("stopped", "")
-    await in_thread(oracle.check)
+    await oracle.acheck()
 
 
-async def test_a_living_processs_run_is_left_alone(parley: Any, alice: Any, in_thread: Thread) -> None:
-    living = await in_thread(Process.objects.create, host="elsewhere", pid=1, boot_id="b", version="v")
-    begun = await in_thread(claimed_run, living, alice)
+async def test_a_living_processs_run_is_left_alone(parley: Any, alice: Any) -> None:
+    living = await Process.objects.acreate(host="elsewhere", pid=1, boot_id="b", version="v")
+    begun = await sync_to_async(claimed_run)(living, alice)
     await asyncio.sleep(1)
-    assert (await in_thread(Run.objects.get)).status == "running"
-    await in_thread(Process.objects.filter(pk=living.pk).delete)  # now the run has no process at all
-    assert (await until_ended(in_thread, begun.pk)).status == "completed"
+    assert (await Run.objects.aget()).status == "running"
+    await Process.objects.filter(pk=living.pk).adelete()  # now the run has no process at all
+    assert (await until_ended(begun.pk)).status == "completed"
 
 
 async def test_a_run_whose_end_failed_is_restarted_by_the_same_process(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, monkeypatch: pytest.MonkeyPatch
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = lifecycle.end, []
 
@@ -93,40 +88,32 @@ async def test_a_run_whose_end_failed_is_restarted_by_the_same_process(
     gemini.on("hello", [Text("once ")], [Text("and "), Text("again")])
     events = await as_alice.ask("hello")
     assert text_of(events) == "and again"
-    await in_thread(oracle.check, [events])
+    await oracle.acheck([events])
 
 
-async def test_a_process_whose_row_was_lost_registers_again(parley: Any, in_thread: Thread) -> None:
-    await in_thread(Process.objects.all().delete)
-    async with asyncio.timeout(5):
-        while not await in_thread(Process.objects.filter(pk__in=[supervisor.id]).exists):
-            await asyncio.sleep(0.05)
+async def test_a_process_whose_row_was_lost_registers_again(parley: Any) -> None:
+    await Process.objects.all().adelete()
+    await auntil(lambda: Process.objects.filter(pk__in=[supervisor.id]).aexists(), 5)
 
 
-async def test_a_stop_recorded_by_another_process_is_seen(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_stop_recorded_by_another_process_is_seen(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("shown"), Hold(), Text("never")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        async for event in exchange.events():
-            if not event.name:
-                break
-        await in_thread(
-            Run.objects.update, stop_requested_at=timezone.now()
-        )  # and the doorbell does not ring
+        await exchange.until("text")
+        await Run.objects.aupdate(stop_requested_at=timezone.now())  # and the doorbell does not ring
         await exchange.all_events()
-    run = await in_thread(lambda: Run.objects.select_related("reply").get())
-    assert run.reply
-    assert (run.status, run.reply.text) == ("stopped", "shown")
-    assert await in_thread(RunEvent.objects.filter(type="run.stopped").count) == 1
+    assert await Run.objects.values_list("status", "reply__text").aget() == ("stopped", "shown")
+    assert await RunEvent.objects.filter(type="run.stopped").acount() == 1
 
 
 async def test_a_duty_that_swallows_its_cancellation_does_not_block_the_stop(
     parley: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A duty like this once kept a server from stopping until it was killed."""
+    started = asyncio.Event()
 
     async def swallows_cancellation() -> None:
+        started.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -135,6 +122,6 @@ async def test_a_duty_that_swallows_its_cancellation_does_not_block_the_stop(
     await supervisor.shut_down()
     monkeypatch.setattr("chat.doorbell.relay", swallows_cancellation)
     await supervisor.start()
-    await asyncio.sleep(0.1)
     async with asyncio.timeout(10):
+        await started.wait()
         await supervisor.shut_down()

@@ -1,6 +1,5 @@
 """The fields of a question: its conversation, its place in it, an old question, an agent."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from tests.support.client import Client
 from tests.support.gemini import Gemini, questions_of
 from tests.support.sse_client import text_of
 
-Thread = Callable[..., Any]
 UNKNOWN_ID = "0190a5d2-0000-7000-8000-000000000000"
 
 
@@ -24,7 +22,7 @@ async def test_a_second_question_continues_the_conversation(as_alice: Client, ge
     ]
 
 
-async def test_message_is_an_alias_of_query(as_alice: Client, in_thread: Thread) -> None:
+async def test_message_is_an_alias_of_query(as_alice: Client) -> None:
     answer = await as_alice.post("/chat/stream", {"message": "hello"})
     assert text_of(answer.events) == "You said: hello"
 
@@ -34,18 +32,18 @@ async def test_a_form_can_ask(as_alice: Client) -> None:
     assert text_of(answer.events) == "You said: hello from a form"
 
 
-async def test_text_is_stored_byte_for_byte(as_alice: Client, in_thread: Thread) -> None:
+async def test_text_is_stored_byte_for_byte(as_alice: Client) -> None:
     text = "  \ttab \r\n \u202eRTL\u202c e\u0301 \U0001f469\u200d\U0001f4bb \u2028 {x} <b> \u200bend  "
     await as_alice.ask(text)
-    assert (await in_thread(Message.objects.get, role="user")).text == text
+    assert (await Message.objects.aget(role="user")).text == text
 
 
 async def test_an_edit_is_a_question_with_the_edited_messages_parent(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
+    as_alice: Client, gemini: Gemini
 ) -> None:
     conversation = (await as_alice.ask("one"))[0].json()["conversation"]
     second = (await as_alice.ask("two", conversation=conversation))[0].json()["prompt"]
-    parent = str((await in_thread(Message.objects.get, pk=second)).parent_id)
+    parent = str((await Message.objects.aget(pk=second)).parent_id)
     await as_alice.ask("TWO", conversation=conversation, parent=parent)
     assert [text for _role, text in questions_of(gemini.requests[-1])] == ["one", "You said: one", "TWO"]
     page = (await as_alice.get(f"/api/v1/conversations/{conversation}")).json()["messages"]["items"]
@@ -62,16 +60,14 @@ async def test_a_null_parent_adds_a_new_first_message(as_alice: Client, gemini: 
     assert page["messages"]["items"][0]["siblings"][0] == first["prompt"]
 
 
-async def test_regenerate_answers_the_same_question_again(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_regenerate_answers_the_same_question_again(as_alice: Client, gemini: Gemini) -> None:
     first = (await as_alice.ask("one"))[0].json()
     answer = await as_alice.post("/chat/stream", {"prompt": first["prompt"]})
     again = answer.events[0].json()
     assert again["prompt"] == first["prompt"]
     assert again["conversation"] == first["conversation"]
     assert questions_of(gemini.requests[-1]) == [("user", "one")]  # not the reply it replaces
-    assert await in_thread(Message.objects.filter(role="user").count) == 1
+    assert await Message.objects.filter(role="user").acount() == 1
     page = (await as_alice.get(f"/api/v1/conversations/{first['conversation']}")).json()
     assert len(page["messages"]["items"][1]["siblings"]) == 2
     assert page["messages"]["items"][0]["run"] == again["run"]  # the newest run of this question
@@ -116,10 +112,10 @@ async def test_a_new_conversation_can_name_its_agent(as_alice: Client) -> None:
     ],
 )
 async def test_an_invalid_question_is_refused_and_stores_nothing(
-    as_alice: Client, in_thread: Thread, fields: dict[str, Any], status: int
+    as_alice: Client, fields: dict[str, Any], status: int
 ) -> None:
     assert (await as_alice.post("/chat/stream", fields)).status == status
-    assert await in_thread(Conversation.objects.count) == 0
+    assert await Conversation.objects.acount() == 0
 
 
 async def test_a_reply_cannot_be_used_as_the_prompt(as_alice: Client) -> None:
@@ -128,14 +124,14 @@ async def test_a_reply_cannot_be_used_as_the_prompt(as_alice: Client) -> None:
     assert (await as_alice.post("/chat/stream", {"prompt": reply})).status == 422
 
 
-async def test_a_parent_of_another_conversation_is_not_found(as_alice: Client, in_thread: Thread) -> None:
+async def test_a_parent_of_another_conversation_is_not_found(as_alice: Client) -> None:
     one = (await as_alice.ask("one"))[0].json()
     two = (await as_alice.ask("two"))[0].json()
     fields = {"query": "x", "conversation": one["conversation"], "parent": two["prompt"]}
     assert (await as_alice.post("/chat/stream", fields)).status == 404
     fields = {"prompt": two["prompt"], "conversation": one["conversation"]}
     assert (await as_alice.post("/chat/stream", fields)).status == 404
-    assert await in_thread(Run.objects.count) == 2
+    assert await Run.objects.acount() == 2
 
 
 async def test_the_title_is_the_beginning_of_the_first_question(as_alice: Client) -> None:

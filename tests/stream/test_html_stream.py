@@ -3,25 +3,25 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 import chat.events
 from chat.events import Event, Fold, encode_json
 from chat.models import Message, Run, RunEvent
 from chat.rendering import render
+from chat.runs.supervisor import supervisor
 from chat.stream import html_view
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Pause, Text, Thought
-from tests.support.html_stream_client import Body, body_of
+from tests.support.html_stream_client import body_of
 from tests.support.markdown import DOCUMENTS
-from tests.support.sse_client import SseEvent, terminal_of, text_of
+from tests.support.sse_client import SseEvent, Wanted, terminal_of, text_of
 
-Thread = Callable[..., Any]
 EVENT_STREAM = {"accept": "text/event-stream", "sec-fetch-site": "same-origin"}
 VIEW = "/chat/stream?view=html"
 REPLIES = {
@@ -62,14 +62,14 @@ async def test_text_of_this_process_is_not_decoded_from_json(
 
 @pytest.mark.parametrize("name", REPLIES)
 async def test_the_html_after_the_stream_equals_the_stored_html(
-    as_alice: Client, gemini: Gemini, in_thread: Thread, name: str, monkeypatch: pytest.MonkeyPatch
+    as_alice: Client, gemini: Gemini, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(html_view, "FRAME_SECONDS", 0)  # each delta is shown
     monkeypatch.setattr(html_view, "IDLE_PER_RENDER", 0)
     text = REPLIES[name]
     gemini.on(name, [step for piece in in_pieces(text) for step in (piece, Pause(0.01))])
     body = body_of(await ask(as_alice, name))
-    message = await in_thread(Message.objects.get, role="assistant")
+    message = await Message.objects.aget(role="assistant")
     assert message.text == text
     assert body.html == message.html == render(text)
 
@@ -86,12 +86,11 @@ async def html_events_of_a_slow_reply(client: Client, gemini: Gemini) -> list[di
     """Return the html events of a reply whose first word comes alone, and 40 others 10 ms apart."""
     rest = [step for n in range(40) for step in (Pause(0.01), Text(f"w{n} "))]
     gemini.on("slow", [Text("first "), Hold(), *rest])
-    shown = []
     async with client.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
-        async for event in exchange.events():
-            if event.name == "html":
-                shown.append(event.json())
-                gemini.release()
+        seen = await exchange.until("html")
+        gemini.release()
+        seen += await exchange.all_events()
+    shown = [event.json() for event in seen if event.name == "html"]
     assert shown[0]["open"] == '<p dir="auto">first</p>'
     return shown
 
@@ -127,12 +126,10 @@ async def test_held_text_is_sent_before_any_other_frame(
     monkeypatch.setattr(html_view, "FRAME_SECONDS", 60)
     first_call: list[Any] = [Text("One. "), Hold(), Text("Two."), Call("calculate", {"expression": "1+1"})]
     gemini.on("use", first_call, [Text("Three.")])
-    events = []
     async with as_alice.open("POST", VIEW, json_body={"query": "use"}) as exchange:
-        async for event in exchange.events():
-            events.append(event)
-            if event.name == "html":
-                gemini.release()
+        events = await exchange.until("html")
+        gemini.release()
+        events += await exchange.all_events()
     called = next(n for n, event in enumerate(events) if event.name == "tool.called")
     assert body_of(events[:called]).html == '<p dir="auto">One. Two.</p>'
     ended = events.index(terminal_of(events))
@@ -167,31 +164,17 @@ async def test_a_reader_that_reconnects_gets_the_whole_text_first(as_alice: Clie
 
 
 async def test_a_reader_can_reconnect_during_the_run(as_alice: Client, gemini: Gemini) -> None:
-    gemini.on("slow", [*in_pieces("One *two* three"), Hold(), *in_pieces("\n\nfour"), Hold(), Text("teen")])
+    gemini.on("slow", [*in_pieces("One *two* three"), Hold(), *in_pieces("\n\nfour"), Text("teen")])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as first:
-        body, seen = Body(), []
-        async for event in first.events():
-            seen.append(event)
-            if event.name == "html":
-                body.take(event.json())
-                if body.html == '<p dir="auto">One <em>two</em> three</p>':
-                    break
-        path = f"/chat/runs/{event.run}/events?view=html"
-        async with as_alice.open("GET", path, headers={"last-event-id": event.id}) as second:
-            again = Body()
-            async for event in second.events():
-                assert event.name == "html"
-                again.take(event.json())
-                assert again.html == body.html
-                break
+        seen = await first.until(shows('<p dir="auto">One <em>two</em> three</p>'))
+        path = f"/chat/runs/{seen[-1].run}/events?view=html"
+        async with as_alice.open("GET", path, headers={"last-event-id": seen[-1].id}) as second:
+            again = [await anext(second.events())]
+            assert body_of(again).html == body_of(seen).html
             gemini.release()
-            seen += await _until_html(first, body, "four")
-            gemini.release()
-            for exchange, shown in ((first, body), (second, again)):
-                for event in await exchange.all_events():
-                    if event.name == "html":
-                        shown.take(event.json())
-    assert body.html == again.html == render("One *two* three\n\nfourteen")
+            seen += await first.all_events()
+            again += await second.all_events()
+    assert body_of(seen).html == body_of(again).html == render("One *two* three\n\nfourteen")
 
 
 async def test_text_after_a_tool_call_is_not_shown_before_it(as_alice: Client, gemini: Gemini) -> None:
@@ -199,11 +182,10 @@ async def test_text_after_a_tool_call_is_not_shown_before_it(as_alice: Client, g
     first: list[Any] = [Text("Let me see."), Call("calculate", {"expression": "1+1"})]
     gemini.on("use", first, [Text("It is two."), Hold(), Text(" Surely.")])
     async with as_alice.open("POST", VIEW, json_body={"query": "use"}) as ahead:
-        seen = await _until_html(ahead, Body(), "two")
-        late = []
+        seen = await ahead.until(shows("two"))
         path = f"/chat/runs/{seen[0].run}/events?view=html"
         async with as_alice.open("GET", path) as behind:
-            late = await _until_html(behind, Body(), "two")
+            late = await behind.until(shows("two"))
             called = next(n for n, event in enumerate(late) if event.name == "tool.called")
             assert body_of(late[:called]).html == '<p dir="auto">Let me see.</p>'
             gemini.release()
@@ -212,15 +194,9 @@ async def test_text_after_a_tool_call_is_not_shown_before_it(as_alice: Client, g
     assert body_of(late).html == body_of(seen).html == render("Let me see.\n\nIt is two. Surely.")
 
 
-async def _until_html(exchange: Any, body: Body, word: str) -> list[SseEvent]:
-    seen = []
-    async for event in exchange.events():
-        seen.append(event)
-        if event.name == "html":
-            body.take(event.json())
-            if word in body.html:
-                break
-    return seen
+def shows(text: str) -> Wanted:
+    """Return the condition that the body of the reply contains ``text``."""
+    return lambda seen: text in body_of(seen).html
 
 
 async def test_readers_that_join_at_different_times_see_the_same_html(
@@ -230,10 +206,7 @@ async def test_readers_that_join_at_different_times_see_the_same_html(
     text = DOCUMENTS["llm_answer"] + "\n\n" + DOCUMENTS["tasks"]
     gemini.on("slow", [step for piece in in_pieces(text, 3) for step in (piece, Pause(0.005))])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
-        run = ""
-        async for event in exchange.events():
-            run = event.run
-            break
+        run = (await exchange.until("run.started"))[0].run
         others = []
         for n in range(12):
             await asyncio.sleep(0.03)
@@ -246,10 +219,9 @@ async def test_readers_that_join_at_different_times_see_the_same_html(
             assert body_of(read).html == render(text)
 
 
-async def test_a_replace_event_replaces_the_html(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
+async def test_a_replace_event_replaces_the_html(as_alice: Client, gemini: Gemini) -> None:
     run = await _run_with_log(
         as_alice,
-        in_thread,
         [("text", {"text": "# Old"}), ("thought", {"text": "hm"}), ("replace", {"text": "", "attempt": 2}),
          ("thought", {"text": "again"}), ("text", {"text": "New *one*"}), ("replace", {"text": "Newest"})],
     )  # fmt: skip
@@ -266,7 +238,7 @@ async def test_a_replace_event_replaces_the_html(as_alice: Client, gemini: Gemin
     assert body_of(events).html == render("Newest")
 
 
-async def _run_with_log(client: Client, in_thread: Thread, rows: list[tuple[str, dict[str, Any]]]) -> str:
+async def _run_with_log(client: Client, rows: list[tuple[str, dict[str, Any]]]) -> str:
     """Return an ended run with ``rows`` in its log, between its first and its last event."""
     run = (await client.ask("hello"))[0].run
 
@@ -282,14 +254,14 @@ async def _run_with_log(client: Client, in_thread: Thread, rows: list[tuple[str,
         text = Fold(Event(t, d) for t, d in rows).text
         Message.objects.filter(run__id=run).update(text=text, html=render(text))
 
-    await in_thread(store)
+    await sync_to_async(store)()
     return run
 
 
-async def test_a_pruned_run_can_be_read_as_html(as_alice: Client, gemini: Gemini, in_thread: Thread) -> None:
+async def test_a_pruned_run_can_be_read_as_html(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("write", in_pieces("One **two**"))
     whole = await as_alice.ask("write")
-    await in_thread(lambda: RunEvent.objects.all().delete())
+    await RunEvent.objects.all().adelete()
     path = f"/chat/runs/{whole[0].run}/events?view=html"
     terminal = terminal_of(whole)
     read = (await as_alice.get(path)).events
@@ -306,15 +278,12 @@ async def test_a_pruned_run_can_be_read_as_html(as_alice: Client, gemini: Gemini
 async def test_a_stopped_reply_is_rendered_completely(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("```python\nprint("), Hold(), Text("1)")])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
-        body = Body()
-        await _until_html(exchange, body, "print")
-        run = exchange.body.decode().split("id: ")[1].split(":")[0]
-        await as_alice.post(f"/chat/runs/{run}/stop")
-        for event in await exchange.all_events():
-            if event.name == "html":
-                body.take(event.json())
-    assert body.html == render("```python\nprint(")
-    assert 'class="copy"' in body.html
+        seen = await exchange.until(shows("print"))
+        await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
+        seen += await exchange.all_events()
+    html = body_of(seen).html
+    assert html == render("```python\nprint(")
+    assert 'class="copy"' in html
 
 
 async def test_an_event_source_can_ask_for_html_by_get(as_alice: Client, gemini: Gemini) -> None:
@@ -328,9 +297,7 @@ async def test_an_event_source_can_ask_for_html_by_get(as_alice: Client, gemini:
 
 
 @pytest.mark.parametrize("view", ["text", "", "HTML", "html&view=html", "html%00"])
-async def test_an_unknown_view_is_refused_and_stores_nothing(
-    as_alice: Client, in_thread: Thread, view: str
-) -> None:
+async def test_an_unknown_view_is_refused_and_stores_nothing(as_alice: Client, view: str) -> None:
     run = (await as_alice.ask("hello"))[0].run
     for answer in (
         await as_alice.post(f"/chat/stream?view={view}", {"query": "hello"}),
@@ -338,7 +305,7 @@ async def test_an_unknown_view_is_refused_and_stores_nothing(
         await as_alice.get(f"/chat/runs/{run}/events?view={view}"),
     ):
         assert (answer.status, answer.json()["error"]["code"]) == (400, "malformed")
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
 
 
 async def test_the_view_is_not_part_of_an_idempotent_question(as_alice: Client) -> None:
@@ -355,20 +322,17 @@ async def test_another_member_cannot_read_the_stream(as_alice: Client, as_bob: C
     assert answer.status == 404
 
 
-async def test_a_reader_that_hangs_up_leaves_nothing_in_memory(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
-) -> None:
+async def test_a_reader_that_hangs_up_leaves_nothing_in_memory(as_alice: Client, gemini: Gemini) -> None:
     """The run itself goes on to its end."""
     gemini.on("slow", [*in_pieces("one two"), Hold(), Text(" three")])
     async with as_alice.open("POST", VIEW, json_body={"query": "slow"}) as exchange:
-        await _until_html(exchange, Body(), "two")
+        await exchange.until(shows("two"))
         assert len(html_view._replies) == 1
     assert not html_view._replies
     gemini.release()
-    while await in_thread(lambda: Run.objects.active().exists()):
-        await asyncio.sleep(0.02)
-    assert (await in_thread(Message.objects.get, role="assistant")).text == "one two three"
-    await in_thread(oracle.check)
+    await supervisor.idle()
+    assert (await Message.objects.aget(role="assistant")).text == "one two three"
+    await oracle.acheck()
 
 
 async def test_a_silent_run_sends_heartbeats(as_alice: Client, gemini: Gemini, settings: Any) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 from chat.models import Conversation, Message, Run
@@ -10,11 +9,9 @@ from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Hold, Text
 
-Thread = Callable[..., Any]
-
 
 async def test_fifty_concurrent_asks_with_one_key_start_one_run(
-    as_alice: Client, gemini: Gemini, settings: Any, in_thread: Thread
+    as_alice: Client, gemini: Gemini, settings: Any
 ) -> None:
     settings.STREAMS_PER_MEMBER = 100
     key = {"idempotency-key": str(uuid.uuid4())}
@@ -23,15 +20,15 @@ async def test_fifty_concurrent_asks_with_one_key_start_one_run(
     )
     assert {answer.status for answer in answers} == {200}
     assert len({tuple(answer.events) for answer in answers}) == 1
-    assert await in_thread(Run.objects.count) == 1
-    assert await in_thread(Message.objects.filter(role="user").count) == 1
-    assert await in_thread(Conversation.objects.count) == 1
+    assert await Run.objects.acount() == 1
+    assert await Message.objects.filter(role="user").acount() == 1
+    assert await Conversation.objects.acount() == 1
     assert gemini.calls_for("once") == 1
-    await in_thread(oracle.check, [answer.events for answer in answers])
+    await oracle.acheck([answer.events for answer in answers])
 
 
 async def test_fifty_concurrent_asks_in_a_conversation_with_one_key_start_one_run(
-    as_alice: Client, gemini: Gemini, settings: Any, in_thread: Thread
+    as_alice: Client, gemini: Gemini, settings: Any
 ) -> None:
     settings.STREAMS_PER_MEMBER = 100
     conversation = (await as_alice.ask("first"))[0].json()["conversation"]
@@ -39,16 +36,16 @@ async def test_fifty_concurrent_asks_in_a_conversation_with_one_key_start_one_ru
     answers = await asyncio.gather(*(as_alice.post("/chat/stream", body) for _ in range(50)))
     assert {answer.status for answer in answers} == {200}
     assert gemini.calls_for("once") == 1
-    assert await in_thread(Run.objects.count) == 2
+    assert await Run.objects.acount() == 2
 
 
-async def test_a_key_with_another_body_is_refused(as_alice: Client, in_thread: Thread) -> None:
+async def test_a_key_with_another_body_is_refused(as_alice: Client) -> None:
     key = {"idempotency-key": str(uuid.uuid4())}
     await as_alice.post("/chat/stream", {"query": "one"}, headers=key)
     answer = await as_alice.post("/chat/stream", {"query": "two"}, headers=key)
     assert answer.status == 422
     assert answer.json()["error"]["code"] == "key_reused"
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
 
 
 async def test_the_stream_field_does_not_count_when_bodies_of_a_key_are_compared(as_alice: Client) -> None:
@@ -74,9 +71,7 @@ async def test_a_known_key_is_answered_before_busy_and_limits_are_checked(
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     body = {"query": "slow", "client_id": str(uuid.uuid4())}
     async with as_alice.open("POST", "/chat/stream", json_body=body) as exchange:
-        async for event in exchange.events():
-            if not event.name:
-                break
+        await exchange.until("text")
         async with as_alice.open("POST", "/chat/stream", json_body=body) as again:
             assert again.status == 200
         gemini.release()
@@ -84,7 +79,7 @@ async def test_a_known_key_is_answered_before_busy_and_limits_are_checked(
 
 
 async def test_two_concurrent_asks_in_one_conversation_get_one_answer_and_one_409(
-    as_alice: Client, gemini: Gemini, in_thread: Thread
+    as_alice: Client, gemini: Gemini
 ) -> None:
     conversation = (await as_alice.ask("first"))[0].json()["conversation"]
     for _ in range(10):
@@ -96,4 +91,4 @@ async def test_two_concurrent_asks_in_one_conversation_get_one_answer_and_one_40
         done = next(answer for answer in answers if answer.status == 200).events
         assert busy["code"] == "busy"
         assert busy["run"] == done[0].run
-    await in_thread(oracle.check)
+    await oracle.acheck()

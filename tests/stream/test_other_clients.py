@@ -92,9 +92,9 @@ def test_two_questions_on_one_connection(server: LiveServer) -> None:
     """With keep-alive, the second request must not see leftovers of the first."""
     alice = server.member("alice")
     for n in range(5):
-        with alice.ask(f"question {n}") as response:
-            assert b"[DONE]" in b"".join(response.iter_raw())
-            assert response.status_code == 200
+        with alice.ask(f"question {n}") as stream:
+            assert stream.all_events()[-1].is_done
+            assert stream.response.status_code == 200
     assert len(alice.http.get("/api/v1/conversations").json()["items"]) == 5
 
 
@@ -108,6 +108,6 @@ def test_garbage_on_the_port_does_not_disturb_other_clients(server: LiveServer) 
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
             connection.sendall(garbage)
     alice = server.member("alice")
-    with alice.ask("hello") as response:
-        assert b"[DONE]" in b"".join(response.iter_raw())
+    with alice.ask("hello") as stream:
+        assert stream.all_events()[-1].is_done
     assert "Traceback" not in server.output()

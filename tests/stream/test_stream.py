@@ -1,7 +1,6 @@
 """POST and GET /chat/stream: the wire contract of docs/streaming.md."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,21 +9,21 @@ from chat.models import Conversation, Message, Run
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Text, Thought
-from tests.support.sse_client import SseEvent, terminal_of, text_of
+from tests.support.sse_client import terminal_of, text_of
+from tests.support.waiting import auntil
 
 EVENT_STREAM = {"accept": "text/event-stream", "sec-fetch-site": "same-origin"}
 
 
-async def test_an_answer_is_streamed_in_pieces_and_stored(
-    as_alice: Client, gemini: Gemini, in_thread: Callable[..., Any]
-) -> None:
+async def test_an_answer_is_streamed_in_pieces_and_stored(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("Explain quantum computing", [Text("Quantum "), Text("computing "), Text("is odd.")])
     events = await as_alice.ask("Explain quantum computing")
     assert text_of(events) == "Quantum computing is odd."
-    run = await in_thread(lambda: Run.objects.select_related("reply").get())
-    assert run.status == "completed"
-    assert run.reply.text == "Quantum computing is odd."
-    await in_thread(oracle.check, [events])
+    assert await Run.objects.values_list("status", "reply__text").aget() == (
+        "completed",
+        "Quantum computing is odd.",
+    )
+    await oracle.acheck([events])
 
 
 async def test_the_streams_headers_forbid_proxies_to_buffer_it(as_alice: Client) -> None:
@@ -47,12 +46,10 @@ async def test_ids_count_from_1_without_a_gap_and_done_comes_last(as_alice: Clie
     assert events[-1].name == ""
 
 
-async def test_the_first_event_names_the_run_and_its_conversation(
-    as_alice: Client, in_thread: Callable[..., Any]
-) -> None:
+async def test_the_first_event_names_the_run_and_its_conversation(as_alice: Client) -> None:
     started = (await as_alice.ask("What is a monad, in simple terms?"))[0].json()
-    conversation = await in_thread(Conversation.objects.get)
-    prompt = await in_thread(Message.objects.get, role="user")
+    conversation = await Conversation.objects.aget()
+    prompt = await Message.objects.aget(role="user")
     assert started == {
         "v": 1,
         "run": started["run"],
@@ -69,7 +66,7 @@ async def test_the_last_event_reports_usage_times_and_the_number_of_deltas(
     gemini.on("count", [Text("one"), Text(" two")])
     events = await as_alice.ask("count")
     end = terminal_of(events).json()
-    unnamed = [e for e in events if not e.name and not e.is_done]
+    unnamed = [e for e in events if e.is_text]
     assert end["finish"] == "stop"
     assert end["deltas"] == len(unnamed) == 2
     assert end["usage"] == {"input": 12, "output": 4, "thought": 0, "cached": 0, "total": 16, "calls": 1}
@@ -78,21 +75,17 @@ async def test_the_last_event_reports_usage_times_and_the_number_of_deltas(
     assert "code" not in end
 
 
-async def test_done_means_committed(as_alice: Client, in_thread: Callable[..., Any]) -> None:
+async def test_done_means_committed(as_alice: Client) -> None:
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "hello"}) as exchange:
-        async for event in exchange.events():
-            if event.name == "run.completed":
-                stored = await in_thread(lambda: Run.objects.select_related("reply").get())
-                assert stored.status == "completed"
-                assert str(stored.reply.pk) == event.json()["message"]
-                return
-    pytest.fail("no run.completed came")
+        end = (await exchange.until("run.completed"))[-1]
+        stored = await Run.objects.aget()
+        assert (stored.status, str(stored.reply_id)) == ("completed", end.json()["message"])
 
 
 async def test_text_is_sent_while_the_model_still_writes(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("slow", [Text("first"), Hold(), Text(" second")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        shown = await _until_text(exchange.events())
+        shown = (await exchange.until("text"))[-1]
         assert shown.json() == {"text": "first"}
         gemini.release()
         assert text_of([shown, *await exchange.all_events()]) == "first second"
@@ -121,30 +114,28 @@ async def test_a_heartbeat_comment_is_sent_during_silence(
     settings.STREAM_HEARTBEAT_SECONDS = 0.1
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        await _until_text(exchange.events())
+        await exchange.until("text")
         reading = asyncio.ensure_future(exchange.all_events())
-        await asyncio.sleep(0.5)
+        await auntil(lambda: len(exchange.parser.comments) >= 3)
         gemini.release()
         await reading
-    assert len(exchange.parser.comments) >= 3
 
 
 async def test_a_run_outlives_the_connection_that_started_it(
-    as_alice: Client, parley: Any, gemini: Gemini, in_thread: Callable[..., Any]
+    as_alice: Client, parley: Any, gemini: Gemini
 ) -> None:
     from chat.runs.supervisor import supervisor
 
     gemini.on("slow", [Text("a"), Hold(), Text("b")])
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
-        await _until_text(exchange.events())
+        await exchange.until("text")
     gemini.release()
     await supervisor.idle()
-    run = await in_thread(lambda: Run.objects.select_related("reply").get())
-    assert (run.status, run.reply.text) == ("completed", "ab")
+    assert await Run.objects.values_list("status", "reply__text").aget() == ("completed", "ab")
 
 
 async def test_twenty_concurrent_runs_share_commits(
-    parley: Any, as_alice: Client, gemini: Gemini, settings: Any, in_thread: Callable[..., Any]
+    parley: Any, as_alice: Client, gemini: Gemini, settings: Any
 ) -> None:
     from chat.models import RunEvent
     from chat.runs.supervisor import supervisor
@@ -156,9 +147,9 @@ async def test_twenty_concurrent_runs_share_commits(
         gemini.on(question, [Text(f"{n} ") for n in range(30)])
     answers = await asyncio.gather(*(as_alice.ask(question) for question in questions))
     commits = supervisor.journal.commits - before
-    events = await in_thread(RunEvent.objects.count)
+    events = await RunEvent.objects.acount()
     assert commits < events - 2 * len(questions), (commits, events)
-    await in_thread(oracle.check, answers)
+    await oracle.acheck(answers)
 
 
 # --- the tutorial's EventSource client ----------------------------------------------------------
@@ -170,14 +161,12 @@ async def test_an_event_source_can_ask_by_get(as_alice: Client) -> None:
     assert text_of(answer.events) == "You said: Hello"
 
 
-async def test_a_reconnecting_event_source_resumes_and_does_not_ask_again(
-    as_alice: Client, in_thread: Callable[..., Any]
-) -> None:
+async def test_a_reconnecting_event_source_resumes_and_does_not_ask_again(as_alice: Client) -> None:
     first = (await as_alice.get("/chat/stream?query=Hello", headers=EVENT_STREAM)).events
     cut = first[2]
     again = await as_alice.get("/chat/stream?query=Hello", headers={**EVENT_STREAM, "last-event-id": cut.id})
     assert again.events == first[3:]
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
 
 
 async def test_an_event_source_that_reconnects_after_done_gets_204(
@@ -201,10 +190,10 @@ async def test_an_event_source_that_reconnects_after_done_gets_204(
     ],
 )
 async def test_a_get_that_is_not_our_event_source_starts_no_run(
-    as_alice: Client, in_thread: Callable[..., Any], headers: dict[str, str], status: int
+    as_alice: Client, headers: dict[str, str], status: int
 ) -> None:
     assert (await as_alice.get("/chat/stream?query=Hello", headers=headers)).status == status
-    assert await in_thread(Run.objects.count) == 0
+    assert await Run.objects.acount() == 0
 
 
 async def test_an_empty_last_event_id_starts_a_run(as_alice: Client) -> None:
@@ -212,27 +201,23 @@ async def test_an_empty_last_event_id_starts_a_run(as_alice: Client) -> None:
     assert text_of(answer.events) == "You said: Hello"
 
 
-async def test_a_repeated_get_with_a_client_id_starts_one_run(
-    as_alice: Client, in_thread: Callable[..., Any]
-) -> None:
+async def test_a_repeated_get_with_a_client_id_starts_one_run(as_alice: Client) -> None:
     path = "/chat/stream?query=Hello&client_id=6f0c6a52-0d6e-4a53-8e4b-7d2f3f1f0a11"
     first = await as_alice.get(path, headers=EVENT_STREAM)
     second = await as_alice.get(path, headers=EVENT_STREAM)
     assert first.events == second.events
-    assert await in_thread(Run.objects.count) == 1
+    assert await Run.objects.acount() == 1
 
 
 # --- without streaming --------------------------------------------------------------------------
 
 
-async def test_the_answer_comes_once_and_complete_without_streaming(
-    as_alice: Client, gemini: Gemini, in_thread: Callable[..., Any]
-) -> None:
+async def test_the_answer_comes_once_and_complete_without_streaming(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("count", [Text("one "), Text("two")])
     answer = await as_alice.post("/chat/stream", {"query": "count", "stream": False})
     assert answer.status == 200
     body = answer.json()
-    run = await in_thread(lambda: Run.objects.select_related("reply").get())
+    run = await Run.objects.select_related("reply").aget()
     assert body == {
         "conversation": str(run.conversation_id),
         "run": str(run.pk),
@@ -258,11 +243,3 @@ async def test_a_run_without_streaming_can_be_followed_like_any_other(as_alice: 
     body = (await as_alice.post("/chat/stream", {"query": "hello", "stream": False})).json()
     events = (await as_alice.get(f"/chat/runs/{body['run']}/events")).events
     assert text_of(events) == body["message"]["text"] == "You said: hello"
-
-
-async def _until_text(events: Any) -> SseEvent:
-    event: SseEvent
-    async for event in events:
-        if not event.name:
-            return event
-    pytest.fail("no text came")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connection
 
@@ -16,6 +17,7 @@ from chat.runs.follow import follow
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Hold, Text
 from tests.support.sse_client import text_of
+from tests.support.waiting import auntil
 
 STREAMS = 50
 ASKS = 20  # twice as many as connections in the pool
@@ -41,7 +43,7 @@ def database_connections() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
 async def test_fifty_idle_streams_use_no_thread_and_no_database_connection(
-    as_alice: Client, gemini: Gemini, without_limits: None, in_thread: Any
+    as_alice: Client, gemini: Gemini, without_limits: None
 ) -> None:
     gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
     async with AsyncExitStack() as stack:
@@ -49,15 +51,15 @@ async def test_fifty_idle_streams_use_no_thread_and_no_database_connection(
             as_alice.open("POST", "/chat/stream", json_body={"query": "slow"})
         )
         run = (await anext(asked.events())).run
-        threads, connections = threading.active_count(), await in_thread(database_connections)
+        threads, connections = threading.active_count(), await sync_to_async(database_connections)()
         opened = []
         for _ in range(STREAMS):
             stream = await stack.enter_async_context(as_alice.open("GET", f"/chat/runs/{run}/events"))
             assert (await anext(stream.events())).name == "run.started"
             opened.append(stream)
-        await asyncio.sleep(0.2)  # the threads of the requests end by themselves
-        assert threading.active_count() - threads <= 3
-        assert await in_thread(database_connections) - connections <= 3
+        # The threads of the requests end by themselves.
+        await auntil(lambda: threading.active_count() - threads <= 3)
+        assert await sync_to_async(database_connections)() - connections <= 3
         gemini.release()
         for stream in opened:
             assert (await stream.all_events())[-1].is_done
@@ -98,18 +100,18 @@ async def test_more_concurrent_plain_forms_than_connections_are_all_accepted(
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
 async def test_two_hundred_sockets_use_no_thread_and_no_database_connection(
-    as_alice: Client, without_limits: None, in_thread: Any
+    as_alice: Client, without_limits: None
 ) -> None:
     async with AsyncExitStack() as stack:
         await (await stack.enter_async_context(as_alice.socket())).opened()
-        threads, connections = threading.active_count(), await in_thread(database_connections)
+        threads, connections = threading.active_count(), await sync_to_async(database_connections)()
         opened = [await stack.enter_async_context(as_alice.socket()) for _ in range(SOCKETS)]
         for socket in opened:
             await socket.opened()
         assert threading.active_count() - threads <= 3
-        assert await in_thread(database_connections) - connections <= 3
+        assert await sync_to_async(database_connections)() - connections <= 3
         await as_alice.ask("Hello")
         for socket in opened:
             assert [frame["type"] for frame in await socket.frames(3)] == ["conversation", "run", "run_ended"]
         assert threading.active_count() - threads <= 3
-        assert await in_thread(database_connections) - connections <= 3
+        assert await sync_to_async(database_connections)() - connections <= 3

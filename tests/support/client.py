@@ -18,7 +18,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.middleware.csrf import _get_new_csrf_string
 
-from tests.support.sse_client import SseEvent, SseParser
+from tests.support.sse_client import SseEvent, SseParser, Wanted, is_last
 
 SECONDS_MAX = 100  # between two messages of a response; below the time-out of pytest
 
@@ -74,6 +74,15 @@ class Exchange(ApplicationCommunicator):
             self._unread.extend(self.parser.feed(chunk))
             while self._unread:
                 yield self._unread.popleft()
+
+    async def until(self, wanted: Wanted) -> list[SseEvent]:
+        """Return the unread events up to the wanted one; fail if the stream ends before it."""
+        seen: list[SseEvent] = []
+        async for event in self.events():
+            seen.append(event)
+            if is_last(wanted, seen):
+                return seen
+        raise AssertionError(f"no {wanted!r} in {seen}")
 
     async def all_events(self) -> list[SseEvent]:
         return [event async for event in self.events()]

@@ -83,5 +83,5 @@ def body_of(events: list[SseEvent]) -> Body:
         if event.name == "html":
             body.take(event.json())
         else:
-            assert event.name or event.is_done, event
+            assert not event.is_text, event
     return body

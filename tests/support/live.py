@@ -21,7 +21,7 @@ from websockets.typing import Origin
 
 from tests.support import commands
 from tests.support.shared import CERTIFICATE, shared
-from tests.support.sse_client import SseEvent, SseParser
+from tests.support.sse_client import SseEvent, SseParser, Wanted, is_last
 
 PASSWORD = "correct horse battery"
 
@@ -156,11 +156,11 @@ class Member:
         return {"X-CSRFToken": self.http.cookies["csrftoken"]}
 
     @contextmanager
-    def ask(self, query: str, **fields: Any) -> Iterator[httpx.Response]:
+    def ask(self, query: str, **fields: Any) -> Iterator["Stream"]:
         """Ask a question and yield the open stream."""
         body = {"query": query, **fields}
         with self.http.stream("POST", "/chat/stream", json=body, headers=self.headers()) as response:
-            yield response
+            yield Stream(response)
 
     def stop(self, run: str) -> httpx.Response:
         return self.http.post(f"/chat/runs/{run}/stop", headers=self.headers())
@@ -178,30 +178,42 @@ class Member:
         return connect(address, origin=Origin(self.url), additional_headers={"Cookie": cookies})
 
     @contextmanager
-    def follow(self, run: str, last_id: str = "") -> Iterator[httpx.Response]:
+    def follow(self, run: str, last_id: str = "") -> Iterator["Stream"]:
         headers = {"Last-Event-ID": last_id} if last_id else {}
         with self.http.stream("GET", f"/chat/runs/{run}/events", headers=headers) as response:
-            yield response
+            yield Stream(response)
 
 
-def read(response: httpx.Response, seen: list[SseEvent]) -> None:
-    """Read until the stream ends or the connection breaks."""
-    parser = SseParser()
-    try:
-        for chunk in response.iter_raw():
-            seen.extend(parser.feed(chunk))
-    except httpx.TransportError:
-        pass  # the test has killed the server
+class Stream:
+    """The open response to an ask or to a follower."""
 
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self._events = self._read()
 
-def read_until(name: str, response: httpx.Response, seen: list[SseEvent]) -> None:
-    """Read up to an event of this name, and the rest of its chunk."""
-    parser = SseParser()
-    for chunk in response.iter_raw():
-        seen.extend(parser.feed(chunk))
-        if any(event.name == name for event in seen):
-            return
-    raise AssertionError(f"no {name!r} in {seen}")
+    def _read(self) -> Iterator[SseEvent]:
+        parser = SseParser()
+        for chunk in self.response.iter_raw():
+            yield from parser.feed(chunk)
+
+    def until(self, wanted: Wanted) -> list[SseEvent]:
+        """Return the unread events up to the wanted one; fail if the stream ends before it."""
+        seen: list[SseEvent] = []
+        for event in self._events:
+            seen.append(event)
+            if is_last(wanted, seen):
+                return seen
+        raise AssertionError(f"no {wanted!r} in {seen}")
+
+    def all_events(self, *, may_break: bool = False) -> list[SseEvent]:
+        """Return the unread events; with ``may_break``, those before the connection broke."""
+        seen: list[SseEvent] = []
+        try:
+            seen.extend(self._events)  # keeps the events before an error
+        except httpx.TransportError:
+            if not may_break:
+                raise
+        return seen
 
 
 def read_to_done(member: Member, seen: list[SseEvent]) -> None:
@@ -210,9 +222,9 @@ def read_to_done(member: Member, seen: list[SseEvent]) -> None:
     while not (seen and seen[-1].is_done):
         assert time.monotonic() < deadline, "I2: no end within 30 s"
         try:
-            with member.follow(seen[0].run, seen[-1].id) as response:
-                if response.status_code == 200:
-                    read(response, seen)
+            with member.follow(seen[0].run, seen[-1].id) as stream:
+                if stream.response.status_code == 200:
+                    seen += stream.all_events(may_break=True)
         except httpx.TransportError:
             time.sleep(0.1)
 

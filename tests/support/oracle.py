@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 
+from asgiref.sync import sync_to_async
+
 from chat import events
 from chat.endings import STATUS_OF
 from chat.events import Fold, Row
@@ -31,6 +33,9 @@ def check(transcripts: Iterable[list[SseEvent]] = (), *, all_ended: bool = True)
     _nothing_doubled(runs)
     for transcript in transcripts:
         _shown_is_stored(transcript)
+
+
+acheck = sync_to_async(check)
 
 
 def _order(run: Run, log: list[Row]) -> None:

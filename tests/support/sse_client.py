@@ -1,6 +1,7 @@
 """Parser of the event streams of docs/streaming.md."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,23 @@ class SseEvent:
     def is_done(self) -> bool:
         return self.data == "[DONE]"
 
+    @property
+    def is_text(self) -> bool:
+        return not self.name and not self.is_done
+
     def json(self) -> Any:
         return json.loads(self.data)
+
+
+# An event's name, where "text" stands for unnamed text, or a condition on the events read so far.
+Wanted = str | Callable[[list[SseEvent]], object]
+
+
+def is_last(wanted: Wanted, seen: list[SseEvent]) -> bool:
+    """Return whether the last of the events read so far is the wanted one."""
+    if callable(wanted):
+        return bool(wanted(seen))
+    return seen[-1].is_text if wanted == "text" else seen[-1].name == wanted
 
 
 class SseParser:
@@ -69,7 +85,7 @@ def text_of(events: list[SseEvent]) -> str:
     for event in events:
         if event.name == "replace":
             text = event.json()["text"]
-        elif not event.name and not event.is_done:
+        elif event.is_text:
             text += event.json()["text"]
     return text
 

@@ -60,7 +60,7 @@ class Said:
 
     def deltas(self) -> list[str]:
         """Return the texts of the unnamed events."""
-        return [event.json()["text"] for event in self.events if not event.name and not event.is_done]
+        return [event.json()["text"] for event in self.events if event.is_text]
 
 
 class Talk:

@@ -17,8 +17,7 @@ import pytest
 from chat.terminal.stderr import FRAMES
 from tests.support.commands import ROOT
 from tests.support.gemini import Call, Gemini, Hold, Pause, Status, Step, Text, Thought
-from tests.support.live import LiveServer, Member, check_with_oracle, read_until
-from tests.support.sse_client import SseEvent
+from tests.support.live import LiveServer, Member, check_with_oracle
 from tests.support.terminal import CTRL_C, CTRL_D, Terminal, chat_piped, peopled
 from tests.support.waiting import until
 
@@ -441,9 +440,8 @@ def test_a_running_server_executes_immediately_and_its_pages_show_it(
     assert pid == parley_here.process.pid
     [item] = alice.http.get("/api/v1/conversations").json()["items"]
     assert (item["title"], item["active_run"] is not None) == ("hi", True)
-    seen: list[SseEvent] = []
-    with alice.follow(item["active_run"]) as response:
-        read_until("", response, seen)
+    with alice.follow(item["active_run"]) as stream:
+        seen = stream.until("text")
     gemini.release()
     terminal.expect("You: ", times=2)
     terminal.type("exit\n")
@@ -470,9 +468,8 @@ def test_a_conversation_with_an_active_run_is_busy(parley_here: LiveServer, gemi
     parley_here.start()
     alice = signed_in(parley_here, "alice")
     gemini.on("slow", [Text("shown"), Hold(), Text(" then")])
-    seen: list[SseEvent] = []
-    with alice.ask("slow") as response:
-        read_until("", response, seen)
+    with alice.ask("slow") as stream:
+        seen = stream.until("text")
         conversation = seen[0].json()["conversation"]
         done = chat_piped(parley_here, "hi\n", "--conversation", conversation)
     assert done.stderr == "This conversation is already answering. Try again in a moment.\n"
