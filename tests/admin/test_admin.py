@@ -218,7 +218,7 @@ async def test_hostile_search_terms_do_not_break_a_list(
         ("o=99", 200, 200), ("o=x.-.5", 200, 200), ("all=", 200, 200),
         ("updated_at__gte=x", 302, 400), ("updated_at__lt=2026-13-01", 302, 400),
         ("updated_at__gte=0000-01-01", 302, 400),
-        ("updated_at__lt=%00", 302, 400), ("updated_at__gte=9999-12-31T23:00-12:00", 302, 400),
+        ("updated_at__lt=%00", 302, 302), ("updated_at__gte=9999-12-31T23:00-12:00", 302, 400),
         ("updated_at__lt=0001-01-01T00:00%2B12:00", 302, 400),
         ("updated_at__gte=9999-12-31&updated_at__lt=0001-01-01", 302, 400), ("created_at__gte=2026-02-30", 400, 302),
         ("updated_at__year=2026", 400, 400), ("created_at__year=9999", 400, 400),
