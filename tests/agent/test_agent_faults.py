@@ -370,7 +370,7 @@ async def test_staff_without_access_to_the_conversation_see_only_the_place(
 ) -> None:
     address = await path_of_a_failed_run(write_agents, as_alice)
     steve = await sync_to_async(make_user)("steve", is_staff=True)
-    await steve.user_permissions.aadd(Permission.objects.get(codename="view_run"))
+    await steve.user_permissions.aadd(await Permission.objects.aget(codename="view_run"))
     answer = await (await Client(parley, steve).sign_in()).get(address)
     assert "danger/agent.py:" in answer.text
     assert SECRET not in answer.text.partition('id="content"')[2].partition("Why the agent failed")[2]

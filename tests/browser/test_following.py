@@ -216,7 +216,7 @@ def test_the_view_follows_the_text_until_the_reader_scrolls_up(
     assert view.evaluate(gap) <= 2
     page.mouse.move(400, 300)
     page.mouse.wheel(0, -400)
-    page.wait_for_function(f"({gap})(document.querySelector('main')) >= 400")
+    page.wait_for_function(f"() => ({gap})(document.querySelector('main')) >= 400")
     top = view.evaluate("(view) => view.scrollTop")
     gemini.release()
     wait_until_idle(page)

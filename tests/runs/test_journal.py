@@ -7,15 +7,11 @@ from typing import Any
 import pytest
 from django.db import DatabaseError
 
+from chat.models import Message
 from chat.runs import journal
 from tests.support.client import Client
-from tests.support.gemini import Gemini, Pause, Text
-from tests.support.talk import Talk
-
-
-@pytest.fixture
-def talk(as_alice: Client) -> Talk:
-    return Talk(as_alice)
+from tests.support.gemini import Gemini, Hold, Pause, Text
+from tests.support.sse_client import terminal_of, text_of
 
 
 @pytest.fixture
@@ -34,12 +30,16 @@ def refusing_database(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("silence", [0.15, 60], ids=["its run ends meanwhile", "its run goes on"])
 async def test_a_refused_batch_fails_its_run(
-    talk: Talk, gemini: Gemini, refusing_database: None, settings: Any, silence: float
+    as_alice: Client, gemini: Gemini, refusing_database: None, settings: Any, silence: float
 ) -> None:
     """The reply holds no text that is missing in the log."""
-    settings.SILENCE_SECONDS = silence
-    gemini.on("Say it", [Text("Good. "), Pause(0.05), Text("poison"), Pause(1)])
-    said = await talk.ask("Say it")
-    assert (said.end, said.code) == ("run.failed", "internal")
-    assert said.text == "Good. "
-    assert "poison" not in (await talk.messages())[-1]["text"]
+    gemini.on("Say it", [Text("Good. "), Hold(), Text("poison"), Pause(1)])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "Say it"}) as exchange:
+        seen = await exchange.until("text")
+        settings.SILENCE_SECONDS = silence  # from the next text on
+        gemini.release()
+        seen += await exchange.all_events()
+    end = terminal_of(seen)
+    assert (end.name, end.json()["code"]) == ("run.failed", "internal")
+    assert text_of(seen) == "Good. "
+    assert (await Message.objects.aget(role="assistant")).text == "Good. "

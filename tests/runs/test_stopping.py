@@ -19,7 +19,7 @@ from chat.runs.stopping import STOP_SECONDS
 from chat.runs.supervisor import supervisor
 from tests.support import oracle
 from tests.support.client import Client
-from tests.support.gemini import Call, Gemini, Hold, Text, questions_of
+from tests.support.gemini import Call, Gemini, Hold, Pause, Text, questions_of
 from tests.support.sse_client import terminal_of, text_of
 from tests.support.talk import use_tools
 from tests.support.waiting import auntil
@@ -193,13 +193,13 @@ async def test_a_hundred_stops_race_the_last_token(as_alice: Client, gemini: Gem
     gemini.on("alone", [Text("a"), Text("b")])
     began = time.monotonic()
     ends = [await as_alice.ask("alone")]
-    alone = time.monotonic() - began
+    alone = min(0.2, time.monotonic() - began)
     for n in range(100):
-        gemini.on(f"race {n}", [Text("a"), Text("b")])
+        gemini.on(f"race {n}", [Text("a"), Pause(alone), Text("b")])
         async with as_alice.open("POST", "/chat/stream", json_body={"query": f"race {n}"}) as exchange:
             seen = await exchange.until("run.started")
             reading = asyncio.ensure_future(exchange.all_events())
-            await asyncio.sleep(n % 20 / 10 * alone)  # from its first moment to twice the time that it takes
+            await asyncio.sleep(n % 20 / 7 * alone)  # from its first moment to after its end
             answer = await as_alice.post(f"/chat/runs/{seen[0].run}/stop")
             seen += await reading
         assert f"run.{answer.json()['status']}" == terminal_of(seen).name
