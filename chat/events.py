@@ -89,14 +89,15 @@ def thought(value: str) -> Event:
 
 
 def tool_called(call_id: str, name: str, args: dict[str, Any]) -> Event:
-    return Event(TOOL_CALLED, {"id": call_id, "name": name, "args": clean_json(args)})
+    return Event(TOOL_CALLED, {"id": clean_text(call_id), "name": clean_text(name), "args": clean_json(args)})
 
 
 def tool_returned(
     call_id: str, name: str, *, result: Any = None, error: str | None = None, elapsed_ms: int
 ) -> Event:
     outcome = {"result": clean_json(result)} if error is None else {"error": clean_text(error)}
-    return Event(TOOL_RETURNED, {"id": call_id, "name": name, **outcome, "elapsed_ms": elapsed_ms})
+    called = {"id": clean_text(call_id), "name": clean_text(name)}
+    return Event(TOOL_RETURNED, {**called, **outcome, "elapsed_ms": elapsed_ms})
 
 
 def file(name: str, version: int, *, note: str) -> Event:
@@ -105,7 +106,7 @@ def file(name: str, version: int, *, note: str) -> Event:
 
 
 def agent(name: str) -> Event:
-    return Event(AGENT, {"name": name})
+    return Event(AGENT, {"name": clean_text(name)})
 
 
 def replace(value: str, *, attempt: int | None = None, keep: int | None = None) -> Event:

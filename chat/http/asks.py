@@ -55,7 +55,7 @@ def _ask(request: HttpRequest, body: AskBody) -> Ask:
     if body.query is not None and body.message is not None:
         raise refusals.malformed(_("query and message are the same field: send one."))
     query = body.query if body.query is not None else body.message
-    if body.prompt and (query is not None or "parent" in body.model_fields_set):
+    if body.prompt and (query is not None or body.parent != ""):
         raise refusals.malformed(_("prompt excludes query and parent."))
     if not body.prompt and query is None:
         raise refusals.malformed(_("query is missing."))

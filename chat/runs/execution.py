@@ -268,12 +268,15 @@ async def end_from_log(claim: Claim, run: Run, end: End) -> list[Row] | None:
 def _stored_outcome(run: Run, end: End) -> tuple[Outcome, Fold]:
     fold = Fold(row.event() for row in read_log(run.pk))
     payloads = list(run.session_events.order_by("position").values_list("payload", flat=True))
+    session = load_session(run, own_payloads=payloads)
     waited = timezone.now() - run.created_at
     outcome = Outcome(
         end,
         duration_ms=round(waited.total_seconds() * 1000),
         invocation_id=invocation_of(payloads),
         session_events=close_history(payloads, fold, run, catalog.root_name(run.conversation.agent)),
-        state=load_session(run, own_payloads=payloads).state,
+        state=session.state,
+        user_state=session.user_delta,
+        app_state=session.app_delta,
     )
     return outcome, fold

@@ -36,6 +36,10 @@ INSERT_PAYLOAD = (
 )
 
 
+# ValueError is the driver's, for text that it cannot encode.
+REFUSED = (DatabaseError, ValueError)
+
+
 class RunLost(Exception):
     """This process can no longer write to the run.
 
@@ -67,6 +71,7 @@ class RunWriter:
     in_flight: "asyncio.Future[bool] | None" = None  # ``committed`` of the batch that is being committed
     texts: int = 0  # text events so far, after merging
     lost: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: bool = False
 
     def write(self, event: Event) -> None:
         """Add an event to the next batch; readers receive it after the commit."""
@@ -78,6 +83,8 @@ class RunWriter:
 
     async def record(self, payload: str) -> None:
         """Store an ADK event; return after the commit. Raise RunLost if the run is lost."""
+        if self.closed:
+            raise RunLost
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.payloads.append((self.position, payload))
         self.position += 1
@@ -89,6 +96,7 @@ class RunWriter:
     async def close(self) -> tuple[list[Event], list[str]]:
         """Close the writer; return the events and ADK events that the run's last transaction must store."""
         self.journal.unregister(self)
+        self.closed = True
         if in_flight := self.in_flight:
             await asyncio.wait([in_flight])  # a cancellation of this call must not cancel the commit
             if not in_flight.result():
@@ -176,7 +184,7 @@ class Journal:
         began = time.monotonic()
         try:
             held = await run_db_patiently(write, batches)
-        except DatabaseError:
+        except REFUSED:
             held = await self._commit_separately(batches)
         self.commits += 1
         metrics.journal_commit_seconds.observe(time.monotonic() - began)
@@ -192,7 +200,7 @@ class Journal:
         for batch in batches:
             try:
                 held |= await run_db_patiently(write, [batch])
-            except DatabaseError:
+            except REFUSED:
                 log.exception("The journal could not write run %s", batch.claim.run)
         return held
 

@@ -160,7 +160,9 @@ class Supervisor:
                 "Run %s was abandoned after an error of Parley", run_id
             )  # the sweep restarts or ends it
         finally:
-            self.runs.pop(run_id, None)
+            # A take-over may have replaced this task, whose claim came too late.
+            if run_id in self.runs and self.runs[run_id][0] is asyncio.current_task():
+                del self.runs[run_id]
 
     async def _claim_and_execute(self, run_id: uuid.UUID, abort: Abort) -> None:
         assert self.id is not None

@@ -1,6 +1,8 @@
 """Runs that a process picks up: queued for too long, left by a dead process, or given up by an error."""
 
 import asyncio
+import json
+import time
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -11,7 +13,8 @@ from django.utils import timezone
 
 from chat import lifecycle
 from chat.actions import Ask, send_message
-from chat.models import Process, Run, RunEvent
+from chat.models import AppState, Process, Run, RunEvent, SessionEvent, UserState
+from chat.runs import sweep
 from chat.runs.supervisor import supervisor
 from tests.support import oracle
 from tests.support.client import Client
@@ -54,6 +57,46 @@ async def test_a_dead_processs_run_is_restarted(parley: Any, alice: Any) -> None
     assert run.reply
     assert (run.status, run.attempt, run.reply.text) == ("completed", 2, "You said: hello")
     await oracle.acheck()
+
+
+async def test_a_run_that_is_asked_for_while_it_is_taken_over_is_still_executed_once(
+    parley: Any, alice: Any, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that resumes launches the run between the take-over's queries."""
+    loop, real = asyncio.get_running_loop(), sweep._end_of_orphan
+
+    def launch_meanwhile(run: Run) -> Any:
+        loop.call_soon_threadsafe(supervisor.launch, run.pk)
+        time.sleep(0.1)
+        return real(run)
+
+    monkeypatch.setattr(sweep, "_end_of_orphan", launch_meanwhile)
+    gemini.on("hello", [Text("still "), Hold(), Text("here")])
+    begun = await sync_to_async(claimed_run)(await sync_to_async(dead_process)(), alice)
+    await auntil(lambda: gemini.calls_for("hello"))
+    assert begun.pk in supervisor.runs
+    await supervisor._renew_and_sweep_once()  # would take it over again
+    gemini.release()
+    run = await until_ended(begun.pk)
+    assert run.reply
+    assert (run.status, run.attempt, run.reply.text) == ("completed", 2, "still here")
+
+
+async def test_the_shared_state_of_a_run_that_was_lost_is_kept(parley: Any, alice: Any) -> None:
+    begun = await sync_to_async(claimed_run)(await sync_to_async(dead_process)(), alice)
+    delta = {"stateDelta": {"user:name": "Ada", "app:greeting": "Hi", "place": "Rome"}}
+    call = {"functionCall": {"id": "1", "name": "save", "args": {}}}
+    payload = {
+        "author": "chat_assistant",
+        "invocationId": "i",
+        "content": {"parts": [call]},
+        "actions": delta,
+    }
+    await SessionEvent.objects.acreate(run=begun, position=0, payload=json.dumps(payload))
+    run = await until_ended(begun.pk)
+    assert (run.status, run.code) == ("expired", "lost")
+    assert [state.value async for state in UserState.objects.all()] == ['"Ada"']
+    assert [state.value async for state in AppState.objects.all()] == ['"Hi"']
 
 
 async def test_a_dead_processs_run_with_a_stop_request_is_stopped(parley: Any, alice: Any) -> None:

@@ -27,6 +27,12 @@ async def test_message_is_an_alias_of_query(as_alice: Client) -> None:
     assert text_of(answer.events) == "You said: hello"
 
 
+async def test_an_empty_parent_in_a_form_counts_as_absent(as_alice: Client) -> None:
+    prompt = (await as_alice.ask("first"))[0].json()["prompt"]
+    again = await as_alice.post("/chat/stream", form={"prompt": prompt, "parent": ""})
+    assert text_of(again.events) == "You said: first"
+
+
 async def test_a_form_can_ask(as_alice: Client) -> None:
     answer = await as_alice.post("/chat/stream", form={"query": "hello from a form"})
     assert text_of(answer.events) == "You said: hello from a form"

@@ -49,6 +49,7 @@ export class Following {
         announceEnd(this.messages.lastElementChild);
       },
       refused: (status) => {
+        clearTimeout(quiet);
         stopReply();
         giveUp(status);
       },

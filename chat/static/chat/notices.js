@@ -4,21 +4,29 @@ import { clone, uiNodes, uiString } from "./ui_strings.js";
 
 const part = (id) => document.getElementById(id);
 let countdown = 0;
+let endCountdown = () => {};
 
 // Show a problem; screen readers read it immediately.
 export function notify(text) {
-  clearInterval(countdown);
+  stopCountdown();
   part("notice").replaceChildren(text);
 }
 
 export function notifyByName(name) {
-  clearInterval(countdown);
+  stopCountdown();
   part("notice").replaceChildren(...uiNodes(name));
 }
 
 export function clearNotice() {
-  clearInterval(countdown);
+  stopCountdown();
   part("notice").replaceChildren();
+}
+
+// Another notice ends the wait, too: a retry is allowed then.
+function stopCountdown() {
+  clearInterval(countdown);
+  endCountdown();
+  endCountdown = () => {};
 }
 
 // Show a temporary problem, and the seconds until a retry is allowed, which are not read aloud.
@@ -33,8 +41,8 @@ export function notifyFor(text, seconds, over) {
     seconds -= 1;
     if (seconds > 0) return show();
     clearNotice();
-    over();
   }, 1000);
+  endCountdown = over;
 }
 
 // Show the state of the connection under the answer; null: hide it.
