@@ -48,14 +48,6 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Run that answers an ask; ``is_new`` if this request created it."""
-
-    run: Run
-    is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Target:
     """Objects that an ask names: None for a conversation or a question that it creates."""
 
@@ -64,8 +56,8 @@ class _Target:
     parent: uuid.UUID | None = None  # of the new question; None for the first one
 
 
-def send_message(owner: User, ask: Ask, *, agents: Sequence[str], refusal: Refusal | None = None) -> Asked:
-    """Store the question and a run that will answer it, or find the run with the same idempotency key.
+def send_message(owner: User, ask: Ask, *, agents: Sequence[str], refusal: Refusal | None = None) -> Run:
+    """Store the question, and return the run that will answer it: the old one if its key is known.
 
     ``agents`` are the choices for a new conversation, the default first. ``refusal`` is the reason why this
     process takes no new run. Raises 422 for a key that was used with another body, then
@@ -80,17 +72,17 @@ def send_message(owner: User, ask: Ask, *, agents: Sequence[str], refusal: Refus
 
 
 @transaction.atomic
-def _find_or_store(owner: User, ask: Ask, agents: Sequence[str], refusal: Refusal | None) -> Asked:
+def _find_or_store(owner: User, ask: Ask, agents: Sequence[str], refusal: Refusal | None) -> Run:
     target = _lock_target(owner, ask)
     # With the lock: a request with the same key may have been stored while this one waited for it.
     if ask.client_id and (run := _run_with_key(owner, ask)):
-        return Asked(run, is_new=False)
+        return run
     if target is None:
         raise refusals.not_found()
     _refuse(owner, target, ask, agents)
     if refusal:
         raise refusal
-    return Asked(_store(owner, target, ask, agents), is_new=True)
+    return _store(owner, target, ask, agents)
 
 
 def _lock_target(owner: User, ask: Ask) -> _Target | None:

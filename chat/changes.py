@@ -79,17 +79,15 @@ def since(owner_id: int, after: int) -> tuple[int, list[Change]]:
     if not 0 <= after < last:
         return last, [Change(EVERYTHING)]
     changed = {"owner": owner_id, "last_change__gt": after, "last_change__lte": last}
-    found = [*_conversations(changed), *_runs(changed)]
+    conversations = Conversation.objects.filter(**changed).values_list("last_change", "pk")[
+        : CHANGES_NAMED + 1
+    ]
+    found = [(number, Change(CONVERSATION, pk)) for number, pk in conversations] + _runs(changed)
     if len(found) > CHANGES_NAMED:
         return last, [Change(EVERYTHING)]
     # Stable: a new conversation and its first run have one number, and the conversation stays first.
     found.sort(key=lambda each: each[0])
     return last, [change for _number, change in found]
-
-
-def _conversations(changed: dict[str, int]) -> list[tuple[int, Change]]:
-    found = Conversation.objects.filter(**changed).values_list("last_change", "pk")[: CHANGES_NAMED + 1]
-    return [(number, Change(CONVERSATION, conversation)) for number, conversation in found]
 
 
 def _runs(changed: dict[str, int]) -> list[tuple[int, Change]]:

@@ -32,7 +32,7 @@ def process(transactional_db: None) -> Process:
 
 
 def queued(owner: Any, text: str = "q") -> Run:
-    return send_message(owner, Ask(query=text), agents=["chat_assistant"]).run
+    return send_message(owner, Ask(query=text), agents=["chat_assistant"])
 
 
 def claimed(owner: Any, process: Process) -> Claim:

@@ -38,7 +38,8 @@ def conversations(found: Sequence[Conversation]) -> list[dict[str, Any]]:
 
 def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
     """Return messages of one conversation, with their siblings and runs."""
-    answering = _newest_runs([m.pk for m in found if m.role == Message.Role.USER])
+    runs = Run.objects.filter(prompt__in=[m.pk for m in found if m.role == Message.Role.USER])
+    newest_runs = dict(runs.order_by("created_at", "id").values_list("prompt_id", "id"))
     siblings = Message.objects.siblings_of(found)
     return [
         {
@@ -49,16 +50,11 @@ def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
             "agent": m.agent or None,
             "text": m.text,
             "parts": m.parts,
-            "run": _id(answering.get(m.pk) if m.role == Message.Role.USER else m.run_id),
+            "run": _id(newest_runs.get(m.pk) if m.role == Message.Role.USER else m.run_id),
             "created_at": _rfc3339(m.created_at),
         }
         for m in found
     ]
-
-
-def _newest_runs(prompts: Sequence[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
-    runs = Run.objects.filter(prompt__in=prompts).order_by("created_at", "id")
-    return dict(runs.values_list("prompt_id", "id"))
 
 
 def run_json(found: Run) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Views of ``/api/v1``, described by ``/api/v1/openapi.json``."""
 
-import uuid
 from dataclasses import asdict
 from typing import Any
 
@@ -174,13 +173,10 @@ def read_conversation(
     end = found.head_id
     if cursor:
         end = access_message(found, paging.message_cursor(cursor)).pk
-    return {**_described(found), "messages": _page_of_messages(end, size)}
-
-
-def _page_of_messages(end: uuid.UUID | None, size: int) -> dict[str, Any]:
     branch = Message.objects.branch(end, limit=size)
     more = branch[0].parent_id if branch else None
-    return {"items": serializers.messages(branch), "next": paging.encode_cursor(str(more)) if more else None}
+    page = {"items": serializers.messages(branch), "next": paging.encode_cursor(str(more)) if more else None}
+    return {**_described(found), "messages": page}
 
 
 def _described(found: Conversation) -> dict[str, Any]:

@@ -98,7 +98,10 @@ def _single_values(query: Any) -> dict[str, Any]:
         if name == "csrfmiddlewaretoken":
             continue
         if len(values) != 1:
-            raise refusals.malformed(_("The field %(name)s comes more than once.") % {"name": _shown(name)})
+            # ASCII, and at most 40 characters: the name may be anything
+            raise refusals.malformed(
+                _("The field %(name)s comes more than once.") % {"name": ascii(name[:40])}
+            )
         fields[name] = values[0]
     check_text(fields)
     return fields
@@ -168,8 +171,3 @@ def _finite_float(digits: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError("number out of range")
     return value
-
-
-def _shown(name: str) -> str:
-    """Return a field's name for a sentence: ASCII, and at most 40 characters of it."""
-    return ascii(name[:40])

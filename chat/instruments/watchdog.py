@@ -112,7 +112,8 @@ class _Watch:
             return
         if self._logged is None or late >= self._logged + REPEAT_SECONDS:
             stack = list(_frames_of(sys._current_frames().get(self._thread)))
-            if not stack or _is_idle(stack):
+            # In the selector, the loop waits for events: the machine delays it, not the code.
+            if not stack or stack[0].f_code.co_filename == selectors.__file__:
                 return
             self._log(stack, late)
         metrics.loop_stalled_seconds.add(late - self._counted, self._agent or NO_AGENT)
@@ -130,7 +131,7 @@ class _Watch:
             "%s has blocked the event loop, and all members, for %.1f s at %s%s",
             f"Agent {agent!r}" if agent else "Code of no agent",
             late,
-            _place(found),
+            f"{short_path(found.f_code.co_filename)}:{found.f_lineno} in {found.f_code.co_name}",
             "" if own else " (no code of an agent is on the stack)",
             extra={
                 "fields": {
@@ -149,15 +150,5 @@ def _frames_of(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _is_idle(stack: list[FrameType]) -> bool:
-    """Return whether the loop waits for events: the machine delays it, not the code."""
-    return stack[0].f_code.co_filename == selectors.__file__
-
-
 def _owner(frame: FrameType) -> Owner:
     return owner_of(frame.f_code.co_filename)
-
-
-def _place(frame: FrameType) -> str:
-    code = frame.f_code
-    return f"{short_path(code.co_filename)}:{frame.f_lineno} in {code.co_name}"

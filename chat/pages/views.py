@@ -120,7 +120,7 @@ def _send_form(request: HttpRequest, conversation: str | None) -> Run:
     ask = asks.ask_in_body(request)
     if ask.conversation and ask.conversation != (found and found.pk):
         raise refusals.not_found()
-    return store_ask(member, replace(ask, conversation=found.pk if found else None)).run
+    return store_ask(member, replace(ask, conversation=found.pk if found else None))
 
 
 def render_page(

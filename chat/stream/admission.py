@@ -9,16 +9,17 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from chat import actions, refusals
-from chat.actions import Ask, Asked
+from chat.actions import Ask
 from chat.agent.agents import catalog
 from chat.instruments import metrics
+from chat.models import Run
 from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
 
 _open_streams: Counter[int] = Counter()  # by the member's primary key
 
 
-def store_ask(member: User, ask: Ask) -> Asked:
+def store_ask(member: User, ask: Ask) -> Run:
     """Store an ask of this member. Call it on a thread, and ``supervisor.launch`` the run afterwards."""
     refusal = stream_refusal(member)
     if supervisor.draining:

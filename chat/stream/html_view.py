@@ -268,7 +268,7 @@ class _View:
         data = {
             "from": start,
             "closed": closed,
-            "keep": _utf16_length(snapshot.open[:keep]),
+            "keep": len(snapshot.open[:keep].encode("utf-16-le")) // 2,  # as JavaScript counts
             "open": snapshot.open[keep:],
         }
         return [Row.of(max(snapshot.seq, self._after), Event("html", data))]
@@ -290,8 +290,3 @@ def _common_length(one: str, other: str) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
     return low
-
-
-def _utf16_length(text: str) -> int:
-    """Return the length as JavaScript counts it."""
-    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2

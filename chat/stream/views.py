@@ -56,8 +56,8 @@ def _ask_by_post(request: HttpRequest) -> Reading:
     if position := resume.resumed_position(member, request):
         return Reading(member, _admitted(member, position), html)
     ask = asks.ask_in_body(request)
-    asked = admission.store_ask(member, ask)
-    return Reading(member, Position(asked.run), html, whole=ask.mode == Run.Mode.NONE)
+    run = admission.store_ask(member, ask)
+    return Reading(member, Position(run), html, whole=ask.mode == Run.Mode.NONE)
 
 
 def _ask_by_get(request: HttpRequest) -> Reading:
@@ -69,7 +69,7 @@ def _ask_by_get(request: HttpRequest) -> Reading:
     html = resume.wants_html(request)
     if position := resume.resumed_position(member, request):
         return Reading(member, _admitted(member, position), html)
-    return Reading(member, Position(admission.store_ask(member, asks.ask_in_query(request)).run), html)
+    return Reading(member, Position(admission.store_ask(member, asks.ask_in_query(request))), html)
 
 
 @login_not_required
@@ -135,11 +135,10 @@ def _request_stop(request: HttpRequest, run: str) -> Run:
 
 def _stop_answer(run_id: uuid.UUID) -> dict[str, Any]:
     run = Run.objects.select_related("reply").get(pk=run_id)
-    ended = not run.is_active
     length = len(run.reply.text) if run.reply else 0
     return {
         "run": str(run.pk),
         "status": run.status,
-        "seq": run.last_seq if ended else None,
-        "text_length": length if ended else None,
+        "seq": None if run.is_active else run.last_seq,
+        "text_length": None if run.is_active else length,
     }

@@ -100,7 +100,7 @@ class TerminalChat:
         ask = Ask(
             query=question, conversation=self.conversation, agent=None if self.conversation else self.agent
         )
-        return actions.send_message(self.member, ask, agents=catalog.available_names()).run
+        return actions.send_message(self.member, ask, agents=catalog.available_names())
 
     # --- reading ------------------------------------------------------------------------------
 

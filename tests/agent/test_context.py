@@ -248,7 +248,7 @@ async def test_a_run_stopped_in_the_queue_keeps_its_question_and_the_state(
         conversation = Conversation.objects.get().pk
         ask = Ask(query="quickly", conversation=conversation)
         asked = actions.send_message(alice, ask, agents=catalog.available_names())
-        return actions.request_stop(asked.run).status
+        return actions.request_stop(asked).status
 
     assert await sync_to_async(ask_and_stop)() == "stopped"
     assert await state_of(talk, gemini) == {"a": "kept"}

@@ -129,7 +129,7 @@ class Conversations(Store):
     async def begin(self, session_id: str, user: str) -> None:
         def claim() -> tuple[lifecycle.Claim, SessionData]:
             ask = Ask(query="question", conversation=uuid.UUID(session_id))
-            run_id = send_message(self.users[user], ask, agents=[APP]).run.pk
+            run_id = send_message(self.users[user], ask, agents=[APP]).pk
             process = Process.objects.create(host="here", pid=1, boot_id="", version="0")
             claimed = lifecycle.claim(run_id, process.pk)
             assert claimed is not None

@@ -114,10 +114,10 @@ async def test_a_stop_during_a_tool_ends_the_run(
 async def test_a_queued_run_can_be_stopped(as_alice: Client, alice: Any) -> None:
     supervisor.draining = True
     asked = await sync_to_async(send_message)(alice, Ask(query="queued"), agents=["chat_assistant"])
-    answer = await as_alice.post(f"/chat/runs/{asked.run.pk}/stop")
+    answer = await as_alice.post(f"/chat/runs/{asked.pk}/stop")
     supervisor.draining = False
-    assert answer.json() == {"run": str(asked.run.pk), "status": "stopped", "seq": 2, "text_length": 0}
-    events = (await as_alice.get(f"/chat/runs/{asked.run.pk}/events")).events
+    assert answer.json() == {"run": str(asked.pk), "status": "stopped", "seq": 2, "text_length": 0}
+    events = (await as_alice.get(f"/chat/runs/{asked.pk}/events")).events
     assert [event.name for event in events] == ["run.started", "run.stopped", ""]
     await oracle.acheck([events])
 
@@ -145,13 +145,13 @@ async def test_a_stop_reads_only_the_end_of_a_long_log(
     monkeypatch.setattr(supervisor, "draining", True)  # this process claims no run by itself
     asked = await sync_to_async(send_message)(alice, Ask(query="elsewhere"), agents=["chat_assistant"])
     assert supervisor.id
-    claimed = await sync_to_async(lifecycle.claim)(asked.run.pk, supervisor.id)
+    claimed = await sync_to_async(lifecycle.claim)(asked.pk, supervisor.id)
     assert claimed
     claim = claimed[0]
-    await sync_to_async(log.append)(asked.run.pk, [text("x")] * 5000)
+    await sync_to_async(log.append)(asked.pk, [text("x")] * 5000)
     if ends == "before the stop waits":
         monkeypatch.setattr(follow, "last_seq", last_seq_and_end)
-    stopping = asyncio.ensure_future(as_alice.post(f"/chat/runs/{asked.run.pk}/stop"))
+    stopping = asyncio.ensure_future(as_alice.post(f"/chat/runs/{asked.pk}/stop"))
     if ends == "while the stop waits":
         await auntil(lambda: read)
         await sync_to_async(end)(claim)

@@ -38,7 +38,7 @@ def dead_process() -> Process:
 
 def claimed_run(process: Process, owner: Any, **fields: Any) -> Run:
     """Return a run claimed by this process within the 0.5 s after which any process may claim it."""
-    run = send_message(owner, Ask(query="hello"), agents=["chat_assistant"]).run
+    run = send_message(owner, Ask(query="hello"), agents=["chat_assistant"])
     Run.objects.filter(pk=run.pk).update(**fields)
     assert lifecycle.claim(run.pk, process.pk)
     return run
@@ -46,7 +46,7 @@ def claimed_run(process: Process, owner: Any, **fields: Any) -> Run:
 
 async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any) -> None:
     asked = await sync_to_async(send_message)(alice, Ask(query="hello"), agents=["chat_assistant"])
-    run = await until_ended(asked.run.pk)
+    run = await until_ended(asked.pk)
     assert run.reply
     assert (run.status, run.reply.text) == ("completed", "You said: hello")
 

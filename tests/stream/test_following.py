@@ -153,10 +153,10 @@ async def test_a_reader_that_gets_no_doorbell_polls_the_log(
 
     supervisor.draining = True  # this process claims no run by itself
     asked = await sync_to_async(send_message)(alice, Ask(query="elsewhere"), agents=["chat_assistant"])
-    async with as_alice.open("GET", events_path(str(asked.run.pk))) as exchange:
+    async with as_alice.open("GET", events_path(str(asked.pk))) as exchange:
         await exchange.until("run.started")
         assert supervisor.id
-        claimed = await sync_to_async(lifecycle.claim)(asked.run.pk, supervisor.id)
+        claimed = await sync_to_async(lifecycle.claim)(asked.pk, supervisor.id)
         assert claimed
         said = text("from elsewhere")
         outcome = lifecycle.Outcome(End(COMPLETED, finish="stop"))

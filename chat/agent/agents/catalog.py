@@ -40,12 +40,11 @@ _loading = threading.Lock()
 
 def all_agents() -> list[AgentInfo]:
     """Return all agents, the default one first."""
-    return [AgentInfo(settings.AGENT_NAME, settings.AGENT_DESCRIPTION), *map(_info, _load_folder())]
-
-
-def _info(agent: FolderAgent) -> AgentInfo:
-    reason = None if agent.reason is None else str(agent.reason)
-    return AgentInfo(agent.name, agent.description, agent.runner is not None, reason)
+    found = [AgentInfo(settings.AGENT_NAME, settings.AGENT_DESCRIPTION)]
+    for agent in _load_folder():
+        reason = None if agent.reason is None else str(agent.reason)
+        found.append(AgentInfo(agent.name, agent.description, agent.runner is not None, reason))
+    return found
 
 
 def available_names() -> list[str]:

@@ -124,13 +124,10 @@ async def _contained(work: Awaitable[T], scope: AgentScope, *, guards_cancellati
 def _is_ordinary(error: BaseException, scope: AgentScope, *, guards_cancellation: bool) -> bool:
     """Return whether asyncio and ADK expect this exception from a task."""
     if isinstance(error, asyncio.CancelledError):
-        return not guards_cancellation or _cancellation_requested(scope)
+        task = asyncio.current_task()
+        is_requested = bool(task and task.cancelling()) or bool(scope.abort and scope.abort.is_set())
+        return is_requested or not guards_cancellation
     return isinstance(error, (Exception, NodeInterruptedError, GeneratorExit))
-
-
-def _cancellation_requested(scope: AgentScope) -> bool:
-    task = asyncio.current_task()
-    return bool(task and task.cancelling()) or bool(scope.abort and scope.abort.is_set())
 
 
 def _contained_task_factory(before: Any) -> Any:
@@ -142,18 +139,14 @@ def _contained_task_factory(before: Any) -> Any:
         if scope is None or not asyncio.iscoroutine(work):
             return make(loop, work, **options)
         # A task that an agent's or a library's code starts may await a cancelled task and end as cancelled.
-        is_adk_or_parley = owner_of(_filename_of(work)) in (Owner.ADK, Owner.PARLEY)
+        code = getattr(work, "cr_code", None)
+        is_adk_or_parley = owner_of(code.co_filename if code else "") in (Owner.ADK, Owner.PARLEY)
         task = make(loop, _contained(work, scope, guards_cancellation=is_adk_or_parley), **options)
         # A task that is cancelled before its start never awaits `work`, and Python would warn about it.
         task.add_done_callback(lambda _task: work.close())
         return task
 
     return factory
-
-
-def _filename_of(work: Any) -> str:
-    code = getattr(work, "cr_code", None)
-    return code.co_filename if code else ""
 
 
 def _is_of_an_agent(error: BaseException) -> bool:

@@ -45,16 +45,12 @@ def close_history(payloads: Sequence[str], fold: Fold, run: Run, root_name: str)
         closing.append(_event(author, invocation, types.Content(role="user", parts=parts)))
     tail = _unstored_text(payloads, fold.text)
     if tail.strip():
-        agent_name = _agent_that_said(tail, fold)
+        said = (item for item in reversed(fold.items) if item["type"] == "text" and tail in item["text"])
+        agent_name = next((item["agent"] for item in said), fold.agent)
         author = root_name if agent_name == agent else agent_name
         content = types.Content(role="model", parts=[types.Part(text=tail)])
         closing.append(_event(author, invocation, content))
     return closing
-
-
-def _agent_that_said(text: str, fold: Fold) -> str:
-    said = (item for item in reversed(fold.items) if item["type"] == "text" and text in item["text"])
-    return next((item["agent"] for item in said), fold.agent)
 
 
 def _event(author: str, invocation_id: str, content: types.Content) -> str:
@@ -76,7 +72,8 @@ def _unstored_text(payloads: Sequence[str], shown: str) -> str:
     """Return the part of ``shown`` that is in no stored event."""
     # Parallel agents are shown in another order than they are stored: a stored text can come before the
     # interrupted one or after it.
-    said = [text for payload in payloads if author_of(payload) != "user" and (text := _text_of(payload))]
+    contents = ({"parts": parts_of(payload)} for payload in payloads if author_of(payload) != "user")
+    said = [text for each in contents if (text := text_of(pieces_of(types.Content.model_validate(each))))]
     while whole := max((text for text in said if shown.startswith(text)), key=len, default=""):
         said.remove(whole)
         shown = shown[len(whole) :].removeprefix(events.SEPARATOR)
@@ -86,7 +83,3 @@ def _unstored_text(payloads: Sequence[str], shown: str) -> str:
     if any(text.startswith(shown) for text in said):  # it is stored completely but shown only in part
         return ""
     return shown
-
-
-def _text_of(payload: str) -> str:
-    return text_of(pieces_of(types.Content.model_validate({"parts": parts_of(payload)})))
