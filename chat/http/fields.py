@@ -39,7 +39,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]  # a form has only text
 
 
 class Fields(BaseModel):
-    """Base of the models: no other fields, and no value is converted to another type."""
+    """Base of the models: no other fields, and only ids and the text of a flag are converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 

@@ -23,8 +23,8 @@ MAX_INTEGER = 2**53  # above it JavaScript's numbers are not exact
 FORMS = {"application/x-www-form-urlencoded", "multipart/form-data"}
 
 # One match skips everything before a bracket, strings included. It is possessive: a body of 500,000 quotes
-# costs one pass. The end of the body also matches: otherwise
-# a body without a bracket is tried again from each of its bytes, which takes minutes.
+# costs one pass. The end of the body also matches: otherwise a body without a bracket is tried again from
+# each of its bytes, which takes minutes.
 _BRACKETS = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+([\[\]{}]|\Z)', re.DOTALL)
 
 

@@ -65,7 +65,7 @@ async def _take_over(supervisor: "Supervisor", run_id: uuid.UUID, epoch: int) ->
             deliver_rows(claim, rows)
             await execute_run(claim, run, supervisor.journal, abort)
 
-    log.warning("Run %s is %s: no process executed it", run_id, "ended" if end else "restarted")
+    log.warning("Run %s is to be %s: no process executed it", run_id, "ended" if end else "restarted")
     supervisor.spawn_run(run_id, end_or_restart)
 
 
