@@ -1,4 +1,5 @@
-# Parley's commands. Each first installs the lock file into .venv, if it is not installed.
+# Parley's commands. Each first installs the lock file into .venv, if it is not installed. EXTRAS=mcp,litellm
+# adds packages for agents: docs/agents.md.
 
 PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
@@ -60,17 +61,20 @@ format: set-up-dev
 docs: set-up-dev
 	@exec $(VENV_PYTHON) -m tools.settings_docs
 
-# Keeps locked versions that are still allowed; UPGRADE=1 takes the newest ones. One lock for all platforms,
-# with the hash of each file, without paths or index addresses.
+# Keeps locked versions that are still allowed; UPGRADE=1 takes the newest ones. Each lock is for all platforms,
+# with the hash of each file, without paths or index addresses. The developers' lock is resolved first and holds
+# all packages. The other locks take their versions from it, so any EXTRAS can be installed together.
 LOCK = $(VENV_PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
-	--no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
+	--only-binary=:all: --no-header --no-emit-index-url --no-emit-find-links
 
 screenshots: set-up-dev
 	@exec $(VENV_PYTHON) -m tests.browser.screenshots
 
 lock: set-up-dev
-	$(LOCK) requirements.in -o requirements.txt
-	$(LOCK) requirements-dev.in -o requirements-dev.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) requirements-dev.in -o requirements-dev.txt
+	$(LOCK) -c requirements-dev.txt requirements.in -o requirements.txt
+	for extra in $(filter-out dev,$(patsubst requirements-%.in,%,$(wildcard requirements-*.in))); do \
+		$(LOCK) -c requirements-dev.txt requirements-$$extra.in -o requirements-$$extra.txt || exit 1; done
 
 set-up:
 	@$(call set-up-from,requirements.txt)

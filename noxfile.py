@@ -22,7 +22,7 @@ CROSS_PROCESS_TESTS = [f"tests/{folder}" for folder in ("accounts", "faults", "r
 THREE_PROCESSES = ["-n3", "--dist=worksteal"]
 NGINX_TESTS = "tests/config/test_nginx.py"
 BROWSER_TESTS = ["-c", "tests/browser/pytest.ini", "tests/browser"]
-JOBS = ["sqlite", "redis", "postgres", "nginx", "browser", "timing"]
+JOBS = ["sqlite", "redis", "postgres", "nginx", "browser", "removals", "timing"]
 
 
 def job_names(variable: str) -> list[str]:
@@ -89,6 +89,13 @@ def browser(session: nox.Session) -> None:
     """Run the tests in Chromium, if it is installed."""
     need(chromium.chromium(), chromium.HINT)
     pytest(session, {}, *BROWSER_TESTS, "-n2", "--dist=worksteal", "-m", "not timing")
+
+
+@job
+def removals(session: nox.Session) -> None:
+    """Check that browser tests notice the loss of what they test: a sample of tools/removals.py."""
+    need(chromium.chromium(), chromium.HINT)
+    session.run(sys.executable, "-m", "tools.removals", "--sample", "8")
 
 
 @job

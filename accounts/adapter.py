@@ -1,7 +1,7 @@
 """Parley's differences from allauth's default account adapter."""
 
 import unicodedata
-from typing import Any
+from typing import Any, ClassVar
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -12,15 +12,30 @@ from django.db import IntegrityError
 from django.http import HttpRequest
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts.client_address import client_address
-from accounts.models import User
+from accounts.models import User, fold_case
 
 
 class AccountAdapter(DefaultAccountAdapter):
+    error_messages: ClassVar = DefaultAccountAdapter.error_messages | {
+        "username_password_mismatch": gettext_lazy("The name or the password is wrong."),
+        "email_password_mismatch": gettext_lazy("The address or the password is wrong."),
+        "too_many_login_attempts": gettext_lazy("Too many wrong passwords. Try again in some minutes."),
+        "username_taken": gettext_lazy("This user name is taken."),
+        "email_taken": gettext_lazy("There is an account with this e-mail address already."),
+        "duplicate_email": gettext_lazy("Your account has this address already."),
+        "enter_current_password": gettext_lazy("This is not your current password."),
+        "incorrect_password": gettext_lazy("The password is wrong."),
+        "invalid_password_reset": gettext_lazy("This link no longer works."),
+    }
+
     def clean_username(self, username: str, shallow: bool = False) -> str:
         """Return the name as the database stores it: in Unicode form NFKC."""
         cleaned: str = super().clean_username(unicodedata.normalize("NFKC", username), shallow)
+        if not shallow and User.objects.filter(folded_name=fold_case(cleaned)).exists():
+            raise self.validation_error("username_taken")
         return cleaned
 
     def clean_email(self, email: str) -> str:
@@ -40,9 +55,11 @@ class AccountAdapter(DefaultAccountAdapter):
             return False
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
-        """Authenticate by the NFKC name, so that every spelling of a name counts towards one limit."""
+        """Authenticate by the stored name, so that every spelling of a name counts towards one limit."""
         if "username" in credentials:
-            credentials["username"] = unicodedata.normalize("NFKC", credentials["username"])
+            folded = fold_case(credentials["username"])
+            stored = User.objects.filter(folded_name=folded).values_list("username", flat=True).first()
+            credentials["username"] = stored or folded
         return super().authenticate(request, **credentials)
 
     def get_client_ip(self, request: HttpRequest) -> str:

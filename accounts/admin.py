@@ -1,16 +1,16 @@
-"""Users in Django's admin. Only the site owner can edit staff accounts and permissions."""
+"""Users in Django's admin. Only the site owner can edit staff accounts and permissions.
+
+chat/admin/members.py registers them, with their conversations.
+"""
 
 from typing import Any
 
-from django.contrib import admin
 from django.contrib.admin import ShowFacets
 from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.utils.functional import cached_property
-
-from accounts.models import User
 
 COUNT_MAX = 5_000  # users; a longer list is searched, not paged through
 SEARCH_LENGTH = 200  # characters: each word is four comparisons, and SQLite refuses a thousand words
@@ -24,9 +24,8 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         return int(self.object_list[:COUNT_MAX].count())  # type: ignore[attr-defined]
 
 
-@admin.register(User)
 class MemberAdmin(UserAdmin):  # type: ignore[type-arg]
-    list_display = VIEW_FIELDS
+    list_display = ("username", "email", "is_active", "is_staff", "date_joined")
     list_filter = ("is_active", "is_staff", "is_superuser")
     ordering = ("username",)
     show_full_result_count = False

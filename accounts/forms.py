@@ -4,11 +4,19 @@ from typing import Any
 
 from allauth.account.adapter import get_adapter
 from django import forms
+from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+
+# The validators of settings.AUTH_PASSWORD_VALIDATORS in one sentence.
+PASSWORD_RULES = format_lazy(
+    _("At least {count} characters. Not a common password, and not like your name."),
+    count=settings.PASSWORD_LENGTH,
+)
 
 
 class OwnerForm(forms.Form):
@@ -22,6 +30,7 @@ class OwnerForm(forms.Form):
     )
     password1 = forms.CharField(
         label=_("Password"),
+        help_text=PASSWORD_RULES,
         max_length=1024,
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
@@ -39,7 +48,7 @@ class OwnerForm(forms.Form):
 
     def clean_email(self) -> str:
         email: str = self.cleaned_data["email"]
-        if User.objects.filter(email__iexact=email).exists():
+        if User.objects.filter(email=email.lower()).exists():
             raise ValidationError(_("There is an account with this e-mail address already."))
         return email
 

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 from allauth.account import views as allauth_views
+from allauth.account.models import EmailAddress
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
@@ -40,7 +41,15 @@ def set_up(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def email(request: HttpRequest) -> HttpResponse:
-    """Show allauth's page of e-mail addresses; refuse a primary address that another account has."""
+    """Show allauth's page of e-mail addresses, and ask before one is removed.
+
+    Refuse a primary address that another account has.
+    """
+    if "action_remove" in request.POST and "confirmed" not in request.POST:
+        own = EmailAddress.objects.filter(user=request.user)
+        if asked := own.filter(email=request.POST.get("email", "")).first():
+            context = {"address": asked.email, "is_only_one": own.count() == 1}
+            return render(request, "account/email_remove.html", context)
     # A transaction for this action only: the others send e-mails, during which it would lock SQLite.
     changes_user = "action_primary" in request.POST
     try:

@@ -28,6 +28,7 @@ from config.asgi import application  # noqa: E402
 from tests.support.client import Client  # noqa: E402
 
 LIST, RUNS = "/admin/chat/conversation/", "/admin/chat/run/"
+AGENTS = "/admin/agents/"
 
 
 def pages() -> dict[str, Callable[[], str]]:
@@ -65,6 +66,8 @@ def pages() -> dict[str, Callable[[], str]]:
         "runs, by duration": lambda: f"{RUNS}?o=-6",
         "runs, failed, by duration": lambda: f"{RUNS}?status=failed&o=-6",
         "runs, of a code": lambda: f"{RUNS}?code=crashed",
+        "agents": lambda: AGENTS,
+        "agent": lambda: f"{AGENTS}chat_assistant/",
     }
 
 

@@ -27,6 +27,7 @@ from chat import moderators  # noqa: E402
 from chat.actions import title_of  # noqa: E402
 from chat.models import Conversation, Message, Run  # noqa: E402
 from chat.rendering import RENDERER_VERSION, render  # noqa: E402
+from chat.search.index import index_due  # noqa: E402
 
 MEMBERS = 1_000
 BATCH = 500  # conversations a transaction
@@ -59,6 +60,8 @@ def fill(conversations: int, messages: int, say: Callable[[str], None] = lambda 
         writer.write(min(BATCH, conversations - writer.written))
         if writer.written % 10_000 == 0:
             say(f"{writer.written} conversations, {writer.messages} messages")
+    while index_due():
+        pass
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")  # as PostgreSQL does by itself after a while
     say(f"{writer.written} conversations, {writer.messages} messages, {writer.runs} runs.")
@@ -215,6 +218,7 @@ class Writer:
             ttft_ms=ttft if replied else None,
             duration_ms=ttft + duration,
             last_seq=2,
+            last_change=1,
         )
         if replied:
             run.reply = self._reply(conversation, run, prompt)

@@ -118,6 +118,7 @@ class Parley:
             "ENV_FILE": os.devnull,
             "PORT": str(self._port),
             "LIMITS": "off",
+            "TITLES": "first-words",  # a bare Runner writes none
             **env,
         }
         self._keys: list[str] = []

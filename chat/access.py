@@ -65,6 +65,14 @@ def access_message(conversation: Conversation, message: str | uuid.UUID) -> Mess
     return _get(conversation.messages.all(), message)
 
 
+def access_reply(user: User, message: str | uuid.UUID) -> Message:
+    """Return a reply in one of the user's own conversations. Raises the 404 refusal."""
+    own = Message.objects.filter(
+        role=Message.Role.ASSISTANT, conversation__owner=user, conversation__deleted_at=None
+    )
+    return _get(own.select_related("conversation"), message)
+
+
 def open_transcript(request: HttpRequest, conversation: str | uuid.UUID) -> Conversation:
     """Return a conversation of any member, for staff that may review. Nothing else opens a foreign one.
 

@@ -3,8 +3,11 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -12,13 +15,16 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from chat import changes, events, lifecycle, refusals
-from chat.access import lock_conversation
-from chat.models import Conversation, Message, Run, RunEvent
+from chat import approvers, changes, lifecycle, queue, refusals, waiting
+from chat.access import lock_conversation, parse_id
+from chat.begin import begin_run, store_question
+from chat.models import Conversation, Message, PersonRequest, QueuedAsk, Run
 from chat.refusals import Refusal
-from chat.text import message_text
+from chat.text import is_visible, message_text
+from chat.waiting import Answer
 
 TITLE_LENGTH = 60
+TITLE_MAX = 200  # of a member's own title, as the column
 
 
 class _Absent:
@@ -28,22 +34,36 @@ class _Absent:
 ABSENT = _Absent()
 
 
+class IfBusy(StrEnum):
+    """Choice for a question whose conversation cannot take it now."""
+
+    REFUSE = "refuse"
+    QUEUE = "queue"
+    INTERRUPT = "interrupt"
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Checked request for a reply to a new question (``query``) or to an existing one (``prompt``)."""
+    """Checked request for a reply: to a new question, an existing one, or answers to open requests."""
 
     query: str | None = None
     prompt: uuid.UUID | None = None
+    answers: tuple[Answer, ...] = ()
     conversation: uuid.UUID | None = None
     parent: uuid.UUID | _Absent | None = ABSENT
     agent: str | None = None
     client_id: uuid.UUID | None = None
     mode: str = Run.Mode.SSE
+    if_busy: IfBusy = IfBusy.REFUSE  # another one only with ``query`` and without ``parent``
 
     def digest(self) -> str:
         """Return a hash of the body without ``stream``. Requests with one key must have the same hash."""
         parent = "absent" if isinstance(self.parent, _Absent) else str(self.parent)
-        body = [self.query, str(self.prompt), str(self.conversation), parent, self.agent]
+        body: list[Any] = [self.query, str(self.prompt), str(self.conversation), parent, self.agent]
+        if self.answers:
+            body.append([[str(each.request), each.decision, each.payload] for each in self.answers])
+        if self.if_busy != IfBusy.REFUSE:
+            body.append(self.if_busy)
         return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 
@@ -54,14 +74,33 @@ class _Target:
     conversation: Conversation | None = None
     prompt: Message | None = None
     parent: uuid.UUID | None = None  # of the new question; None for the first one
+    requests: tuple[PersonRequest, ...] = ()  # all decided, and none goes on in a run yet
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Stored decisions whose run starts with the decisions of others, on the ``waiting`` requests."""
+
+    conversation: uuid.UUID
+    waiting: list[uuid.UUID]
+
+
+Stored = Run | Held | QueuedAsk
 
 
 def send_message(owner: User, ask: Ask, *, agents: Sequence[str], refusal: Refusal | None = None) -> Run:
-    """Store the question, and return the run that will answer it: the old one if its key is known.
+    """Store an ask as ``send_or_queue``. Precondition: no answers, and it is refused if busy."""
+    run = send_or_queue(owner, ask, agents=agents, refusal=refusal)
+    assert isinstance(run, Run)
+    return run
 
-    ``agents`` are the choices for a new conversation, the default first. ``refusal`` is the reason why this
-    process takes no new run. Raises 422 for a key that was used with another body, then
-    404, 422, 423, 409 and 429 refusals, then ``refusal``.
+
+def send_or_queue(owner: User, ask: Ask, *, agents: Sequence[str], refusal: Refusal | None = None) -> Stored:
+    """Store the ask, and return the run that will answer it: the old one if its key is known.
+
+    Returns the queued ask if a question has to wait. ``agents`` are the choices for a new conversation, the
+    default first. ``refusal`` is the reason why this process takes no new run. Raises 422 for a key that was
+    used with another body, then 404, 422, 423, 409 and 429 refusals, then ``refusal``.
     """
     try:
         return _find_or_store(owner, ask, agents, refusal)
@@ -72,17 +111,65 @@ def send_message(owner: User, ask: Ask, *, agents: Sequence[str], refusal: Refus
 
 
 @transaction.atomic
-def _find_or_store(owner: User, ask: Ask, agents: Sequence[str], refusal: Refusal | None) -> Run:
+def _find_or_store(owner: User, ask: Ask, agents: Sequence[str], refusal: Refusal | None) -> Stored:
     target = _lock_target(owner, ask)
     # With the lock: a request with the same key may have been stored while this one waited for it.
-    if ask.client_id and (run := _run_with_key(owner, ask)):
-        return run
+    if ask.client_id and (found := _with_key(owner, ask)):
+        return found
     if target is None:
         raise refusals.not_found()
+    if ask.if_busy != IfBusy.REFUSE and target.conversation:
+        interrupts = ask.if_busy == IfBusy.INTERRUPT
+        if queue.must_queue(target.conversation, interrupts=interrupts):
+            return _queue(target.conversation, ask, refusal if interrupts else None)
     _refuse(owner, target, ask, agents)
+    requests = (
+        waiting.requests_to_answer(target.conversation, ask.answers)
+        if ask.answers and target.conversation
+        else []
+    )
     if refusal:
         raise refusal
+    if target.conversation and requests:
+        return _decide(owner, target.conversation, requests, ask)
     return _store(owner, target, ask, agents)
+
+
+@transaction.atomic
+def decide_as_approver(approver: User, answer: Answer, *, refusal: Refusal | None = None) -> Run | None:
+    """Store an approver's decision. Return the run that goes on, if no other request waits beside this one.
+
+    Raises the refusals of ``approvers.lock_request``, 422 for a decision that does not fit, 409 if the run
+    cannot start because the conversation is answering elsewhere, and ``refusal``.
+    """
+    request = approvers.lock_request(approver, answer.request)
+    waiting.apply_answer(request, answer)
+    if refusal:
+        raise refusal
+    conversation = request.run.conversation
+    # Not within the limit of the asker's active runs: nobody would start the run later.
+    ask = Ask(conversation=conversation.pk, answers=(answer,))
+    run = _decide(approver, conversation, [request], ask)
+    return run if isinstance(run, Run) else None
+
+
+def _decide(
+    person: User, conversation: Conversation, requests: Sequence[PersonRequest], ask: Ask
+) -> Run | Held:
+    """Store decisions of ``person``, and the run that goes on if no request beside them is undecided."""
+    now = timezone.now()
+    for request in requests:
+        request.decided_by, request.decided_at = person, now
+        request.save(update_fields=["decision", "answer", "decided_by", "decided_at"])
+    together, undecided = waiting.decided_together(requests)
+    if undecided:
+        groups = {request.approvers for request in requests}
+        changes.announce_decisions(conversation, approvers.concerned(conversation, groups))
+        return Held(conversation.pk, undecided)
+    if run := conversation.runs.active().first():
+        raise refusals.busy(str(run.pk))
+    parent = conversation.head_id if together[0].is_job else together[0].run.reply_id
+    return _store(conversation.owner, _Target(conversation, parent=parent, requests=tuple(together)), ask, ())
 
 
 def _lock_target(owner: User, ask: Ask) -> _Target | None:
@@ -99,15 +186,47 @@ def _lock_target(owner: User, ask: Ask) -> _Target | None:
     return _Target(conversation, parent=conversation.head_id if ask.parent is ABSENT else named_parent)
 
 
-def _run_with_key(owner: User, ask: Ask) -> Run | None:
-    run = Run.objects.filter(owner=owner, client_id=ask.client_id).select_related("conversation").first()
-    if run is None:
+def _with_key(owner: User, ask: Ask) -> Run | QueuedAsk | None:
+    found: Run | QueuedAsk | None = None
+    for model in (Run, QueuedAsk):
+        asks = model._default_manager.filter(owner=owner, client_id=ask.client_id)
+        found = found or asks.select_related("conversation").first()
+    if found is None:
         return None
-    if run.request_digest != ask.digest():
+    if found.request_digest != ask.digest():
         raise refusals.unprocessable("key_reused", _("This key was used with another request."))
-    if run.conversation.deleted_at:
+    if found.conversation.deleted_at:
         raise refusals.not_found()
-    return run
+    return found
+
+
+def _queue(conversation: Conversation, ask: Ask, refusal: Refusal | None) -> Run | QueuedAsk:
+    """Queue a question, and request the stop of the active run if the question interrupts it.
+
+    Returns the run that answers it if it was asked in this transaction. Raises 422, 423 and 409 refusals,
+    then ``refusal``.
+    """
+    message_text(ask.query or "")
+    if conversation.locked_at:
+        raise refusals.locked()
+    if refusal:
+        raise refusal
+    queued = QueuedAsk(
+        client_id=ask.client_id,
+        request_digest=ask.digest() if ask.client_id else "",
+        text=ask.query or "",
+        mode=ask.mode,
+        interrupts=ask.if_busy == IfBusy.INTERRUPT,
+    )
+    active = conversation.runs.active().first()
+    if active and queued.interrupts:
+        _store_stop_request(active.pk)  # locks the run, which comes before the ledger
+    queue.add(conversation, queued)
+    if active and queued.interrupts:
+        lifecycle.stop_queued(active.pk)
+    elif active is None:
+        queue.ask_next(conversation, None)
+    return Run.objects.filter(pk=queued.pk).select_related("conversation").first() or queued
 
 
 def _refuse(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> None:
@@ -116,25 +235,46 @@ def _refuse(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> No
         raise refusals.unprocessable("not_a_prompt", _("Only a question can be answered again."))
     if ask.agent is not None and ask.agent not in agents:
         raise refusals.unprocessable("unknown_agent", _("There is no agent of this name."))
-    if target.prompt is None:
+    if target.prompt is None and not ask.answers:
         message_text(ask.query or "")
+    if target.prompt and (answered := target.prompt.answers.filter(answered__isnull=False).first()):
+        raise refusals.answered(str(answered.pk))
     if target.conversation:
-        if target.conversation.locked_at:
-            raise refusals.locked()
-        if run := target.conversation.runs.active().first():
-            raise refusals.busy(str(run.pk))
-    limit = settings.RUNS_PER_MEMBER
-    if settings.LIMITS and Run.objects.active().filter(owner=owner).count() >= limit:
-        raise refusals.too_many(
-            _("At most %(limit)s answers can be written at the same time.") % {"limit": limit}
-        )
+        # Before ``busy``: the run of the decision may be active, and a second try would be refused again.
+        if ask.answers:
+            waiting.refuse_decided(target.conversation, ask.answers)
+        _refuse_now(target.conversation)
+    _refuse_over_limit(owner)
+
+
+def _refuse_now(conversation: Conversation) -> None:
+    if conversation.locked_at:
+        raise refusals.locked()
+    if run := conversation.runs.active().first():
+        raise refusals.busy(str(run.pk))
+
+
+def _refuse_over_limit(owner: User) -> None:
+    if queue.is_over_limit(owner.pk):
+        limit = {"limit": settings.RUNS_PER_MEMBER}
+        raise refusals.too_many(_("At most %(limit)s answers can be written at the same time.") % limit)
 
 
 def _store(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> Run:
     """Store what the ask creates: conversation, question, and a queued run with its first event."""
-    now, question = timezone.now(), ask.query or ""
+    now = timezone.now()
+    question = ask.query or ""
+    if target.requests:
+        said = [waiting.prompt_sentence(request, owner.username) for request in target.requests]
+        question = "\n".join(said)
+    items = [waiting.part(request, owner.username) for request in target.requests]
     digest = ask.digest() if ask.client_id else ""
-    change = changes.announce(owner.pk)
+    groups = {request.approvers for request in target.requests}
+    concerned = approvers.concerned(target.conversation, groups) if target.conversation else ()
+    change = changes.announce(owner.pk, concerned)
+    # The ledger's lock is held now: a queued ask with this key is visible, or comes later and finds this run.
+    if ask.client_id and QueuedAsk.objects.filter(owner=owner, client_id=ask.client_id).exists():
+        raise IntegrityError("The key was used at the same time.")
     conversation = target.conversation or Conversation.objects.create(
         owner=owner,
         agent=ask.agent or agents[0],
@@ -143,34 +283,15 @@ def _store(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> Run
         updated_at=now,
         last_change=change,
     )
-    prompt = target.prompt or Message.objects.create(
-        conversation=conversation,
-        parent_id=target.parent,
-        role=Message.Role.USER,
-        text=question,
-        parts={"v": 1, "items": [{"type": "text", "text": question}]},
-        created_at=now,
+    prompt = target.prompt or store_question(conversation, target.parent, question, items, now)
+    run = begin_run(
+        conversation, prompt, now, change, client_id=ask.client_id, request_digest=digest, mode=ask.mode
     )
-    # No ``last_change``: the notice of the run tells other tabs.
-    Conversation.objects.filter(pk=conversation.pk).update(head=prompt, updated_at=now)
-    run = Run.objects.create(
-        conversation=conversation,
-        owner=owner,
-        client_id=ask.client_id,
-        request_digest=digest,
-        prompt=prompt,
-        mode=ask.mode,
-        created_at=now,
-        last_change=change,
-    )
-    started = events.started(
-        run=str(run.pk),
-        conversation=str(conversation.pk),
-        prompt=str(prompt.pk),
-        agent=conversation.agent,
-        title=conversation.title,
-    )
-    RunEvent.objects.create(run=run, seq=1, type=started.type, data=events.encode_json(started.data))
+    if target.requests:
+        Conversation.objects.filter(pk=conversation.pk).update(waiting_change=change)
+    for request in target.requests:
+        request.answered_by = run
+        request.save(update_fields=["answered_by"])
     return run
 
 
@@ -190,30 +311,132 @@ def request_stop(run: Run) -> Run:
 
     A queued run ends here. A running one is stopped by the process that executes it.
     """
-    Run.objects.active().filter(pk=run.pk, stop_requested_at=None).update(stop_requested_at=timezone.now())
+    _store_stop_request(run.pk)
     lifecycle.stop_queued(run.pk)
     run.refresh_from_db()
     return run
 
 
-@transaction.atomic
+def _store_stop_request(run_id: uuid.UUID) -> None:
+    Run.objects.active().filter(pk=run_id, stop_requested_at=None).update(stop_requested_at=timezone.now())
+
+
+def withdraw(owner: User, queued: str) -> None:
+    """Delete a queued ask of the user. Raises the 404 refusal, and 409 if it was asked already."""
+    with _locked_queued(owner, queued) as ask:
+        if isinstance(ask, Run):
+            raise refusals.asked(str(ask.pk))
+        queue.remove(ask)
+        queue.announce_queue(ask.conversation)
+
+
+def send_queued(owner: User, queued: str, process: uuid.UUID | None) -> Run:
+    """Ask a queued ask of the user now, before the others; if it was asked already, return its run.
+
+    ``process`` executes the run, if it may. Raises 404, 423, 409 and 429 refusals.
+    """
+    with _locked_queued(owner, queued) as ask:
+        if isinstance(ask, Run):
+            return ask
+        conversation = ask.conversation
+        _refuse_now(conversation)
+        if queue.has_open_request(conversation):
+            raise refusals.undecided()
+        _refuse_over_limit(owner)
+        return queue.ask_now(conversation, ask, process)
+
+
+@contextmanager
+def _locked_queued(owner: User, queued: str) -> Iterator[QueuedAsk | Run]:
+    """Open a transaction, lock a conversation, and yield its queued ask, or the run that the ask became."""
+    pk = parse_id(queued)
+    if pk is None:
+        raise refusals.not_found()
+    with transaction.atomic():
+        for model in (QueuedAsk, Run):  # by now it may have been asked
+            conversation = (
+                model._default_manager.filter(pk=pk, owner=owner)
+                .values_list("conversation", flat=True)
+                .first()
+            )
+            if conversation and (found := lock_conversation(owner, conversation, message=None)):
+                ask = model._default_manager.filter(pk=pk).first()
+                if ask is not None:
+                    ask.conversation = found[0]
+                    yield ask
+                    return
+        raise refusals.not_found()
+
+
 def rename(conversation: Conversation, title: str) -> None:
-    Conversation.objects.filter(pk=conversation.pk).update(title=title, title_is_manual=True)
-    changes.announce_conversation(conversation)
+    """Store a member's own title, on one line. Raises 422 refusals."""
+    title = " ".join(title.split())
+    if not is_visible(title):
+        raise refusals.unprocessable("blank", _("A title needs at least one letter."))
+    if len(title) > TITLE_MAX:
+        raise refusals.unprocessable(
+            "too_long", _("A title has at most %(limit)s characters.") % {"limit": TITLE_MAX}
+        )
+    _change(conversation, title=title, title_is_manual=True)
+
+
+def pin(conversation: Conversation, pinned: bool) -> None:
+    """Put the conversation at the top of the list, out of the archive, or back to its place."""
+    _change(
+        conversation,
+        **({"pinned_at": timezone.now(), "archived_at": None} if pinned else {"pinned_at": None}),
+    )
+
+
+def archive(conversation: Conversation, archived: bool) -> None:
+    """Move the conversation out of the list, pinned or not, or back into it."""
+    _change(
+        conversation,
+        **({"archived_at": timezone.now(), "pinned_at": None} if archived else {"archived_at": None}),
+    )
 
 
 @transaction.atomic
-def pin(conversation: Conversation, pinned: bool) -> None:
-    Conversation.objects.filter(pk=conversation.pk).update(pinned_at=timezone.now() if pinned else None)
+def entitle(conversation: Conversation, title: str) -> None:
+    """Store the title that a model wrote, unless the title has changed since ``conversation`` was read."""
+    unchanged = Conversation.objects.filter(
+        pk=conversation.pk, title=conversation.title, title_is_manual=False, deleted_at=None
+    )
+    if unchanged.update(title=title):
+        changes.announce_conversation(conversation)
+
+
+@transaction.atomic
+def _change(conversation: Conversation, **fields: Any) -> None:
+    Conversation.objects.filter(pk=conversation.pk).update(**fields)
     changes.announce_conversation(conversation)
 
 
 @transaction.atomic
 def choose_branch(conversation: Conversation, message: Message) -> None:
-    """Make the newest branch through ``message`` the active one."""
-    leaf = Message.objects.leaf_below(message.pk)
+    """Make the newest branch through one of its messages the active one. Raises the 404 refusal.
+
+    The reply of an active run is the newest one to its prompt, so the branch of that prompt ends there.
+    """
+    # Locked, as the end of a run does: else the head could stay at a prompt whose reply has just been stored.
+    if lock_conversation(conversation.owner, conversation.pk, message=message.pk) is None:
+        raise refusals.not_found()
+    active = conversation.runs.active().values_list("prompt", flat=True).first()
+    leaf = Message.objects.leaf_below(message.pk, stop=active)
     Conversation.objects.filter(pk=conversation.pk).update(head=leaf)
-    changes.announce_conversation(conversation)
+    changes.announce_conversation(conversation, approvers.concerned(conversation))
+
+
+@transaction.atomic
+def give_feedback(reply: Message, value: int | None, reasons: Sequence[str], text: str) -> None:
+    """Store the owner's feedback on a reply in place of the earlier one; None removes it."""
+    detail = {"reasons": list(reasons), "text": text} if reasons or text else None
+    Message.objects.filter(pk=reply.pk).update(
+        feedback=value,
+        feedback_at=None if value is None else timezone.now(),
+        feedback_detail=None if value is None else detail,
+    )
+    changes.announce_conversation(reply.conversation)
 
 
 @transaction.atomic
@@ -223,10 +446,12 @@ def mark_deleted(conversation: Conversation) -> list[uuid.UUID]:
     The processes that execute those end them as stopped, with the code ``deleted``.
     """
     Conversation.objects.filter(pk=conversation.pk, deleted_at=None).update(deleted_at=timezone.now())
+    conversation.queue.all().delete()
+    # First, for the order of locks: a run that ends here announces to its owner only.
+    changes.announce_conversation(conversation, approvers.concerned(conversation))
     running = []
     for run in conversation.runs.active():
         Run.objects.filter(pk=run.pk, stop_requested_at=None).update(stop_requested_at=timezone.now())
         if not lifecycle.stop_queued(run.pk, code="deleted"):
             running.append(run.pk)
-    changes.announce_conversation(conversation)
     return running

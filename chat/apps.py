@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
@@ -13,3 +15,12 @@ class ChatConfig(AppConfig):
         from chat.socket import auth  # noqa: F401
 
         post_migrate.connect(moderators.make_group, sender=self)
+        post_migrate.connect(_index_all, sender=self)
+
+
+def _index_all(**kwargs: Any) -> None:
+    """Take what migrations listed as due into the full-text index, before the server starts."""
+    from chat.search.index import index_due
+
+    while index_due():
+        pass

@@ -17,9 +17,11 @@ from chat import doorbell
 from chat.models import Conversation, Ledger, Run
 
 # Types of changes, with their names on the wire.
-CONVERSATION = "conversation"  # created, renamed, pinned, deleted, or its branch switched
+CONVERSATION = "conversation"  # created, renamed, pinned, archived, deleted, or its branch switched
 RUN_BEGUN = "run"  # stored, in QUEUED
 RUN_ENDED = "run_ended"
+WAITS = "waiting"  # requests of the conversation; without one, what waits for the member's groups
+QUEUE = "queued"  # a queued ask was added, withdrawn or asked
 EVERYTHING = "anew"  # read everything again: too many changes to name, or an unknown number
 
 UNKNOWN_NUMBER = -1  # is in no ledger, so a reader that has it is told EVERYTHING
@@ -42,24 +44,43 @@ def bell_name(owner_id: int) -> str:
     return f"changes of {owner_id}"
 
 
-def announce(owner_id: int) -> int:
+def announce(owner_id: int, approvers: Iterable[int] = ()) -> int:
     """Return the member's next number, to be stored as ``last_change`` of the changed object.
 
-    Rings the member's doorbell after the commit. Lock the member's conversations and runs before this, or
+    ``approvers`` are members for whose groups what waits has changed: they take a number, too. Rings the
+    doorbells of all of them after the commit. Lock the member's conversations and runs before this, or
     transactions can deadlock.
     """
     assert connection.in_atomic_block
-    ledger = Ledger.objects.filter(pk=owner_id)
-    if not ledger.update(last_change=F("last_change") + 1):
-        Ledger.objects.bulk_create([Ledger(owner_id=owner_id)], ignore_conflicts=True)
-        ledger.update(last_change=F("last_change") + 1)
-    transaction.on_commit(partial(doorbell.ring_soon, [bell_name(owner_id)]))
-    return ledger.values_list("last_change", flat=True).get()
+    approvers = set(approvers)
+    # One after another, in one order: two transactions that lock several rows can else deadlock.
+    members = sorted({owner_id, *approvers})
+    for member_id in members:
+        _take_number(member_id, is_waiting=member_id in approvers)
+    transaction.on_commit(partial(doorbell.ring_soon, [bell_name(member_id) for member_id in members]))
+    return Ledger.objects.values_list("last_change", flat=True).get(pk=owner_id)
 
 
-def announce_conversation(conversation: Conversation) -> None:
+def _take_number(member_id: int, *, is_waiting: bool) -> None:
+    ledger = Ledger.objects.filter(pk=member_id)
+    following = {"last_change": F("last_change") + 1}
+    if is_waiting:
+        following["waiting_change"] = F("last_change") + 1
+    if not ledger.update(**following):
+        Ledger.objects.bulk_create([Ledger(owner_id=member_id)], ignore_conflicts=True)
+        ledger.update(**following)
+
+
+def announce_conversation(conversation: Conversation, approvers: Iterable[int] = ()) -> None:
     """Record a change of the conversation itself, at the end of the transaction that changed it."""
-    Conversation.objects.filter(pk=conversation.pk).update(last_change=announce(conversation.owner_id))
+    number = announce(conversation.owner_id, approvers)
+    Conversation.objects.filter(pk=conversation.pk).update(last_change=number)
+
+
+def announce_decisions(conversation: Conversation, approvers: Iterable[int]) -> None:
+    """Record that requests of the conversation were decided, and that its agent waits for more."""
+    number = announce(conversation.owner_id, approvers)
+    Conversation.objects.filter(pk=conversation.pk).update(waiting_change=number)
 
 
 def last_of(owner_ids: Iterable[int]) -> dict[int, int]:
@@ -83,11 +104,27 @@ def since(owner_id: int, after: int) -> tuple[int, list[Change]]:
         : CHANGES_NAMED + 1
     ]
     found = [(number, Change(CONVERSATION, pk)) for number, pk in conversations] + _runs(changed)
+    found += _waiting(owner_id, after, last) + _queues(owner_id, after, last)
     if len(found) > CHANGES_NAMED:
         return last, [Change(EVERYTHING)]
     # Stable: a new conversation and its first run have one number, and the conversation stays first.
     found.sort(key=lambda each: each[0])
     return last, [change for _number, change in found]
+
+
+def _waiting(owner_id: int, after: int, last: int) -> list[tuple[int, Change]]:
+    conversations = Conversation.objects.filter(
+        owner=owner_id, waiting_change__gt=after, waiting_change__lte=last
+    ).values_list("waiting_change", "pk")[: CHANGES_NAMED + 1]
+    own = Ledger.objects.filter(pk=owner_id, waiting_change__gt=after, waiting_change__lte=last)
+    found = [(number, Change(WAITS, pk)) for number, pk in conversations if number]
+    return found + [(number, Change(WAITS)) for number in own.values_list("waiting_change", flat=True)]
+
+
+def _queues(owner_id: int, after: int, last: int) -> list[tuple[int, Change]]:
+    found = Conversation.objects.filter(owner=owner_id, queue_change__gt=after, queue_change__lte=last)
+    numbers = found.values_list("queue_change", "pk")
+    return [(number or 0, Change(QUEUE, pk)) for number, pk in numbers[: CHANGES_NAMED + 1]]
 
 
 def _runs(changed: dict[str, int]) -> list[tuple[int, Change]]:

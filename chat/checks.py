@@ -5,7 +5,10 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
+from django.db import DatabaseError
 from django.utils.module_loading import import_string
+
+from chat.approvers import members_of
 
 
 @register()
@@ -31,4 +34,34 @@ def middleware_is_async(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         )
         for name in settings.MIDDLEWARE
         if not getattr(import_string(name), "async_capable", False)
+    ]
+
+
+@register()
+def letters_are_sent(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if settings.WAITING_EMAIL_MINUTES and not settings.EMAIL_HOST:
+        return [
+            checks.Warning(
+                "WAITING_EMAIL_MINUTES is set, and there is no mail server: letters are written to files.",
+                hint="Set EMAIL_HOST, or WAITING_EMAIL_MINUTES=0.",
+                id="chat.W003",
+            )
+        ]
+    return []
+
+
+@register()
+def approvers_exist(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    groups = sorted({group for tools in settings.APPROVERS.values() for group in tools.values()})
+    try:
+        empty = [group for group in groups if not members_of([group]).exists()]
+    except DatabaseError:  # there are no tables yet
+        return []
+    return [
+        checks.Warning(
+            f"The group {group!r} of APPROVERS has no active member: no one can decide its requests.",
+            hint="Create the group in the admin, and add the members who decide.",
+            id="chat.W002",
+        )
+        for group in empty
     ]

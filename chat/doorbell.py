@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 log = logging.getLogger(__name__)
 
 BELL_GROUP = "bell"
+PENDING_REQUESTS = "requests"  # name of the doorbell that rings when a run is assigned, or its stop requested
 # Pause after which a listener polls without a ring. With Redis, a ring may be lost; without it, other
 # processes do not ring here.
 LISTEN_SECONDS = 1.0 if settings.REDIS_URL else 0.1

@@ -38,6 +38,10 @@ SENTENCES: dict[str, tuple[Promise, bool]] = {
     "stalled": (_("The model stopped in the middle of its answer."), True),
     "timeout_run": (_("The answer took too long."), True),
     "rate_limited": (_("The model is asked too often at the moment. Try again in a little while."), True),
+    "misconfigured": (
+        _("The model of this agent is not set up correctly. The site's owner can find the reason."),
+        False,
+    ),
     "unavailable": (_("The model or its agent cannot be reached at the moment."), True),
     "model_error": (_("The model failed to answer."), True),
     "bad_output": (_("The model sent something that could not be read."), True),
@@ -67,6 +71,8 @@ def terminal_data(run: Run) -> dict[str, Any]:
     }
     if called := called_by(run):
         data["called"] = called
+    if run.finish == APPROVAL and (requests := run.requests.filter(is_job=False)):
+        data["waiting"] = [str(pk) for pk in requests.order_by("asked_at", "id").values_list("pk", flat=True)]
     if run.status != Run.Status.COMPLETED:
         data |= explain(run.status, run.code)
     return data

@@ -6,9 +6,13 @@ process stays readable.
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import BaseModel
 
 STARTED = "run.started"
 TEXT = "text"
@@ -16,7 +20,11 @@ THOUGHT = "thought"
 TOOL_CALLED = "tool.called"
 TOOL_RETURNED = "tool.returned"
 FILE = "file"
+SOURCES = "sources"
 AGENT = "agent"
+WAITING = "waiting"
+AGENT_FAILED = "agent.failed"
+NODE_DONE = "step"
 REPLACE = "replace"
 COMPLETED = "run.completed"
 STOPPED = "run.stopped"
@@ -24,12 +32,15 @@ FAILED = "run.failed"
 EXPIRED = "run.expired"
 
 TERMINAL = frozenset({COMPLETED, STOPPED, FAILED, EXPIRED})
-EVENT_TYPES = TERMINAL | {STARTED, TEXT, THOUGHT, TOOL_CALLED, TOOL_RETURNED, FILE, AGENT, REPLACE}
 
 # ADK's own tools ask a user, or transfer the conversation: calling one again repeats no action.
 ADK_TOOLS = frozenset(
     {"adk_request_confirmation", "adk_request_credential", "adk_request_input", "transfer_to_agent"}
 )
+
+CODE_TOOL = "code"  # the tool name of code that the model ran
+SHOWN_BYTES = 32 * 1024  # of a call's arguments, or of its result, as JSON; the log has no more of it
+REQUESTS = frozenset({"adk_request_confirmation", "adk_request_input"})  # ADK's calls that ask a person
 
 SEPARATOR = "\n\n"  # between the texts of two model calls; a text event of its own
 
@@ -89,15 +100,21 @@ def thought(value: str) -> Event:
 
 
 def tool_called(call_id: str, name: str, args: dict[str, Any]) -> Event:
-    return Event(TOOL_CALLED, {"id": clean_text(call_id), "name": clean_text(name), "args": clean_json(args)})
+    """Return the event of a call; ``args_size`` says that its arguments are cut."""
+    args, size = shortened(args)
+    cut = {} if size is None else {"args_size": size}
+    return Event(TOOL_CALLED, {"id": clean_text(call_id), "name": clean_text(name), "args": args, **cut})
 
 
 def tool_returned(
     call_id: str, name: str, *, result: Any = None, error: str | None = None, elapsed_ms: int
 ) -> Event:
-    outcome = {"result": clean_json(result)} if error is None else {"error": clean_text(error)}
+    """Return the event of a result; ``size`` says that it is cut."""
+    value, size = shortened(result if error is None else error)
     called = {"id": clean_text(call_id), "name": clean_text(name)}
-    return Event(TOOL_RETURNED, {**called, **outcome, "elapsed_ms": elapsed_ms})
+    cut = {} if size is None else {"size": size}
+    kind = "result" if error is None else "error"
+    return Event(TOOL_RETURNED, {**called, kind: value, "elapsed_ms": elapsed_ms, **cut})
 
 
 def file(name: str, version: int, *, note: str) -> Event:
@@ -105,23 +122,49 @@ def file(name: str, version: int, *, note: str) -> Event:
     return Event(FILE, {"name": clean_text(name), "version": version, "note": note})
 
 
+def sources(items: list[dict[str, Any]], spans: list[dict[str, Any]], queries: list[str]) -> Event:
+    """Return the event of a reply's sources: ``spans`` are code points of its text and numbers of items."""
+    return Event(SOURCES, {"items": items, "spans": spans, "queries": queries})
+
+
 def agent(name: str) -> Event:
     return Event(AGENT, {"name": clean_text(name)})
 
 
-def replace(value: str, *, attempt: int | None = None, keep: int | None = None) -> Event:
+def step(name: str, path: str, output: Any = None) -> Event:
+    """Return the event of a node of a workflow that is done; ``size`` says that its output is cut."""
+    found: dict[str, Any] = {"name": clean_text(name), "path": clean_text(path)}
+    if output is not None:
+        value, size = shortened(output)
+        found |= {"output": value} | ({} if size is None else {"size": size})
+    return Event(NODE_DONE, found)
+
+
+def agent_failed(name: str, code: str, detail: str) -> Event:
+    """Return the event of one agent of several that failed; ``detail`` is the sentence of its code."""
+    return Event(AGENT_FAILED, {"name": clean_text(name), "code": code, "detail": detail})
+
+
+def replace(
+    value: str, *, attempt: int | None = None, keep: int | None = None, kept: str | None = None
+) -> Event:
     """Return the event that replaces the reply so far by ``value``.
 
     The first ``keep`` code points stay as they were shown, and so do the thoughts, tools and agents before
-    the next one. Without ``keep`` everything is replaced.
+    the next one. Without ``keep`` everything is replaced; ``kept`` is the id of the reply that has it.
     """
-    optional = {"attempt": attempt, "keep": keep}
+    optional = {"attempt": attempt, "keep": keep, "kept": kept}
     return Event(REPLACE, {"text": value} | {k: v for k, v in optional.items() if v is not None})
 
 
 def encode_json(data: dict[str, Any]) -> str:
     """Return JSON as it is stored and sent: one line, not escaped to ASCII."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False)
+
+
+def rfc3339(value: datetime | None) -> str | None:
+    """Return a time in UTC, as RFC 3339."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value else None
 
 
 def clean_text(value: str) -> str:
@@ -147,7 +190,67 @@ def clean_json(value: Any) -> Any:
         return {clean_text(str(key)): clean_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [clean_json(item) for item in value]
+    if isinstance(value, BaseModel):  # results of ADK's own tools are models, not dicts
+        try:
+            return clean_json(value.model_dump(mode="json", by_alias=True, exclude_none=True, fallback=repr))
+        except ValueError:  # bytes that are no text, or a model that contains itself
+            pass
     return clean_text(repr(value))
+
+
+def shortened(value: Any) -> tuple[Any, int | None]:
+    """Return ``value`` as plain JSON of at most SHOWN_BYTES, and the bytes of the whole if it is cut.
+
+    Texts are cut between characters; items of lists and objects after the limit are left out.
+    """
+    try:
+        size = _size(value)
+    except (TypeError, ValueError, RecursionError):  # no JSON, for example a model's object
+        value = clean_json(value)
+        size = _size(value)
+    # Cut first: to clean 20 MB of numbers would block the event loop for seconds.
+    return (
+        (clean_json(value), None) if size <= SHOWN_BYTES else (clean_json(_cut(value, SHOWN_BYTES)[0]), size)
+    )
+
+
+def kilobytes(size: int | None) -> int | None:
+    """Return a size in bytes as a user reads it."""
+    return None if size is None else (size + 500) // 1000
+
+
+def _cut(value: Any, room: int) -> tuple[Any, int]:
+    """Return the beginning of a JSON value that fits into ``room`` bytes, and the room that is left."""
+    if isinstance(value, str):
+        size = _size(value[: room + 1])
+        if size <= room:
+            return value, room - size
+        # An escape takes up to six bytes for one character.
+        count = bisect_right(range(room + 1), room, key=lambda n: _size(value[:n])) - 1
+        return value[: max(0, count)], 0
+    if isinstance(value, dict):
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            room -= _size(str(key)) + 6
+            if room <= 0:
+                break
+            found[str(key)], room = _cut(item, room)
+        return found, room
+    if isinstance(value, list | tuple):
+        items: list[Any] = []
+        for item in value:
+            room -= 4
+            if room <= 0:
+                break
+            cut, room = _cut(item, room)
+            items.append(cut)
+        return items, room
+    return value, room - _size(value)
+
+
+def _size(value: Any) -> int:
+    """Return the bytes of the value as JSON, as in ``encode_json``."""
+    return len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
 def tools_called(items: Iterable[dict[str, Any]]) -> list[str]:
@@ -157,6 +260,11 @@ def tools_called(items: Iterable[dict[str, Any]]) -> list[str]:
     """
     names = dict.fromkeys(item["name"] for item in items if item["type"] == "tool")
     return [name for name in names if name not in ADK_TOOLS]
+
+
+def sources_of(items: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the item with a reply's sources, if it has some."""
+    return next((item for item in items if item["type"] == "sources"), None)
 
 
 class Fold:
@@ -199,6 +307,11 @@ class Fold:
             for item in self._items
         ]
 
+    @property
+    def sources(self) -> dict[str, Any] | None:
+        """Return the item with the reply's sources, if it has some."""
+        return sources_of(self._items)
+
     def parts(self) -> dict[str, Any]:
         """Return the value of ``Message.parts``."""
         return {"v": 1, "items": self.items}
@@ -217,8 +330,10 @@ class Fold:
                 self._items.append({"type": "tool", "agent": self.agent, **data})
             case "tool.returned":
                 self._return(data)
-            case "file":
-                self._items.append({"type": "file", "agent": self.agent, **data})
+            case "sources" | "file" | "step":
+                self._items.append({"type": event.type, "agent": self.agent, **data})
+            case "agent.failed":
+                self._items.append({"type": "failed", "agent": data["name"], **data})
             case "replace":
                 kept = data["text"][: data.get("keep", 0)]
                 self._items = self._items_before(len(kept)) if "keep" in data else []
@@ -250,5 +365,7 @@ class Fold:
     def _return(self, data: dict[str, Any]) -> None:
         for item in reversed(self._items):
             if item["type"] == "tool" and item["id"] == data["id"]:
-                item.update({key: data[key] for key in ("result", "error", "elapsed_ms") if key in data})
+                item.update(
+                    {key: data[key] for key in ("result", "error", "elapsed_ms", "size") if key in data}
+                )
                 return

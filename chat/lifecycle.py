@@ -3,12 +3,15 @@
 QUEUED ─claim→ RUNNING ─end→ COMPLETED, STOPPED, FAILED, EXPIRED
    └─stop_queued→ STOPPED      RUNNING ─take_over, restart→ RUNNING (attempt 2)
                                RUNNING ─hand_over→ QUEUED
+
+The transaction that ends a run asks the next one of its conversation's queue (chat/queue.py).
 """
 
 import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -16,13 +19,14 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from chat import changes, events
+from chat import approvers, changes, events, queue
 from chat.endings import STATUS_OF, USAGE, End, terminal_data
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
-from chat.log import append
-from chat.models import AppState, Conversation, Message, Run, RunEvent, SessionEvent, UserState
+from chat.log import append, read_log
+from chat.models import AppState, Conversation, Message, PersonRequest, Run, RunEvent, SessionEvent, UserState
 from chat.rendering import RENDERER_VERSION
+from chat.waiting import request_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Outcome:
 
     end: End
     usage: Usage = field(default_factory=Usage)
+    model: str = ""
     ttft_ms: int | None = None
     duration_ms: int = 0
     invocation_id: str = ""
@@ -47,6 +52,7 @@ class Outcome:
     user_state: dict[str, Any] = field(default_factory=dict)
     app_state: dict[str, Any] = field(default_factory=dict)
     failure: dict[str, Any] | None = None  # as in Run.failure
+    requests: Sequence[PersonRequest] = ()  # that now wait for a person
 
 
 def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
@@ -74,28 +80,89 @@ def _claim(run_id: uuid.UUID, process_id: uuid.UUID, **guard: Any) -> tuple[Clai
 
 
 @transaction.atomic
-def restart(claim: Claim) -> list[Row] | None:
-    """Start attempt 2 with an empty reply (RUNNING → RUNNING); None if this claim does not hold attempt 1."""
+def restart(claim: Claim, shown: Outcome, fold: Fold) -> list[Row] | None:
+    """Start attempt 2 with an empty reply (RUNNING → RUNNING); None if this claim does not hold attempt 1.
+
+    ``fold`` is what attempt 1 has shown. It stays as a reply of its own, an earlier version, whose outcome is
+    ``shown``.
+    """
+    conversation = _lock_conversation_of(claim.run)
     run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch, attempt=1)
     if run is None:
         return None
     Run.objects.filter(pk=run.pk).update(attempt=2)
-    SessionEvent.objects.filter(run=run).delete()
-    return append(run.pk, [events.replace("", attempt=2)])
+    return append(run.pk, [events.replace("", attempt=2, kept=_keep_shown(run, conversation, shown, fold))])
 
 
 @transaction.atomic
-def hand_over(claim: Claim) -> list[Row] | None:
-    """Return a run to the queue at shutdown (RUNNING → QUEUED). The next claim counts as the same attempt."""
-    won = Run.objects.filter(pk=claim.run, status=Run.Status.RUNNING, epoch=claim.epoch).update(
-        status=Run.Status.QUEUED, process=None, epoch=F("epoch") + 1
-    )
-    if not won:
+def hand_over(claim: Claim, shown: Outcome, fold: Fold) -> list[Row] | None:
+    """Return a run to the queue at shutdown (RUNNING → QUEUED). The next claim counts as the same attempt.
+
+    ``shown`` and ``fold`` are as for ``restart``.
+    """
+    conversation = _lock_conversation_of(claim.run)
+    run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)
+    if run is None:
         return None
-    SessionEvent.objects.filter(run_id=claim.run).delete()
-    if RunEvent.objects.filter(run_id=claim.run, seq__gt=1).exists():
-        return append(claim.run, [events.replace("")])
+    Run.objects.filter(pk=run.pk).update(status=Run.Status.QUEUED, process=None, epoch=F("epoch") + 1)
+    kept = _keep_shown(run, conversation, shown, fold)
+    if RunEvent.objects.filter(run=run, seq__gt=1).exists():
+        return append(run.pk, [events.replace("", kept=kept)])
     return []
+
+
+def _keep_shown(run: Run, conversation: Conversation, shown: Outcome, fold: Fold) -> str | None:
+    """Move what a run has shown, with its ADK events, to a run of its own that has ended.
+
+    Returns the id of that run's reply, or None if nothing was shown.
+    """
+    if not fold.has_items:
+        SessionEvent.objects.filter(run=run).delete()
+        return None
+    log = [row.event() for row in read_log(run.pk)]
+    now = timezone.now()
+    kept = Run.objects.create(
+        conversation=conversation,
+        owner_id=run.owner_id,
+        prompt_id=run.prompt_id,
+        mode=run.mode,
+        attempt=run.attempt,
+        process_id=run.process_id,
+        status=STATUS_OF[shown.end.type],
+        code=shown.end.code,
+        invocation_id=shown.invocation_id,
+        state_after=json.dumps(shown.state or {}),
+        duration_ms=shown.duration_ms,
+        deltas=sum(event.type == events.TEXT for event in log),
+        bytes=len(fold.text.encode()),
+        last_seq=len(log) + 1,
+        created_at=run.created_at
+        - timedelta(microseconds=1),  # the run itself stays the newest of its prompt
+        ended_at=now,
+    )
+    kept.reply = _draft(fold, None)
+    kept.reply.conversation, kept.reply.parent_id, kept.reply.run = conversation, run.prompt_id, kept
+    kept.reply.created_at = now
+    kept.reply.save(force_insert=True)
+    kept.save(update_fields=["reply"])
+    started = Event(log[0].type, {**log[0].data, "run": str(kept.pk)})
+    append(kept.pk, [started, *log[1:], Event(shown.end.type, terminal_data(kept))])
+    SessionEvent.objects.filter(run=run).update(run=kept)
+    _append_session(kept, shown.session_events)
+    return str(kept.reply.pk)
+
+
+@transaction.atomic
+def start_approved(claim: Claim, request: PersonRequest) -> bool:
+    """Store that the tool of an approved request is about to be entered; False if the run is another's.
+
+    From then on the run is neither restarted nor handed over: the tool may have acted.
+    """
+    if _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch) is None:
+        return False
+    request.started_at = timezone.now()
+    request.save(update_fields=["started_at"])
+    return True
 
 
 @transaction.atomic
@@ -151,7 +218,7 @@ def _end(
         run.bytes = len(reply.text.encode())
     run.reply = reply
     run.status, run.code, run.finish, run.ended_at = STATUS_OF[end.type], end.code, end.finish, now
-    run.invocation_id = outcome.invocation_id
+    run.invocation_id, run.model = outcome.invocation_id, outcome.model
     for name in USAGE:
         setattr(run, f"usage_{name}", getattr(outcome.usage, name))
     run.ttft_ms, run.duration_ms = outcome.ttft_ms, outcome.duration_ms
@@ -159,22 +226,37 @@ def _end(
     run.failure = outcome.failure if end is outcome.end else None  # not if a deletion replaced the end
     if outcome.state is not None:
         run.state_after = json.dumps(outcome.state)
+    requests = outcome.requests if end is outcome.end else ()
+    for request in requests:
+        request.run = run
+        request.approvers = approvers.group_of(conversation, request.tool)
+    PersonRequest.objects.bulk_create(requests)
+    rows += append(run.pk, [Event(events.WAITING, request_json(request)) for request in requests])
     last = append(run.pk, [Event(end.type, terminal_data(run))])
     run.last_seq = last[-1].seq
-    run.last_change = changes.announce(run.owner_id)
+    concerned = approvers.concerned(conversation) if requests else ()
+    run.last_change = changes.announce(run.owner_id, concerned)
     run.save(update_fields=_ENDED_FIELDS)
     _store_session(run, outcome)
     if reply is not None:
         Conversation.objects.filter(pk=conversation.pk, head=run.prompt_id).update(head=reply)
-    Conversation.objects.filter(pk=conversation.pk).update(updated_at=now)
+    waits = {"waiting_change": run.last_change} if requests else {}
+    Conversation.objects.filter(pk=conversation.pk).update(updated_at=now, **waits)
+    queue.ask_next(conversation, run.process_id)
     seconds = (now - run.created_at).total_seconds()
     transaction.on_commit(partial(metrics.run_seconds.observe, seconds, run.status, run.code))
     return rows + last
 
 
+def add_usage(run_id: uuid.UUID, usage: Usage) -> None:
+    """Add the usage of a model call that was made for an ended run, such as its title."""
+    added = {f"usage_{name}": F(f"usage_{name}") + getattr(usage, name) for name in USAGE}
+    Run.objects.filter(pk=run_id).update(**added)
+
+
 _ENDED_FIELDS = [
     "status", "reply", "code", "finish", "ended_at", "ttft_ms", "duration_ms", "deltas", "bytes",
-    "last_seq", "last_change", "state_after", "invocation_id", "failure",
+    "last_seq", "last_change", "state_after", "invocation_id", "model", "failure",
     *(f"usage_{name}" for name in USAGE),
 ]  # fmt: skip
 
@@ -190,15 +272,15 @@ def _draft(fold: Fold, html: str | None) -> Message:
     )
 
 
+def _append_session(run: Run, payloads: Sequence[str]) -> None:
+    position = SessionEvent.objects.filter(run=run).count()
+    SessionEvent.objects.bulk_create(
+        [SessionEvent(run=run, position=position + n, payload=p) for n, p in enumerate(payloads)]
+    )
+
+
 def _store_session(run: Run, outcome: Outcome) -> None:
-    if outcome.session_events:
-        position = SessionEvent.objects.filter(run=run).count()
-        SessionEvent.objects.bulk_create(
-            [
-                SessionEvent(run=run, position=position + n, payload=p)
-                for n, p in enumerate(outcome.session_events)
-            ]
-        )
+    _append_session(run, outcome.session_events)
     agent = run.conversation.agent
     # Write in the order of the keys, or two runs that end at the same time can deadlock.
     users, apps = sorted(outcome.user_state.items()), sorted(outcome.app_state.items())

@@ -1,7 +1,8 @@
 """Database tables. Each invariant is a constraint here; a comment at each index names its query."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from itertools import chain
 from typing import ClassVar
 
@@ -24,10 +25,22 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def visible_to(self, user: User) -> "ConversationQuerySet":
         return self.filter(owner=user, deleted_at=None)
 
-    def with_answering(self) -> "ConversationQuerySet":
-        """Annotate each with ``is_answering``: whether a run is active in it."""
+    def listed(self, *, archived: bool = False) -> list["ConversationQuerySet"]:
+        """Return the parts of a member's list, in order: pinned and other ones, or the archived ones."""
+        if archived:
+            return [self.filter(archived_at__isnull=False)]
+        kept = self.filter(archived_at=None)
+        return [kept.filter(pinned_at__isnull=False), kept.filter(pinned_at=None)]
+
+    def with_marks(self) -> "ConversationQuerySet":
+        """Annotate each with ``is_answering``, a run is active, and ``is_waiting``, it asks its owner."""
         active = Run.objects.active().filter(conversation=models.OuterRef("pk"))
-        return self.annotate(is_answering=models.Exists(active))
+        undecided = PersonRequest.objects.filter(
+            run__reply=models.OuterRef("head"), decision="", is_job=False, approvers="", expires_at__gt=Now()
+        )
+        return self.annotate(
+            is_answering=models.Exists(active), is_waiting=models.Exists(undecided) & models.Q(locked_at=None)
+        )
 
     def with_active_run(self) -> "ConversationQuerySet":
         """Annotate each with ``active_run``: the id of its active run, or None."""
@@ -50,22 +63,54 @@ class Conversation(models.Model):
     # the end of the active branch
     head = models.ForeignKey("Message", models.SET_NULL, null=True, blank=True, related_name="+")
     pinned_at = models.DateTimeField(null=True, blank=True)
+    # not in the list, but in the list of archived ones, until it is taken out or asked in again
+    archived_at = models.DateTimeField(null=True, blank=True)
     locked_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
     # number of its last change (creation, new name, pin, deletion, …) in its owner's ledger
     last_change = models.PositiveBigIntegerField(default=0)
+    # the same, of the last change of its requests to a person. Null, so that SQLite adds the column without
+    # a copy of the table, whose triggers would break
+    waiting_change = models.PositiveBigIntegerField(null=True, blank=True)
+    # the same for its queue. Null, so that SQLite adds the column without copying the table
+    queue_change = models.PositiveBigIntegerField(null=True, blank=True)
 
     objects = ConversationQuerySet.as_manager()
 
     class Meta:
         verbose_name, verbose_name_plural = _("conversation"), _("conversations")
         indexes = [
-            # the sidebar and GET /api/v1/conversations: newest activity first, by keyset
-            models.Index(fields=["owner", "-updated_at", "-id"], name="chat_conversation_sidebar"),
+            # the sidebar and GET /api/v1/conversations: newest activity first, by keyset. One for each part
+            # of the list, so that 10,000 archived ones cost nothing
+            models.Index(
+                fields=["owner", "-updated_at", "-id"],
+                condition=models.Q(deleted_at=None, archived_at=None, pinned_at=None),
+                name="chat_conversation_sidebar",
+            ),
+            models.Index(
+                fields=["owner", "-updated_at", "-id"],
+                condition=models.Q(deleted_at=None, archived_at=None, pinned_at__isnull=False),
+                name="chat_conversation_pinned",
+            ),
+            models.Index(
+                fields=["owner", "-updated_at", "-id"],
+                condition=models.Q(deleted_at=None, archived_at__isnull=False),
+                name="chat_conversation_archived",
+            ),
             # the socket: changes after a number
             models.Index(fields=["owner", "last_change"], name="chat_conversation_changes"),
+            models.Index(
+                fields=["owner", "waiting_change"],
+                condition=models.Q(waiting_change__isnull=False),
+                name="chat_conversation_waiting",
+            ),
+            models.Index(
+                fields=["owner", "queue_change"],
+                condition=models.Q(queue_change__isnull=False),
+                name="chat_conversation_queues",
+            ),
             # the admin: newest activity of all members, and with one agent
             models.Index(
                 fields=["-updated_at", "-id"],
@@ -83,17 +128,23 @@ class Conversation(models.Model):
         return self.title
 
 
+BRANCH_MAX = 100_000  # messages
+
+
 class MessageQuerySet(models.QuerySet["Message"]):
     def branch(self, end: uuid.UUID | None, *, limit: int) -> list["Message"]:
         """Return the last ``limit`` messages of the branch that ends in ``end``, in reading order.
 
         The cost depends on ``limit``, not on the length of the conversation.
         """
-        if end is None:
-            return []
-        ids = [message_id for message_id, _depth in self._walk_up(end, limit)]
+        ids = self.ids_above(end, limit)
         found = self.in_bulk(ids)
         return [found[message_id] for message_id in reversed(ids)]
+
+    def ids_in_branch(self, wanted: Iterable[uuid.UUID | None], end: uuid.UUID) -> list[uuid.UUID]:
+        """Return those of the ``wanted`` messages that are on the branch up to ``end``."""
+        wanted = set(wanted)
+        return [pk for pk in self.ids_above(end, BRANCH_MAX) if pk in wanted]
 
     def siblings_of(self, messages: Sequence["Message"]) -> dict[uuid.UUID | None, list[uuid.UUID]]:
         """Return the siblings of messages of one conversation, oldest first, by their parent."""
@@ -108,8 +159,11 @@ class MessageQuerySet(models.QuerySet["Message"]):
                 found[parent].append(pk)
         return found
 
-    def leaf_below(self, message: uuid.UUID) -> uuid.UUID:
-        """Return the end of the newest branch through ``message``: newest child by newest child."""
+    def leaf_below(self, message: uuid.UUID, stop: uuid.UUID | None = None) -> uuid.UUID:
+        """Return the end of the newest branch through ``message``: newest child by newest child.
+
+        A branch through ``stop`` ends there.
+        """
         field = Message._meta.pk
         with connection.cursor() as cursor:
             cursor.execute(
@@ -121,15 +175,18 @@ class MessageQuerySet(models.QuerySet["Message"]):
                         SELECT m.id FROM chat_message m WHERE m.parent_id = l.id
                         ORDER BY m.created_at DESC, m.id DESC LIMIT 1
                     ), l.depth + 1
-                    FROM line l WHERE l.id IS NOT NULL
+                    FROM line l WHERE l.id IS NOT NULL AND l.id <> %s
                 )
                 SELECT id FROM line WHERE id IS NOT NULL ORDER BY depth DESC LIMIT 1
                 """,
-                [field.get_db_prep_value(message, connection)],
+                [field.get_db_prep_value(value, connection) for value in (message, stop or uuid.UUID(int=0))],
             )
             return field.to_python(cursor.fetchone()[0])  # type: ignore[no-any-return]
 
-    def _walk_up(self, end: uuid.UUID, limit: int) -> list[tuple[uuid.UUID, int]]:
+    def ids_above(self, end: uuid.UUID | None, limit: int) -> list[uuid.UUID]:
+        """Return the ids of the last ``limit`` messages of the branch that ends in ``end``, newest first."""
+        if end is None:
+            return []
         field = Message._meta.pk
         value = field.get_db_prep_value(end, connection)
         with connection.cursor() as cursor:
@@ -142,11 +199,11 @@ class MessageQuerySet(models.QuerySet["Message"]):
                     FROM chat_message m JOIN branch b ON m.id = b.parent_id
                     WHERE b.depth < %s
                 )
-                SELECT id, depth FROM branch ORDER BY depth
+                SELECT id FROM branch ORDER BY depth
                 """,
                 [value, limit],
             )
-            return [(field.to_python(found), depth) for found, depth in cursor.fetchall()]
+            return [field.to_python(found) for (found,) in cursor.fetchall()]
 
 
 class Message(models.Model):
@@ -157,8 +214,17 @@ class Message(models.Model):
         ASSISTANT = "assistant"
 
     class Feedback(models.IntegerChoices):
-        GOOD = 1
-        BAD = -1
+        GOOD = 1, _("rated good")
+        BAD = -1, _("rated bad")
+
+    class Reason(models.TextChoices):
+        """Reason for bad feedback."""
+
+        WRONG = "wrong", _("It is wrong")
+        UNHELPFUL = "unhelpful", _("It does not help")
+        UNSAFE = "unsafe", _("It is harmful or unsafe")
+        LENGTH = "length", _("It is too long or too short")
+        OTHER = "other", _("Something else")
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
@@ -172,6 +238,8 @@ class Message(models.Model):
     # the run that wrote it; only replies have one
     run = models.ForeignKey("Run", models.SET_NULL, null=True, blank=True, related_name="+")
     feedback = models.SmallIntegerField(choices=Feedback.choices, null=True, blank=True)
+    feedback_at = models.DateTimeField(null=True, blank=True)
+    feedback_detail = models.JSONField(null=True, blank=True)  # its reasons and text
     hidden_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -181,6 +249,12 @@ class Message(models.Model):
         indexes = [
             # siblings, and the newest leaf below a message
             models.Index(fields=["conversation", "parent", "created_at"], name="chat_message_tree"),
+            # the admin: the newest feedback, and that of a time
+            models.Index(
+                fields=["-feedback_at", "feedback"],
+                condition=models.Q(feedback_at__isnull=False),
+                name="chat_message_rated",
+            ),
         ]
         constraints = [
             models.CheckConstraint(
@@ -205,6 +279,13 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def visible_to(self, user: User) -> "RunQuerySet":
         return self.filter(owner=user, conversation__owner=user, conversation__deleted_at=None)
+
+    def counted(self) -> "RunQuerySet":
+        """Return the runs that figures count: not what a restarted run had shown (docs/decisions/0037).
+
+        That is kept as a run of its own, which no change announces.
+        """
+        return self.filter(last_change__gt=0)
 
     def reviewable(self) -> "RunQuerySet":
         # Not a join: with one, SQLite starts at the conversations and reads them all for a page of runs.
@@ -247,6 +328,8 @@ class Run(models.Model):
     # raised by each claim, take-over and hand-over: the holder of an older one can no longer write
     epoch = models.PositiveIntegerField(_("epoch"), default=0)
     invocation_id = models.CharField(_("invocation id"), max_length=64, blank=True)
+    # as the provider reported it last. A default of the database: servers of the version before insert none
+    model = models.CharField(_("model"), max_length=128, blank=True, db_default="")
     # seq of the terminal event, stored with it; 0 until then
     last_seq = models.PositiveIntegerField(_("last seq"), default=0)
     # ADK's session state after this run. JSON text keeps numbers and NaN as they were
@@ -341,6 +424,45 @@ class Run(models.Model):
         }
 
 
+QUEUE_MAX = 5  # queued asks of a conversation
+
+
+class QueuedAsk(models.Model):
+    """Question that is asked when its conversation can take it. Its run will have its id."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="queue")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    client_id = models.UUIDField(null=True, blank=True)
+    request_digest = models.CharField(max_length=64, blank=True)
+    text = models.TextField()
+    mode = models.CharField(max_length=8, choices=Run.Mode, default=Run.Mode.SSE)
+    # 1 is asked next. Without a gap: with the constraints, at most QUEUE_MAX
+    position = models.PositiveSmallIntegerField()
+    # it has stopped the run before it, so it is asked after any end of that run
+    interrupts = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        default_permissions = ()  # only its member reads it
+        ordering = ("position",)
+        constraints = [
+            # also the queue of a conversation, in order
+            models.UniqueConstraint(fields=["conversation", "position"], name="chat_queued_position"),
+            models.CheckConstraint(
+                condition=models.Q(position__gte=1, position__lte=QUEUE_MAX), name="chat_queued_at_most"
+            ),
+            models.UniqueConstraint(
+                fields=["owner", "client_id"],
+                condition=models.Q(client_id__isnull=False),
+                name="chat_queued_client_id",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.position} {self.id}"
+
+
 class RunEvent(models.Model):
     """Numbered event in a run's log, as it is sent. Appended, never changed."""
 
@@ -357,6 +479,127 @@ class RunEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id}:{self.seq} {self.type}"
+
+
+class PersonRequestQuerySet(models.QuerySet["PersonRequest"]):
+    def undecided(self) -> "PersonRequestQuerySet":
+        """Return those without a decision that are not expired; some may have lapsed."""
+        return self.filter(decision="", expires_at__gt=timezone.now())
+
+    def waiting(self) -> "PersonRequestQuerySet":
+        """Return the undecided ones that are open; of jobs also those that are not in the active branch."""
+        return self.undecided().filter(
+            models.Q(is_job=True) | models.Q(run__reply=models.F("run__conversation__head")),
+            run__conversation__deleted_at=None,
+            run__conversation__locked_at=None,
+            run__owner__is_active=True,
+        )
+
+
+class PersonRequest(models.Model):
+    """A call that waits for a person. Its run has ended; the run that ``answered_by`` names goes on.
+
+    It is open while it has no decision, is not expired, and its reply is the end of the active branch. A
+    *job*, whose tool has returned a first value, stays open when the conversation goes on.
+    """
+
+    class Kind(models.TextChoices):
+        CONFIRM = "confirm", _("Confirmation")
+        INPUT = "input", _("Question")
+        TOOL = "tool", _("Long-running tool")
+
+    class Decision(models.TextChoices):
+        APPROVE = "approve", _("Approved")
+        REJECT = "reject", _("Rejected")
+        ANSWER = "answer", _("Answered")
+
+    id = models.UUIDField(_("id"), primary_key=True, default=new_id, editable=False)
+    run = models.ForeignKey(Run, models.CASCADE, related_name="requests")
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices)
+    # ids of ADK's function calls: the tool's, and the one that the answer names. They differ if ADK asks
+    # whether the tool may run
+    call = models.CharField(max_length=128)
+    asking_call = models.CharField(max_length=128)
+    tool = models.CharField(_("tool"), max_length=128)
+    args = models.JSONField(default=dict)
+    hint = models.TextField(blank=True)
+    schema = models.JSONField(null=True, blank=True)  # of the payload of an answer
+    payload = models.JSONField(null=True, blank=True)  # what the agent gives the person to decide with
+    is_job = models.BooleanField(default=False)
+    # name of the group that decides, as APPROVERS had it when the request was stored; empty: the asker
+    approvers = models.CharField(_("approvers"), max_length=150, blank=True, db_default="")
+    asked_at = models.DateTimeField(_("asked at"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires at"))
+    decision = models.CharField(_("decision"), max_length=16, choices=Decision.choices, blank=True)
+    answer = models.JSONField(null=True, blank=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    decided_at = models.DateTimeField(_("decided at"), null=True, blank=True)
+    answered_by = models.ForeignKey(Run, models.CASCADE, null=True, blank=True, related_name="answered")
+    # committed before the tool is entered: from then on it may have acted
+    started_at = models.DateTimeField(null=True, blank=True)
+    # committed before a letter about it is handed to the mail server
+    mailed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = PersonRequestQuerySet.as_manager()
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("request"), _("requests")
+        indexes = [
+            # what waits for a member's groups
+            models.Index(
+                fields=["approvers", "asked_at"],
+                condition=models.Q(decision="") & ~models.Q(approvers=""),
+                name="chat_request_of_approvers",
+            ),
+            # about which letters are due
+            models.Index(
+                fields=["asked_at"],
+                condition=models.Q(decision="", mailed_at=None),
+                name="chat_request_not_mailed",
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "asking_call"], name="chat_request_call"),
+            models.CheckConstraint(
+                condition=models.Q(kind__in=["confirm", "input", "tool"]), name="chat_request_kind"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(decision="", decided_at=None, answered_by=None)
+                | models.Q(decision__in=["approve", "reject", "answer"], decided_at__isnull=False),
+                name="chat_request_decided",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(started_at=None) | models.Q(decision="approve"),
+                name="chat_request_started",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tool} {self.id}"
+
+    @property
+    def is_of_node(self) -> bool:
+        """Return whether a workflow's node asks before it runs: then no tool is called."""
+        return self.kind == self.Kind.CONFIRM and self.call == self.asking_call
+
+
+class RequestLook(models.Model):
+    """Record that an approver was shown a request of another member. Appended, never changed."""
+
+    request = models.ForeignKey(PersonRequest, models.CASCADE, related_name="looks")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    looked_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            # whether a look is recorded already
+            models.Index(fields=["person", "request", "looked_at"], name="chat_look_of_person"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.person_id} looked at {self.request_id}"
 
 
 class SessionEvent(models.Model):
@@ -413,13 +656,27 @@ class Ledger(models.Model):
 
     owner = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+")
     last_change = models.PositiveBigIntegerField(default=0)
+    # the number of the last change of what waits for the member's groups
+    waiting_change = models.PositiveBigIntegerField(default=0, db_default=0)
 
     def __str__(self) -> str:
         return f"{self.owner_id}: {self.last_change}"
 
 
+class ProcessQuerySet(models.QuerySet["Process"]):
+    def living(self) -> "ProcessQuerySet":
+        """Return the processes that claim runs: alive by the database's clock, and not draining."""
+        since = Now() - timedelta(seconds=settings.DEAD_AFTER_SECONDS)
+        return self.filter(heartbeat_at__gte=since, draining=False)
+
+
 class Process(models.Model):
     """Server process that executes runs; alive while its heartbeat is fresh by the database's clock."""
+
+    class AgentsState(models.TextChoices):
+        LOADING = "loading", _("Loading")
+        LOADED = "loaded", _("Loaded")
+        FAILED = "failed", _("Failed")
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     host = models.CharField(_("host"), max_length=255)
@@ -431,6 +688,14 @@ class Process(models.Model):
     draining = models.BooleanField(_("draining"), default=False)
     # true for the only server of a SQLite file, null on PostgreSQL
     exclusive = models.BooleanField(_("exclusive"), null=True, blank=True)
+    # AGENTS_DIR in this process. Defaults of the database: servers of the version before insert none
+    agents_generation = models.PositiveBigIntegerField(db_default=0)  # see Reload
+    agents_state = models.CharField(max_length=16, choices=AgentsState, blank=True, db_default="")
+    agents_since = models.DateTimeField(null=True, blank=True)
+    agents_error = models.TextField(blank=True, db_default="")  # why the folder could not be read
+    agents = models.JSONField(null=True, blank=True)  # the condition of each, by name
+
+    objects = ProcessQuerySet.as_manager()
 
     class Meta:
         verbose_name, verbose_name_plural = _("process"), _("processes")
@@ -443,6 +708,21 @@ class Process(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}"
+
+
+class Reload(models.Model):
+    """Request to load AGENTS_DIR again in every process. The highest id is the current generation."""
+
+    requested_at = models.DateTimeField(db_default=Now())
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+
+    class Meta:
+        default_permissions = ()  # only the site's owner reloads
+
+    def __str__(self) -> str:
+        return f"generation {self.pk}"
 
 
 class Sample(models.Model):

@@ -74,6 +74,42 @@ def busy(run: str) -> Refusal:
     return Refusal(409, "busy", _("This conversation is already answering."), run=run)
 
 
+def queue_full(limit: int) -> Refusal:
+    return Refusal(
+        409, "queue_full", _("At most %(limit)s messages can wait in a conversation.") % {"limit": limit}
+    )
+
+
+def asked(run: str) -> Refusal:
+    return Refusal(409, "asked", _("This was asked already."), run=run)
+
+
+def undecided() -> Refusal:
+    return Refusal(409, "undecided", _("A request of the agent waits for a decision first."))
+
+
+def answered(run: str | None) -> Refusal:
+    return Refusal(409, "answered", _("This was decided already."), run=run)
+
+
+def not_approver(group: str) -> Refusal:
+    return Refusal(403, "not_approver", _("“%(group)s” decides this, not the asker.") % {"group": group})
+
+
+def lapsed() -> Refusal:
+    return Refusal(
+        409, "lapsed", _("This can no longer be decided: the conversation went on, or its time is over.")
+    )
+
+
+def changed() -> Refusal:
+    return Refusal(
+        409,
+        "changed",
+        _("The agent or its tool has changed since it asked. It still waits: ask the agent again instead."),
+    )
+
+
 def too_many(detail: str) -> Refusal:
     return Refusal(429, "too_many", detail, retry_after=RETRY_AFTER_SECONDS)
 

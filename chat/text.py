@@ -11,6 +11,7 @@ from chat import refusals
 
 # Invisible characters that Unicode files under letters, marks and symbols.
 INVISIBLE = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
+SEARCH_MAX = 200  # characters
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -22,6 +23,18 @@ def message_text(value: str) -> str:
         raise refusals.unprocessable(
             "too_long",
             _("The message is longer than %(limit)s KiB.") % {"limit": settings.MESSAGE_MAX_BYTES // 1024},
+        )
+    return value
+
+
+def check_search(value: str) -> str:
+    """Return ``value`` unchanged. Raises the 400 and 422 refusals if it cannot be searched for."""
+    check_text(value)
+    if not is_visible(value):
+        raise refusals.unprocessable("blank", _("There is nothing to search for."))
+    if len(value) > SEARCH_MAX:
+        raise refusals.unprocessable(
+            "too_long", _("A search has at most %(limit)s characters.") % {"limit": SEARCH_MAX}
         )
     return value
 

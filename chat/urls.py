@@ -1,7 +1,7 @@
 from django.urls import path
 
 from chat.http import probes
-from chat.pages import preferences
+from chat.pages import answers, approvals, manage, manifest, preferences, sidebar
 from chat.pages import views as pages
 from chat.stream import views as stream
 
@@ -14,11 +14,22 @@ urlpatterns = [
     path("chat/stream", stream.stream, name="stream"),
     path("chat/runs/<str:run>/events", stream.run_events, name="run_events"),
     path("chat/runs/<str:run>/stop", stream.stop_run, name="stop_run"),
+    path("chat/list/", sidebar.conversation_list, name="list"),
+    path("chat/hits", pages.search_hits, name="hits"),
     path("chat/<str:conversation>/", pages.chat_page, name="conversation"),
     path("chat/<str:conversation>/stop/", pages.stop, name="stop"),
+    path("chat/<str:conversation>/answer/", answers.answer, name="answer"),
+    path("chat/<str:conversation>/branch/", pages.choose_version, name="branch"),
+    path("chat/<str:conversation>/manage/", manage.manage, name="manage"),
     path("chat/<str:conversation>/delete/", pages.delete, name="delete"),
+    path("chat/<str:conversation>/<str:message>/edit/", pages.edit, name="edit"),
+    path("chat/<str:conversation>/<str:message>/feedback/", pages.rate, name="feedback"),
     path("chat/<str:conversation>/<str:message>/text/", pages.message_source, name="text"),
+    path("waiting/", approvals.waiting_page, name="waiting"),
+    path("waiting/<str:request_id>/", approvals.decide, name="decide"),
     path("preferences/", preferences.save, name="preferences"),
+    path("manifest.webmanifest", manifest.manifest, name="manifest"),
+    path("favicon.ico", manifest.favicon, name="favicon"),
     path("healthz", probes.healthz, name="healthz"),
     path("readyz", probes.readyz, name="readyz"),
     path("metrics", probes.metrics_page, name="metrics"),

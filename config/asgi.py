@@ -19,6 +19,7 @@ from django.db import InterfaceError, OperationalError, connections  # noqa: E40
 
 from chat.http.exchanges import Exchanges  # noqa: E402
 from chat.instruments import logs  # noqa: E402
+from chat.pages import letters  # noqa: E402, F401  (the supervisor gets its duty)
 from chat.runs.supervisor import supervisor  # noqa: E402
 from chat.socket.routing import websocket_urlpatterns  # noqa: E402
 

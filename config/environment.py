@@ -3,6 +3,7 @@
 `make docs` writes the tables of docs/settings.md from the fields of Environment.
 """
 
+import json
 import os
 import sys
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -30,6 +31,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 BASE_DIR = Path(__file__).resolve().parent.parent
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
+# Else litellm fetches a list of prices from GitHub while it is imported, and uses aiohttp, whose connections
+# no one closes.
+OF_LITELLM = ("LITELLM_LOCAL_MODEL_COST_MAP", "DISABLE_AIOHTTP_TRANSPORT")
 OF_PYTHON = ("PYTHON", "LD_", "DYLD_")
 
 # --- types: pydantic's own accept more spellings, such as "t" for true and "+8.0" for 8 ---------
@@ -58,6 +62,19 @@ def _networks(value: str, info: ValidationInfo) -> list[IPv4Network | IPv6Networ
         raise ValueError(f"{info.field_name} must name addresses or networks: {error}.") from error
 
 
+def _approvers(value: str, info: ValidationInfo) -> dict[str, dict[str, str]]:
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    by_tool = list(found.values()) if isinstance(found, dict) else [None]
+    groups = [group for tools in by_tool for group in (tools.values() if isinstance(tools, dict) else [None])]
+    if not all(isinstance(group, str) and group.strip() for group in groups):
+        example = '{"agent": {"tool": "name of a group"}}'
+        raise ValueError(f"{info.field_name} must be JSON such as {example}, not {value!r}.")
+    return {agent: dict(tools) for agent, tools in found.items()}
+
+
 def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
         return IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
@@ -81,12 +98,22 @@ def _url(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _less_than_run(value: float, info: ValidationInfo) -> float:
+    longest = info.data.get("RUN_SECONDS")
+    if longest is not None and value >= longest:
+        raise ValueError(f"{info.field_name} must be less than RUN_SECONDS ({longest:g}), not {value:g}.")
+    return value
+
+
 Switch = Annotated[bool, PlainValidator(_switch)]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LessThanRun = Annotated[Number, AfterValidator(_less_than_run), Field(validate_default=True)]
 Whole = Annotated[int, BeforeValidator(_digits), Field(ge=1)]
+WholeOrZero = Annotated[int, BeforeValidator(_digits), Field(ge=0)]
 Port = Annotated[Whole, Field(le=65535)]
 Strings = Annotated[list[str], PlainValidator(_strings)]
 Networks = Annotated[list[IPv4Network | IPv6Network], PlainValidator(_networks)]
+Approvers = Annotated[dict[str, dict[str, str]], PlainValidator(_approvers)]
 LOWER = BeforeValidator(str.lower)
 
 
@@ -172,8 +199,8 @@ class Environment(BaseSettings):
     # --- e-mail --------------------------------------------------------------------------------------
 
     EMAIL_HOST: str = ""
-    """the mail server, for password resets. Without one, e-mails are written to files in `DATA_DIR`, folder
-    `mail`, for the site's owner"""
+    """the mail server, for password resets and letters about requests. Without one, e-mails are written to
+    files in `DATA_DIR`, folder `mail`, for the site's owner"""
     EMAIL_PORT: Port = 587
     """its port; 587 is usual for STARTTLS"""
     EMAIL_USER: str = ""
@@ -183,7 +210,10 @@ class Environment(BaseSettings):
     EMAIL_TLS: Switch = True
     """STARTTLS. Off only for a server on the same machine"""
     EMAIL_FROM: str = "parley@localhost"
-    """the sender"""
+    """the sender: an address, which is then named Parley, or `A name <address>`"""
+    WAITING_EMAIL_MINUTES: WholeOrZero = 0
+    """a request that has waited this long is told to who decides it, in [a letter without
+    content](operations.md#letters-about-requests). `0` sends none"""
 
     # --- the agent -----------------------------------------------------------------------------------
 
@@ -196,7 +226,14 @@ class Environment(BaseSettings):
     GOOGLE_GENAI_USE_ENTERPRISE: Switch = False
     """the newer name of the same switch"""
     CHAT_MODEL: str = "gemini-2.5-flash"
-    """the model's name"""
+    """the built-in agent's model, by any name that ADK knows: `gemini-2.5-pro`, `gpt-5`, `claude-sonnet-4-5`,
+    `ollama_chat/llama3.2`, `groq/…` ([models](agents.md#models-of-the-built-in-agent))"""
+    CHAT_API_BASE: Annotated[str, _url("http", "https")] = ""
+    """the address of that model's server. Without it the provider's own; for Ollama
+    `http://localhost:11434`"""
+    CHAT_API_KEY: str = ""
+    """the key for it. Without it the provider's usual variable, such as `OPENAI_API_KEY` or
+    `ANTHROPIC_API_KEY`"""
     AGENT_NAME: str = "chat_assistant"
     """the agent's name: a Python identifier, as ADK requires"""
     AGENT_DESCRIPTION: str = "Helpful assistant with streaming responses"
@@ -217,10 +254,14 @@ Guidelines:
     AGENT_MAX_OUTPUT_TOKENS: Whole = 2048
     """maximum of tokens of one model answer; a reply that reaches it is completed with `finish`
     `max_tokens`"""
-    AGENT_SHOWS_THOUGHTS: Annotated[Switch, "on, except for models before 2.5"] = Field(
-        default_factory=lambda data: not data["CHAT_MODEL"].startswith(("gemini-1", "gemini-2.0"))
+    AGENT_SHOWS_THOUGHTS: Annotated[Switch, "on for Gemini since 2.5"] = Field(
+        default_factory=lambda data: (
+            data["CHAT_MODEL"].startswith("gemini-")
+            and not data["CHAT_MODEL"].startswith(("gemini-1", "gemini-2.0"))
+        )
     )
-    """asks the model for its thoughts, which the page can unfold. Older models reject the request"""
+    """asks the model for its thoughts, which the page can unfold. Older models reject the request. Thoughts
+    that other models send by themselves are shown anyway"""
     AGENTS_DIR: Path | None = None
     """a folder of [your own agents](agents.md), in the layout that `adk web` reads. Its code runs inside the
     server: restrict write access to it as to the server's code"""
@@ -230,6 +271,13 @@ Guidelines:
     ALLOW_LOCAL_CODE: Switch = False
     """on lets agents run code and commands on this machine, [confined](agents.md#code-on-this-machine). Off
     by default, because members influence what a model writes; such agents are then listed as not available"""
+    APPROVERS: Annotated[Approvers, "no groups: the asker decides"] = {}
+    """groups that decide in the asker's place whether an agent's tool may run, as JSON:
+    `{"bank": {"transfer_money": "Finance"}}` ([approvers](agents.md#approvers))"""
+    TITLES: Annotated[Literal["model", "first-words"], LOWER] = "model"
+    """`model`: after the first reply, the agent's model writes the title of the conversation, with one more
+    call ([agents](agents.md#titles)). `first-words` makes no call, and the title stays the beginning of the
+    question"""
     DEMO_DELAY_SECONDS: Number = 0.03
     """the demo model's pause between two words, which makes streaming visible"""
 
@@ -248,14 +296,18 @@ Guidelines:
     RENDER_SECONDS: Annotated[Number, Field(ge=0.01)] = 0.3
     """of CPU, to render one text; after it the text is shown as it was written. A reply of 5 KB takes 0.003
     s. The end of a run waits for its rendering"""
-    FIRST_TOKEN_SECONDS: Number = 120
-    """until the model begins. Models with long thoughts take a minute"""
-    SILENCE_SECONDS: Number = 60
-    """between two pieces of a streamed reply. A model that pauses longer does not resume"""
     RUN_SECONDS: Number = 300
-    """of a whole run, because a user is waiting"""
-    TOOL_SECONDS: Number = 30
-    """of one tool call; after it the model receives an error: the tool did not answer"""
+    """of a whole run, because a user is waiting. The next three are less"""
+    FIRST_TOKEN_SECONDS: LessThanRun = 120
+    """of each model call, until it begins to answer. Models with long thoughts take a minute"""
+    SILENCE_SECONDS: LessThanRun = 60
+    """between two pieces of a streamed reply. A model that pauses longer does not resume. While a tool works,
+    this and `FIRST_TOKEN_SECONDS` don't count"""
+    TOOL_SECONDS: LessThanRun = 30
+    """of one tool call; after it the model receives an error: the tool did not answer. An agent with a larger
+    limit of its own is listed as not available"""
+    REQUEST_DAYS: Whole = 30
+    """for which a request waits for a person. Then it can no longer be answered"""
     TOOL_THREADS: Whole = 8
     """tools that run at the same time in ADK's thread pool. On the event loop, a blocking tool would stop
     every stream"""
@@ -264,7 +316,8 @@ Guidelines:
     STREAMS_PER_MEMBER: Whole = 10
     """open streams of one member: more than a browser's connections"""
     SOCKETS_PER_MEMBER: Whole = 20
-    """open sockets of one member at one process. Each visible tab holds one; a hidden tab releases it"""
+    """open sockets of one member at one process. Each visible tab holds one; a hidden tab
+    releases it, unless it waits for an answer or shows notifications"""
     RUNS_PER_MEMBER: Whole = 5
     """active runs of one member"""
     UNSENT_MAX_BYTES: Annotated[Whole, Field(ge=1024)] = 256 * 1024
@@ -342,6 +395,8 @@ def read_environment() -> Environment:
     """
     file = Path(os.environ.get("ENV_FILE", "").strip() or BASE_DIR / ".env")
     _add_lines(file)
+    for name in OF_LITELLM:
+        os.environ.setdefault(name, "True")
     try:
         return Environment(ENV_FILE=str(file))
     except ValidationError as error:
@@ -369,12 +424,14 @@ def _sentence(error: ErrorDetails) -> str:
     bounds = [each.ge for each in field.metadata if isinstance(each, Ge)]
     if error["type"] == "less_than_equal":
         return f"{name} must be at most {context['le']}, not {int(value)}."
+    if sentence := str(context.get("error", "")):
+        return sentence
     if bounds:  # the field's own is after the one of its type
         kind = "whole number" if field.annotation is int else "number"
         return f"{name} must be a {kind} of at least {bounds[-1]}, not {value!r}."
     if error["type"] == "literal_error":
         return f"{name} must be {context['expected']}, not {value!r}."
-    return str(context.get("error", f"{name}: {error['msg']}."))
+    return f"{name}: {error['msg']}."
 
 
 def python_environment() -> dict[str, str]:

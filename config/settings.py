@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from email.utils import formataddr
 from urllib.parse import quote
 
 import dj_database_url
@@ -82,7 +83,7 @@ INSTALLED_APPS = [
     "allauth.account",
     "channels",
     "csp",
-    "django.contrib.admin",
+    "config.apps.ParleyAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -98,6 +99,7 @@ MIDDLEWARE = [
     "config.policy.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
+    "chat.pages.time_zone.activate_time_zone",
     "django.middleware.common.CommonMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "chat.http.middleware.RequireSignIn",
@@ -119,7 +121,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "accounts.context.sign_up",
+                "accounts.context.accounts",
                 "chat.pages.preferences.context",
             ]
         },
@@ -189,11 +191,12 @@ AUTH_USER_MODEL = "accounts.User"
 SESSION_ENGINE = "accounts.sessions"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+PASSWORD_LENGTH = 10
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {
         "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
-        "OPTIONS": {"min_length": 10},
+        "OPTIONS": {"min_length": PASSWORD_LENGTH},
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
@@ -209,16 +212,30 @@ ACCOUNT_EMAIL_VERIFICATION = "none"  # many installations have no mail server
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_LOGIN_ON_PASSWORD_RESET = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""  # by default the host's name: the sender is Parley already
+ACCOUNT_FORMS = {
+    "login": "accounts.labelled_forms.LoginForm",
+    "signup": "accounts.labelled_forms.SignupForm",
+    "add_email": "accounts.labelled_forms.AddEmailForm",
+    "change_password": "accounts.labelled_forms.ChangePasswordForm",
+    "set_password": "accounts.labelled_forms.SetPasswordForm",
+    "reset_password": "accounts.labelled_forms.ResetPasswordForm",
+    "reset_password_from_key": "accounts.labelled_forms.ResetPasswordKeyForm",
+    "reauthenticate": "accounts.labelled_forms.ReauthenticateForm",
+}
 
 EMAIL_HOST = env.EMAIL_HOST
 EMAIL_PORT = env.EMAIL_PORT
 EMAIL_HOST_USER = env.EMAIL_USER
 EMAIL_HOST_PASSWORD = env.EMAIL_PASSWORD
 EMAIL_USE_TLS = env.EMAIL_TLS
-DEFAULT_FROM_EMAIL = env.EMAIL_FROM
+EMAIL_TIMEOUT = 10  # seconds; by default a mail server that hangs would block its caller for ever
+DEFAULT_FROM_EMAIL = formataddr(("Parley", env.EMAIL_FROM)) if "<" not in env.EMAIL_FROM else env.EMAIL_FROM
 if not EMAIL_HOST:  # without a mail server, e-mails are written to files
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     EMAIL_FILE_PATH = DATA_DIR / "mail"
+WAITING_EMAIL_MINUTES = env.WAITING_EMAIL_MINUTES
 
 # --- language, files, headers -------------------------------------------------------------------
 
@@ -226,6 +243,7 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English")]  # the languages that have a catalogue
 TIME_ZONE = "UTC"
 USE_TZ = True
+FORMAT_MODULE_PATH = "config.formats"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
@@ -243,6 +261,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
         "connect-src": [SELF],
+        "manifest-src": [SELF],
         "form-action": [SELF],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
@@ -256,6 +275,8 @@ CONTENT_SECURITY_POLICY = {
 GOOGLE_API_KEY = env.GOOGLE_API_KEY or env.GEMINI_API_KEY
 USE_VERTEX = env.GOOGLE_GENAI_USE_VERTEXAI or env.GOOGLE_GENAI_USE_ENTERPRISE
 CHAT_MODEL = env.CHAT_MODEL
+CHAT_API_BASE = env.CHAT_API_BASE
+CHAT_API_KEY = env.CHAT_API_KEY
 AGENT_NAME = env.AGENT_NAME
 AGENT_DESCRIPTION = env.AGENT_DESCRIPTION
 AGENT_INSTRUCTION = env.AGENT_INSTRUCTION
@@ -265,6 +286,8 @@ AGENT_SHOWS_THOUGHTS = env.AGENT_SHOWS_THOUGHTS
 AGENTS_DIR = env.AGENTS_DIR
 AGENT_LOAD_SECONDS = env.AGENT_LOAD_SECONDS
 ALLOW_LOCAL_CODE = env.ALLOW_LOCAL_CODE
+APPROVERS = env.APPROVERS
+TITLES = env.TITLES
 DEMO_DELAY_SECONDS = env.DEMO_DELAY_SECONDS
 
 # --- limits -------------------------------------------------------------------------------------
@@ -280,6 +303,7 @@ FIRST_TOKEN_SECONDS = env.FIRST_TOKEN_SECONDS
 SILENCE_SECONDS = env.SILENCE_SECONDS
 RUN_SECONDS = env.RUN_SECONDS
 TOOL_SECONDS = env.TOOL_SECONDS
+REQUEST_DAYS = env.REQUEST_DAYS
 TOOL_THREADS = env.TOOL_THREADS
 MODEL_CALLS = env.MODEL_CALLS
 STREAMS_PER_MEMBER = env.STREAMS_PER_MEMBER
@@ -303,7 +327,7 @@ JOURNAL_SECONDS = env.JOURNAL_SECONDS
 
 # The request parser has stricter limits of its own; these let a body reach it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000  # a reply may ask several questions, each of 300 fields
 
 # --- logs: to stderr, never a query string or a message text (chat/instruments/logs.py) -----------
 

@@ -22,6 +22,7 @@ os.environ.setdefault("CHAT_MODEL", "gemini-2.5-flash")
 os.environ.setdefault("HEARTBEAT_SECONDS", "0.3")
 os.environ.setdefault("DEAD_AFTER_SECONDS", "2")
 os.environ.setdefault("QUEUED_MAX_SECONDS", "0.5")
+os.environ.setdefault("TITLES", "first-words")  # most tests count the model's calls
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 from config.settings import *  # noqa: F403

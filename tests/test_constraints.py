@@ -8,7 +8,17 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import User
-from chat.models import AppState, Conversation, Message, Process, Run, RunEvent, SessionEvent, UserState
+from chat.models import (
+    AppState,
+    Conversation,
+    Message,
+    Process,
+    QueuedAsk,
+    Run,
+    RunEvent,
+    SessionEvent,
+    UserState,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,6 +60,30 @@ def test_a_client_id_is_unique_for_a_member_unless_null(stored: dict[str, Any], 
     run_of(stored, client_id=key, owner=bob, **ended)
     run_of(stored, client_id=None, **ended)
     run_of(stored, client_id=None, **ended)
+
+
+def queued_in(stored: dict[str, Any], position: int, **fields: Any) -> QueuedAsk:
+    base = {"conversation": stored["conversation"], "owner": stored["owner"], "text": "q"}
+    return QueuedAsk.objects.create(position=position, **(base | fields))
+
+
+def test_a_queue_has_five_places_with_one_ask_each(stored: dict[str, Any]) -> None:
+    for position in range(1, 6):
+        queued_in(stored, position)
+        assert_refused(lambda position=position: queued_in(stored, position))
+    for position in (0, 6):
+        assert_refused(lambda position=position: queued_in(stored, position))
+
+
+def test_a_client_id_of_a_queued_ask_is_unique_for_a_member_unless_null(
+    stored: dict[str, Any], bob: Any
+) -> None:
+    key = uuid.uuid4()
+    queued_in(stored, 1, client_id=key)
+    assert_refused(lambda: queued_in(stored, 2, client_id=key))
+    queued_in(stored, 2, client_id=key, owner=bob)
+    queued_in(stored, 3)
+    queued_in(stored, 4)
 
 
 def test_an_active_run_has_no_end(stored: dict[str, Any]) -> None:
@@ -131,8 +165,9 @@ def test_names_and_addresses_are_unique_in_any_case(alice: Any) -> None:
 def test_deletion_of_a_member_deletes_all_their_rows(stored: dict[str, Any]) -> None:
     Run.objects.update(status="completed", reply=stored["reply"], **ENDED)
     Conversation.objects.update(head=stored["reply"])
+    queued_in(stored, 1)
     stored["owner"].delete()
-    for model in (Conversation, Message, Run, RunEvent, SessionEvent):
+    for model in (Conversation, Message, QueuedAsk, Run, RunEvent, SessionEvent):
         assert model.objects.count() == 0
 
 

@@ -18,12 +18,13 @@ from chat.lifecycle import Claim, Outcome
 from chat.models import Conversation, Message, Process, Run, RunEvent, SessionEvent
 from chat.runs.journal import RunBatch, write
 from tests.support import oracle
+from tests.support.campaigns import trials
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DELETIONS = 100
+DELETIONS = trials(100, sample=50)
 MOST = 8  # concurrent calls
-RACES = 1000
+RACES = trials(1000, sample=200)
 
 
 @pytest.fixture
@@ -33,6 +34,9 @@ def process(transactional_db: None) -> Process:
 
 def queued(owner: Any, text: str = "q") -> Run:
     return send_message(owner, Ask(query=text), agents=["chat_assistant"])
+
+
+LOST = Outcome(End(events.EXPIRED, "lost"))
 
 
 def claimed(owner: Any, process: Process) -> Claim:
@@ -72,7 +76,7 @@ def simultaneously(transactional_db: None) -> Iterator[Simultaneously]:
 
 
 @pytest.mark.timeout(600)
-def test_a_thousand_stops_race_the_finish(
+def test_many_stops_race_the_finish(
     alice: Any, process: Process, settings: Any, simultaneously: Simultaneously
 ) -> None:
     settings.LIMITS = False
@@ -145,8 +149,8 @@ def test_a_process_whose_run_was_taken_over_cannot_write_to_it(alice: Any, proce
     page = RunBatch(old, [events.Row(2, "text", '{"text": "zombie"}')], [(0, "{}")], None)  # type: ignore[arg-type]
     assert write([page]) == set()
     assert lifecycle.end(old, Outcome(End(events.STOPPED)), Fold(said("zombie")), said("zombie")) is None
-    assert lifecycle.hand_over(old) is None
-    assert lifecycle.restart(old) is None
+    assert lifecycle.hand_over(old, LOST, Fold(said("zombie"))) is None
+    assert lifecycle.restart(old, LOST, Fold(said("zombie"))) is None
     assert RunEvent.objects.count() == 1
     assert SessionEvent.objects.count() == 0
 
@@ -157,20 +161,22 @@ def test_a_restart_replaces_the_written_text_and_happens_once(alice: Any, proces
     taken = lifecycle.take_over(old.run, old.epoch, process.pk)
     assert taken
     claim = taken[0]
-    rows = lifecycle.restart(claim)
+    rows = lifecycle.restart(claim, LOST, Fold(said("half")))
     assert rows
-    assert [(row.seq, row.type, row.data) for row in rows] == [(3, "replace", '{"text": "", "attempt": 2}')]
-    assert SessionEvent.objects.count() == 0
-    assert lifecycle.restart(claim) is None
+    kept = Message.objects.get(text="half")
+    data = f'{{"text": "", "attempt": 2, "kept": "{kept.pk}"}}'
+    assert [(row.seq, row.type, row.data) for row in rows] == [(3, "replace", data)]
+    assert SessionEvent.objects.get().run == kept.run != Run.objects.get(pk=claim.run)
+    assert lifecycle.restart(claim, LOST, Fold(said("half"))) is None
     fold = Fold([*said("half"), events.replace(""), *said("whole")])
     lifecycle.end(claim, Outcome(End(events.COMPLETED, finish="stop")), fold, said("whole"))
-    assert Run.objects.get().reply.text == "whole"  # type: ignore[union-attr]
+    assert Run.objects.get(pk=claim.run).reply.text == "whole"  # type: ignore[union-attr]
     oracle.check()
 
 
 def test_a_handed_over_run_is_queued_again_without_counting_an_attempt(alice: Any, process: Process) -> None:
     claim = claimed(alice, process)
-    assert lifecycle.hand_over(claim) == []
+    assert lifecycle.hand_over(claim, LOST, Fold()) == []
     again = lifecycle.claim(claim.run, process.pk)
     assert again
     assert again[1].attempt == 1

@@ -2,36 +2,57 @@
 
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
-from chat.models import Conversation, Message, Run
+from chat.models import Conversation, Message, PersonRequest, QueuedAsk, Run
 from chat.socket.routing import websocket_urlpatterns
 from tests.support.client import Answer, Client
 from tests.support.gemini import Gemini, Text
 
 PUBLIC, MEMBER, STAFF = "public", "member", "staff"
+APPROVER = "approver"  # tests/waiting/test_approvers.py
 
 # Each route and its policy. A missing route fails the build, and so does a stale row.
 POLICY = {
     "": MEMBER,
     "chat/": MEMBER,
     "chat/stream": MEMBER,
+    "chat/hits": MEMBER,
     "chat/<str:conversation>/": MEMBER,
     "chat/<str:conversation>/stop/": MEMBER,
+    "chat/<str:conversation>/answer/": MEMBER,
+    "chat/<str:conversation>/branch/": MEMBER,
     "chat/<str:conversation>/delete/": MEMBER,
+    "chat/<str:conversation>/<str:message>/edit/": MEMBER,
+    "chat/<str:conversation>/<str:message>/feedback/": MEMBER,
     "chat/<str:conversation>/<str:message>/text/": MEMBER,
+    "waiting/": APPROVER,
+    "waiting/<str:request_id>/": APPROVER,
     "preferences/": MEMBER,
     "chat/runs/<str:run>/events": MEMBER,
     "chat/runs/<str:run>/stop": MEMBER,
+    "chat/list/": MEMBER,
+    "chat/<str:conversation>/manage/": MEMBER,
     "api/v1/": PUBLIC,
     "api/v1/openapi.json": PUBLIC,
     "api/v1/conversations": MEMBER,
     "api/v1/conversations/<conversation>": MEMBER,
+    "api/v1/conversations/<conversation>/export": MEMBER,
+    "api/v1/messages/<message>/feedback": MEMBER,
     "api/v1/runs/<run>": MEMBER,
+    "api/v1/queued/<queued>": MEMBER,
+    "api/v1/queued/<queued>/send": MEMBER,
+    "api/v1/search": MEMBER,
+    "api/v1/requests": APPROVER,
+    "api/v1/requests/<request_id>/decision": APPROVER,
     "api/v1/agents": MEMBER,
+    "manifest.webmanifest": PUBLIC,
+    "favicon.ico": PUBLIC,
     "healthz": PUBLIC,
     "readyz": PUBLIC,
     "metrics": PUBLIC,  # only for this machine: tests/instruments/test_metrics.py
@@ -53,6 +74,8 @@ POLICY = {
     "accounts/password/reset/key/done/": PUBLIC,
     "admin/": STAFF,
     "admin/instruments/": STAFF,
+    "admin/agents/": STAFF,
+    "admin/agents/<str:name>/": STAFF,
 }
 
 
@@ -90,12 +113,21 @@ def test_every_route_has_a_policy_and_no_policy_is_stale() -> None:
 PATHS: dict[str, list[tuple[str, Any]]] = {
     "chat/<str:conversation>/": [("GET", None), ("POST", {"query": "mine now"})],
     "chat/<str:conversation>/stop/": [("POST", {"run": "{run}"})],
+    "chat/<str:conversation>/answer/": [("POST", {"{request}": "approve"})],
+    "chat/<str:conversation>/branch/": [("POST", {"message": "{prompt}"})],
+    "chat/<str:conversation>/manage/": [("GET", None), ("POST", {"title": "mine"})],
     "chat/<str:conversation>/delete/": [("POST", {})],
+    "chat/<str:conversation>/<str:message>/edit/": [("POST", {"query": "mine now"})],
     "chat/<str:conversation>/<str:message>/text/": [("GET", None)],
     "chat/runs/<str:run>/events": [("GET", None)],
     "chat/runs/<str:run>/stop": [("POST", {})],
     "api/v1/conversations/<conversation>": [("GET", None), ("PATCH", {"title": "mine"}), ("DELETE", None)],
+    "chat/<str:conversation>/<str:message>/feedback/": [("POST", {"value": "1"})],
+    "api/v1/conversations/<conversation>/export": [("GET", None)],
+    "api/v1/messages/<message>/feedback": [("PUT", {"value": 1})],
     "api/v1/runs/<run>": [("GET", None)],
+    "api/v1/queued/<queued>": [("DELETE", None)],
+    "api/v1/queued/<queued>/send": [("POST", {})],
 }
 WRONG_IDS = ["random", "foreign", "upper", "braces", "urn", "bare", "word", "long", "nil"]
 
@@ -119,9 +151,42 @@ def spelled(kind: str, own: str, foreign: str) -> str:
     }[kind]
 
 
-async def send(client: Client, method: str, path: str, body: Any, run: str) -> Answer:
-    if body and "run" in body:
-        body = {"run": run}
+async def asked(client: Client, query: str) -> dict[str, str]:
+    """Ask, and return the ids of conversation, run, prompt, reply (``message``) and a request after it.
+
+    Also that of a queued ask (``queued``), in another conversation.
+    """
+    events = await client.ask(query)
+    started = events[0].json()
+    waits = await PersonRequest.objects.acreate(
+        run_id=started["run"],
+        kind=PersonRequest.Kind.CONFIRM,
+        call="call",
+        asking_call="asking",
+        tool="tool",
+        expires_at=timezone.now() + timedelta(days=1),
+    )
+    other = await Conversation.objects.acreate(owner=client.user, agent=started["agent"], title=query)
+    queued = await QueuedAsk.objects.acreate(conversation=other, owner=client.user, text=query, position=1)
+    ids = {"request": str(waits.pk), "queued": str(queued.pk)}
+    return {**started, "message": events[-2].json()["message"], **ids}
+
+
+def object_of(route: str) -> str:
+    return next(name for name in ("conversation", "run", "message", "queued") if name in route)
+
+
+def addressed(route: str, name: str, value: str, started: dict[str, str]) -> str:
+    """Return the path of a route: the object ``name`` in it is ``value``."""
+    path = "/" + route.replace(f"<str:{name}>", value).replace(f"<{name}>", value)
+    return path.replace("<str:message>", started["message" if "feedback" in route else "prompt"])
+
+
+async def send(client: Client, method: str, path: str, body: Any, started: dict[str, str]) -> Answer:
+    """Send a request; ``{run}``, ``{prompt}`` and ``{request}`` in its body are those of ``started``."""
+    body = body and {
+        k.format(**started): v.format(**started) if isinstance(v, str) else v for k, v in body.items()
+    }
     if path.startswith("/chat/") and path.endswith("/") and method == "POST":
         return await client.request(method, path, form=body)
     return await client.request(method, path, json_body=body)
@@ -140,17 +205,13 @@ def shape(answer: Answer) -> tuple[int, dict[str, str], bytes]:
 async def test_foreign_and_missing_objects_get_identical_answers(
     as_alice: Client, as_bob: Client, route: str
 ) -> None:
-    mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
-    his = (await as_bob.ask("bob's canary 9c1d"))[0].json()
-    name = "conversation" if "conversation" in route else "run"
+    mine, his = await asked(as_alice, "alice's canary 7f3a"), await asked(as_bob, "bob's canary 9c1d")
+    name = object_of(route)
     for method, body in PATHS[route]:
         answers = set()
         for kind in WRONG_IDS:
-            path = "/" + route.replace(f"<str:{name}>", "{}").replace(f"<{name}>", "{}")
-            path = path.replace("<str:message>", mine["prompt"])
-            answer = await send(
-                as_bob, method, path.format(spelled(kind, his[name], mine[name])), body, mine["run"]
-            )
+            path = addressed(route, name, spelled(kind, his[name], mine[name]), mine)
+            answer = await send(as_bob, method, path, body, mine)
             assert answer.status == 404, (method, kind, answer.body)
             assert b"7f3a" not in answer.body
             answers.add(str(shape(answer)))
@@ -163,14 +224,13 @@ async def test_foreign_and_missing_objects_get_identical_answers(
 @pytest.mark.parametrize("route", PATHS)
 async def test_the_owner_gets_the_object(as_alice: Client, route: str) -> None:
     """The requests refused to strangers succeed for the owner, so those 404s have no other reason."""
-    mine = (await as_alice.ask("hello"))[0].json()
-    name = "conversation" if "conversation" in route else "run"
+    mine = await asked(as_alice, "hello")
+    name = object_of(route)
     for method, body in PATHS[route]:
-        path = "/" + route.replace(f"<str:{name}>", mine[name]).replace(f"<{name}>", mine[name])
-        path = path.replace("<str:message>", mine["prompt"])
+        path = addressed(route, name, mine[name], mine)
         is_form = method == "POST" and path.endswith("/")
         expected = 303 if is_form else 204 if method == "DELETE" else 200
-        assert (await send(as_alice, method, path, body, mine["run"])).status == expected
+        assert (await send(as_alice, method, path, body, mine)).status == expected
 
 
 @pytest.mark.parametrize("field", ["conversation", "parent", "prompt"])
@@ -212,9 +272,9 @@ async def test_a_foreign_run_cannot_be_resumed(as_alice: Client, as_bob: Client)
 @pytest.mark.parametrize("route", [route for route, policy in POLICY.items() if policy != PUBLIC])
 async def test_a_visitor_gets_no_object(visitor: Client, as_alice: Client, route: str) -> None:
     mine = (await as_alice.ask("alice's canary 7f3a"))[0].json()
-    path = "/" + route.replace("<str:message>", mine["prompt"])
-    for name in ("conversation", "run"):
-        path = path.replace(f"<str:{name}>", mine[name]).replace(f"<{name}>", mine[name])
+    path = "/" + route.replace("<str:message>", mine["prompt"]).replace("<message>", mine["prompt"])
+    for name, value in {**mine, "queued": mine["run"]}.items():
+        path = path.replace(f"<str:{name}>", str(value)).replace(f"<{name}>", str(value))
     statuses = set()
     for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
         answer = await visitor.request(method, path, json_body={} if method != "GET" else None)

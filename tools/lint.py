@@ -29,7 +29,7 @@ def name_faults() -> Iterator[str]:
 
 def subject_faults(subject: str) -> Iterator[str]:
     """Yield what is wrong with the subject of a commit."""
-    first = subject.split(" ", 1)[0]
+    first = subject.split(" ", 1)[0].removesuffix(",")  # "Group, pin and archive …"
     if len(subject) > SUBJECT_MAX:
         yield f"has {len(subject)} characters, {SUBJECT_MAX} are allowed"
     if subject.endswith("."):

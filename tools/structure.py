@@ -18,6 +18,7 @@ PRODUCT = ("accounts", "chat", "config")
 ENTRY_POINTS = {"chat.urls", "chat.apps", "chat.checks"}
 # Names that a framework or the standard library looks for.
 DEMANDED = {"Command", "admin", "log", "main", "register", "urlpatterns"}
+AGENT_FOLDERS = {"agents", "sample_agents", "feature_agents"}
 NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,
 }  # fmt: skip
@@ -125,10 +126,10 @@ def product_files(root: Path) -> Iterator[Path]:
 
 
 def harness_files(root: Path) -> Iterator[Path]:
-    """Yield the Python files that tests need and that hold no tests; the sample agents are not of them."""
+    """Yield the Python files that tests need and that hold no tests; agents are not of them."""
     yield from (root / name for name in ["noxfile.py"] if (root / name).exists())
     for path in (root / "tests").rglob("*.py"):
-        if not path.name.startswith("test_") and not {"agents", "sample_agents"} & set(path.parts):
+        if not path.name.startswith("test_") and not AGENT_FOLDERS & set(path.parts):
             yield path
 
 

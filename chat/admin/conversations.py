@@ -1,22 +1,25 @@
 """List of conversations, and the transcript of each."""
 
+import json
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import User
-from chat import search
+from accounts.models import User, fold_case
 from chat.access import open_transcript, parse_id
-from chat.admin.lists import LIST_BOUND, SEARCH_MAX, DateFilter, ReadOnlyAdmin
-from chat.admin.transcripts import transcript_of
+from chat.admin.lists import LIST_BOUND, DateFilter, ReadOnlyAdmin
+from chat.admin.transcripts import newest_hit, transcript_of
 from chat.models import Conversation, ConversationQuerySet, Message, Run
+from chat.search.found import PREFIX_LENGTH, conversations_saying
+from chat.search.terms import phrases_of
+from chat.text import SEARCH_MAX
 
 
 class AgentFilter(admin.SimpleListFilter):
@@ -51,6 +54,46 @@ class AnswerFilter(admin.SimpleListFilter):
         return queryset.filter(pk__in=runs.values("conversation")[:LIST_BOUND])
 
 
+class FeedbackFilter(admin.SimpleListFilter):
+    """Filter by feedback: the conversations or runs of the newest LIST_BOUND replies with it."""
+
+    title = _("feedback")
+    parameter_name = "feedback"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(str(value), label) for value, label in Message.Feedback.choices]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in {str(value) for value in Message.Feedback.values}:
+            return queryset
+        # feedback_at is in the query so that the partial index serves it
+        rated = Message.objects.exclude(feedback_at=None).filter(feedback=self.value())
+        newest = rated.order_by("-feedback_at")[:LIST_BOUND]
+        if queryset.model is Conversation:
+            return queryset.filter(pk__in=newest.values("conversation"))
+        return queryset.filter(reply__in=newest.values("pk"))
+
+
+class OwnerFilter(admin.SimpleListFilter):
+    """The owner whose conversations the list shows, and the way back to all."""
+
+    title = _("owner")
+    parameter_name = "owner__id__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        given = request.GET.get("owner__id__exact", "")
+        # ValueError: get_filters refuses the request
+        owners = User.objects.filter(pk=int(given)) if given else User.objects.none()
+        return [(str(owner.pk), owner.username) for owner in owners]
+
+    def has_output(self) -> bool:
+        return bool(self.value())  # only where a link has chosen an owner
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        owner = next((key for key, _name in self.lookup_choices), None)
+        return queryset.filter(owner=owner) if owner else queryset.none()
+
+
 class LockedFilter(admin.SimpleListFilter):
     title = _("locked")
     parameter_name = "locked"
@@ -67,24 +110,27 @@ def matching(queryset: ConversationQuerySet, text: str) -> ConversationQuerySet:
     conversation_id = parse_id(text.strip())
     if conversation_id:
         return queryset.filter(pk=conversation_id)
-    found = Q(pk__in=search.conversations_saying(text))
+    found = Q(pk__in=conversations_saying(text))
     owners = owners_named(text)
     return queryset.filter(found | Q(owner__in=owners) if owners else found)
 
 
 def owners_named(text: str) -> list[int]:
     """Return the ids of at most two users: one with that name, one with that e-mail address."""
-    named = Q(username__iexact=text.strip()) | Q(email__iexact=text.strip())
+    named = Q(folded_name=fold_case(text.strip())) | Q(email=text.strip().lower())
     return list(User.objects.filter(named).values_list("pk", flat=True)[:2])
 
 
 @admin.register(Conversation)
 class ConversationAdmin(ReadOnlyAdmin):
-    list_display = ("headline", "owner", "agent", "last_activity", "message_count", "last_status")
+    list_display = (
+        "headline", "owner_link", "agent", "last_activity", "message_count", "last_status", "feedback",
+    )  # fmt: skip
     list_display_links = ("headline",)
-    list_filter = (AnswerFilter, AgentFilter, LockedFilter, ("updated_at", DateFilter))
+    list_filter = (
+        OwnerFilter, AnswerFilter, FeedbackFilter, AgentFilter, LockedFilter, ("updated_at", DateFilter),
+    )  # fmt: skip
     list_select_related = ("owner",)
-    linked_lookups = ("owner__id__exact",)
     ordering = ("-updated_at", "-id")
     sortable_by = ("last_activity",)
     search_fields = ("title",)  # shows the search field; get_search_results does the search
@@ -96,9 +142,12 @@ class ConversationAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         counted = Message.objects.filter(conversation=OuterRef("pk")).order_by().values("conversation")
         last = Run.objects.filter(conversation=OuterRef("pk")).order_by("-created_at", "-id")
+        rated = Message.objects.filter(conversation=OuterRef("pk"), feedback__isnull=False)
+        rated = rated.order_by("-feedback_at")
         return Conversation.objects.reviewable().annotate(
             messages_in_it=Subquery(counted.annotate(n=Count("pk")).values("n")),
             status_of_last=Subquery(last.values("status")[:1]),
+            last_feedback=Subquery(rated.values("feedback")[:1]),
         )
 
     def get_search_results(
@@ -110,6 +159,10 @@ class ConversationAdmin(ReadOnlyAdmin):
     @admin.display(description=_("title"))
     def headline(self, found: Conversation) -> SafeString:
         return format_html("<bdi>{}</bdi>", found.title)
+
+    @admin.display(description=_("owner"))
+    def owner_link(self, found: Conversation) -> SafeString:
+        return format_html('<a href="?owner__id__exact={}">{}</a>', found.owner_id, found.owner)
 
     @admin.display(description=_("last activity"), ordering="updated_at")
     def last_activity(self, found: Conversation) -> Any:
@@ -123,6 +176,10 @@ class ConversationAdmin(ReadOnlyAdmin):
     def last_status(self, found: Any) -> SafeString | None:
         return status_html(found.status_of_last)
 
+    @admin.display(description=_("feedback"), empty_value="")
+    def feedback(self, found: Any) -> SafeString | None:
+        return feedback_html(found.last_feedback)
+
     def get_urls(self) -> list[URLPattern]:
         """Return only the URLs of the list and the transcript."""
         names = ("chat_conversation_changelist", "chat_conversation_change")
@@ -135,19 +192,35 @@ class ConversationAdmin(ReadOnlyAdmin):
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         found = open_transcript(request, object_id)
-        shown = transcript_of(
-            found, message=request.GET.get("message", ""), before=request.GET.get("before", "")
-        )
+        message, before = request.GET.get("message", ""), request.GET.get("before", "")
+        phrases = phrases_of(_search_of(request), PREFIX_LENGTH)
+        hit = newest_hit(found, phrases) if phrases and not (message or before) else ""
+        shown = transcript_of(found, message=message, before=before, hit=hit)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": found.title,
             "conversation": found,
             "transcript": shown,
+            "marked": json.dumps([word for phrase in phrases for word in phrase.words]) if phrases else "",
             "may_view_runs": request.user.has_perm("chat.view_run"),
             "may_view_users": request.user.has_perm("accounts.view_user"),
         }
         return TemplateResponse(request, "admin/chat/transcript.html", context)
+
+
+def feedback_html(value: int | None) -> SafeString | None:
+    """Return the mark of the newest feedback."""
+    if value is None:
+        return None
+    color = "completed" if value == Message.Feedback.GOOD else "failed"
+    return format_html('<span class="status-label {}">{}</span>', color, Message.Feedback(value).label)
+
+
+def _search_of(request: HttpRequest) -> str:
+    """Return the search of the list that led to this page: Django adds it to each link."""
+    text = QueryDict(request.GET.get("_changelist_filters", "")).get("q", "")
+    return "" if "\x00" in text else text[:SEARCH_MAX]
 
 
 def status_html(status: str | None) -> SafeString | None:

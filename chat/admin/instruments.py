@@ -16,13 +16,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from chat.admin.charts import Chart, Series
-from chat.models import Process, Run, Sample
+from chat.models import Message, Process, Run, Sample
 from chat.samples import Sum
 
 # Selectable hours, and the minutes of one time slice: 60 to 72 slices each.
 WINDOWS = {1: 1, 6: 5, 24: 20, 48: 40}
 DEFAULT_HOURS = 6
 RUNS_READ = 5000  # of the newest: 40 ms on SQLite
+FEEDBACK_READ = 5000  # of the newest
 SAMPLES_READ = 12_000  # four processes for 48 hours: 120 ms
 MedianAndP95 = tuple[float | None, float | None]
 END_LABELS = (Run.Status.COMPLETED, Run.Status.STOPPED, Run.Status.FAILED, Run.Status.EXPIRED)
@@ -81,6 +82,7 @@ def instruments(request: HttpRequest) -> HttpResponse:
         "figures": _figures(slices, whole),
         "charts": [*_run_charts(slices), *_sample_charts(slices)],
         "codes": _codes(runs),
+        "feedback": _feedback(slices.since),
         "refusals": sorted(whole.refusals.items(), key=lambda item: (-item[1], item[0])),
         "stalls": sorted(whole.stalls.items(), key=lambda item: (-item[1], item[0])),
         "processes": Process.objects.order_by("started_at")[:100],
@@ -90,7 +92,7 @@ def instruments(request: HttpRequest) -> HttpResponse:
 
 
 def _read_runs(slices: TimeSlices) -> list[tuple[Any, ...]]:
-    ended = Run.objects.filter(ended_at__gte=slices.since).order_by("-ended_at")
+    ended = Run.objects.counted().filter(ended_at__gte=slices.since).order_by("-ended_at")
     runs = list(ended.values_list("ended_at", "status", "code", "ttft_ms", "duration_ms")[:RUNS_READ])
     for at, status, _code, ttft_ms, duration_ms in runs:
         assert at is not None  # filtered by it
@@ -114,6 +116,15 @@ def _codes(runs: list[tuple[Any, ...]]) -> list[tuple[str, str, int]]:
     """Return status, code and number of the runs that ended with these, the most frequent first."""
     counted = Counter((status, code) for _at, status, code, *_rest in runs)
     return [(str(Run.Status(status).label), code, number) for (status, code), number in counted.most_common()]
+
+
+def _feedback(since: datetime) -> list[tuple[str, int, int, float]]:
+    """Return each agent with its numbers of good and bad feedback, and the share of good, in per cent."""
+    rated = Message.objects.filter(feedback_at__gte=since).order_by("-feedback_at")
+    counted = Counter(rated.values_list("conversation__agent", "feedback")[:FEEDBACK_READ])
+    agents = sorted({agent for agent, _value in counted})
+    pairs = [(agent, counted[agent, 1], counted[agent, -1]) for agent in agents]
+    return [(agent, good, bad, 100 * good / (good + bad)) for agent, good, bad in pairs]
 
 
 def _of_values(values: list[float]) -> MedianAndP95:

@@ -9,14 +9,21 @@ from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 
 # Fifty pages: an offset into a million rows, or a count of them, takes seconds. Older rows are found by date,
 # filter or search.
 LIST_BOUND = 2_500
 PER_PAGE = 50
-SEARCH_MAX = 200
 DATE_ENDS = ("gte", "lt")
+
+
+def moment(at: datetime) -> str:
+    """Return the time with its zone, in the zone of the reader."""
+    # Django formats a datetime of a method in lists, but not on the page of an object.
+    return date_format(localtime(at), "DATETIME_FORMAT")
 
 
 class BoundedChangeList(ChangeList):

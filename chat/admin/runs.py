@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
@@ -13,11 +13,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from chat.access import open_transcript, parse_id
-from chat.admin.conversations import owners_named, status_html
-from chat.admin.lists import SEARCH_MAX, DateFilter, ReadOnlyAdmin
+from chat.admin.conversations import FeedbackFilter, feedback_html, owners_named, status_html
+from chat.admin.lists import DateFilter, ReadOnlyAdmin, moment
 from chat.endings import SENTENCES
 from chat.models import Process, Run
 from chat.refusals import Refusal
+from chat.text import SEARCH_MAX
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -43,10 +44,7 @@ class CodeFilter(admin.SimpleListFilter):
         return queryset.filter(~Q(code=""), code=self.value()) if self.value() else queryset
 
 
-FAILURE = (
-    _("Why the agent failed"),
-    {"fields": ("failure_kind", "failure_place", "failure_message", "failure_traceback")},
-)
+FAILURE_FIELDS = ("kind", "place", "message", "traceback")
 
 
 @admin.register(Run)
@@ -62,48 +60,48 @@ class RunAdmin(ReadOnlyAdmin):
         "deltas",
         "size",
         "tokens",
+        "feedback",
     )
-    list_filter = (StatusFilter, CodeFilter, ("created_at", DateFilter))
+    list_filter = (StatusFilter, CodeFilter, FeedbackFilter, ("created_at", DateFilter))
     list_select_related = ("owner", "conversation")
     linked_lookups = ("owner__id__exact", "conversation__id__exact")
     ordering = ("-created_at", "-id")
     search_fields = ("id",)
     search_help_text = _("The id of a run or a conversation, or an owner's name or e-mail address.")
+    change_form_template = "admin/chat/facts.html"
     fieldsets = (
-        (None, {"fields": ("id", "owner", "conversation_link", "mode", "shown_status", "code", "finish")}),
         (
-            _("Timings"),
+            None,
             {
                 "fields": (
+                    "shown_status",
+                    "explanation",
+                    "conversation_link",
+                    "owner_link",
+                    "agent",
+                    "model",
                     "started",
-                    "ended_at",
-                    "stop_requested_at",
-                    "first_token",
-                    "duration",
-                    "deltas",
-                    "size",
-                    "last_seq",
                 )
             },
+        ),
+        (_("Times"), {"fields": ("first_token", "duration", "ended_at", "stop_requested_at")}),
+        (
+            _("Answer"),
+            {"fields": ("ending", "size", "deltas", "last_event", "tokens_in", "tokens_out", "model_calls")},
         ),
         (
-            _("Tokens"),
-            {
-                "fields": (
-                    "usage_input",
-                    "usage_output",
-                    "usage_thought",
-                    "usage_cached",
-                    "usage_total",
-                    "usage_calls",
-                )
-            },
+            _("Execution"),
+            {"fields": ("id", "process", "attempts", "take_overs", "transport", "invocation", "request_key")},
         ),
-        (_("Execution"), {"fields": ("process", "attempt", "epoch", "invocation_id", "client_id")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        return Run.objects.reviewable().defer("state_after", "failure")
+        runs = Run.objects.reviewable().defer("state_after", "failure")
+        return runs.annotate(rating=F("reply__feedback"))
+
+    @admin.display(description=_("feedback"), empty_value="")
+    def feedback(self, found: Any) -> SafeString | None:
+        return feedback_html(found.rating)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
         """Return the run. Hide its failure's message from staff who may not open the transcript."""
@@ -114,7 +112,9 @@ class RunAdmin(ReadOnlyAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
         first, *others = super().get_fieldsets(request, obj)
-        return [first, *([FAILURE] if obj is not None and obj.failure else []), *others]
+        known = [f"failure_{name}" for name in FAILURE_FIELDS if obj and _failure_field(obj, name)]
+        failure = (_("Why it failed"), {"fields": known, "classes": ["wide"]})
+        return [first, *([failure] if known else []), *others]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -127,8 +127,8 @@ class RunAdmin(ReadOnlyAdmin):
         return queryset.filter(found), False
 
     @admin.display(description=_("started"), ordering="created_at")
-    def started(self, run: Run) -> Any:
-        return run.created_at
+    def started(self, run: Run) -> str:
+        return moment(run.created_at)
 
     @admin.display(description=_("conversation"))
     def conversation_link(self, run: Run) -> SafeString:
@@ -151,11 +151,68 @@ class RunAdmin(ReadOnlyAdmin):
     def size(self, run: Run) -> str:
         return filesizeformat(run.bytes)
 
-    @admin.display(description=_("exception"))
+    @admin.display(description=_("owner"))
+    def owner_link(self, run: Run) -> SafeString:
+        address = reverse("admin:chat_conversation_changelist")
+        return format_html('<a href="{}?owner__id__exact={}">{}</a>', address, run.owner_id, run.owner)
+
+    @admin.display(description=_("agent"))
+    def agent(self, run: Run) -> str:
+        return run.conversation.agent
+
+    @admin.display(description=_("what its member reads"), empty_value="-")
+    def explanation(self, run: Run) -> Any:
+        return SENTENCES[run.code][0] if run.code in SENTENCES else None
+
+    @admin.display(description=_("code or finish"), empty_value="-")
+    def ending(self, run: Run) -> str:
+        return run.code or run.finish
+
+    @admin.display(description=_("last event"))
+    def last_event(self, run: Run) -> int:
+        return run.last_seq
+
+    @admin.display(description=_("tokens in"))
+    def tokens_in(self, run: Run) -> str:
+        counts = {"count": run.usage_input, "cached": run.usage_cached}
+        return _("%(count)s, of which %(cached)s from a cache") % counts
+
+    @admin.display(description=_("tokens out"))
+    def tokens_out(self, run: Run) -> str:
+        return _("%(count)s, and %(thought)s of thoughts") % {
+            "count": run.usage_output,
+            "thought": run.usage_thought,
+        }
+
+    @admin.display(description=_("calls of the model"))
+    def model_calls(self, run: Run) -> int:
+        return run.usage_calls
+
+    @admin.display(description=_("attempts"))
+    def attempts(self, run: Run) -> int:
+        return run.attempt
+
+    @admin.display(description=_("claims, take-overs and hand-overs"))
+    def take_overs(self, run: Run) -> int:
+        return run.epoch
+
+    @admin.display(description=_("how the model sends"))
+    def transport(self, run: Run) -> str:
+        return str(_("as a stream") if run.mode == Run.Mode.SSE else _("as a whole"))
+
+    @admin.display(description=_("ADK's invocation"), empty_value="-")
+    def invocation(self, run: Run) -> str:
+        return run.invocation_id
+
+    @admin.display(description=_("idempotency key"), empty_value="-")
+    def request_key(self, run: Run) -> Any:
+        return run.client_id
+
+    @admin.display(description=_("error"))
     def failure_kind(self, run: Run) -> str:
         return _failure_field(run, "kind")
 
-    @admin.display(description=_("place"), empty_value="")
+    @admin.display(description=_("place"))
     def failure_place(self, run: Run) -> str:
         return _failure_field(run, "place")
 
@@ -190,6 +247,7 @@ def _seconds(milliseconds: int | None) -> str | None:
 
 @admin.register(Process)
 class ProcessAdmin(ReadOnlyAdmin):
+    change_form_template = "admin/chat/facts.html"
     list_display = ("host", "pid", "version", "started_at", "heartbeat_at", "draining")
     ordering = ("-heartbeat_at", "-id")
     fields = (

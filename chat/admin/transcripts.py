@@ -5,11 +5,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chat.access import access_message
-from chat.models import Conversation, Message, Run
+from chat.answer_fields import args_of, visible
+from chat.models import Conversation, Message, PersonRequest, Run
 from chat.pages import transcript
+from chat.pages.outcomes import RequestOutcome, outcome_of, requests_of
 from chat.pages.transcript import LiveReply, PageMessage
+from chat.search.terms import Phrase, marks_in
+from chat.waiting import open_requests
 
 TRANSCRIPT_LENGTH = 100
+HITS_SOUGHT = 1_000  # messages in which a hit of a search is looked for, the newest first
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRequest:
+    """Request to a person, and what happened to it; without an outcome it is open."""
+
+    request: PersonRequest
+    tool: str
+    args: str
+    outcome: RequestOutcome | None
 
 
 @dataclass(slots=True)
@@ -19,10 +34,17 @@ class TranscriptEntry:
     shown: PageMessage
     siblings: list[uuid.UUID]  # all versions of the message, itself included
     runs: list[Run]  # the run of a reply, or the runs of a question that have no reply
+    requests: list[AskedRequest]  # that the reply ended with
 
     @property
     def message(self) -> Message:
         return self.shown.message
+
+    @property
+    def feedback_reasons(self) -> list[str]:
+        """Labels of the reasons that the owner gave for bad feedback."""
+        reasons = (self.message.feedback_detail or {}).get("reasons", [])
+        return [str(Message.Reason(reason).label) for reason in reasons]
 
     @property
     def version(self) -> int:
@@ -49,19 +71,30 @@ class Transcript:
     live: LiveReply | None
 
 
-def transcript_of(conversation: Conversation, *, message: str = "", before: str = "") -> Transcript:
+def newest_hit(conversation: Conversation, phrases: Sequence[Phrase]) -> str:
+    """Return the id of the newest message with one of the phrases; empty if there is none."""
+    messages = Message.objects.filter(conversation=conversation).order_by("-created_at", "-id")
+    texts = messages.values_list("pk", "text")[:HITS_SOUGHT].iterator()
+    return next((str(key) for key, text in texts if next(marks_in(text, phrases), None)), "")
+
+
+def transcript_of(
+    conversation: Conversation, *, message: str = "", before: str = "", hit: str = ""
+) -> Transcript:
     """Return the last messages of the active branch, or of the newest branch through ``message``.
 
-    With ``before``, the messages before it. Raises the 404 refusal for a message of another conversation.
+    With ``before``, the messages before it; with ``hit``, the branch up to it, unless the last messages of
+    the active branch show it. Raises the 404 refusal for a message of another conversation.
     """
     end = _end(conversation, message, before)
-    branch = (
-        Message.objects.select_related("run").defer("run__state_after").branch(end, limit=TRANSCRIPT_LENGTH)
-    )
+    branch = _branch(end)
+    if hit and hit not in {str(each.pk) for each in branch}:
+        end = access_message(conversation, hit).pk
+        branch = _branch(end)
     unanswered = _runs_without_reply(branch)
     active = next((run for run in unanswered if run.is_active), None)
     return Transcript(
-        entries=_entries(branch, unanswered),
+        entries=_entries(conversation, branch, unanswered),
         older=branch[0].pk if branch and branch[0].parent_id else None,
         is_active_branch=not before and end == conversation.head_id,
         is_older=bool(before),
@@ -77,6 +110,11 @@ def _end(conversation: Conversation, message: str, before: str) -> uuid.UUID | N
     return conversation.head_id
 
 
+def _branch(end: uuid.UUID | None) -> list[Message]:
+    runs_too = Message.objects.select_related("run").defer("run__state_after")
+    return runs_too.branch(end, limit=TRANSCRIPT_LENGTH)
+
+
 def _runs_without_reply(branch: Sequence[Message]) -> list[Run]:
     """Return the runs of the branch's questions that have no reply, active ones included."""
     prompts = [message.pk for message in branch if message.role == Message.Role.USER]
@@ -84,11 +122,27 @@ def _runs_without_reply(branch: Sequence[Message]) -> list[Run]:
     return list(unanswered.select_related("conversation").defer("state_after"))
 
 
-def _entries(branch: Sequence[Message], unanswered: Sequence[Run]) -> list[TranscriptEntry]:
+def _entries(
+    conversation: Conversation, branch: Sequence[Message], unanswered: Sequence[Run]
+) -> list[TranscriptEntry]:
     siblings = Message.objects.siblings_of(branch)
+    asked: dict[uuid.UUID, list[PersonRequest]] = {}
+    for request in requests_of(branch, []):
+        asked.setdefault(request.run_id, []).append(request)
+    open_now = {request.pk for request in open_requests(conversation)} if asked else set()
     entries = []
     for shown in transcript.page_messages(branch, may_ask=False):
         message = shown.message
         runs = [message.run] if message.run else [run for run in unanswered if run.prompt_id == message.pk]
-        entries.append(TranscriptEntry(shown, siblings[message.parent_id], runs))
+        is_end = message.pk == conversation.head_id
+        requests = [
+            AskedRequest(
+                request,
+                visible(request.tool),
+                args_of(request),
+                outcome_of(request, open_now, is_end=is_end),
+            )
+            for request in (asked.get(message.run_id, []) if message.run_id else [])
+        ]
+        entries.append(TranscriptEntry(shown, siblings[message.parent_id], runs, requests))
     return entries

@@ -2,38 +2,40 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
+from chat import waiting
 from chat.endings import called_by, explain
+from chat.events import rfc3339
 from chat.models import Conversation, Message, Run
-
-
-def _rfc3339(value: datetime | None) -> str | None:
-    """Return a time in UTC, as RFC 3339."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value else None
+from chat.search.found import Hit
 
 
 def _id(value: uuid.UUID | None) -> str | None:
     return str(value) if value else None
 
 
-def conversation_json(found: Conversation, active_run: uuid.UUID | None) -> dict[str, Any]:
+def conversation_json(
+    found: Conversation, active_run: uuid.UUID | None, *, is_waiting: bool
+) -> dict[str, Any]:
     return {
         "id": str(found.pk),
         "title": found.title,
         "agent": found.agent,
         "pinned": found.pinned_at is not None,
+        "archived": found.archived_at is not None,
         "head": _id(found.head_id),
         "active_run": _id(active_run),
-        "created_at": _rfc3339(found.created_at),
-        "updated_at": _rfc3339(found.updated_at),
+        "created_at": rfc3339(found.created_at),
+        "updated_at": rfc3339(found.updated_at),
+        "is_waiting": is_waiting,
     }
 
 
 def conversations(found: Sequence[Conversation]) -> list[dict[str, Any]]:
     active = dict(Run.objects.active().filter(conversation__in=found).values_list("conversation_id", "id"))
-    return [conversation_json(each, active.get(each.pk)) for each in found]
+    waits = waiting.waiting_conversations([each.pk for each in found])
+    return [conversation_json(each, active.get(each.pk), is_waiting=each.pk in waits) for each in found]
 
 
 def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
@@ -41,6 +43,7 @@ def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
     runs = Run.objects.filter(prompt__in=[m.pk for m in found if m.role == Message.Role.USER])
     newest_runs = dict(runs.order_by("created_at", "id").values_list("prompt_id", "id"))
     siblings = Message.objects.siblings_of(found)
+    parts = waiting.parts_with_states(found)
     return [
         {
             "id": str(m.pk),
@@ -49,12 +52,30 @@ def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
             "role": m.role,
             "agent": m.agent or None,
             "text": m.text,
-            "parts": m.parts,
+            "parts": parts[m.pk],
             "run": _id(newest_runs.get(m.pk) if m.role == Message.Role.USER else m.run_id),
-            "created_at": _rfc3339(m.created_at),
+            "feedback": feedback(m),
+            "created_at": rfc3339(m.created_at),
         }
         for m in found
     ]
+
+
+def feedback(message: Message) -> dict[str, Any] | None:
+    if message.feedback is None:
+        return None
+    return {"value": message.feedback, "reasons": [], "text": "", **(message.feedback_detail or {})}
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    return {
+        "conversation": str(hit.conversation),
+        "title": hit.title,
+        "message": _id(hit.message),
+        "role": hit.role,
+        "snippet": hit.snippet,
+        "created_at": rfc3339(hit.created_at),
+    }
 
 
 def run_json(found: Run) -> dict[str, Any]:
@@ -67,12 +88,13 @@ def run_json(found: Run) -> dict[str, Any]:
         "prompt": str(found.prompt_id),
         "reply": _id(found.reply_id),
         "code": found.code or None,
+        "model": found.model or None,
         "usage": found.usage(),
         "ttft_ms": found.ttft_ms,
         "duration_ms": found.duration_ms,
         "deltas": found.deltas,
-        "created_at": _rfc3339(found.created_at),
-        "ended_at": _rfc3339(found.ended_at),
+        "created_at": rfc3339(found.created_at),
+        "ended_at": rfc3339(found.ended_at),
         **({"called": called} if (called := called_by(found)) else {}),
     }
 
@@ -91,7 +113,7 @@ def whole_answer(run_id: uuid.UUID) -> dict[str, Any]:
             "id": str(reply.pk),
             "role": reply.role,
             "text": reply.text,
-            "created_at": _rfc3339(reply.created_at),
+            "created_at": rfc3339(reply.created_at),
         },
         "usage": found.usage(),
     }

@@ -1,7 +1,7 @@
 """Views of ``/api/v1``, described by ``/api/v1/openapi.json``."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
@@ -10,22 +10,25 @@ from django.views.decorators.cache import never_cache
 from ninja import Field, NinjaAPI, Schema, Status
 from ninja.operation import Operation
 
-from chat import actions, doorbell, refusals
-from chat.access import access_conversation, access_message, access_run
+from chat import actions, approvers, doorbell, queue, refusals, waiting
+from chat.access import access_conversation, access_message, access_reply, access_run, parse_id
 from chat.agent.agents import catalog
-from chat.api import serializers
+from chat.api import export, serializers
+from chat.database import run_db
 from chat.http import paging, parsing
 from chat.http.asks import AskBody, AskQuery
+from chat.http.decisions import store_decision
+from chat.http.feedback import FeedbackBody, feedback_in_json
 from chat.http.fields import Fields, Flag, Id
 from chat.http.members import member_of, signed_in_user
 from chat.http.middleware import response_to
-from chat.models import Conversation, Message
+from chat.models import Conversation, Message, Run
 from chat.refusals import Refusal
 from chat.runs.pending import stop_bell_names
-from chat.text import is_visible
-
-TITLE_MAX = 200
-
+from chat.runs.supervisor import supervisor
+from chat.search.found import own_hits
+from chat.text import check_search
+from chat.waiting import Answer
 
 STREAM_PATH = "/chat/stream"
 _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
@@ -40,7 +43,11 @@ _ASK_BY_POST = {
         200: {
             "description": 'Frames to [DONE]; with "stream": false, the whole answer.',
             "content": {**_STREAM, "application/json": {"schema": {"type": "object"}}},
-        }
+        },
+        202: {
+            "description": "Queued, as if_busy says.",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        },
     },
 }
 _ASK_BY_GET = {
@@ -74,15 +81,25 @@ class ConversationOut(Schema):
     title: str
     agent: str
     pinned: bool
+    archived: bool
     head: str | None
     active_run: str | None
     created_at: str
     updated_at: str
+    is_waiting: bool = Field(
+        description="Whether a request at the end of the active branch waits for a person."
+    )
 
 
 class ConversationsOut(Schema):
     items: list[ConversationOut]
     next: str | None = Field(description="The cursor of the next page.")
+
+
+class FeedbackOut(Schema):
+    value: int | None
+    reasons: list[str]
+    text: str
 
 
 class MessageOut(Schema):
@@ -94,6 +111,7 @@ class MessageOut(Schema):
     text: str
     parts: dict[str, Any]
     run: str | None
+    feedback: FeedbackOut | None
     created_at: str
 
 
@@ -102,7 +120,65 @@ class MessagesOut(Schema):
     next: str | None
 
 
+class RequestOut(Schema):
+    id: str
+    kind: str
+    call: str
+    tool: str
+    args: dict[str, Any]
+    hint: str
+    request_schema: dict[str, Any] | None = Field(None, alias="schema")
+    payload: Any = None
+    approvers: str | None
+    expires_at: str
+    job: bool = False
+    state: str
+
+
+class ApproversRequestOut(Schema):
+    id: str
+    kind: str
+    tool: str
+    args: dict[str, Any]
+    hint: str
+    request_schema: dict[str, Any] | None = Field(None, alias="schema")
+    payload: Any = None
+    agent: str
+    asked_by: str
+    asked_at: str
+    expires_at: str
+    approvers: str
+    job: bool = False
+
+
+class ApproversRequestsOut(Schema):
+    items: list[ApproversRequestOut]
+
+
+class DecisionBody(Fields):
+    """Body of an approver's decision."""
+
+    decision: Literal["approve", "reject", "answer"]
+    payload: Any = Field(None, description="What the approver adds or answers.")
+
+
+class DecisionOut(Schema):
+    state: Literal["decided", "started"]
+
+
+class QueuedOut(Schema):
+    id: str = Field(description="Also the id of its run, once it was asked.")
+    text: str
+    why: str = Field(description="Why the queue waits.")
+
+
+class SentOut(Schema):
+    run: str
+
+
 class ConversationWithMessagesOut(ConversationOut):
+    waiting: list[RequestOut]
+    queued: list[QueuedOut]
     messages: MessagesOut
 
 
@@ -111,6 +187,7 @@ class ConversationChange(Fields):
 
     title: str | None = None
     pinned: Flag = False
+    archived: Flag = False
     head: Id = None
 
 
@@ -132,6 +209,7 @@ class RunOut(Schema):
     prompt: str
     reply: str | None
     code: str | None
+    model: str | None
     usage: UsageOut
     ttft_ms: int | None
     duration_ms: int | None
@@ -152,19 +230,42 @@ class AgentsOut(Schema):
     items: list[AgentOut]
 
 
+class SnippetOut(Schema):
+    text: str
+    hit: bool
+
+
+class HitOut(Schema):
+    conversation: str
+    title: str
+    message: str | None
+    role: str | None
+    snippet: list[SnippetOut]
+    created_at: str
+
+
+class HitsOut(Schema):
+    items: list[HitOut]
+    next: str | None
+
+
 @api.exception_handler(Refusal)
 def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     return response_to(request, refusal)
 
 
 @api.get("/conversations", response=ConversationsOut)
-def list_conversations(request: HttpRequest, cursor: str | None = None, limit: str | None = None) -> Any:
-    own = Conversation.objects.visible_to(signed_in_user(request))
+def list_conversations(
+    request: HttpRequest, cursor: str | None = None, limit: str | None = None, archived: str = "false"
+) -> Any:
+    if archived not in ("true", "false"):
+        raise refusals.malformed(_("%(name)s must be true or false.") % {"name": "archived"})
+    own = Conversation.objects.visible_to(signed_in_user(request)).listed(archived=archived == "true")
     page, following = paging.page_of_conversations(own, cursor, paging.limit_of(limit))
     return {"items": serializers.conversations(page), "next": following}
 
 
-@api.get("/conversations/{conversation}", response=ConversationWithMessagesOut)
+@api.get("/conversations/{conversation}", response=ConversationWithMessagesOut, by_alias=True)
 def read_conversation(
     request: HttpRequest, conversation: str, cursor: str | None = None, limit: str | None = None
 ) -> Any:
@@ -176,7 +277,13 @@ def read_conversation(
     branch = Message.objects.branch(end, limit=size)
     more = branch[0].parent_id if branch else None
     page = {"items": serializers.messages(branch), "next": paging.encode_cursor(str(more)) if more else None}
-    return {**_described(found), "messages": page}
+    open_now = [waiting.request_json(request) for request in waiting.open_requests(found)]
+    return {
+        **_described(found),
+        "waiting": open_now,
+        "queued": queue.queue_json(found),
+        "messages": page,
+    }
 
 
 def _described(found: Conversation) -> dict[str, Any]:
@@ -198,24 +305,15 @@ def change_conversation(request: HttpRequest, conversation: str) -> Any:
     found = access_conversation(signed_in_user(request), conversation)
     branch = access_message(found, change.head) if change.head else None
     if change.title is not None:
-        actions.rename(found, _title(change.title))
+        actions.rename(found, change.title)
     if "pinned" in change.model_fields_set:
         actions.pin(found, change.pinned)
+    if "archived" in change.model_fields_set:
+        actions.archive(found, change.archived)
     if branch is not None:
         actions.choose_branch(found, branch)
     found.refresh_from_db()
     return _described(found)
-
-
-def _title(value: str) -> str:
-    title = " ".join(value.split())
-    if not is_visible(title):
-        raise refusals.unprocessable("blank", _("A title needs at least one letter."))
-    if len(title) > TITLE_MAX:
-        raise refusals.unprocessable(
-            "too_long", _("A title has at most %(limit)s characters.") % {"limit": TITLE_MAX}
-        )
-    return title
 
 
 @api.delete("/conversations/{conversation}", response={204: None})
@@ -226,9 +324,102 @@ def delete_conversation(request: HttpRequest, conversation: str) -> Any:
     return Status(204, None)
 
 
+class ExportQuery(Fields):
+    """Query string of an export."""
+
+    format: Literal["markdown", "json"] = "markdown"
+    all: Flag = Field(False, description="Every branch instead of the active one.")
+
+
+@api.get(
+    "/conversations/{conversation}/export",
+    openapi_extra={
+        "parameters": [
+            {"name": name, "in": "query", "schema": schema}
+            for name, schema in ExportQuery.model_json_schema()["properties"].items()
+        ]
+    },
+)
+def export_conversation(request: HttpRequest, conversation: str) -> Any:
+    asked = ExportQuery.read(parsing.query_fields(request))
+    found = access_conversation(signed_in_user(request), conversation)
+    return export.download(found, asked.format, every_branch=asked.all)
+
+
+@api.put(
+    "/messages/{message}/feedback",
+    response=FeedbackOut,
+    openapi_extra={
+        "requestBody": {
+            "content": {"application/json": {"schema": FeedbackBody.model_json_schema()}},
+            "required": True,
+        }
+    },
+)
+def put_feedback(request: HttpRequest, message: str) -> Any:
+    found = feedback_in_json(request)
+    actions.give_feedback(
+        access_reply(signed_in_user(request), message), found.value, found.reasons, found.text
+    )
+    return found
+
+
 @api.get("/runs/{run}", response=RunOut, exclude_unset=True)
 def read_run(request: HttpRequest, run: str) -> Any:
     return serializers.run_json(access_run(signed_in_user(request), run))
+
+
+@api.get("/requests", response=ApproversRequestsOut, by_alias=True)
+def list_requests(request: HttpRequest) -> Any:
+    found = approvers.look_at_requests(signed_in_user(request))
+    return {"items": [approvers.approver_json(each) for each in found]}
+
+
+@api.post(
+    "/requests/{request_id}/decision",
+    response=DecisionOut,
+    auth=None,  # it queries the database: see the view
+    openapi_extra={
+        "requestBody": {
+            "content": {"application/json": {"schema": DecisionBody.model_json_schema()}},
+            "required": True,
+        }
+    },
+)
+async def decide_request(request: HttpRequest, request_id: str) -> Any:
+    run = await run_db(_store_decision, request, request_id)
+    if run:
+        supervisor.launch(run.pk)
+    return {"state": "started" if run else "decided"}
+
+
+def _store_decision(request: HttpRequest, request_id: str) -> Run | None:
+    member = member_of(request)
+    body = DecisionBody.read(parsing.json_body(request))
+    named = parse_id(request_id)
+    if named is None:
+        raise refusals.not_found()
+    return store_decision(member, Answer(named, body.decision, body.payload))
+
+
+@api.delete("/queued/{queued}", response={204: None})
+def withdraw_queued(request: HttpRequest, queued: str) -> Any:
+    actions.withdraw(signed_in_user(request), queued)
+    return Status(204, None)
+
+
+@api.post("/queued/{queued}/send", response=SentOut)
+def send_now(request: HttpRequest, queued: str) -> Any:
+    return {"run": str(actions.send_queued(signed_in_user(request), queued, supervisor.id).pk)}
+
+
+@api.get("/search", response=HitsOut)
+def search(request: HttpRequest, q: str = "", cursor: str | None = None, limit: str | None = None) -> Any:
+    member, size = signed_in_user(request), paging.limit_of(limit)
+    after = paging.search_cursor(cursor) if cursor else None
+    hits, last = own_hits(member, check_search(q), after, size)
+    following = paging.encode_cursor(f"{last[0]} {last[1]}") if last else None
+    return {"items": [serializers.hit_json(hit) for hit in hits], "next": following}
 
 
 @api.get("/agents", response=AgentsOut)

@@ -16,7 +16,12 @@ _SENTENCES: dict[str, Promise] = {
     "string_type": _("%(name)s must be text."),
     "bool_type": _("%(name)s must be true or false."),
     "id": _("%(name)s must be a UUID."),
+    "list_type": _("%(name)s must be a list."),
     "literal_error": _("%(name)s must be %(expected)s."),
+    "extra_forbidden": _("%(name)s is an unknown field."),  # of an object inside the body
+    "missing": _("%(name)s is missing."),
+    "model_type": _("%(name)s must be an object."),
+    "time_zone": _("%(name)s must be the name of a time zone."),
 }
 
 
@@ -55,4 +60,5 @@ class Fields(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
         expected = first.get("ctx", {}).get("expected", "")
-        raise refusals.malformed(_SENTENCES[first["type"]] % {"name": first["loc"][0], "expected": expected})
+        name = ".".join(ascii(str(step)[:40]).strip("'\"") for step in first["loc"])  # such as answers.0.id
+        raise refusals.malformed(_SENTENCES[first["type"]] % {"name": name, "expected": expected})

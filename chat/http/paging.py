@@ -3,6 +3,7 @@
 import base64
 import binascii
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from django.db.models import Q
@@ -28,27 +29,54 @@ def limit_of(value: str | None) -> int:
 
 
 def page_of_conversations(
-    found: ConversationQuerySet, cursor: str | None, limit: int
+    parts: Sequence[ConversationQuerySet], cursor: str | None, limit: int
 ) -> tuple[list[Conversation], str | None]:
-    """Return a page, the newest activity first, from ``cursor`` on; and the cursor of the next page."""
-    ordered = found.order_by("-updated_at", "-id")
-    if cursor:
-        moment, conversation = _conversation_cursor(cursor)
-        ordered = ordered.filter(Q(updated_at__lt=moment) | Q(updated_at=moment, id__lt=conversation))
-    page = list(ordered[: limit + 1])
+    """Return a page of a list, from ``cursor`` on, and the cursor of the next page.
+
+    The list is its ``parts`` one after another, each with the newest activity first.
+    """
+    first, moment, last = _conversation_cursor(cursor) if cursor else (0, None, None)
+    page: list[tuple[int, Conversation]] = []
+    for number, part in enumerate(parts):
+        if number < first:
+            continue
+        ordered = part.order_by("-updated_at", "-id")
+        if cursor and number == first:
+            ordered = ordered.filter(Q(updated_at__lt=moment) | Q(updated_at=moment, id__lt=last))
+        page += [(number, each) for each in ordered[: limit + 1 - len(page)]]
     more = len(page) > limit
     page = page[:limit]
-    return page, encode_cursor(f"{page[-1].updated_at.isoformat()} {page[-1].pk}") if more else None
+    return [each for _number, each in page], _cursor_of(*page[-1]) if more else None
 
 
-def _conversation_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
-    moment, _space, conversation = _decode(cursor).partition(" ")
+def conversations_through(
+    parts: Sequence[ConversationQuerySet], cursor: str, limit: int
+) -> tuple[list[Conversation], str | None]:
+    """Return the list from its start to the end of the page before ``cursor``, and a cursor for the rest."""
+    last_part, moment, last = _conversation_cursor(cursor)
+    found: list[tuple[int, Conversation]] = []
+    for number, part in enumerate(parts[: last_part + 1]):
+        ordered = part.order_by("-updated_at", "-id")
+        if number == last_part:
+            ordered = ordered.filter(Q(updated_at__gt=moment) | Q(updated_at=moment, id__gte=last))
+        found += [(number, each) for each in ordered[: limit - len(found)]]
+    cut = len(found) == limit
+    return [each for _number, each in found], _cursor_of(*found[-1]) if cut else cursor
+
+
+def _cursor_of(part: int, conversation: Conversation) -> str:
+    return encode_cursor(f"{part} {conversation.updated_at.isoformat()} {conversation.pk}")
+
+
+def _conversation_cursor(cursor: str) -> tuple[int, datetime, uuid.UUID]:
+    part, _space, place = _decode(cursor).partition(" ")
+    moment, _space, conversation = place.partition(" ")
     found = parse_id(conversation)
     try:
         when = datetime.fromisoformat(moment)
-        if found is None or when.tzinfo is None:
+        if found is None or when.tzinfo is None or part not in ("0", "1"):
             raise _bad_cursor()
-        return when.astimezone(UTC), found  # in the year 9999, UTC may overflow
+        return int(part), when.astimezone(UTC), found  # in the year 9999, UTC may overflow
     except (ValueError, OverflowError) as error:
         raise _bad_cursor() from error
 
@@ -59,6 +87,15 @@ def message_cursor(cursor: str) -> uuid.UUID:
     if found is None:
         raise _bad_cursor()
     return found
+
+
+def search_cursor(cursor: str) -> tuple[int, uuid.UUID]:
+    """Return the place of a search's last hit. Raises the 400 refusal."""
+    entry, _space, source = _decode(cursor).partition(" ")
+    found = parse_id(source)
+    if found is None or not (entry.isascii() and entry.isdigit() and len(entry) <= 18):
+        raise _bad_cursor()
+    return int(entry), found
 
 
 def encode_cursor(place: str) -> str:

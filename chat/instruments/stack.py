@@ -23,21 +23,25 @@ class Owner(Enum):
     LIBRARY = "library"  # everything else, Python itself included
 
 
-def owner_of(filename: str) -> Owner:
-    """Return the owner of a file's code. Packages installed below AGENTS_DIR are libraries."""
-    return _owner_of(filename, settings.AGENTS_DIR)
+def owner_of(filename: str, agents_dir: Path | None = None) -> Owner:
+    """Return the owner of a file's code, by default for the agents in AGENTS_DIR.
+
+    Packages installed below that folder are libraries, and Parley below it is Parley.
+    """
+    return _owner_of(filename, agents_dir or settings.AGENTS_DIR)
 
 
 @lru_cache(maxsize=4096)
 def _owner_of(filename: str, agents_dir: Path | None) -> Owner:
     own, (package, installed) = _below(filename, agents_dir), _in_packages(filename)
-    if own and not _in_packages(own)[0]:
+    parley = _below(filename, settings.BASE_DIR)
+    if own and not _in_packages(own)[0] and not (parley and len(parley) < len(own)):
         return Owner.AGENT
     if package:
         return Owner.ADK if installed.startswith(f"google{os.sep}") else Owner.LIBRARY
     if filename.startswith(STDLIB):
         return Owner.LIBRARY
-    return Owner.PARLEY if _below(filename, settings.BASE_DIR) else Owner.LIBRARY
+    return Owner.PARLEY if parley else Owner.LIBRARY
 
 
 def short_path(filename: str) -> str:

@@ -1,16 +1,17 @@
 """Display preferences of a browser, in cookies: the server renders each page with them."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
-from pydantic import create_model
+from pydantic import AfterValidator, create_model
 
 from chat.http import parsing
 from chat.http.fields import Fields
+from chat.pages.time_zone import time_zone_name
 
 # The allowed values of each, with the labels of the settings dialog; the first is the default.
 PREFERENCES: dict[str, dict[str, Any]] = {
@@ -18,6 +19,8 @@ PREFERENCES: dict[str, dict[str, Any]] = {
     "sidebar": {"open": "", "closed": ""},  # by a button of its own
     # whether the view scrolls with a growing reply
     "follow": {"on": gettext_lazy("To the newest words"), "off": gettext_lazy("Stay at the question")},
+    # a notification of the browser when an answer ends while the page is hidden
+    "notify": {"off": gettext_lazy("Off"), "on": gettext_lazy("On")},
     # how a screen reader announces a reply: at its end, block by block, or not
     "announce": {
         "whole": gettext_lazy("Whole answers"),
@@ -28,11 +31,18 @@ PREFERENCES: dict[str, dict[str, Any]] = {
 HEADINGS = {
     "theme": gettext_lazy("Appearance"),
     "follow": gettext_lazy("Follow answers"),
+    "notify": gettext_lazy("Notify when an answer is complete"),
     "announce": gettext_lazy("For screen readers"),
 }
 COOKIE_SECONDS = 365 * 24 * 3600
 _FIELDS: Any = {name: (Literal[tuple(values)] | None, None) for name, values in PREFERENCES.items()}
-PreferencesForm: type[Fields] = create_model("PreferencesForm", __base__=Fields, next=(str, ""), **_FIELDS)
+PreferencesForm: type[Fields] = create_model(
+    "PreferencesForm",
+    __base__=Fields,
+    next=(str, ""),
+    time_zone=(Annotated[str, AfterValidator(time_zone_name)] | None, None),
+    **_FIELDS,
+)
 
 
 def preferences_of(request: HttpRequest) -> dict[str, str]:

@@ -5,32 +5,40 @@ from dataclasses import replace
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import actions, changes, doorbell, events, refusals
-from chat.access import access_conversation, access_conversation_now, access_message, access_run
+from accounts.models import User
+from chat import actions, approvers, changes, doorbell, refusals
+from chat.access import access_conversation, access_conversation_now, access_message, access_run, parse_id
+from chat.actions import Held, IfBusy, Stored
 from chat.agent.agents import catalog
 from chat.database import run_db
 from chat.http import asks, paging, parsing
+from chat.http.feedback import feedback_in_form
 from chat.http.fields import Fields
 from chat.http.members import signed_in_user
 from chat.instruments import logs
 from chat.models import Conversation, Message, Run, Suggestion
-from chat.pages import preferences, transcript
+from chat.pages import preferences, sidebar, transcript
+from chat.pages.cards import cards
+from chat.pages.excerpt import excerpt_of
+from chat.pages.queued import queue_context
 from chat.refusals import Refusal
 from chat.runs.pending import stop_bell_names
 from chat.runs.stopping import stop_and_wait
 from chat.runs.supervisor import supervisor
+from chat.search.found import own_hits
 from chat.socket import consumer
 from chat.stream.admission import store_ask
-from chat.text import check_text
+from chat.text import SEARCH_MAX, check_text
 
-SIDEBAR_LENGTH = 50
-PAGE_LENGTH = 30  # messages; older ones are loaded on scrolling up
+HITS_LENGTH = 30
 
 # Questions on the empty page, until the site's owner enters others in the admin.
 SUGGESTIONS_SHOWN = 4
@@ -52,22 +60,74 @@ async def chat_page(request: HttpRequest, conversation: str | None = None) -> Ht
     return await sync_to_async(render_page)(request, conversation)
 
 
-async def _ask_by_form(request: HttpRequest, conversation: str | None) -> HttpResponse:
+@never_cache
+@require_POST
+async def edit(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
+    """Ask a question in place of an old one, as its sibling, and redirect to the page of the conversation."""
+    return await _ask_by_form(request, conversation, edited=message)
+
+
+async def _ask_by_form(request: HttpRequest, conversation: str | None, edited: str = "") -> HttpResponse:
     try:
-        run = await run_db(_send_form, request, conversation)
+        run = await run_db(_send_form, request, conversation, edited)
     except Refusal as refusal:
         if refusal.status == 404:
             raise
-        return await sync_to_async(render_page)(request, conversation, refusal)
-    supervisor.launch(run.pk)
-    logs.set_request_run(run.pk)
-    return _see_other("chat:conversation", run.conversation_id)
+        return await sync_to_async(render_page)(request, conversation, refusal, edited)
+    return answer_to_form(run)
 
 
-def _see_other(*route: Any) -> HttpResponse:
+def answer_to_form(stored: Stored) -> HttpResponse:
+    """Launch the run, and redirect to the page, which shows it or what still waits."""
+    if isinstance(stored, Held):
+        return see_other("chat:conversation", stored.conversation)
+    if isinstance(stored, Run):
+        supervisor.launch(stored.pk)
+        logs.set_request_run(stored.pk)
+    return see_other("chat:conversation", stored.conversation_id)
+
+
+def see_other(*route: Any) -> HttpResponse:
     response = redirect(*route)
     response.status_code = 303  # the browser follows by GET
     return response
+
+
+class BranchForm(Fields):
+    """Fields of the form that chooses a version."""
+
+    message: str = ""
+
+
+@never_cache
+@require_POST
+def choose_version(request: HttpRequest, conversation: str) -> HttpResponse:
+    """Make the newest branch through the message that a form names the active one, and redirect to it."""
+    found = access_conversation(signed_in_user(request), conversation)
+    message = access_message(found, BranchForm.read(parsing.body_of(request)).message)
+    actions.choose_branch(found, message)
+    return _to_message(message)
+
+
+def _to_message(message: Message, query: str = "") -> HttpResponse:
+    path = reverse("chat:conversation", args=[message.conversation_id])
+    response = HttpResponseRedirect(f"{path}?version={message.pk}{query}#m-{message.pk}")
+    response.status_code = 303
+    return response
+
+
+@never_cache
+@require_POST
+def rate(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
+    """Store the feedback that a form holds, and redirect to its message, with a form for reasons if bad."""
+    found = access_conversation(signed_in_user(request), conversation)
+    reply = access_message(found, message)
+    if reply.role != Message.Role.ASSISTANT:
+        raise refusals.not_found()
+    feedback = feedback_in_form(request)
+    actions.give_feedback(reply, feedback.value, feedback.reasons, feedback.text)
+    asks_why = feedback.value == -1 and not (feedback.reasons or feedback.text)
+    return _to_message(reply, f"&feedback={reply.pk}" if asks_why else "")
 
 
 class StopForm(Fields):
@@ -82,7 +142,7 @@ async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
     """Stop the run that a form names. Redirect to its page when it has ended, or after STOP_SECONDS."""
     run = await run_db(_request_stop, request, conversation)
     await stop_and_wait(run)
-    return _see_other("chat:conversation", run.conversation_id)
+    return see_other("chat:conversation", run.conversation_id)
 
 
 def _request_stop(request: HttpRequest, conversation: str) -> Run:
@@ -101,7 +161,7 @@ def delete(request: HttpRequest, conversation: str) -> HttpResponse:
     found = access_conversation(signed_in_user(request), conversation)
     for run_id in actions.mark_deleted(found):
         doorbell.ring_soon(stop_bell_names(run_id))
-    return _see_other("chat:home")
+    return see_other("chat:home")
 
 
 @never_cache
@@ -114,68 +174,131 @@ def message_source(request: HttpRequest, conversation: str, message: str) -> Htt
     return HttpResponse(found.text, content_type="text/plain; charset=utf-8")
 
 
-def _send_form(request: HttpRequest, conversation: str | None) -> Run:
+def _send_form(request: HttpRequest, conversation: str | None, edited: str) -> Stored:
     member = signed_in_user(request)
     found = access_conversation(member, conversation) if conversation else None
     ask = asks.ask_in_body(request)
     if ask.conversation and ask.conversation != (found and found.pk):
         raise refusals.not_found()
-    return store_ask(member, replace(ask, conversation=found.pk if found else None))
+    ask = replace(ask, conversation=found.pk if found else None)
+    if found and edited:
+        question = access_message(found, edited)
+        if question.role != Message.Role.USER:
+            raise refusals.not_found()
+        ask = replace(ask, prompt=None, parent=question.parent_id, if_busy=IfBusy.REFUSE)
+    return store_ask(member, ask)
 
 
 def render_page(
-    request: HttpRequest, conversation: str | None, refusal: Refusal | None = None
+    request: HttpRequest, conversation: str | None, refusal: Refusal | None = None, edited: str = ""
 ) -> HttpResponse:
     """Render the chat page. With a refusal, it shows the reason and keeps the typed question.
 
-    ``?before=<message>`` shows the messages before it, ``?list=<cursor>`` older conversations, ``?find=``
-    conversations with this text in their title; ``?draft=`` fills the question field.
+    ``?before=<message>`` shows the messages before it, ``?version=<message>`` those from it on,
+    ``?edit=<message>`` a form in its place, ``?feedback=<message>`` a form below it; ``?find=`` shows a
+    search's results, ``?message=<message>`` the page of one of them; ``?draft=`` fills the question field.
+    The list of conversations has parameters of its own (chat/pages/sidebar.py).
     """
     member = signed_in_user(request)
     # Read first: the page may then hear of a change twice, but misses none.
     last_change = changes.last_of([member.pk]).get(member.pk, 0)
     found, run = access_conversation_now(member, conversation) if conversation else (None, None)
-    before = request.GET.get("before", "") if found else ""
-    branch = _branch(found, before)
-    active = run if not before else None
-    find = request.GET.get("find", "").strip()
-    check_text(find)
-    conversations = Conversation.objects.visible_to(member).filter(title__icontains=find)
-    listed, more = paging.page_of_conversations(
-        conversations.with_answering(), request.GET.get("list"), SIDEBAR_LENGTH
-    )
     context = {
         "last_change": last_change,
         "conversation": found,
-        "conversations": listed,
-        "more_conversations": more,
-        "find": find,
-        "shown_messages": transcript.page_messages(branch, active, may_ask=not active and not before),
-        "older": branch[0].pk if branch and branch[0].parent_id else None,
-        "is_older": bool(before),
-        "live": transcript.live_reply(active) if active else None,
-        "agents": [] if found else transcript.agent_choices(catalog.all_agents()),
-        "chosen": request.POST.get("agent", ""),
-        "is_gone": found and found.agent not in catalog.available_names(),
-        "speaker": transcript.display_name(found.agent) if found else "",
+        "active_run": run,
+        **sidebar.list_context(request, member, shown=found),
+        "waiting_count": _waiting_count(member),
+        **_hits_context(request, member),
+        **(_messages_context(request, found, run, edited) if found else _welcome_context(request, member)),
         # Idempotency keys of the forms: a form that is sent twice asks once.
         "client_id": uuid.uuid4(),
         "again_id": uuid.uuid4(),
-        "draft": request.POST.get("query", "") if refusal else request.GET.get("draft", ""),
-        "suggestions": [] if found else Suggestion.objects.all()[:SUGGESTIONS_SHOWN] or SUGGESTIONS,
+        "draft": request.POST.get("query", "") if refusal and not edited else request.GET.get("draft", ""),
         "refusal": refusal,
+        "feedback_reasons": Message.Reason.choices,
         "settings": preferences.settings_of(request),
-        # values that the scripts share; as HTML, text comes as html events
-        "event_names": " ".join(sorted(events.EVENT_TYPES - {events.TEXT} | {"html"})),
+        # its key: Django's {% get_current_timezone %} abbreviates zones of a fixed offset
+        "time_zone": str(timezone.get_current_timezone()),
+        # values that the scripts share
         "outcome_max": transcript.SHOWN_OUTCOME,
+        "fold_lines": transcript.FOLD_LINES,
+        "fold_characters": transcript.FOLD_CHARACTERS,
         "signed_out_code": consumer.SIGNED_OUT,
     }
     return render(request, "chat/page.html", context, status=refusal.status if refusal else 200)
 
 
-def _branch(found: Conversation | None, before: str) -> list[Message]:
-    """Return the newest messages of the active branch, or those before ``before``. Raises the 404 refusal."""
-    if found is None:
-        return []
-    end = access_message(found, before).parent_id if before else found.head_id
-    return Message.objects.select_related("run").defer("run__state_after").branch(end, limit=PAGE_LENGTH)
+def _waiting_count(member: User) -> int | None:
+    """Return how many requests wait for the member as an approver; None for a member in no such group."""
+    found = approvers.requests_for(member)
+    return None if found is None else len(found)
+
+
+def _messages_context(
+    request: HttpRequest, found: Conversation, run: Run | None, edited: str
+) -> dict[str, Any]:
+    """Return the context of a conversation's messages; ``run`` is its active one."""
+    edited = edited or request.GET.get("edit", "")
+    excerpt = excerpt_of(found, request.GET, edited)
+    messages, hit = excerpt.messages, excerpt.hit
+    # Another branch may be shown while a run is active.
+    live = run if run and excerpt.is_end and run.prompt_id == found.head_id else None
+    return {
+        "shown_messages": transcript.page_messages(
+            messages, run, may_ask=True, is_end=excerpt.is_end, requests=cards(found)
+        ),
+        "live": transcript.live_reply(live) if live else None,
+        **queue_context(found),
+        "edited": parse_id(edited),
+        "edited_text": request.POST.get("query"),
+        "rated": parse_id(request.GET.get("feedback", "")),
+        "before": request.GET.get("before", ""),
+        "older": messages[0].pk if messages and messages[0].parent_id else None,
+        "is_older": not excerpt.is_end,
+        "target": hit and hit.pk,
+        "other_version": hit if excerpt.is_other_branch else None,
+        "is_gone": found.agent not in catalog.available_names(),
+        "speaker": transcript.display_name(found.agent),
+    }
+
+
+def _welcome_context(request: HttpRequest, member: User) -> dict[str, Any]:
+    """Return the context of the page of a new conversation."""
+    agents = transcript.agent_choices(catalog.all_agents())
+    chosen = _chosen(agents, request.POST.get("agent") or _last_agent(member))
+    return {
+        "agents": agents,
+        "chosen": chosen,
+        "speaker": chosen.speaker,
+        "suggestions": Suggestion.objects.all()[:SUGGESTIONS_SHOWN] or SUGGESTIONS,
+    }
+
+
+def _last_agent(member: User) -> str | None:
+    """Return the agent of the member's newest activity."""
+    newest = Conversation.objects.visible_to(member).order_by("-updated_at", "-id")
+    return newest.values_list("agent", flat=True).first()
+
+
+def _chosen(agents: list[transcript.AgentChoice], name: str | None) -> transcript.AgentChoice:
+    """Return the available agent of this name, or the first one, which is always available."""
+    return next((agent for agent in agents if agent.available and agent.name == name), agents[0])
+
+
+@never_cache
+@require_GET
+def search_hits(request: HttpRequest) -> HttpResponse:
+    """Render the results of a search, for the script that shows them as the user types."""
+    return render(request, "chat/_hits.html", _hits_context(request, signed_in_user(request)))
+
+
+def _hits_context(request: HttpRequest, member: User) -> dict[str, Any]:
+    """Return a page of results of ``?find=``, from the place ``?hits=`` on."""
+    find, cursor = request.GET.get("find", "").strip()[:SEARCH_MAX], request.GET.get("hits", "")
+    check_text(find)
+    if not find:
+        return {}
+    hits, last = own_hits(member, find, paging.search_cursor(cursor) if cursor else None, HITS_LENGTH)
+    more = paging.encode_cursor(f"{last[0]} {last[1]}") if last else None
+    return {"find": find, "hits": hits, "hits_cursor": cursor, "more_hits": more}

@@ -35,7 +35,7 @@ class _Span:
 
 def to_blocks(prepared: Prepared, *, count: int | None = None, unfinished: bool = False) -> list[Block]:
     """Return the blocks of a prepared text, or its first ``count``; ``unfinished`` where it goes on."""
-    writer = BlockWriter(prepared.formulas, unfinished=unfinished)
+    writer = BlockWriter(prepared.formulas, final=prepared.final, unfinished=unfinished)
     lines = _LineCounter(prepared.text.encode())
     found: list[Block] = []
     for name, tag, arg, span in _walk(prepared.events):

@@ -26,7 +26,9 @@ WORD_OF_LETTERS = re.compile(r"(?<![^\W_])[^\W\d_]{2,}")
 TWO_WORDS = re.compile(r"[^\W\d_]{2,}[ \n,;]+[^\W\d_]{2,}")
 FUNCTIONS = {"sin", "cos", "tan", "log", "ln", "exp", "lim", "max", "min", "mod", "gcd", "det", "dim"}
 VARIABLE = re.compile(r"[A-Za-z_]\w+(?:[/:.-]\w*|\[\w+\])*|\{\w+\}")
-INDEXED = re.compile(r"[A-Za-z]_\w+")  # x_1 is a variable of mathematics
+INDEXED = re.compile(
+    r"[A-Za-z]?_\w|[A-Za-z]_\w+"
+)  # x_1 is a variable of mathematics, and _2 is a part of one
 ONE_LETTER = re.compile(r"\s*[A-Za-z]\s*")
 NOT_OF_WORDS = re.compile(r"[^\w\s.,;:'\u2019\"-]")
 LINK = re.compile(r"\]\((?:https?:|mailto:|[/#])")
@@ -100,7 +102,7 @@ class FormulaFinder:
             return None
         if self._layout.link_is_cut(opener.start, closer.end):
             return None
-        if "\n" in tex and self._leaves_its_item(leaf, tex):
+        if "\n" in tex and (self._leaves_its_item(leaf, tex) or self._is_cut(opener, leaf, tex)):
             return None
         source = self._text[opener.start : closer.end]
         display = opener.kind in ("$$", "\\[")
@@ -109,19 +111,41 @@ class FormulaFinder:
     def _limit(self, opener: _Token, leaf: Leaf) -> int:
         """Return where a formula that begins here must have ended."""
         end = leaf.end
-        if leaf.kind == "text" and opener.kind != "$":
+        if self._is_alone(opener, leaf):
+            end = len(self._text)
+        elif leaf.kind == "text" and opener.kind != "$":
             n = bisect_left(self._blank, opener.start)
             end = self._blank[n] if n < len(self._blank) else len(self._text)
         code = self._layout.code.starts
         n = bisect_left(code, opener.start)
         return min(end, code[n] if n < len(code) else end, opener.end + MAX_FORMULA_LENGTH)
 
+    def _is_alone(self, opener: _Token, leaf: Leaf) -> bool:
+        """Return whether a delimiter has a line of its own. Such a formula may have blank lines."""
+        if leaf.kind != "text" or opener.kind not in ("$$", "\\["):
+            return False
+        line_end = self._text.find("\n", opener.end)
+        rest = self._text[opener.end : line_end if line_end >= 0 else len(self._text)]
+        return not rest.strip() and self.begins_a_line(opener.start) and ">" not in self.prefix(leaf)[0]
+
+    def _is_cut(self, opener: _Token, leaf: Leaf, tex: str) -> bool:
+        """Return whether blank lines end a formula: it has words, or leaves the item that it is in."""
+        if not BLANK_LINE.search(tex):
+            return False
+        further = self.prefix(leaf)[1]
+        lines = [line for line in tex.split("\n")[1:] if line.strip()]
+        return (
+            not self._is_alone(opener, leaf)
+            or not all(line.startswith(further) for line in lines)
+            or bool(TWO_WORDS.search(COMMAND.sub(" ", tex)))
+        )
+
     def _unclosed(self, opener: _Token, leaf: Leaf, limit: int) -> Formula | None:
         """Return the formula so far, if more text may close it."""
         if self._final or opener.kind == "$" or leaf.kind != "text" or limit < len(self._text):
             return None
         tex = self._text[opener.end :]
-        if "\n" in tex and self._leaves_its_item(leaf, tex):
+        if "\n" in tex and (self._leaves_its_item(leaf, tex) or self._is_cut(opener, leaf, tex)):
             return None
         if self.waiting is None:
             self.waiting = opener.start

@@ -13,14 +13,20 @@ MAX_INLINE_NESTING = 16
 
 BREAK = re.compile(r"</?br\s*/?>", re.IGNORECASE)
 BARE_TAG = re.compile(r"<(/?)(sub|sup|kbd|mark)\s*>", re.IGNORECASE)
+# Not a set of letters such as [^a-z].
+PROBABLE_REFERENCE = re.compile(r"\[\^(\d{1,3}|[A-Za-z]\w{0,20})\]")
 INLINE_ELEMENTS = {"Emphasis": "em", "Strong": "strong", "Strikethrough": "del", "Link": "a"}
 
 
 class InlineWriter:
-    """Writer to ``out``. ``is_one_line``: in a heading or a cell, where a line end is a space."""
+    """Writer to ``out``. ``is_one_line``: in a heading or a cell, where a line end is a space.
 
-    def __init__(self, out: list[str], formulas: list[Formula]) -> None:
+    Not ``final``: a reference to a footnote is shown as one, because its definition may come at the end.
+    """
+
+    def __init__(self, out: list[str], formulas: list[Formula], *, final: bool) -> None:
         self.is_one_line = False
+        self._final = final
         self._out = out
         self._formulas = formulas
         self._open: list[tuple[str, bool, bool]] = []  # tag, whether it is shown, whether it is a bare one
@@ -70,8 +76,7 @@ class InlineWriter:
             case "SoftBreak" | "HardBreak":
                 self.break_line()
             case "FootnoteReference":
-                label = escape(self.as_written(value), quote=False)
-                self._out.append(f'<sup class="footnote-ref">{label}</sup>')
+                self._out.append(self._reference(self.as_written(value)))
 
     def lines_of_html(self, value: str) -> None:
         """Write lines of an HTML block as text."""
@@ -110,7 +115,20 @@ class InlineWriter:
                 self._out.append(self._words(piece))
 
     def _words(self, text: str) -> str:
-        return escape(text, quote=False) if self._links or self._images else links.with_links(text)
+        if self._links or self._images:
+            return escape(text, quote=False)
+        if self._final or "[^" not in text:
+            return links.with_links(text)
+        pieces = PROBABLE_REFERENCE.split(text)
+        return "".join(
+            self._reference(piece) if n % 2 else links.with_links(piece) for n, piece in enumerate(pieces)
+        )
+
+    def _reference(self, label: str) -> str:
+        """Return a reference to a footnote."""
+        shown = escape(label, quote=False)
+        linked = shown if self._links else f"{links.opening(links.to_footnote(label))}{shown}</a>"
+        return f'<sup class="footnote-ref">{linked}</sup>'
 
     def _html(self, value: str) -> None:
         value = self.as_written(value)

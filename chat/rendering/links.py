@@ -12,6 +12,10 @@ MAX_ADDRESS_LENGTH = 4000
 
 FULL_WIDTH = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 TYPOGRAPHY = "\u2013-\u201f\u2026\u2039\u203a«»"
+# Of sentences; the last line has the Greek, Armenian, Arabic, Indic and Ethiopic signs.
+SENTENCE_ENDS = (
+    "?!.,:;*_~{}&\u0387\u00b7\u0589\u060c\u061b\u061f\u06d4\u0964\u0965\u1362\u1363\u1364\u1365\u1366"
+)
 NO_ADDRESS = FULL_WIDTH + TYPOGRAPHY + "\ufdd0-\ufdd3"
 WEB = r"(?i:https?://|www\.(?=[a-z0-9-]+\.[a-z]))"
 STARTS_LIKE_WEB = re.compile(WEB)
@@ -35,9 +39,19 @@ def is_safe(url: str) -> bool:
 
 
 def opening(url: str, title: str = "") -> str:
-    """Return the start tag of a link."""
+    """Return the start tag of a link: to a place in the same reply, or in a new tab."""
     shown = f' title="{escape(title[:MAX_ADDRESS_LENGTH])}"' if title else ""
-    return f'<a href="{escape(url)}"{shown} target="_blank">'
+    target = "" if url.startswith("#") else ' target="_blank"'
+    return f'<a href="{escape(url.replace(" ", "%20"))}"{shown}{target}>'
+
+
+def to_footnote(label: str) -> str:
+    return f"#fn-{label}"
+
+
+def to_reference(label: str) -> str:
+    """Return the address of the first reference to a footnote."""
+    return f"#fnref-{label}"
 
 
 def addresses(text: str) -> Iterator[tuple[int, int]]:
@@ -81,7 +95,7 @@ def _trimmed(address: str) -> str:
             end -= 1
         elif last == ";" and (entity := ENTITY.search(address, max(0, end - 34), end)):
             end = entity.start()
-        elif last in "?!.,:;*_~{}&":
+        elif last in SENTENCE_ENDS:
             end -= 1
         else:
             break

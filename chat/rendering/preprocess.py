@@ -23,7 +23,7 @@ class Prepared:
     """``text`` for the parser, the parser's events, and the formulas of its placeholders.
 
     ``in_fence``: it ends inside code or a formula. ``waiting``: the line of the first formula that may still
-    be closed.
+    be closed. ``final``: no more of it will come.
     """
 
     text: str
@@ -31,6 +31,7 @@ class Prepared:
     formulas: list[Formula] = field(default_factory=list)
     in_fence: bool = False
     waiting: int | None = None
+    final: bool = True
 
 
 def line_ends(text: str) -> str:
@@ -60,6 +61,7 @@ def prepare(text: str, definitions: Definitions | None = None, *, final: bool = 
         finder.formulas,
         in_fence=layout.open_fence or (bool(finder.formulas) and finder.formulas[-1].is_open),
         waiting=None if finder.waiting is None else text.count("\n", 0, finder.waiting),
+        final=final,
     )
 
 

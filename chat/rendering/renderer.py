@@ -7,12 +7,14 @@ the budget is shown as plain text. chat/rendering/pool.py manages the processes.
 import asyncio
 import logging
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from chat.instruments import metrics
+from chat.rendering import source_links
 from chat.rendering.pool import NotRendered, Pool
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,15 @@ def render_in_time(text: str) -> str:
     except NotRendered as failure:
         return _give_up(text, failure)
     return str(html)
+
+
+def render_reply_in_time(text: str, sources: Mapping[str, Any] | None) -> str:
+    """Return the HTML of a reply, with a link for each of its ``sources``. It blocks: for threads."""
+    html = render_in_time(text)
+    marked = source_links.marked(text, sources) if sources else text
+    if sources and marked != text:
+        return source_links.linked(html, render_in_time(marked), sources)
+    return html
 
 
 async def render_in_time_async(text: str) -> str:

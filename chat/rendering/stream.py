@@ -3,7 +3,7 @@
 import re
 
 from chat.rendering.blocks import Block, definitions_in, outline, to_blocks
-from chat.rendering.completion import complete, without_half_fence, without_half_table
+from chat.rendering.completion import complete, without_half_fence, without_half_table, without_waiting
 from chat.rendering.preprocess import line_ends, prepare, with_text
 
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -71,7 +71,10 @@ class MarkdownStream:
         if prepared.in_fence:
             source = without_half_fence(prepared.text)
         else:
-            source = without_half_table(complete(prepared.text))
+            source = prepared.text
+            if prepared.waiting is not None:
+                source = without_waiting(source, prepared.waiting)
+            source = without_half_table(complete(source))
         completed = with_text(prepared, source, self._definitions)
         return "".join(block.html for block in to_blocks(completed, unfinished=True))
 

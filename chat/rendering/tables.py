@@ -63,15 +63,15 @@ def _bars(line: str) -> list[int]:
 def _with_inline_bars(line: str) -> str:
     """Return the row with the bars of code and formulas escaped."""
     pieces, at = [], 0
-    for start, end in _code_spans(line):
-        pieces += [FORMULA_IN_ROW.sub(_escaped, line[at:start]), BAR.sub(_escaped_bar, line[start:end])]
+    for start, end in code_spans(line):
+        pieces += [FORMULA_IN_ROW.sub(_escaped, line[at:start]), with_escaped_bars(line[start:end])]
         at = end
     return "".join([*pieces, FORMULA_IN_ROW.sub(_escaped, line[at:])])
 
 
-def _code_spans(line: str) -> Iterator[tuple[int, int]]:
+def code_spans(text: str) -> Iterator[tuple[int, int]]:
     """Yield the ranges between each run of ticks and the next one as long."""
-    runs = [(found.start(), found.end()) for found in TICKS.finditer(line)]
+    runs = [(found.start(), found.end()) for found in TICKS.finditer(text)]
     closers: list[int | None] = []
     next_of: dict[int, int] = {}
     for start, end in reversed(runs):
@@ -79,9 +79,22 @@ def _code_spans(line: str) -> Iterator[tuple[int, int]]:
         next_of[end - start] = end
     at = 0
     for (start, _end), closer in zip(runs, reversed(closers), strict=True):
-        if start >= at and closer is not None and line[start - 1 : start] != "\\":
+        if start >= at and closer is not None and text[start - 1 : start] != "\\":
             yield start, closer
             at = closer
+
+
+def with_bars_in_code(line: str) -> str:
+    """Return an unfinished row with the bars of its code escaped."""
+    pieces, at = [], 0
+    for start, end in code_spans(line):
+        pieces += [line[at:start], with_escaped_bars(line[start:end])]
+        at = end
+    return "".join([*pieces, line[at:]])
+
+
+def with_escaped_bars(text: str) -> str:
+    return BAR.sub(_escaped_bar, text)
 
 
 def _within(line: str, columns: int) -> str:
@@ -95,7 +108,7 @@ def _within(line: str, columns: int) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    return BAR.sub(_escaped_bar, found[0])
+    return with_escaped_bars(found[0])
 
 
 def _escaped_bar(found: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext
 
-from chat.rendering import placeholders
+from chat.rendering import links, placeholders
 from chat.rendering.code import Colours
 from chat.rendering.formula_finder import Formula
 from chat.rendering.inline import InlineWriter
@@ -29,6 +29,7 @@ BLOCK_ELEMENTS = {
     "TableRow": ("<tr", "</tr>"),
     "FootnoteDefinition": ('<section class="footnote"', "</section>"),
 }
+LEVEL_CLASSES = {"H5": ' class="level-5"', "H6": ' class="level-6"'}  # HTML has no h7 and h8
 NESTING = {"BlockQuote", "List", "Item"}
 DISPLAYED = ('<math display="block"', '<code class="tex"')  # see preprocess.MATH_LINE
 AUTO_DIRECTION = ' dir="auto"'  # the first letter of a top-level block decides
@@ -36,26 +37,32 @@ AUTO_DIRECTION = ' dir="auto"'  # the first letter of a top-level block decides
 
 @cache
 def _labels() -> dict[str, str]:
-    """Return the labels for screen readers, in the site's language."""
+    """Return the labels of screen readers and the words of alerts, in the site's language."""
     # Not the reader's language: HTML is stored once for all its readers.
     with translation.override(settings.LANGUAGE_CODE):
         return {
             "table": escape(gettext("Table")),
             "done": escape(gettext("done")),
             "to do": escape(gettext("to do")),
+            "Note": escape(gettext("Note")),
+            "Tip": escape(gettext("Tip")),
+            "Important": escape(gettext("Important")),
+            "Warning": escape(gettext("Warning")),
+            "Caution": escape(gettext("Caution")),
         }
 
 
 class BlockWriter:
     """Writer of a text's events, in one pass; ``out`` holds the HTML so far of the current block.
 
-    ``unfinished``: more text may come, so code has no colours and no copy button yet.
+    Not ``final``: footnotes may be defined later. ``unfinished``: the blocks themselves may go on, so code
+    has no colours and no copy button yet.
     """
 
-    def __init__(self, formulas: list[Formula], *, unfinished: bool = False) -> None:
+    def __init__(self, formulas: list[Formula], *, final: bool, unfinished: bool) -> None:
         self.out: list[str] = []
         self._formulas = formulas
-        self._inline = InlineWriter(self.out, formulas)
+        self._inline = InlineWriter(self.out, formulas, final=final)
         self._unfinished = unfinished
         self._colours = Colours()
         self._code: tuple[str, list[str]] | None = None
@@ -92,11 +99,12 @@ class BlockWriter:
             case "Heading":
                 self._inline.is_one_line = True
                 self._heading_at = len(self.out)
-                start = f"<{_heading(arg['level'])}"
+                start = f"<{_heading(arg['level'])}{LEVEL_CLASSES.get(arg['level'], '')}"
             case "List":
                 start = "<ul" if arg is None else f'<ol start="{arg}"'
             case "BlockQuote" if arg:
                 start += f' class="note-{arg.lower()}"'
+                after = f'<p class="alert">{_labels()[arg]}</p>'
             case "CodeBlock":
                 self._code = (arg["Fenced"] if isinstance(arg, dict) else "", [])
             case "Table":
@@ -108,7 +116,10 @@ class BlockWriter:
             case "TableCell":
                 self._start_cell()
             case "FootnoteDefinition":
-                after = f"<sup>{escape(self._inline.as_written(arg), quote=False)}</sup>"
+                label = self._inline.as_written(arg)
+                after = (
+                    f"<sup>{links.opening(links.to_reference(label))}{escape(label, quote=False)}</a></sup>"
+                )
         if start:
             self.out.append(f"{start}{direction}>{after}")
 
@@ -174,8 +185,9 @@ class BlockWriter:
             return
         button = "" if self._unfinished else '<button type="button" class="copy" hidden></button>'
         shown = escape(source, quote=False) if self._unfinished else self._colours.of(source, language)
+        named = "" if language in ("", "text", "txt", "plaintext") else escape(language)
         self.out.append(
-            f'<figure class="code"><figcaption><span class="language">{escape(language or "text")}</span>'
+            f'<figure class="code"><figcaption><span class="language">{named}</span>'
             f'{button}</figcaption><pre tabindex="0" dir="ltr"><code>{shown}</code></pre></figure>'
         )
 

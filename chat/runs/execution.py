@@ -5,7 +5,8 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from django.conf import settings
 from django.utils import timezone
@@ -14,29 +15,37 @@ from chat import doorbell, endings, events, lifecycle
 from chat.agent.agents import catalog
 from chat.agent.memory.context import load_session
 from chat.agent.memory.payload import invocation_of
+from chat.agent.memory.requests import requests_in
 from chat.agent.memory.session_data import SessionData
-from chat.agent.turn import containment
+from chat.agent.turn import approvals, containment, deadlines
 from chat.agent.turn.exception_details import ExceptionDetails
 from chat.agent.turn.failure_codes import AgentFailure
 from chat.agent.turn.interruption import close_history
 from chat.agent.turn.reply import ReplyTranslator
 from chat.database import run_db_patiently
 from chat.endings import End
-from chat.events import Event, Fold, Row, Usage
+from chat.events import ADK_TOOLS, Event, Fold, Row, Usage
 from chat.instruments import metrics
 from chat.lifecycle import Claim, Outcome
 from chat.log import last_seq, read_log
-from chat.models import Run
-from chat.rendering.renderer import render_in_time_async
+from chat.models import PersonRequest, Run
+from chat.rendering.renderer import render_in_time_async, render_reply_in_time
 from chat.runs import follow
 from chat.runs.journal import Journal, RunWriter
 
 log = logging.getLogger(__name__)
 
+MODEL_LENGTH = 128  # characters of Run.model
+
 LOST = End(events.EXPIRED, "lost")  # a tool may have acted, and must not act twice
 INTERNAL = End(events.FAILED, "internal")
 HANDED_OVER = End("handed over")  # ends only this process's execution: nothing is stored of it
-ABORT_SECONDS = 1.0  # between an agent's abort and its cancellation
+ABORT_SECONDS = 1.0  # between an agent's abort and its first cancellation, and between cancellations
+CANCELLATIONS = 3  # then the run ends without its agent; a stop is answered within 5 s
+
+
+# Tasks of agents whose runs have ended without them: asyncio itself holds tasks only weakly.
+_ignoring: "set[asyncio.Task[End]]" = set()
 
 
 @dataclass(slots=True)
@@ -97,7 +106,9 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
     try:
         session = await run_db_patiently(load_session, run)
         session.record = writer.record
-        translator = ReplyTranslator(session, catalog.runner_of, streams=run.mode == Run.Mode.SSE)
+        translator = ReplyTranslator(
+            session, catalog.runner_of, catalog.in_use, streams=run.mode == Run.Mode.SSE
+        )
         end = await _answer(translator, progress, writer, abort)
         # Whole events that flush() returns are in the session, so they are shown even after an abort; but not
         # above the size limit.
@@ -115,21 +126,40 @@ async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> l
         log.warning("Run %s can no longer be written by this process", claim.run)
         return await end_from_log(claim, run, INTERNAL)
     if end == HANDED_OVER:
-        # ``has_calls`` includes calls not shown yet, ``fold.called`` includes code that the model ran.
-        if session is not None and not session.has_calls() and not progress.fold.called:
-            return await run_db_patiently(lifecycle.hand_over, claim)
+        if session is not None and not _may_have_acted(session, progress.fold):
+            shown = await run_db_patiently(stored_outcome, run, LOST)
+            return await run_db_patiently(lifecycle.hand_over, claim, *shown)
         end = LOST
     if session is not None and (end.type != events.COMPLETED or progress.full):
         payloads = payloads + close_history(
-            session.own_payloads, progress.fold, run, catalog.root_name(run.conversation.agent)
+            session.own_payloads,
+            progress.fold,
+            run,
+            catalog.root_name(run.conversation.agent),
+            session.answers,
         )
-    outcome = _outcome(end, progress, session, translator.usage if translator else Usage(), payloads)
+    outcome = _outcome(end, progress, session, translator, payloads)
+    if session is not None and end.type == events.COMPLETED:
+        outcome = replace(outcome, requests=requests_in(session.own_payloads))
     return await _end(claim, outcome, progress.fold, rest)
+
+
+def _may_have_acted(session: SessionData, fold: Fold) -> bool:
+    """Return whether a tool was entered, or may be at any time. Then the run must not begin again."""
+    approved = {request.call for request in session.answers}
+    # ``has_calls`` includes calls not shown yet, ``fold`` includes code that the model ran.
+    called = {item["id"] for item in fold.items if item["type"] == "tool" and item["name"] not in ADK_TOOLS}
+    return bool(
+        session.has_calls() or called - approved or any(request.started_at for request in session.answers)
+    )
 
 
 async def _end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = ()) -> list[Row] | None:
     # Rendered before the transaction, so that the database's thread does not wait for it.
-    html = await render_in_time_async(fold.text)
+    if fold.sources:
+        html = await asyncio.to_thread(render_reply_in_time, fold.text, fold.sources)
+    else:
+        html = await render_in_time_async(fold.text)
     return await run_db_patiently(lifecycle.end, claim, outcome, fold, rest, html)
 
 
@@ -142,32 +172,55 @@ def deliver_rows(claim: Claim, rows: list[Row] | None) -> None:
 
 
 async def _answer(translator: ReplyTranslator, progress: _Progress, writer: RunWriter, abort: Abort) -> End:
-    """Run the agent to its end or to the abort."""
-    scope = containment.AgentScope(translator.session.agent, str(writer.claim.run), translator.abort)
+    """Run the agent to its end, its deadline or the abort."""
+    deadline = deadlines.RunDeadline(streams=translator.streams)
+    deadlines.run_deadline.set(deadline)  # the task of this run has a context of its own
+    session, claim = translator.session, writer.claim
+    approvals.current_approvals.set(approvals.Approvals.of(session.answers, partial(_start_approved, claim)))
+    scope = containment.AgentScope(session.agent, str(claim.run), translator.abort)
     pump = containment.begin(_pump(translator, progress, writer), scope)
-    watched = [asyncio.ensure_future(abort.requested.wait()), asyncio.ensure_future(writer.lost.wait())]
+    watched = [
+        asyncio.ensure_future(event.wait()) for event in (abort.requested, writer.lost, deadline.passed)
+    ]
     try:
         await asyncio.wait([pump, *watched], return_when=asyncio.FIRST_COMPLETED)
-        if not pump.done():
-            progress.frozen = True
+        if pump.done():
+            return pump.result()
+        progress.frozen = True
+        is_late = deadline.passed.is_set()
+        if not is_late:
             translator.abort.set()
             await asyncio.wait([pump], timeout=ABORT_SECONDS)
-            pump.cancel()
-            await asyncio.wait([pump])
-            return abort.end or INTERNAL  # no abort: the writer is lost, and the caller sees that
-        return pump.result()
+        await _cancel(pump, writer.claim)
+        if is_late:
+            return _completion(translator, progress) if progress.full else End(events.FAILED, deadline.code)
+        return abort.end or INTERNAL  # no abort: the writer is lost, and the caller sees that
     finally:
+        deadline.close()
         for task in watched:
             task.cancel()
 
 
+async def _start_approved(claim: Claim, request: PersonRequest) -> None:
+    if not await run_db_patiently(lifecycle.start_approved, claim, request):
+        raise RuntimeError(f"Run {claim.run} is another process's: {request.tool} is not entered")
+
+
+async def _cancel(pump: "asyncio.Task[End]", claim: Claim) -> None:
+    """Cancel the agent's task repeatedly, and leave it to itself if it swallows each cancellation."""
+    for _attempt in range(CANCELLATIONS):
+        pump.cancel()
+        if (await asyncio.wait([pump], timeout=ABORT_SECONDS))[0]:
+            return
+    log.error("Run %s ends without its agent, which ignores its cancellation", claim.run)
+    _ignoring.add(pump)
+    pump.add_done_callback(_ignoring.discard)
+
+
 async def _pump(translator: ReplyTranslator, progress: _Progress, writer: RunWriter) -> End:
-    """Journal the agent's events, within its deadlines."""
-    clock = asyncio.get_running_loop().time
-    last = clock() + settings.RUN_SECONDS
-    deadline, code = min((clock() + settings.FIRST_TOKEN_SECONDS, "timeout_first"), (last, "timeout_run"))
+    """Journal the agent's events."""
     try:
-        async with asyncio.timeout_at(deadline) as timer, aclosing(translator.events()) as stream:
+        async with aclosing(translator.events()) as stream:
             async for event in stream:
                 if progress.frozen:
                     continue
@@ -175,12 +228,6 @@ async def _pump(translator: ReplyTranslator, progress: _Progress, writer: RunWri
                 if progress.full:
                     progress.frozen = True
                     translator.abort.set()
-                silence = settings.SILENCE_SECONDS if translator.streams else settings.RUN_SECONDS
-                deadline, code = min((clock() + silence, "stalled"), (last, "timeout_run"))
-                timer.reschedule(deadline)
-    except TimeoutError:
-        if not progress.full:
-            return End(events.FAILED, code)
     except AgentFailure as failure:
         if not progress.full:
             progress.details = failure.details
@@ -242,12 +289,13 @@ def _outcome(
     end: End,
     progress: _Progress,
     session: SessionData | None,
-    usage: Usage,
+    translator: ReplyTranslator | None,
     payloads: list[str],
 ) -> Outcome:
     return Outcome(
         end,
-        usage=usage,
+        usage=translator.usage if translator else Usage(),
+        model=events.clean_text(translator.model)[:MODEL_LENGTH] if translator else "",
         ttft_ms=progress.ttft_ms,
         duration_ms=progress.milliseconds(),
         invocation_id=invocation_of(session.own_payloads or payloads) if session else "",
@@ -261,11 +309,12 @@ def _outcome(
 
 async def end_from_log(claim: Claim, run: Run, end: End) -> list[Row] | None:
     """End a run with the events in its log, because its writer is gone."""
-    outcome, fold = await run_db_patiently(_stored_outcome, run, end)
+    outcome, fold = await run_db_patiently(stored_outcome, run, end)
     return await _end(claim, outcome, fold)
 
 
-def _stored_outcome(run: Run, end: End) -> tuple[Outcome, Fold]:
+def stored_outcome(run: Run, end: End) -> tuple[Outcome, Fold]:
+    """Return the outcome of a run with this end, and its reply, by what is stored of both."""
     fold = Fold(row.event() for row in read_log(run.pk))
     payloads = list(run.session_events.order_by("position").values_list("payload", flat=True))
     session = load_session(run, own_payloads=payloads)
@@ -274,7 +323,9 @@ def _stored_outcome(run: Run, end: End) -> tuple[Outcome, Fold]:
         end,
         duration_ms=round(waited.total_seconds() * 1000),
         invocation_id=invocation_of(payloads),
-        session_events=close_history(payloads, fold, run, catalog.root_name(run.conversation.agent)),
+        session_events=close_history(
+            payloads, fold, run, catalog.root_name(run.conversation.agent), session.answers
+        ),
         state=session.state,
         user_state=session.user_delta,
         app_state=session.app_delta,

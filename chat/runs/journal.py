@@ -168,7 +168,12 @@ class Journal:
             batches = [self._batch_of(writer) for writer in self._dirty.values()]
             self._dirty.clear()
             if batches:
-                await self._commit(batches)
+                try:
+                    await self._commit(batches)
+                except Exception:  # of Parley itself: it must not end the other runs
+                    log.exception("The journal could not commit a batch")
+                    for batch in batches:
+                        self._finish(batch, held=False)
 
     def _batch_of(self, writer: RunWriter) -> RunBatch:
         rows = [Row.of(seq, event) for seq, event in enumerate(writer.waiting, writer.seq + 1)]
@@ -212,7 +217,8 @@ class Journal:
             writer.lost.set()
         if writer is not None and writer.in_flight is batch.committed:
             writer.in_flight = None
-        batch.committed.set_result(held)
+        if not batch.committed.done():
+            batch.committed.set_result(held)
 
 
 def _copy_result(source: "asyncio.Future[bool]", target: "asyncio.Future[bool]") -> None:

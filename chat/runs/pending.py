@@ -12,15 +12,13 @@ from django.db.models import Q
 
 from chat import doorbell
 from chat.database import run_db, sqlite_stamp
-from chat.models import Run
-from chat.runs import processes
+from chat.models import Process, Run
 
 if TYPE_CHECKING:
     from chat.runs.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
-PENDING_REQUESTS = "requests"  # name of the doorbell that rings when a run is assigned, or its stop requested
 # The interval for polling such requests without the doorbell. Without Redis, polling is the only way to find
 # an assigned run, for which a user waits at a terminal.
 REQUEST_SECONDS = 0.5 if settings.REDIS_URL else 0.2
@@ -31,7 +29,7 @@ def stop_bell_names(run_id: uuid.UUID) -> list[str]:
 
     The second one wakes the readers of a run that ended while it was queued.
     """
-    return [PENDING_REQUESTS, str(run_id)]
+    return [doorbell.PENDING_REQUESTS, str(run_id)]
 
 
 @transaction.atomic
@@ -42,7 +40,7 @@ def assign(run_id: uuid.UUID) -> bool:
     assigned one dies, the sweep takes the run as any other that stays queued.
     """
     # Locked, so that the process's row is not deleted before the run refers to it.
-    process = processes.living().select_for_update(no_key=True).order_by("?").first()
+    process = Process.objects.living().select_for_update(no_key=True).order_by("?").first()
     if process is None:
         return False
     Run.objects.filter(pk=run_id, status=Run.Status.QUEUED).update(process=process)
@@ -63,7 +61,7 @@ def pending_requests(process_id: uuid.UUID, executed: Sequence[uuid.UUID]) -> li
 async def watch_requests(supervisor: "Supervisor") -> None:
     """Launch and stop runs as others request it, for as long as the process serves."""
     bell, stamp, changed = asyncio.Event(), None, False
-    with doorbell.listen(PENDING_REQUESTS, bell.set):
+    with doorbell.listen(doorbell.PENDING_REQUESTS, bell.set):
         while True:
             try:
                 async with asyncio.timeout(REQUEST_SECONDS):

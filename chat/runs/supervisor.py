@@ -9,23 +9,29 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
 
 from chat import doorbell, events, lifecycle
 from chat.agent.agents import catalog, warming
 from chat.agent.turn import containment
-from chat.database import run_db
+from chat.database import run_db, run_db_patiently
 from chat.endings import End
 from chat.instruments import logs, metrics
 from chat.instruments.watchdog import Watchdog
+from chat.models import Process
 from chat.rendering import renderer
-from chat.runs import processes
+from chat.runs import processes, titles
 from chat.runs.execution import HANDED_OVER, Abort, execute_run
 from chat.runs.journal import Journal
 from chat.runs.pending import watch_requests
+from chat.runs.reloading import newest_generation, watch_reloads
 from chat.runs.sweep import sweep
 from chat.samples import Sampler
+from chat.search.index import index_due
 
 log = logging.getLogger(__name__)
+
+RESTART_SECONDS = 1.0  # before a background task that failed starts again
 
 
 class Supervisor:
@@ -34,6 +40,8 @@ class Supervisor:
     def __init__(self) -> None:
         self.id: uuid.UUID | None = None
         self.draining = False
+        self.generation = 0  # of AGENTS_DIR; chat/runs/reloading.py
+        self._agents: dict[str, Any] = {}  # the columns of the process that describe its agents
         self.journal = Journal()
         self.sampler = Sampler()
         self._watchdog = Watchdog(containment.scope_of)
@@ -47,14 +55,15 @@ class Supervisor:
     # --- start and stop -----------------------------------------------------------------------
 
     def add_duty(
-        self, duty: Callable[[], Coroutine[Any, Any, None]], *, on_drained: Callable[[], None]
+        self, duty: Callable[[], Coroutine[Any, Any, None]], *, on_drained: Callable[[], None] | None = None
     ) -> None:
-        """Run ``duty`` while the process serves; call ``on_drained`` once its runs have drained.
+        """Run ``duty`` while the process serves; call ``on_drained``, if given, once its runs have drained.
 
         For layers above this one, which it cannot import. Call it before the start.
         """
         self._duties.append(duty)
-        self._when_drained.append(on_drained)
+        if on_drained:
+            self._when_drained.append(on_drained)
 
     async def start(self) -> None:
         """Register the process and start the background tasks, which take over orphans.
@@ -73,7 +82,8 @@ class Supervisor:
         return start is not None and start.done() and not start.exception()
 
     async def _start(self) -> None:
-        self.id = await run_db(processes.register_process)
+        self._describe_agents(await run_db(newest_generation), Process.AgentsState.LOADING)
+        self.id = await run_db(processes.register_process, self._agents)
         loop = asyncio.get_running_loop()
         doorbell.set_loop(loop)
         if self._uninstall_containment is None:
@@ -82,13 +92,17 @@ class Supervisor:
         self.draining = False
         await asyncio.gather(asyncio.to_thread(warming.warm_up), asyncio.to_thread(renderer.start))
         await warming.open_clients()
-        self._background = [
-            _spawn(self.journal.run()),
-            _spawn(self._send_heartbeats()),
-            _spawn(watch_requests(self)),
-            _spawn(doorbell.relay()),
-            *(_spawn(duty()) for duty in self._duties),
+        await self.report_agents(self.generation, Process.AgentsState.LOADED)
+        tasks = [
+            self.journal.run,
+            self._send_heartbeats,
+            self._index_due,
+            lambda: watch_requests(self),
+            lambda: watch_reloads(self),
+            doorbell.relay,
+            *self._duties,
         ]
+        self._background = [_spawn(_run_for_ever(task)) for task in tasks]
 
     async def drain(self) -> None:
         """Claim no more runs, wait DRAIN_SECONDS for the current ones, and hand over the rest."""
@@ -112,6 +126,7 @@ class Supervisor:
     async def shut_down(self) -> None:
         """Cancel the background tasks and delete the registration."""
         doorbell.set_loop(None)
+        await titles.stop_writing()
         await _cancel(self._background)
         self._background = []
         await catalog.close()
@@ -172,8 +187,25 @@ class Supervisor:
             if run.stop_requested_at:
                 abort.request(End(events.STOPPED))
             await execute_run(claim, run, self.journal, abort)
+            titles.title_soon(run.pk)
 
     # --- background tasks ---------------------------------------------------------------------
+
+    async def report_agents(self, generation: int, state: str, error: str = "") -> None:
+        """Store which generation of AGENTS_DIR this process has loaded, is loading or could not load."""
+        self._describe_agents(generation, state, error)
+        if self.id is not None:
+            await run_db_patiently(processes.report_agents, self.id, self._agents)
+
+    def _describe_agents(self, generation: int, state: str, error: str = "") -> None:
+        self.generation = generation
+        self._agents = {
+            "agents_generation": generation,
+            "agents_state": state,
+            "agents_since": timezone.now(),
+            "agents_error": error,
+            "agents": catalog.conditions(),
+        }
 
     async def _send_heartbeats(self) -> None:
         while True:
@@ -184,10 +216,17 @@ class Supervisor:
         assert self.id is not None
         # Renew before the sweep, or a slow process would take over its own runs.
         if not await run_db(processes.renew, self.id):
-            self.id = await run_db(processes.register_process)
+            self.id = await run_db(processes.register_process, self._agents)
         if not self.draining:
             await sweep(self)
         await self.sampler.take_if_due(self.id)
+
+    async def _index_due(self) -> None:
+        """Take new messages and titles into the full-text index. A member's search takes in their own."""
+        while True:
+            while await self._try(index_due):
+                pass
+            await asyncio.sleep(settings.HEARTBEAT_SECONDS)
 
     async def _try(self, function: Any, *args: Any) -> Any:
         """Call a function that needs the database; log and return None if the database is away."""
@@ -208,15 +247,22 @@ def _spawn(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
 
 
+async def _run_for_ever(task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a background task, and start it again after an error: without it, runs would wait for ever."""
+    while True:
+        try:
+            return await task()
+        except Exception:
+            log.exception("A background task failed and starts again")
+            await asyncio.sleep(RESTART_SECONDS)
+
+
 async def _cancel(tasks: "Iterable[asyncio.Task[None]]") -> None:
     """Cancel the tasks repeatedly until they end: some libraries swallow a cancellation."""
     left = set(tasks)
     while left:
         for task in left:
             task.cancel()
-        ended, left = await asyncio.wait(left, timeout=1)
-        for task in ended:
-            if not task.cancelled() and (error := task.exception()):
-                log.error("A background task had failed", exc_info=error)
+        _, left = await asyncio.wait(left, timeout=1)
         for task in left:
             log.warning("%s ignored its cancellation and is cancelled again", task.get_coro())

@@ -1,5 +1,6 @@
-"""The sweep for runs that no process executes: queued for too long, or left by a dead process."""
+"""The sweep for what no process executes: runs queued for too long or left by a dead process, and queues."""
 
+import json
 import logging
 import uuid
 from datetime import timedelta
@@ -9,11 +10,12 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from chat import events, lifecycle
+from chat import events, lifecycle, queue
+from chat.agent.memory.payload import has_calls
 from chat.database import run_db
 from chat.endings import End
 from chat.models import Run
-from chat.runs.execution import LOST, Abort, deliver_rows, end_from_log, execute_run
+from chat.runs.execution import LOST, Abort, deliver_rows, end_from_log, execute_run, stored_outcome
 
 if TYPE_CHECKING:
     from chat.runs.supervisor import Supervisor
@@ -22,12 +24,15 @@ log = logging.getLogger(__name__)
 
 
 async def sweep(supervisor: "Supervisor") -> None:
-    """Launch the runs that were queued for too long, and take over orphans: restart or end them."""
+    """Launch the runs that were queued for too long, take over orphans, and let queues go on."""
     for run_id in await run_db(_left_in_queue):
         supervisor.launch(run_id)
     for run_id, epoch in await run_db(_orphans, supervisor.id):
         if run_id not in supervisor.runs:
             await _take_over(supervisor, run_id, epoch)
+    for conversation in await run_db(queue.queues_to_continue):
+        if (run := await run_db(queue.continue_queue, conversation, supervisor.id)) is not None:
+            supervisor.launch(run.pk)
 
 
 def _left_in_queue() -> list[uuid.UUID]:
@@ -61,7 +66,9 @@ async def _take_over(supervisor: "Supervisor", run_id: uuid.UUID, epoch: int) ->
     async def end_or_restart(abort: Abort) -> None:
         if end is not None:
             deliver_rows(claim, await end_from_log(claim, run, end))
-        elif (rows := await run_db(lifecycle.restart, claim)) is not None:
+            return
+        shown = await run_db(stored_outcome, run, LOST)
+        if (rows := await run_db(lifecycle.restart, claim, *shown)) is not None:
             deliver_rows(claim, rows)
             await execute_run(claim, run, supervisor.journal, abort)
 
@@ -73,10 +80,16 @@ def _end_of_orphan(run: Run) -> End | None:
     """Return how a run that no process executes ends, or None if it restarts."""
     if run.stop_requested_at:
         return End(events.STOPPED)
+    # A call's ADK event is committed before its tool starts, and before the call is shown. An approved call
+    # is shown before that, and ``started_at`` is committed before its tool starts.
+    answers = list(run.answered.all())
+    if any(request.started_at for request in answers):
+        return LOST
     if run.attempt > 1:
         return End(events.FAILED, "crashed")
-    # A call's ADK event is committed before its tool starts, and before the call is shown.
+    shown = run.events.filter(type=events.TOOL_CALLED).values_list("data", flat=True)
     payloads = run.session_events.values_list("payload", flat=True)
-    if run.events.filter(type=events.TOOL_CALLED).exists() or any('"functionCall"' in p for p in payloads):
-        return LOST
-    return None
+    approved = {request.call for request in answers}
+    called = [call for data in shown if (call := json.loads(data))["id"] not in approved]
+    is_shown = any(call["name"] not in events.ADK_TOOLS for call in called)
+    return LOST if is_shown or has_calls(payloads) else None

@@ -9,22 +9,22 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from chat import actions, refusals
-from chat.actions import Ask
+from chat.actions import Ask, Stored
 from chat.agent.agents import catalog
+from chat.agent.agents.changed import changed_refusal
 from chat.instruments import metrics
-from chat.models import Run
 from chat.refusals import Refusal
 from chat.runs.supervisor import supervisor
 
 _open_streams: Counter[int] = Counter()  # by the member's primary key
 
 
-def store_ask(member: User, ask: Ask) -> Run:
+def store_ask(member: User, ask: Ask) -> Stored:
     """Store an ask of this member. Call it on a thread, and ``supervisor.launch`` the run afterwards."""
-    refusal = stream_refusal(member)
+    refusal = stream_refusal(member) or changed_refusal(ask.answers)
     if supervisor.draining:
         refusal = refusals.unavailable(_("This server is about to restart."))
-    return actions.send_message(member, ask, agents=catalog.available_names(), refusal=refusal)
+    return actions.send_or_queue(member, ask, agents=catalog.available_names(), refusal=refusal)
 
 
 def stream_refusal(member: User) -> Refusal | None:

@@ -1,4 +1,4 @@
-"""A run's text as HTML for the page: ``html`` rows in place of text rows, at most ten a second.
+"""A run's text and thoughts as HTML for the page, in place of their text, at most ten times a second.
 
 The readers of one run in this process share its rendering, see RenderedReply.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 
 from chat.database import AWAY, run_db
-from chat.events import REPLACE, TERMINAL, TEXT, Event, Row
+from chat.events import REPLACE, TERMINAL, TEXT, THOUGHT, TOOL_RETURNED, Event, Row
 from chat.models import Message
 from chat.rendering import RENDERER_VERSION
 from chat.rendering.renderer import plain, render_in_time_async, render_part
@@ -52,9 +52,10 @@ class RenderedReply:
 
     def __init__(self, run_id: uuid.UUID) -> None:
         self.readers = 0
+        self.thoughts: dict[int, RenderedThought] = {}  # by the seq of the first row
         self.render_seconds = 0.0  # CPU time of the last render
         self.rendered_at = float("-inf")  # on the event loop's clock
-        self._run = run_id
+        self.run = run_id
         self._texts: list[tuple[int, str]] = []  # seq and text of the last replace event and those after it
         self._text_seq = 0  # of the last of _texts; higher than the snapshot's while text waits
         self._closed: list[str] = []
@@ -74,7 +75,7 @@ class RenderedReply:
         """Return the reply after event ``seq``, given its latest ``rows``; if ``final``, its stored HTML."""
         async with self._lock:
             if self._text_seq > seq:  # another reader is ahead: render for this one alone
-                behind = RenderedReply(self._run)
+                behind = type(self)(self.run)
                 for text_seq, text in self._texts:
                     if text_seq <= seq:
                         behind._add(text_seq, text)
@@ -117,12 +118,20 @@ class RenderedReply:
     async def _load_stored(self, seq: int) -> Snapshot:
         # Not rendered again: near the time limit, a second render could differ from the stored one.
         try:
-            html = await run_db(_stored_html, self._run)
+            html = await run_db(_stored_html, self.run)
         except AWAY:  # no database: the last text is shown all the same
             html = None
         if html is None:
             html = await render_in_time_async(self._text())
         closed = await asyncio.to_thread(_root_elements, html)  # 0.1 s for a hostile megabyte
+        return Snapshot(seq, closed, len(closed), "")
+
+
+class RenderedThought(RenderedReply):
+    """A thought's text and HTML. Its HTML is not stored."""
+
+    async def _load_stored(self, seq: int) -> Snapshot:
+        closed = _root_elements(await render_in_time_async(self._text()))
         return Snapshot(seq, closed, len(closed), "")
 
 
@@ -197,63 +206,114 @@ async def _until_due(
 
 
 class _View:
-    """The HTML that one connection has received, and its pending text."""
+    """The HTML that one connection has received."""
 
     def __init__(self, reply: RenderedReply, after: int) -> None:
         self._reply = reply
         self._after = after  # seq of the last row that the client has from an earlier connection
+        self._text = _Body(reply, "html", after)
+        self._thought: _Body | None = None  # that may still grow
+
+    def seconds_until_due(self) -> float | None:
+        """Return the seconds until pending text is due, None without pending text."""
+        # At most one of the two has pending text.
+        due = self._thought.seconds_until_due() if self._thought else None
+        return self._text.seconds_until_due() if due is None else due
+
+    def seconds_to_gather(self) -> float:
+        """Return the seconds to wait before the next batch is read."""
+        return (self._thought or self._text).seconds_to_gather()
+
+    async def take(self, batch: list[Row]) -> list[Row]:
+        """Return the rows to send now. Pending text goes before any other row."""
+        found: list[Row] = []
+        for row in batch:
+            if row.type == THOUGHT:
+                found += await self._text.flush()
+                self._hold_thought(row)
+            elif row.type == TEXT:
+                found += await self._end_thought()
+                self._text.hold(row)
+            elif row.type == REPLACE:
+                found += await self._end_thought()
+                self._text.restart(row)
+                if row.seq > self._after:
+                    found += [row, *await self._text.render()]
+            else:
+                # A result is no step of its own: the thought before it may go on.
+                is_result = row.type == TOOL_RETURNED and self._thought
+                found += await (self._thought.flush() if is_result and self._thought else self._end_thought())
+                if row.seq > self._after:
+                    is_end = row.type in TERMINAL
+                    found += await (self._text.render(final=True) if is_end else self._text.flush())
+                    found.append(row)
+        if self.seconds_until_due() == 0:
+            found += await self.render()
+        return found
+
+    def _hold_thought(self, row: Row) -> None:
+        if self._thought is None:
+            rendered = self._reply.thoughts.setdefault(row.seq, RenderedThought(self._reply.run))
+            self._thought = _Body(rendered, THOUGHT, self._after)
+        self._thought.hold(row)
+
+    async def _end_thought(self) -> list[Row]:
+        """Return the thought's last HTML: no later text belongs to it."""
+        thought, self._thought = self._thought, None
+        return await thought.render(final=True) if thought else []
+
+    async def render(self) -> list[Row]:
+        """Return the pending text as a row; no row if the client has all of its HTML."""
+        return await (self._thought or self._text).render()
+
+
+class _Body:
+    """The HTML of the reply or of a thought that one connection has received, and its pending text."""
+
+    def __init__(self, rendered: RenderedReply, event: str, after: int) -> None:
+        self._rendered = rendered
+        self._event = event
+        self._after = after
         self._pending: list[Row] = []  # the latest texts, not yet sent
         self._text_seq = 0  # of the last text, pending or sent
         self._sent_at: float | None = None  # on the event loop's clock
         self._sent = Snapshot(0, [], 0, "")
 
     def seconds_until_due(self) -> float | None:
-        """Return the seconds until pending text is due, None without pending text."""
         if not self._pending:
             return None
         if self._sent_at is None:
             return 0.0
         last = self._sent_at
-        if self._reply.seq < self._text_seq:  # not rendered for another reader: wait for the next render
-            last = max(last, self._reply.rendered_at)
-        pause = max(FRAME_SECONDS, IDLE_PER_RENDER * self._reply.render_seconds)
+        if self._rendered.seq < self._text_seq:  # not rendered for another reader: wait for the next render
+            last = max(last, self._rendered.rendered_at)
+        pause = max(FRAME_SECONDS, IDLE_PER_RENDER * self._rendered.render_seconds)
         return max(0.0, last + pause - asyncio.get_running_loop().time())
 
     def seconds_to_gather(self) -> float:
-        """Return the seconds to wait before the next batch is read."""
         if self._sent_at is None or self._pending:
             return 0.0
         return max(0.0, self._sent_at + GATHER_SECONDS - asyncio.get_running_loop().time())
 
-    async def take(self, batch: list[Row]) -> list[Row]:
-        """Return the rows to send now. Pending text goes before any other row."""
-        found: list[Row] = []
-        for row in batch:
-            if row.type == TEXT:
-                self._hold(row)
-            elif row.type == REPLACE:
-                self._pending.clear()  # replaced before it was sent
-                self._hold(row)
-                if row.seq > self._after:
-                    found += [row, *await self.render()]
-            elif row.seq > self._after:
-                if self._pending or row.type in TERMINAL:
-                    found += await self.render(final=row.type in TERMINAL)
-                found.append(row)
-        if self.seconds_until_due() == 0:
-            found += await self.render()
-        return found
-
-    def _hold(self, row: Row) -> None:
+    def hold(self, row: Row) -> None:
         self._pending.append(row)
         self._text_seq = row.seq
 
+    def restart(self, row: Row) -> None:
+        """Hold the row that replaces all text; what was not sent will not be."""
+        self._pending.clear()
+        self.hold(row)
+
+    async def flush(self) -> list[Row]:
+        return await self.render() if self._pending else []
+
     async def render(self, *, final: bool = False) -> list[Row]:
-        """Return the pending text as an ``html`` row; no row if the client has all of its HTML."""
         if not self._text_seq:
             return []
+        if self._event == THOUGHT and self._text_seq <= self._after:  # the client has this thought
+            return []
         is_first = self._sent_at is None or any(row.type == REPLACE for row in self._pending)
-        snapshot = await self._reply.snapshot(self._pending, self._text_seq, final=final)
+        snapshot = await self._rendered.snapshot(self._pending, self._text_seq, final=final)
         self._pending.clear()
         self._sent_at = asyncio.get_running_loop().time()
         return self._difference(snapshot, is_first)
@@ -271,7 +331,7 @@ class _View:
             "keep": len(snapshot.open[:keep].encode("utf-16-le")) // 2,  # as JavaScript counts
             "open": snapshot.open[keep:],
         }
-        return [Row.of(max(snapshot.seq, self._after), Event("html", data))]
+        return [Row.of(max(snapshot.seq, self._after), Event(self._event, data))]
 
 
 def _unchanged_blocks(sent: Snapshot, snapshot: Snapshot) -> int:

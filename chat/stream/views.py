@@ -1,7 +1,8 @@
 """Views to ask for a reply as a stream, and to follow and stop a run. The rules are in chat/actions.py."""
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -15,12 +16,13 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.models import User
 from chat import actions, refusals
 from chat.access import access_run
+from chat.actions import Held
 from chat.api import serializers
 from chat.database import run_db
 from chat.http import asks
 from chat.http.members import member_of
 from chat.instruments import logs
-from chat.models import Run
+from chat.models import QueuedAsk, Run
 from chat.runs.follow import follow, wait_for_end
 from chat.runs.stopping import stop_and_wait
 from chat.runs.supervisor import supervisor
@@ -38,6 +40,16 @@ class Reading:
     whole: bool = False  # one JSON answer after the run's end, instead of a stream
 
 
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Queued ask, and how its run is read if it is asked while this request waits."""
+
+    ask: QueuedAsk
+    position: int
+    reading: Callable[[Run], Reading]
+    interrupted: Run | None = None  # the run before it, which is to stop
+
+
 @csrf_exempt
 @login_not_required
 async def stream(request: HttpRequest) -> HttpResponseBase:
@@ -45,19 +57,59 @@ async def stream(request: HttpRequest) -> HttpResponseBase:
     if request.method not in ("GET", "POST"):
         return HttpResponseNotAllowed(["GET", "POST"])
     reading = await run_db(_ask_by_post if request.method == "POST" else _ask_by_get, request)
+    if isinstance(reading, Queued) and reading.interrupted:
+        await stop_and_wait(reading.interrupted)
+        reading = await run_db(_read_again, reading)
+    if isinstance(reading, Held | Queued):
+        return JsonResponse(
+            _waiting_json(reading), status=202, headers={"Cache-Control": "private, no-store"}
+        )
     supervisor.launch(reading.position.run.pk)
     return await _whole_answer(reading.position.run) if reading.whole else _event_stream(reading)
 
 
-def _ask_by_post(request: HttpRequest) -> Reading:
+def _ask_by_post(request: HttpRequest) -> Reading | Held | Queued:
     member = member_of(request)
     html = resume.wants_html(request)
     # Clients that repeat their POST after a lost connection add Last-Event-ID: the body is ignored then.
     if position := resume.resumed_position(member, request):
         return Reading(member, _admitted(member, position), html)
     ask = asks.ask_in_body(request)
-    run = admission.store_ask(member, ask)
-    return Reading(member, Position(run), html, whole=ask.mode == Run.Mode.NONE)
+    stored = admission.store_ask(member, ask)
+    if isinstance(stored, Held):
+        return stored
+
+    def reading(run: Run) -> Reading:
+        return Reading(member, Position(run), html, whole=ask.mode == Run.Mode.NONE)
+
+    if isinstance(stored, Run):
+        return reading(stored)
+    queued = Queued(stored, stored.position, reading)
+    if not stored.interrupts:
+        return queued
+    # The question may have been asked by now: its own run, or one that goes ahead of it, is not to stop.
+    stopping = Run.objects.active().filter(
+        conversation=stored.conversation_id, stop_requested_at__isnull=False
+    )
+    interrupted = stopping.first()
+    return replace(queued, interrupted=interrupted) if interrupted else _read_again(queued)
+
+
+def _read_again(queued: Queued) -> Reading | Queued:
+    """Return the reading of the run that the ask has become, or its place in the queue."""
+    run = Run.objects.select_related("conversation").filter(pk=queued.ask.pk).first()
+    if run is not None:
+        return queued.reading(run)
+    found = QueuedAsk.objects.filter(pk=queued.ask.pk).first()
+    if found is None:  # withdrawn meanwhile
+        raise refusals.not_found()
+    return replace(queued, position=found.position)
+
+
+def _waiting_json(waiting: Held | Queued) -> dict[str, Any]:
+    if isinstance(waiting, Held):
+        return {"state": "waiting", "waiting": [str(each) for each in waiting.waiting]}
+    return {"queued": str(waiting.ask.pk), "position": waiting.position}
 
 
 def _ask_by_get(request: HttpRequest) -> Reading:
@@ -69,7 +121,9 @@ def _ask_by_get(request: HttpRequest) -> Reading:
     html = resume.wants_html(request)
     if position := resume.resumed_position(member, request):
         return Reading(member, _admitted(member, position), html)
-    return Reading(member, Position(admission.store_ask(member, asks.ask_in_query(request))), html)
+    run = admission.store_ask(member, asks.ask_in_query(request))
+    assert isinstance(run, Run)  # a query string can neither answer nor wait
+    return Reading(member, Position(run), html)
 
 
 @login_not_required

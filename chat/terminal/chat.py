@@ -8,12 +8,14 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from chat import access, actions, doorbell, events, refusals
-from chat.actions import Ask
+from chat import access, actions, doorbell, events, refusals, waiting
+from chat.actions import Ask, Held
 from chat.agent.agents import catalog
+from chat.agent.agents.changed import changed_refusal
 from chat.database import AWAY, run_db, run_db_patiently
+from chat.endings import APPROVAL
 from chat.events import Event, Row
-from chat.models import Conversation, Run
+from chat.models import Conversation, PersonRequest, QueuedAsk, Run
 from chat.refusals import Refusal
 from chat.runs.follow import follow
 from chat.runs.pending import stop_bell_names
@@ -21,8 +23,9 @@ from chat.terminal.event_loop import EventLoopThread
 from chat.terminal.executor import RunExecutor
 from chat.terminal.outputs import FileOutput, Output
 from chat.terminal.signals import handle_ctrl_c
-from chat.terminal.stderr import Stderr, incomplete_note
+from chat.terminal.stderr import Stderr, incomplete_note, waiting_note
 from chat.text import check_text
+from chat.waiting import Answer
 
 REASSIGN_SECONDS = 1.0  # of silence, after which the executing process may be dead
 AWAY_MAX_SECONDS = 60.0  # for which a reader waits for a database that is away
@@ -53,6 +56,8 @@ class TerminalChat:
         self.title = conversation.title if conversation else ""
         self.interrupted = False
         self.output_failed = False
+        self.waits = False  # the last run ended because the agent needs a person
+        self.refused = ""  # code of the refusal of the last ask
         self._run: uuid.UUID | None = None
 
     def ask(self, question: str) -> bool:
@@ -60,12 +65,39 @@ class TerminalChat:
 
         Raise ExitRequested for a second Ctrl-C, and OSError of stdout. A file that fails is dropped.
         """
+        new_one = None if self.conversation else self.agent
+        return self._follow_up(Ask(query=question, conversation=self.conversation, agent=new_one))
+
+    def answer(self, answers: tuple[Answer, ...]) -> bool:
+        """Store decisions, and write how the reply goes on. Return and raise as ``ask`` does."""
+        return self._follow_up(Ask(answers=answers, conversation=self.conversation))
+
+    def open_requests(self) -> list[list[PersonRequest]]:
+        """Return what waits for the member: the requests of the last reply together, and each job by itself.
+
+        Return nothing if the conversation is deleted or the database does not answer: the next question
+        says so.
+        """
+        if self.conversation is None:
+            return []
+        try:
+            found = self.loop.run(run_db(_open_requests, self.member, self.conversation))
+        except (Refusal, *AWAY):
+            return []
+        own = [request for request in found if not request.approvers]
+        together = [request for request in own if not request.is_job]
+        jobs = [[request] for request in own if request.is_job]
+        return [together, *jobs] if together else jobs
+
+    def _follow_up(self, ask: Ask) -> bool:
         self.stderr.restart_silence()
-        self.interrupted = False
+        self.interrupted = self.waits = False
+        self.refused = ""
         with handle_ctrl_c(self._interrupt):
             try:
-                return self._ask(question)
+                return self._ask(ask)
             except Refusal as refusal:
+                self.refused = refusal.code
                 self.stderr.message(_message_of(refusal))
             except AWAY:
                 self.stderr.message(
@@ -78,28 +110,35 @@ class TerminalChat:
 
     # --- asking -------------------------------------------------------------------------------
 
-    def _ask(self, question: str) -> bool:
-        run = self.loop.run(run_db(self._send, question))
+    def _ask(self, ask: Ask) -> bool:
+        run = self.loop.run(run_db(self._send, ask))
+        if isinstance(run, Held):
+            self.stderr.message(_("Stored. The agent goes on when the others have decided, too."))
+            return True
         self.conversation, self._run = run.conversation_id, run.pk
         if self.interrupted:
             self._request_stop(run.pk)
         self.loop.run(self.executor.ensure_executed(run.pk))
-        self._each_output(lambda output: output.begin(question, self.agent))
-        end = Event("", {})
+        self._each_output(lambda output: output.begin(run.prompt.text, self.agent))
+        end, asked = Event("", {}), []
         for row in self._rows(run.pk):
             end = row.event()
+            if end.type == events.WAITING:
+                asked.append(end.data)
             self._show(end)
-        note = incomplete_note(end.type, end.data)
+        self.waits = end.data.get("finish") == APPROVAL
+        note = waiting_note(asked) if self.waits else incomplete_note(end.type, end.data)
         self._each_output(lambda output: output.end(note))
         if note:
             self.stderr.message(note)
         return end.type == events.COMPLETED and not self.output_failed
 
-    def _send(self, question: str) -> Run:
-        _check(question)
-        ask = Ask(
-            query=question, conversation=self.conversation, agent=None if self.conversation else self.agent
-        )
+    def _send(self, ask: Ask) -> Run | Held:
+        if ask.answers:
+            stored = actions.send_or_queue(self.member, ask, agents=(), refusal=changed_refusal(ask.answers))
+            assert not isinstance(stored, QueuedAsk), "only questions are queued"
+            return stored
+        _check(ask.query or "")
         return actions.send_message(self.member, ask, agents=catalog.available_names())
 
     # --- reading ------------------------------------------------------------------------------
@@ -167,6 +206,10 @@ class TerminalChat:
 
 def _store_stop_request(member: User, run_id: uuid.UUID) -> None:
     actions.request_stop(access.access_run(member, run_id))
+
+
+def _open_requests(member: User, conversation: uuid.UUID) -> list[PersonRequest]:
+    return waiting.open_requests(access.access_conversation(member, conversation))
 
 
 def _check(question: str) -> None:

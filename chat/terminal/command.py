@@ -1,6 +1,7 @@
 """The command behind ``manage.py chat``, from its options to its exit code."""
 
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,17 @@ from chat.models import Conversation
 from chat.refusals import Refusal
 from chat.terminal import questions
 from chat.terminal.chat import TerminalChat, cannot_write
+from chat.terminal.decisions import DecisionPrompt
 from chat.terminal.event_loop import EventLoopThread
 from chat.terminal.executor import RunExecutor
-from chat.terminal.outputs import FileOutput, Output, PipeOutput, ScreenOutput, TextStream
+from chat.terminal.outputs import FileOutput, Output, PipeOutput, ScreenOutput
 from chat.terminal.signals import EXIT_INTERRUPTED, ExitRequested, exit_on_signals, handle_ctrl_c
 from chat.terminal.stderr import Stderr
+from chat.terminal.streams import OwnStreams, own_streams
 from chat.terminal.text import on_one_line
+from chat.terminal.text_stream import TextStream
+
+EXIT_WAITING = 3  # the agent waits for a person
 
 
 class CannotStart(Exception):
@@ -39,42 +45,48 @@ class ChatOptions:
     demo: bool = False
     out: Sequence[str] = ()
     colour: bool = True
+    verbose: bool = False
 
 
 def run_chat(options: ChatOptions) -> int:
     """Chat until there are no more questions; return the exit code. Raise CannotStart."""
     exit_on_signals()
+    with own_streams(shows_agents=options.verbose) as streams:
+        return _chat(options, streams)
+
+
+def _chat(options: ChatOptions, streams: OwnStreams) -> int:
     with readable_errors():
         member, conversation = _load(options)
     interactive = sys.stdin.isatty() and not options.demo
     with ExitStack() as stack:
-        for file in (sys.stdout, sys.stderr):
-            # a terminal that cannot show a character gets a question mark, not a traceback
-            file.reconfigure(errors="replace")  # type: ignore[union-attr]
-        stdout = TextStream(sys.stdout)
+        stdout = TextStream(streams.stdout)
         outputs = _outputs(options, stdout, asker=member.username, interactive=interactive, stack=stack)
-        screen = stdout if sys.stdout.isatty() else None
-        stderr = Stderr(TextStream(sys.stderr), screen, colour=options.colour)
+        screen = stdout if streams.stdout.isatty() else None
+        stderr = Stderr(TextStream(streams.stderr), screen, colour=options.colour)
         loop = EventLoopThread(stderr.draw_spinner)
         stack.callback(loop.close)
         chat = TerminalChat(
             member, loop, RunExecutor(), outputs, stderr,
             agent=options.agent or catalog.available_names()[0], conversation=conversation,
         )  # fmt: skip
-        return _run(chat, _questions(options, stderr, interactive), interactive)
+        # Without stderr on the terminal, no one would see what is decided.
+        decides = interactive and stderr.is_terminal
+        reader = questions.decision_reader(sys.stdin, streams)
+        prompt = DecisionPrompt(reader, stderr) if decides else None
+        return _run(chat, _questions(options, stderr, streams, interactive), interactive, prompt)
 
 
-def _run(chat: TerminalChat, asked: Iterator[str], interactive: bool) -> int:
+def _run(chat: TerminalChat, asked: Iterator[str], interactive: bool, prompt: DecisionPrompt | None) -> int:
     hand_over = True
     try:
         with readable_errors():
             chat.loop.run(chat.executor.open())
         if interactive:
             _welcome(chat)
-        code = _ask_all(chat, asked, interactive)
+        code = _ask_all(chat, asked, interactive, prompt)
         if interactive and chat.conversation:
-            values = {"user": chat.member.username, "id": chat.conversation}
-            chat.stderr.note(_("To go on: chat --user %(user)s --conversation %(id)s") % values)
+            chat.stderr.note(_("To go on: %(command)s") % {"command": _command_to_go_on(chat)})
         hand_over = False
         return code
     except BrokenPipeError:
@@ -89,15 +101,46 @@ def _run(chat: TerminalChat, asked: Iterator[str], interactive: bool) -> int:
             chat.loop.run(chat.executor.close(hand_over=hand_over))
 
 
-def _ask_all(chat: TerminalChat, asked: Iterator[str], interactive: bool) -> int:
+def _ask_all(
+    chat: TerminalChat, asked: Iterator[str], interactive: bool, prompt: DecisionPrompt | None
+) -> int:
     """Ask the questions; return the exit code, which is 0 at a prompt: its user saw each failure."""
-    code = 0
+    code, left = 0, set[uuid.UUID]()
+    if prompt:
+        _decide_all(chat, prompt, left)
     for question in asked:
-        if not chat.ask(question) and not interactive:
-            code = 1
-        if chat.interrupted and not interactive:
+        complete = chat.ask(question)
+        if interactive:
+            if prompt:
+                _decide_all(chat, prompt, left)
+            continue
+        if chat.interrupted:
             return EXIT_INTERRUPTED
+        if chat.waits:
+            # A further question would mean that the request is not answered.
+            chat.stderr.message(_("To go on: %(command)s") % {"command": _command_to_go_on(chat)})
+            return EXIT_WAITING
+        code = code if complete else 1
     return code
+
+
+def _decide_all(chat: TerminalChat, prompt: DecisionPrompt, left: set[uuid.UUID]) -> None:
+    """Let the member decide what waits, except the requests ``left`` open before, to which it adds."""
+    while group := next((each for each in chat.open_requests() if not left & {r.pk for r in each}), None):
+        answers = prompt.decide(group)
+        if answers is None:
+            if not group[0].is_job:
+                chat.stderr.message(_("It waits. A new question means that it is not answered."))
+            chat.stderr.message(_("To answer later: %(command)s") % {"command": _command_to_go_on(chat)})
+        else:
+            chat.answer(answers)
+            if chat.refused == "payload":
+                continue
+        left |= {request.pk for request in group}
+
+
+def _command_to_go_on(chat: TerminalChat) -> str:
+    return f"chat --user {chat.member.username} --conversation {chat.conversation}"
 
 
 def _welcome(chat: TerminalChat) -> None:
@@ -192,9 +235,9 @@ def _outputs(
     return outputs
 
 
-def _questions(options: ChatOptions, stderr: Stderr, interactive: bool) -> Iterator[str]:
+def _questions(options: ChatOptions, stderr: Stderr, streams: OwnStreams, interactive: bool) -> Iterator[str]:
     if options.demo:
         return iter(questions.DEMO_QUESTIONS)
     if interactive:
-        return questions.until_exit(questions.typed_questions(sys.stdin, stderr))
+        return questions.until_exit(questions.typed_questions(sys.stdin, stderr, streams))
     return questions.until_exit(questions.piped_questions(sys.stdin.buffer))

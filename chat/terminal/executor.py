@@ -8,7 +8,8 @@ from django.conf import settings
 
 from chat import doorbell
 from chat.database import run_db
-from chat.runs import exclusive, pending, processes
+from chat.models import Process
+from chat.runs import exclusive, pending
 from chat.runs.supervisor import supervisor
 
 
@@ -26,7 +27,7 @@ class RunExecutor:
 
         Raise what the database raises, and OSError if the lock file cannot be written.
         """
-        if settings.ON_SQLITE or not await run_db(processes.living().exists):
+        if settings.ON_SQLITE or not await run_db(Process.objects.living().exists):
             await self._execute_here()
         if not self.executes_here:
             self._relay = asyncio.create_task(doorbell.relay())
@@ -37,7 +38,7 @@ class RunExecutor:
             supervisor.launch(run_id)
         elif await run_db(pending.assign, run_id):
             self._alone_since = None
-            await doorbell.ring([pending.PENDING_REQUESTS])
+            await doorbell.ring([doorbell.PENDING_REQUESTS])
         else:
             now = asyncio.get_running_loop().time()
             self._alone_since = self._alone_since or now

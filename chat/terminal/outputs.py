@@ -1,16 +1,13 @@
 """Destinations of replies: a screen or a pipe on stdout, and files."""
 
-import unicodedata
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from chat.terminal.text import printable
-
-TAB = 8  # columns
+from chat.terminal.text_stream import TextStream
 
 
 class Output(Protocol):
@@ -26,36 +23,6 @@ class Output(Protocol):
 
     def end(self, note: str = "") -> None:
         """End the reply; ``note`` says why it is incomplete, if it is."""
-
-
-class TextStream:
-    """A text file that is flushed with each write, and the column of its cursor."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self.file = file
-        self.column = 0
-
-    def write(self, text: str) -> None:
-        """Write ``text`` with visible control characters."""
-        shown = printable(text)
-        self.file.write(shown)
-        self.file.flush()
-        for character in shown:
-            self.column = _column_after(self.column, character)
-
-    def end_line(self) -> None:
-        if self.column:
-            self.write("\n")
-
-
-def _column_after(column: int, character: str) -> int:
-    if character == "\n":
-        return 0
-    if character == "\t":
-        return column + TAB - column % TAB
-    if unicodedata.combining(character) or unicodedata.category(character) in {"Cf", "Me", "Mn"}:
-        return column
-    return column + (2 if unicodedata.east_asian_width(character) in "WF" else 1)
 
 
 class PipeOutput:

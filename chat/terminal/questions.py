@@ -1,12 +1,13 @@
 """Sources of questions: the keyboard, a pipe, the demonstration."""
 
-import sys
-from collections.abc import Iterable, Iterator
+import termios
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
 from django.utils.translation import gettext as _
 
 from chat.terminal.stderr import Stderr
+from chat.terminal.streams import OwnStreams
 
 # The tutorial's questions, unchanged. Not translated: they are input of the model.
 DEMO_QUESTIONS = (
@@ -24,30 +25,46 @@ def piped_questions(lines: Iterable[bytes]) -> Iterator[str]:
         yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape")
 
 
-def typed_questions(stdin: IO[str], stderr: Stderr) -> Iterator[str]:
+def typed_questions(stdin: IO[str], stderr: Stderr, streams: OwnStreams) -> Iterator[str]:
     """Yield each line typed at the prompt, until Ctrl-D or Ctrl-C."""
+    while True:
+        try:
+            yield _prompt(_("You: "), stdin, streams)
+        except UnicodeDecodeError:
+            stderr.message(_("That is not UTF-8."))
+        except (EOFError, KeyboardInterrupt):
+            streams.stderr.write("\n")
+            streams.stderr.flush()
+            return
+
+
+def decision_reader(stdin: IO[str], streams: OwnStreams) -> Callable[[str], str]:
+    """Return a function that writes a label and returns the next line typed.
+
+    It drops what was typed before the label: that was not meant for a request that was not yet shown.
+    """
+
+    def read(label: str) -> str:
+        termios.tcflush(stdin, termios.TCIFLUSH)
+        return _prompt(label, stdin, streams, before="")
+
+    return read
+
+
+def _prompt(label: str, stdin: IO[str], streams: OwnStreams, *, before: str = "\n") -> str:
     # Importing readline enables line editing and a history in memory. There is no history file: questions
     # are stored in the database and nowhere else.
     try:
         import readline  # noqa: F401
     except ImportError:  # a Python without it: the terminal's own line editing
         pass
-    while True:
-        try:
-            yield _prompt(stdin)
-        except UnicodeDecodeError:
-            stderr.message(_("That is not UTF-8."))
-        except (EOFError, KeyboardInterrupt):
-            sys.stderr.write("\n")
-            return
-
-
-def _prompt(stdin: IO[str]) -> str:
-    if sys.stdout.isatty():
-        sys.stdout.write("\n")
-        return input(_("You: "))
-    sys.stderr.write(_("You: "))
-    sys.stderr.flush()
+    if streams.stdout.isatty():
+        with streams.prompting():
+            streams.stdout.write(before)
+            streams.stdout.flush()
+            return input(label)
+    streams.stderr.write(label)
+    streams.stderr.flush()
     line = stdin.readline()
     if not line:
         raise EOFError

@@ -7,10 +7,10 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from chat import endings, events
+from chat import events
 from chat.events import Event
-from chat.terminal.outputs import TextStream
 from chat.terminal.text import on_one_line, printable
+from chat.terminal.text_stream import TextStream
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 VALUE_LENGTH = 200  # characters of a tool's arguments or result
@@ -45,12 +45,22 @@ class Stderr:
             case events.THOUGHT:
                 self._think(data["text"])
             case events.TOOL_CALLED:
-                self.note(f"→ {data['name']} {_short(data['args'])}")
+                self.note(f"→ {data['name']} {_short(data['args'])}{_whole(data.get('args_size'))}")
             case events.TOOL_RETURNED:
                 result = data["error"] if "error" in data else _short(data["result"])
-                self.note(f"← {data['name']} {on_one_line(result, VALUE_LENGTH)} ({data['elapsed_ms']} ms)")
+                self.note(
+                    f"← {data['name']} {on_one_line(result, VALUE_LENGTH)}"
+                    f"{_whole(data.get('size'))} ({data['elapsed_ms']} ms)"
+                )
             case events.FILE:
                 self.note(_("+ %(name)s, version %(version)s, %(note)s") % data)
+            case events.SOURCES:
+                for each in data["items"]:
+                    self.note(f"[{each['n']}] {each['title']} {each['uri']}")
+            case events.NODE_DONE:
+                self.note(f"✓ {data['name']} {_short(data['output']) if 'output' in data else ''}")
+            case events.AGENT_FAILED:
+                self.note(f"! {data['name']}: {data['detail']}")
             case events.AGENT:
                 self.note(f"{data['name']}:")
 
@@ -76,7 +86,10 @@ class Stderr:
 
     def _line(self, sentence: str, before: str, after: str) -> None:
         self._end_lines()
-        self._raw(f"{before}{sentence}{after}\n")
+        self._raw(before)
+        self._stream.write(sentence)
+        self._raw(after)
+        self._stream.write("\n")
 
     def _end_lines(self) -> None:
         self.erase_spinner()
@@ -135,14 +148,31 @@ def _short(value: Any) -> str:
     return on_one_line(json.dumps(value, ensure_ascii=False), VALUE_LENGTH)
 
 
+def _whole(size: int | None) -> str:
+    """Return the size of a value that is cut in the log, else nothing."""
+    return "" if size is None else " " + _("(%(size)s KB in all)") % {"size": events.kilobytes(size)}
+
+
 def incomplete_note(kind: str, data: dict[str, Any]) -> str:
     """Return why a reply is incomplete, with a hint if asking again may help; empty if it is complete."""
     if kind == events.COMPLETED:
-        finish = data.get("finish")
-        if finish == endings.APPROVAL:
-            return _(
-                "A step waits for a person. It cannot be answered here yet: ask something else to go on."
-            )
-        return _("The answer reached its limit.") if finish in {"max_tokens", "length"} else ""
+        is_cut = data.get("finish") in {"max_tokens", "length"}
+        return _("The answer reached its limit.") if is_cut else ""
     hint = " " + _("Ask again if you like.") if data["retryable"] and kind != events.STOPPED else ""
     return f"{data['detail']}{hint}"
+
+
+def waiting_note(requests: list[dict[str, Any]]) -> str:
+    """Return the sentences for a reply that ended with these requests, data of ``waiting`` events."""
+    tools: dict[str, list[str]] = {}
+    for request in requests:
+        tools.setdefault(request["approvers"] or "", []).append(on_one_line(request["tool"], VALUE_LENGTH))
+    sentences = []
+    for group, names in tools.items():
+        values = {"group": on_one_line(group, VALUE_LENGTH), "tools": ", ".join(names)}
+        sentences.append(
+            _("Waits for %(group)s: %(tools)s.") % values
+            if group
+            else _("Waiting for an answer: %(tools)s.") % values
+        )
+    return " ".join(sentences)

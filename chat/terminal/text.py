@@ -10,8 +10,8 @@ _VISIBLE = (
     | {0x7F: 0x2421}
     # C1 controls: one-character forms of escape sequences
     | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-    # direction overrides, which make a line read differently from its characters
-    | dict.fromkeys([0x202D, 0x202E], 0xFFFD)
+    # controls of direction, which make a line read differently from its characters
+    | dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 )
 
 

@@ -39,12 +39,12 @@ async def sign_in(
 async def fails(visitor: Client, peer: str | None, *headers: tuple[str, str]) -> None:
     status, page = await sign_in(visitor, "wrong", peer, *headers)
     assert status == 200, page
-    assert "password you specified are not correct" in page
+    assert "password is wrong" in page
 
 
 async def is_locked(visitor: Client, peer: str | None, *headers: tuple[str, str]) -> bool:
     status, page = await sign_in(visitor, PASSWORD, peer, *headers)
-    assert status == 302 or "Too many failed login attempts" in page
+    assert status == 302 or "Too many wrong passwords" in page
     return status != 302
 
 

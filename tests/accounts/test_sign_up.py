@@ -89,8 +89,8 @@ def test_the_sign_in_page_has_no_link_to_a_closed_sign_up() -> None:
 def test_the_sign_in_page_links_to_an_open_sign_up(settings: Any) -> None:
     settings.SIGNUP_IS_OPEN = True
     shown = page(Client().get(f"{reverse('account_login')}?next=/chat/")).one("main")
-    assert shown.one("p").words == "If you have no account yet, sign up first."
-    assert shown.one("p").one("a")["href"] == "/accounts/signup/?next=%2Fchat%2F"
+    assert shown.all("p")[-1].words == "No account yet? Sign up."
+    assert shown.all("p")[-1].one("a")["href"] == "/accounts/signup/?next=%2Fchat%2F"
 
 
 def test_the_sign_in_page_still_links_to_the_password_reset() -> None:
@@ -104,7 +104,7 @@ def test_an_e_mail_to_an_unknown_address_links_only_to_an_open_sign_up(settings:
     Client().post(reverse("account_reset_password"), {"email": "nobody@example.org"})
     (letter,) = mail.outbox
     assert ("http://testserver/accounts/signup/" in str(letter.body)) is is_open
-    assert ("the owner of this site creates its accounts" in str(letter.body)) is not is_open
+    assert ("The owner of this site creates its accounts" in str(letter.body)) is not is_open
     assert "nobody@example.org" in str(letter.body)
 
 

@@ -86,9 +86,13 @@ async def test_the_list_shows_owner_agent_message_count_and_status(
     await talk.ask("And a pulsar?")
     await Talk(as_bob).ask("Go wrong")
     newest, older = rows(await page(as_mona, LIST))
-    assert (newest["headline"], newest["owner"], newest["message_count"]) == ("Go wrong", "bob", "1")
+    assert (newest["headline"], newest["owner_link"], newest["message_count"]) == ("Go wrong", "bob", "1")
     assert (newest["last_status"], newest["agent"]) == ("Failed", "chat_assistant")
-    assert (older["headline"], older["owner"], older["message_count"]) == ("What is a quasar?", "alice", "4")
+    assert (older["headline"], older["owner_link"], older["message_count"]) == (
+        "What is a quasar?",
+        "alice",
+        "4",
+    )
     assert older["last_status"] == "Completed"
     assert older["last_activity"]
 
@@ -111,6 +115,21 @@ async def test_filters_narrow_the_list(
     await Talk(as_alice).ask("What is a quasar?")
     await Talk(as_alice).ask("Go wrong")
     assert await titles(as_mona, query) == found
+
+
+async def test_feedback_is_a_mark_and_a_filter(as_alice: Client, as_mona: Client) -> None:
+    for query, value in (("praised", 1), ("blamed", -1), ("passed over", None)):
+        reply = (await as_alice.ask(query))[-2].json()["message"]
+        body = {"value": value, "reasons": ["wrong"] if value == -1 else [], "text": "No." * (value == -1)}
+        await as_alice.request("PUT", f"/api/v1/messages/{reply}/feedback", json_body=body)
+    marks = {row["headline"]: row["feedback"] for row in rows(await page(as_mona, LIST))}
+    assert marks == {"praised": "rated good", "blamed": "rated bad", "passed over": ""}
+    assert await titles(as_mona, "feedback=-1") == {"blamed"}
+    assert [row["feedback"] for row in rows(await page(as_mona, f"{RUNS}?feedback=1"))] == ["rated good"]
+    blamed = await Conversation.objects.aget(title="blamed")
+    reply_entry = entries(await page(as_mona, transcript(str(blamed.pk))))[1]
+    assert [each.words for each in reply_entry.one("header").all("span")] == ["rated bad", "It is wrong"]
+    assert reply_entry.one("blockquote").words == "No."
 
 
 @pytest.fixture
@@ -166,7 +185,7 @@ async def test_django_s_choices_of_a_date_narrow_the_list(
         ("quasar nonsense", False),
         ("b", False),  # so short a word must match a whole word
         ("a", True),
-        ("grosse", False),
+        ("grosse", True),
         ("größe", True),
         ("hidden", True),  # the words of a tag, which PostgreSQL's parser would skip
         ("bar", True),  # foo/bar is not parsed as a path

@@ -21,7 +21,8 @@ from chat.runs.supervisor import supervisor
 from chat.samples import Sum
 from tests.conftest import make_user
 from tests.support.client import Client
-from tests.support.gemini import Gemini, Status, Text
+from tests.support.dom import parse
+from tests.support.gemini import Gemini, Hold, Status, Text
 
 PAGE = "/admin/instruments/"
 GAP = "parley_delta_gap_seconds"
@@ -91,6 +92,29 @@ async def test_runs_and_counters_are_shown_after_a_restart(
     assert float(row(page, "First text")[1]) < 60
     assert float(row(page, "Commit of the journal")[1]) > 0
     assert "Hello" not in page
+
+
+async def test_a_run_that_is_handed_over_counts_once(
+    as_alice: Client, as_owner: Client, gemini: Gemini
+) -> None:
+    gemini.on("go", [Text("Once"), Hold()], [Text("Once upon a time")])
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "go"}) as reading:
+        await reading.until("text")
+        supervisor.hand_over()
+        await reading.until("run.completed")
+    page = (await as_owner.get(PAGE)).text
+    assert await Run.objects.acount() == 2
+    assert row(page, "Completed")[1] == "1"
+    assert ">lost<" not in page
+
+
+async def test_feedback_is_counted_for_each_agent(as_owner: Client, as_alice: Client) -> None:
+    for value in (1, 1, -1):
+        reply = (await as_alice.ask("one"))[-2].json()["message"]
+        await as_alice.request("PUT", f"/api/v1/messages/{reply}/feedback", json_body={"value": value})
+    tables = parse((await as_owner.get("/admin/instruments/")).text).all("table")
+    table = next(each for each in tables if each.one("caption").words == "Feedback")
+    assert [cell.words for cell in table.one("tbody").all("td")] == ["chat_assistant", "2", "1", "67 %"]
 
 
 async def test_a_process_takes_samples_by_itself(parley: Any, monkeypatch: pytest.MonkeyPatch) -> None:

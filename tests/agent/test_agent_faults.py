@@ -14,8 +14,9 @@ from django.contrib.auth.models import Permission
 from chat.instruments import logs
 from chat.models import Conversation, Run
 from tests.conftest import make_user
+from tests.support import oracle
 from tests.support.client import Client
-from tests.support.gemini import Call, Gemini, Status, Text
+from tests.support.gemini import Call, Failure, Gemini, Pause, Status, Text
 from tests.support.live import LiveServer
 from tests.support.talk import Talk
 from tests.support.terminal import chat_piped, peopled
@@ -189,7 +190,9 @@ async def test_a_model_failure_keeps_the_code_of_the_model(
     gemini.on("Act!", [answer])
     said = await Talk(as_alice).ask("Act!", agent="danger")
     assert (said.end, said.code) == ("run.failed", code)
-    assert (await Run.objects.aget(pk=said.run)).failure is None
+    failure = (await Run.objects.aget(pk=said.run)).failure
+    assert failure and str(answer.code) in failure["message"]
+    assert (failure["place"], failure["traceback"]) == ("", "")
 
 
 async def test_an_error_in_parley_fails_the_run_with_code_internal(
@@ -444,3 +447,48 @@ def test_the_terminal_shows_the_sentence_and_not_the_exception(tmp_path: Path, g
     assert done.returncode != 0
     assert "This agent failed." in done.stderr
     assert SECRET not in done.stderr
+
+
+TRIO = """
+    from google.adk.agents import Agent, ParallelAgent
+
+    def one(name):
+        return Agent(name=name, model="gemini-2.5-flash")
+
+    root_agent = ParallelAgent(name="trio", sub_agents=[one("first"), one("second"), one("third")])
+"""
+
+
+async def test_of_parallel_agents_the_failing_one_is_named_and_the_others_keep_their_words(
+    write_agents: Any, as_alice: Client, gemini: Gemini
+) -> None:
+    await write_agents({"trio.py": TRIO})
+    gemini.on_agent("first", [Text("I begin"), Pause(2), Text(" late.")])
+    gemini.on_agent("second", [Pause(0.2), Text("So do I"), Pause(2), Text(" later.")])
+    gemini.on_agent("third", [Pause(0.8), Failure(429, "RESOURCE_EXHAUSTED")])
+    talk = Talk(as_alice)
+    said = await talk.ask("Go", agent="trio")
+    assert (said.end, said.code) == ("run.failed", "rate_limited")
+    assert said.text == "I begin\n\nSo do I"
+    (failed,) = said.named("agent.failed")
+    assert failed.json() == {
+        "name": "third",
+        "code": "rate_limited",
+        "detail": "The model is asked too often at the moment. Try again in a little while.",
+    }
+    items = (await talk.reply())["parts"]["items"]
+    assert [(item["type"], item["agent"]) for item in items[:2]] == [("text", "first"), ("text", "second")]
+    assert items[-1]["name"] == "third"
+    page = (await as_alice.get(f"/chat/{talk.conversation}/")).text
+    assert '<bdi class="failed-name">Third</bdi>' in page
+    gemini.release()
+    await talk.ask("And now?")
+    assert "I begin" in json.dumps(gemini.requests[-1]["contents"])
+    await oracle.acheck([said.events])
+
+
+async def test_a_failure_of_the_only_agent_is_not_named_twice(as_alice: Client, gemini: Gemini) -> None:
+    gemini.on("Go", [Text("Half"), Failure(503, "UNAVAILABLE")])
+    said = await Talk(as_alice).ask("Go")
+    assert (said.end, said.code, said.text) == ("run.failed", "unavailable", "Half")
+    assert said.named("agent.failed") == []

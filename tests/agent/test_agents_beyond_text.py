@@ -204,6 +204,10 @@ async def test_code_executed_by_the_model_is_a_step(write_agents: WriteAsync, as
     assert len(said.named("tool.called")) == 1 and not said.named("replace")
     items = (await talk.reply())["parts"]["items"]
     assert [item["type"] for item in items] == ["text", "tool", "text"]
+    page = (await as_alice.get(f"/chat/{talk.conversation}/")).text
+    places = [page.index(shown) for shown in ('<p dir="auto">I count.', "print(2)", '<p dir="auto">Two.')]
+    assert places == sorted(places), "the code is between the texts"
+    assert page.count('<h2 class="speaker">It</h2>') == 1
     await oracle.acheck([said.events])
 
 
@@ -486,3 +490,66 @@ def test_a_fold_applies_keep_as_a_strict_client_does(keep: int) -> None:
     assert ("thought" in kinds) == (keep >= 3)
     assert (kinds.count("tool") == 2) == (keep >= 6)
     assert "".join(item["text"] for item in fold.items if item["type"] == "text") == fold.text
+
+
+PLANNING = """
+    from google.adk.planners import PlanReActPlanner
+
+    PLAN = "/*PLANNING*/First look around, then think./*REASONING*/It is simple./*FINAL_ANSWER*/It is blue."
+
+    class Streaming(BaseLlm):
+        async def generate_content_async(self, llm_request, stream=False):
+            for start in range(0, len(PLAN), {length}):
+                yield LlmResponse(partial=True, content=types.Content(
+                    role="model", parts=[Part(text=PLAN[start:start + {length}])]))
+            yield LlmResponse(content=types.Content(role="model", parts=[Part(text=PLAN)]), partial=False)
+
+    root_agent = Agent(name="it", model=Streaming(model="x"), planner=PlanReActPlanner())
+"""
+
+
+@pytest.mark.parametrize("length", [5, 16, 20, 24, 30, 50, 200])
+async def test_a_thought_is_complete_when_its_fragments_were_not_all_thoughts(
+    write_agents: WriteAsync, as_alice: Client, length: int
+) -> None:
+    """ADK's planner recognises a plan by tags, which a fragment can lack or cut."""
+    talk = await talk_to(write_agents, as_alice, PLANNING.replace("{length}", str(length)))
+    said = await talk.ask("Colour?")
+    assert said.text == "It is blue."
+    items = (await talk.reply())["parts"]["items"]
+    thoughts = "".join(item["text"] for item in items if item["type"] == "thought")
+    assert "First look around, then think." in thoughts and "It is simple." in thoughts
+    await oracle.acheck([said.events])
+
+
+WORKFLOW = """
+from google.adk.agents import Agent
+from google.adk.workflow import START, Workflow
+
+def count(node_input):
+    return {"words": 3}
+
+def sum_up(node_input):
+    return f"{node_input['words']} words"
+
+clerk = Agent(name="clerk", model="gemini-2.5-flash")
+root_agent = Workflow(name="desk", edges=[(START, count), (count, sum_up), (sum_up, clerk)])
+"""
+
+
+async def test_the_steps_of_a_workflow_are_listed_with_their_outputs(
+    write_agents: WriteAsync, as_alice: Client, gemini: Gemini
+) -> None:
+    await write_agents({"desk.py": WORKFLOW})
+    gemini.on_agent("clerk", [Text("Three words.")])
+    talk = Talk(as_alice)
+    said = await talk.ask("Count.", agent="desk")
+    assert [(e.json()["name"], e.json().get("output")) for e in said.named("step")] == [
+        ("count", {"words": 3}),
+        ("sum_up", "3 words"),
+        ("clerk", None),
+    ]
+    items = (await talk.reply())["parts"]["items"]
+    assert [item["name"] for item in items if item["type"] == "step"] == ["count", "sum_up", "clerk"]
+    page = (await as_alice.get(f"/chat/{talk.conversation}/")).text
+    assert "3 words" in page and ">sum_up</bdi>" in page

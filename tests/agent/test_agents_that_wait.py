@@ -157,7 +157,7 @@ async def test_a_waiting_call_is_stored_without_a_result(
     assert "not answered" not in payloads and "interrupted" not in payloads
 
 
-async def test_the_page_says_that_a_step_waits_until_the_next_question(
+async def test_the_page_asks_until_the_next_question(
     write_agents: WriteAsync, as_alice: Client, gemini: Gemini
 ) -> None:
     code, call = WAITING["confirmation"]
@@ -165,8 +165,8 @@ async def test_the_page_says_that_a_step_waits_until_the_next_question(
     gemini.on("Pay 5.", [call])
     talk = Talk(as_alice)
     await talk.ask("Pay 5.", agent="bank")
-    note = "A step waits for a person."
+    note = "May the agent use"
     assert note in (await as_alice.get(f"/chat/{talk.conversation}/")).text
     await talk.ask("Never mind.")
     page = (await as_alice.get(f"/chat/{talk.conversation}/")).text
-    assert note not in page and "not answered" in page
+    assert note not in page and "Not answered: another message came instead." in page

@@ -356,7 +356,7 @@ async def test_a_stop_still_cancels_a_tool_and_its_tasks(
         events += await exchange.all_events()
     assert Said(events).end == "run.stopped"
     await oracle.acheck([events])
-    from parley_agents.danger.agent import ended  # type: ignore[import-not-found]
+    from danger.agent import ended  # type: ignore[import-not-found]
 
     assert ended == ["cancelled"]
 

@@ -322,6 +322,10 @@ FAULTS: dict[str, tuple[list[Step], str, str | None]] = {
     "500": ([Status(500, "INTERNAL")], "unavailable", None),
     "503": ([Status(503, "UNAVAILABLE")], "unavailable", None),
     "400": ([Status(400, "INVALID_ARGUMENT")], "model_error", None),
+    "a wrong key": ([Status(400, "INVALID_ARGUMENT", reason="API_KEY_INVALID")], "misconfigured", None),
+    "401": ([Status(401, "UNAUTHENTICATED")], "misconfigured", None),
+    "403": ([Status(403, "PERMISSION_DENIED")], "misconfigured", None),
+    "404": ([Status(404, "NOT_FOUND")], "misconfigured", None),
     "dropped before anything": ([Drop()], "model_error", None),
     "cut before the first text": ([Cut()], "model_error", None),
     "empty": ([Finish("STOP")], "empty", None),
@@ -333,7 +337,7 @@ FAULTS: dict[str, tuple[list[Step], str, str | None]] = {
     "prohibited": ([HALF, Finish("PROHIBITED_CONTENT")], "blocked", "Half "),
     "prompt blocked": ([Block("PROHIBITED_CONTENT")], "blocked", None),
     "malformed call": ([Finish("MALFORMED_FUNCTION_CALL")], "bad_output", None),
-    "an unknown reason": ([HALF, Finish("BORED")], "model_error", "Half "),
+    "an unknown reason before any text": ([Finish("BORED")], "model_error", None),
     "max tokens before any text": ([Finish("MAX_TOKENS")], "empty", None),
 }
 STREAM_FAULTS: dict[str, tuple[list[Step], str, str | None]] = {
@@ -351,6 +355,17 @@ WHOLE_FAULTS: dict[str, tuple[list[Step], str, str | None]] = {
     "a list instead of an object": ([Raw(b"[1, 2]")], "empty", None),
     "wrong types": ([Raw(b'{"candidates": [{"content": 7}]}')], "bad_output", None),
 }
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("reason", ["BORED", "OTHER"])
+@pytest.mark.filterwarnings("ignore:BORED is not a valid FinishReason")
+async def test_an_answer_with_an_unknown_finish_reason_is_complete(
+    talk: Talk, gemini: Gemini, reason: str, streamed: bool
+) -> None:
+    gemini.on("Hello", [Text("Hello "), Text("to you."), Finish(reason)])
+    assert await outcome(talk, "Hello", streamed) == ("completed", None, "Hello to you.")
+    assert await Run.objects.values_list("finish", flat=True).aget() == "stop"
 
 
 async def check_fault(
@@ -423,6 +438,19 @@ async def test_a_failed_run_shows_a_sentence_and_not_the_models_message(talk: Ta
     assert said.data["detail"] == "The model is asked too often at the moment. Try again in a little while."
     assert said.data["retryable"] is True
     assert b"as scripted" not in b"".join(event.data.encode() for event in said.events)
+
+
+async def test_a_wrong_key_names_its_setting(
+    talk: Talk, gemini: Gemini, caplog: pytest.LogCaptureFixture
+) -> None:
+    gemini.on(
+        "Hello", [Status(400, "INVALID_ARGUMENT", message="API key not valid.", reason="API_KEY_INVALID")]
+    )
+    said = await talk.ask("Hello")
+    assert (said.code, said.data["retryable"]) == ("misconfigured", False)
+    failure = (await Run.objects.aget()).failure
+    assert failure and "check GOOGLE_API_KEY." in failure["message"] and "not valid" in failure["message"]
+    assert "check GOOGLE_API_KEY." in caplog.text
 
 
 @STREAMED

@@ -48,5 +48,5 @@ async def test_an_agent_that_uses_a_memory_completes_and_finds_nothing(
     said = await Talk(as_alice).ask("Recall", agent="keeper")
     assert (said.end, said.text) == ("run.completed", "Nothing.")
     first, second = (event.json()["result"] for event in said.named("tool.returned"))
-    assert first == {"result": "LoadMemoryResponse(memories=[])"}
+    assert first == {"result": {"memories": []}}
     assert second == {"found": 0}

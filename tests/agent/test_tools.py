@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from chat import events
 from chat.agent.agents.tools import built_in, calculate, current_time, days_between
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Text
@@ -199,3 +200,89 @@ async def test_the_model_sees_wrong_arguments_as_an_error(talk: Talk, gemini: Ge
     said = await talk.ask("Look")
     assert (said.end, said.text) == ("run.completed", "I ask again.")
     assert "place" in said.named("tool.returned")[0].json()["error"]
+
+
+# --- large arguments and results ------------------------------------------------------------------
+
+MEGABYTES = "0123456789" * 2_000_000
+
+
+def fetch_all(note: str) -> dict[str, Any]:
+    """Return 20 MB."""
+    return {"rows": MEGABYTES}
+
+
+def fail_at_length() -> None:
+    """Raise an exception whose message has 20 MB."""
+    raise ValueError(MEGABYTES)
+
+
+async def test_a_result_of_20_mb_is_cut_where_it_is_shown_and_whole_for_the_model(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await use_tools(monkeypatch, fetch_all)
+    gemini.on("All", [Call("fetch_all", {"note": "é" * 1_000_000})], [Text("Done.")])
+    talk = Talk(as_alice)
+    said = await talk.ask("All")
+    assert (said.end, said.text) == ("run.completed", "Done.")
+    (called,), (returned,) = said.named("tool.called"), said.named("tool.returned")
+    assert called.json()["args_size"] == len(
+        json.dumps({"note": "é" * 1_000_000}, ensure_ascii=False).encode()
+    )
+    assert set(called.json()["args"]["note"]) == {"é"}
+    assert returned.json()["size"] == len(json.dumps({"rows": MEGABYTES}))
+    assert MEGABYTES.startswith(returned.json()["result"]["rows"])
+    for event in said.events:
+        assert len(event.data.encode()) < 34_000
+    (part,) = gemini.requests[-1]["contents"][-1]["parts"]
+    assert part["functionResponse"]["response"]["rows"] == MEGABYTES, "the model has the whole result"
+
+    (item, _text) = (await talk.reply())["parts"]["items"]
+    assert item["args"] == called.json()["args"] and item["result"] == returned.json()["result"]
+    assert (item["args_size"], item["size"]) == (called.json()["args_size"], returned.json()["size"])
+    page = (await as_alice.get(f"/chat/{talk.conversation}/")).text
+    assert "Cut off here. The whole has 2000 KB." in page
+    assert "Cut off here. The whole has 20000 KB." in page
+    for kind in ("json", "markdown"):
+        export = await as_alice.get(f"/api/v1/conversations/{talk.conversation}/export?format={kind}")
+        assert export.status == 200 and len(export.body) < 150_000
+    assert len(page) < 300_000
+
+
+async def test_a_long_error_is_cut_with_its_size(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await use_tools(monkeypatch, fail_at_length)
+    gemini.on("Fail", [Call("fail_at_length")], [Text("It failed.")])
+    said = await Talk(as_alice).ask("Fail")
+    (returned,) = said.named("tool.returned")
+    assert f"ValueError: {MEGABYTES}".startswith(returned.json()["error"])
+    assert 32_000 < len(returned.json()["error"]) <= 32 * 1024
+    assert returned.json()["size"] > 20_000_000
+
+
+async def test_a_small_result_has_no_size(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gemini.on("Sum", [Call("calculate", {"expression": "1 + 1"})], [Text("Two.")])
+    said = await Talk(as_alice).ask("Sum")
+    assert "args_size" not in said.named("tool.called")[0].json()
+    assert "size" not in said.named("tool.returned")[0].json()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '\x00\n"é😀\ud800' * 20_000,
+        [{"a": n, "b": None, "é": [1.5, True]} for n in range(20_000)],
+        {"é" * n: "x" * n for n in range(1, 2_000)},
+        [[[["deep" * 10_000], "x" * 40_000], 1], 2],
+        {"n": float("inf"), "of": object, "set": set(range(40_000))},
+    ],
+    ids=["text", "rows", "keys", "nested", "no JSON"],
+)
+def test_every_kind_of_value_is_cut_to_the_limit(value: Any) -> None:
+    short, size = events.shortened(value)
+    assert size is not None and size > events.SHOWN_BYTES
+    assert type(short) is type(value)
+    assert events.SHOWN_BYTES / 2 < len(events.encode_json({"v": short}).encode()) <= events.SHOWN_BYTES + 8

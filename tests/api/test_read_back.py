@@ -14,7 +14,8 @@ async def test_a_conversation_is_its_active_branch(as_alice: Client, gemini: Gem
     read = (await as_alice.get(f"/api/v1/conversations/{started['conversation']}")).json()
     question, reply = read["messages"]["items"]
     assert set(read) == {
-        "id", "title", "agent", "pinned", "head", "active_run", "created_at", "updated_at", "messages",
+        "id", "title", "agent", "pinned", "archived", "head", "active_run", "created_at", "updated_at",
+        "is_waiting", "waiting", "queued", "messages",
     }  # fmt: skip
     assert read["head"] == reply["id"]
     assert read["active_run"] is None
@@ -28,6 +29,7 @@ async def test_a_conversation_is_its_active_branch(as_alice: Client, gemini: Gem
         "text": "one",
         "parts": {"v": 1, "items": [{"type": "text", "text": "one"}]},
         "run": started["run"],
+        "feedback": None,
         "created_at": question["created_at"],
     }
     assert reply["parent"] == started["prompt"]
@@ -101,6 +103,7 @@ async def test_a_run_reports_its_outcome(as_alice: Client) -> None:
         "prompt": str(stored.prompt_id),
         "reply": str(stored.reply_id),
         "code": None,
+        "model": "fake",
         "usage": stored.usage(),
         "ttft_ms": stored.ttft_ms,
         "duration_ms": stored.duration_ms,
@@ -133,7 +136,14 @@ async def test_the_api_describes_itself(visitor: Client) -> None:
     assert {
         "/api/v1/conversations",
         "/api/v1/conversations/{conversation}",
+        "/api/v1/conversations/{conversation}/export",
+        "/api/v1/messages/{message}/feedback",
+        "/api/v1/queued/{queued}",
+        "/api/v1/queued/{queued}/send",
+        "/api/v1/requests",
+        "/api/v1/requests/{request_id}/decision",
         "/api/v1/runs/{run}",
+        "/api/v1/search",
         "/api/v1/agents",
         "/chat/stream",
     } == set(described["paths"])
@@ -143,7 +153,8 @@ async def test_the_api_describes_the_fields_of_an_ask(visitor: Client) -> None:
     stream = (await visitor.get("/api/v1/openapi.json")).json()["paths"]["/chat/stream"]
     body = stream["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == {
-        "query", "message", "conversation", "agent", "client_id", "prompt", "parent", "stream"
+        "query", "message", "conversation", "agent", "client_id", "prompt", "parent", "stream",
+        "answers", "if_busy",
     }  # fmt: skip
     assert body["additionalProperties"] is False
     assert [each["name"] for each in stream["get"]["parameters"]] == [

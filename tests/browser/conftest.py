@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,8 @@ from tests.support.live import LiveServer, Member
 
 pytest_plugins = ["tests.conftest"]  # tests/conftest.py is above the rootdir of this pytest.ini
 
-expect.set_options(timeout=20_000)
+# tools/removals.py shortens it, for tests that shall fail.
+expect.set_options(timeout=int(os.environ.get("EXPECT_MS", "20000")))
 
 Visit = Callable[..., Page]
 SignUp = Callable[[LiveServer, str], Member]
@@ -47,6 +49,19 @@ def server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactory) -> I
         tmp_path_factory.mktemp("parley"),
         GOOGLE_API_KEY="not-a-key",
         GOOGLE_GEMINI_BASE_URL=gemini_server.url,
+        LIMITS="off",
+    )
+    yield server.prepare().start()
+    server.kill()
+
+
+def serve_agents(folder: Path, data_dir: Path, gemini_server: Gemini) -> Iterator[LiveServer]:
+    """Yield a server with the agents in ``folder``, and kill it afterwards."""
+    server = LiveServer(
+        data_dir,
+        GOOGLE_API_KEY="not-a-key",
+        GOOGLE_GEMINI_BASE_URL=gemini_server.url,
+        AGENTS_DIR=str(folder),
         LIMITS="off",
     )
     yield server.prepare().start()

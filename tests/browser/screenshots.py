@@ -22,8 +22,8 @@ DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 860}}
 DARK: dict[str, Any] = {**DESKTOP, "color_scheme": "dark"}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 QUESTION = "Can Django stream an agent's words without a Node build?"
-ANSWER = """Yes. `StreamingHttpResponse` takes an **async generator** under ASGI, so each word leaves as
-soon as the agent has it.
+ANSWER = """Yes. `StreamingHttpResponse` takes an **async generator** under ASGI, so each word leaves \
+as soon as the agent has it.
 
 ### The view
 

@@ -26,6 +26,20 @@ Conversation.objects.filter(pk=made.pk).update(head=parent)
 print("made", made.pk)
 """
 
+MANY = """
+from datetime import timedelta
+from django.utils import timezone
+from accounts.models import User
+from chat.models import Conversation
+owner, now = User.objects.get(username={name!r}), timezone.now()
+days = [now - timedelta(days=2 + n) for n in range({count})]
+made = Conversation.objects.bulk_create(
+    Conversation(owner=owner, agent="chat_assistant", title=f"Old {{n}}", updated_at=day)
+    for n, day in enumerate(days)
+)
+print("made", made[-1].pk)
+"""
+
 # A conversation with all texts in each of its visible fields, and in its owner's name.
 HOSTILE = """
 import json
@@ -69,6 +83,11 @@ def _run(server: LiveServer, code: str) -> str:
 def long_conversation(server: LiveServer, name: str, count: int, text: str = "message %s") -> str:
     """Make a conversation of ``count`` messages and return its path; ``%s`` in ``text`` is the number."""
     return _run(server, LONG.format(name=name, count=count, text=text))
+
+
+def many_conversations(server: LiveServer, name: str, count: int) -> str:
+    """Make ``count`` conversations a day apart, "Old 0" and older ones; return the oldest one's path."""
+    return _run(server, MANY.format(name=name, count=count))
 
 
 def hostile_conversation(server: LiveServer, name: str, texts: list[str]) -> str:

@@ -59,7 +59,7 @@ def failed(page: Page, gemini: Gemini) -> None:
 
 def refused(page: Page, gemini: Gemini) -> None:
     empty(page, gemini)
-    page.route("**/chat/stream", lambda route: route.abort())
+    page.route("**/chat/stream?view=html", lambda route: route.abort())
     ask_by_button(page, "go")
     expect(page.locator("#notice")).not_to_be_empty()
 
@@ -99,10 +99,14 @@ def test_axe_finds_nothing_on_the_chat_page(
         assert (scheme, axe_violations(page)) == (scheme, [])
 
 
-ACCOUNT = ["/accounts/email/", "/accounts/password/change/", "/accounts/logout/", "/nowhere/", "/?list=x"]
+ACCOUNT = [
+    "/accounts/email/", "/accounts/password/change/", "/accounts/logout/", "/accounts/reauthenticate/",
+    "/nowhere/", "/?list=x",
+]  # fmt: skip
 VISITOR = [
     "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/accounts/password/reset/done/",
-    "/accounts/password/reset/key/1-guessed/", "/accounts/inactive/",
+    "/accounts/password/reset/key/1-guessed/", "/accounts/password/reset/key/done/", "/accounts/inactive/",
+    "/accounts/confirm-email/", "/accounts/confirm-email/guessed/",
 ]  # fmt: skip
 
 

@@ -34,14 +34,18 @@ QUESTION = "What time is it in Lagos? <script>alert(1)</script>"
 
 @pytest.fixture(scope="session")
 def mona(server: LiveServer, sign_up: SignUp) -> Member:
-    member = sign_up(server, "mona")
+    return moderator(server, sign_up, "mona")
+
+
+def moderator(server: LiveServer, sign_up: SignUp, name: str) -> Member:
+    member = sign_up(server, name)
     made = server.manage(
         "shell",
         "-c",
         "from accounts.models import User; from django.contrib.auth.models import Group;"
-        "mona = User.objects.get(username='mona'); mona.is_staff = True;"
-        "mona.save(update_fields=['is_staff']);"
-        "mona.groups.add(Group.objects.get(name='Moderators'))",
+        f"user = User.objects.get(username={name!r}); user.is_staff = True;"
+        "user.save(update_fields=['is_staff']);"
+        "user.groups.add(Group.objects.get(name='Moderators'))",
     )
     assert made.returncode == 0, made.stderr
     return member
@@ -190,6 +194,66 @@ def test_axe_finds_nothing_in_the_admin(visit: Visit, mona: Member, answered_twi
     page.goto("/admin/chat/conversation/")
     open_transcript(page)
     assert in_both_schemes(page) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing_on_the_pages_of_runs_processes_and_users(
+    visit: Visit, mona: Member, answered_twice: None, width: int
+) -> None:
+    # axe itself applies a style, to read a sheet that another one imports
+    faults = ["Applying inline style", "preload assets"]
+    page = visit(mona, viewport={"width": width, "height": 860}, expect_faults=faults)
+    for path in ("/admin/chat/run/", "/admin/chat/process/", "/admin/accounts/user/"):
+        page.goto(path)
+        page.locator("#result_list tbody th a").first.click()
+        page.wait_for_load_state()
+        assert (path, in_both_schemes(page)) == (path, [])
+
+
+def test_the_words_of_a_search_are_marked_in_the_transcript(
+    visit: Visit, mona: Member, answered_twice: None
+) -> None:
+    page = visit(mona)
+    page.goto("/admin/chat/conversation/?q=noon+lagos")
+    open_transcript(page)
+    marked = "[...CSS.highlights.get('hits')].map((range) => range.toString().toLowerCase())"
+    assert set(page.evaluate(marked)) == {"noon", "lagos"}
+
+
+def test_a_transcript_from_a_search_is_shown_at_the_last_hit(
+    visit: Visit, mona: Member, alice: Member, gemini: Gemini
+) -> None:
+    gemini.on("Tell me a story", [Text("And so on.\n\n" * 200 + "Here it is: zebrafish.")])
+    with alice.ask("Tell me a story") as stream:
+        stream.until("run.completed")
+    page = visit(mona)
+    page.goto("/admin/chat/conversation/?q=zebrafish")
+    page.locator("#result_list").get_by_role("link", name="Tell me a story").click()
+    expect(page.get_by_text("Here it is: zebrafish.")).to_be_in_viewport()
+
+
+def test_the_last_column_of_a_list_is_reached_on_a_phone(
+    visit: Visit, mona: Member, answered_twice: None
+) -> None:
+    page = visit(mona, viewport={"width": 390, "height": 800})
+    page.goto("/admin/chat/run/")
+    last = page.locator("#result_list tbody tr").first.locator("td").last
+    page.locator("#changelist .results").evaluate("(list) => list.scrollTo(list.scrollWidth, 0)")
+    box = last.bounding_box()
+    assert box is not None
+    assert 0 < box["x"] < box["x"] + box["width"] <= 390
+
+
+def test_the_admin_leads_back_to_the_chat_and_signs_out(
+    visit: Visit, server: LiveServer, sign_up: SignUp
+) -> None:
+    page = visit(moderator(server, sign_up, "max"))
+    page.goto("/admin/")
+    page.get_by_role("link", name="To the chat").click()
+    expect(page.get_by_label("Message", exact=True)).to_be_visible()
+    page.goto("/admin/")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
 def in_both_schemes(page: Page) -> list[tuple[str, str, str]]:

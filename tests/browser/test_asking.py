@@ -37,7 +37,7 @@ def test_an_answer_streams_into_the_page_and_matches_the_stored_one(
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(page.get_by_role("button", name="Send")).to_be_hidden()
     expect(page).to_have_url(re.compile(r"/chat/[0-9a-f-]{36}/$"))
-    expect(page).to_have_title("Tell me · Parley")
+    expect(page).to_have_title("… Tell me · Parley")
     expect(page.locator("#conversations [aria-current]")).to_have_text("Tell me")
     expect(page.get_by_role("heading", level=1)).to_have_text("Tell me")
     gemini.release()
@@ -106,7 +106,9 @@ def test_thoughts_and_tools_are_shown_while_they_happen(visit: Visit, alice: Mem
     expect(live.locator(".tool-state")).to_have_text(re.compile(r"^\d\.\d s$"))
     gemini.release()
     wait_until_idle(page)
-    assert page.locator("article.assistant details").evaluate_all("all => all.map((each) => each.open)") == [
+    assert page.locator("article.assistant details.step").evaluate_all(
+        "all => all.map((each) => each.open)"
+    ) == [
         True,  # unfolded before
         False,
     ]
@@ -173,19 +175,32 @@ def test_blank_text_is_not_sent_and_repeated_enter_sends_once(
     for _ in range(3):
         page.keyboard.press("Enter")
     expect(page.locator("article.live .prose")).to_have_text("a")
-    ask(page, "meanwhile")  # stays in the composer until the answer is complete
     gemini.release()
     wait_until_idle(page)
-    expect(message(page)).to_have_value("meanwhile")
-    assert [url.rpartition("/")[2] for url in asked] == ["stream"]
+    assert [url.rpartition("/")[2] for url in asked] == ["stream?view=html"]
     assert stored_texts(alice, conversation_of(page)) == ["once", "ab"]
+
+
+def test_an_ask_is_one_request(visit: Visit, alice: Member, gemini: Gemini) -> None:
+    gemini.on("one", [Text("a"), Hold(), Text("b")])
+    page = visit(alice)
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url.removeprefix(alice.url)))
+    page.goto("/")
+    ask(page, "one")
+    expect(page.locator("article.live .prose")).to_have_text("a")
+    gemini.release()
+    wait_until_idle(page)
+    assert shown_texts(page) == ["one", "ab"]
+    streams = [path for path in requests if "stream" in path or "/events" in path]
+    assert streams == ["/chat/stream?view=html"]
 
 
 def test_a_question_is_shown_before_the_server_has_it(visit: Visit, alice: Member) -> None:
     page = visit(alice)
     page.goto("/")
     held: list[Route] = []
-    page.route("**/chat/stream", lambda route: held.append(route))  # noqa: PLW0108  (Playwright marks it)
+    page.route("**/chat/stream?view=html", lambda route: held.append(route))  # noqa: PLW0108  (Playwright marks it)
     ask(page, "Hello <b>there</b>")
     expect(page.locator(".bubble")).to_have_text("Hello <b>there</b>")
     held[0].continue_()
@@ -207,7 +222,7 @@ def test_a_question_retried_after_network_errors_is_stored_once(visit: Visit, al
         else:
             route.continue_()
 
-    page.route("**/chat/stream", lose_the_response)
+    page.route("**/chat/stream?view=html", lose_the_response)
     for _ in range(2):
         ask(page, "Hello")
         expect(page.locator("#notice")).to_contain_text("cannot be reached")
@@ -241,7 +256,7 @@ def test_an_exceeded_limit_shows_its_message_and_keeps_the_draft(
     page.goto("/")
     body = '{"error": {"code": "too_many", "detail": "At most 5 answers can be written at once."}}'
     page.route(
-        "**/chat/stream",
+        "**/chat/stream?view=html",
         lambda route: route.fulfill(status=status, content_type="application/json", body=body),
         times=1,
     )
@@ -288,9 +303,9 @@ def test_a_signed_out_member_can_sign_in_again_and_keeps_the_draft(
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Sign in again").click()
     other = opened.value
-    other.get_by_label("Login").fill("carol")
+    other.get_by_label("User name or e-mail address").fill("carol")
     other.get_by_label("Password").fill("correct horse battery")
-    other.get_by_role("button", name="Sign In").click()
+    other.get_by_role("button", name="Sign in").click()
     expect(other.get_by_label("Message", exact=True)).to_be_visible()
     other.close()
     page.get_by_role("button", name="Send").click()  # with the previous CSRF token

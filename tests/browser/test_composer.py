@@ -44,7 +44,7 @@ def test_the_composer_grows_in_browsers_without_field_sizing(visit: Visit, alice
         answer = route.fetch()
         route.fulfill(response=answer, body=answer.text().replace("field-sizing:content", ""))
 
-    page.route("**/composer.*.css", without_fitting)
+    page.route("**/chat.*.css", without_fitting)
     page.add_init_script(
         """const supports = CSS.supports;
         CSS.supports = (...asked) => asked[0] !== "field-sizing" && supports.apply(CSS, asked);"""
@@ -82,10 +82,58 @@ def test_a_draft_survives_a_reload_in_its_own_conversation(visit: Visit, alice: 
     expect(message(page)).to_have_value("something new")
 
 
+def test_two_tabs_have_their_own_drafts_of_a_new_conversation(
+    visit: Visit, server: LiveServer, sign_up: SignUp
+) -> None:
+    page = visit(sign_up(server, "ivan"))
+    open_page(page)
+    message(page).fill("first")
+    page.wait_for_timeout(400)  # until it is stored
+    other = page.context.new_page()
+    open_page(other)
+    other.wait_for_timeout(300)
+    expect(message(other)).to_have_value("")
+    message(other).fill("second")
+    for tab, text in ((page, "first"), (other, "second")):
+        tab.reload()
+        expect(message(tab)).to_have_value(text)
+
+
+def test_a_duplicated_tab_has_its_own_copy_of_the_draft(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    open_page(page)
+    message(page).fill("first")
+    page.wait_for_timeout(400)  # until it is stored
+    with page.context.expect_page() as opened:
+        page.evaluate("window.open('/')")  # copies sessionStorage, as a duplicated tab does
+    copy = opened.value
+    expect(message(copy)).to_have_value("first")
+    copy.wait_for_timeout(300)
+    copy.reload()
+    expect(message(copy)).to_have_value("first")
+    message(copy).fill("second")
+    for tab, text in ((copy, "second"), (page, "first")):
+        tab.reload()
+        expect(message(tab)).to_have_value(text)
+
+
+def test_a_draft_of_a_closed_tab_is_taken_over_by_a_new_one(
+    visit: Visit, server: LiveServer, sign_up: SignUp
+) -> None:
+    page = visit(sign_up(server, "judy"))
+    open_page(page)
+    message(page).fill("precious")
+    page.wait_for_timeout(400)
+    other = page.context.new_page()
+    page.close()
+    open_page(other)
+    expect(message(other)).to_have_value("precious")
+
+
 def test_a_draft_that_could_not_be_sent_survives_a_reload(visit: Visit, alice: Member) -> None:
     page = visit(alice, expect_faults=["500"])
     open_page(page)
-    page.route("**/chat/stream", lambda route: route.fulfill(status=500))
+    page.route("**/chat/stream?view=html", lambda route: route.fulfill(status=500))
     ask(page, "precious")
     expect(page.locator("#notice")).to_contain_text("500")
     page.reload()
@@ -96,7 +144,7 @@ def test_text_typed_during_the_first_answer_stays_in_its_conversation(visit: Vis
     page = visit(alice)
     open_page(page)
     held: list[Route] = []
-    page.route("**/chat/stream", lambda route: held.append(route))  # noqa: PLW0108
+    page.route("**/chat/stream?view=html", lambda route: held.append(route))  # noqa: PLW0108
     ask(page, "first")
     message(page).fill("second")
     held[0].continue_()

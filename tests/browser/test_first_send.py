@@ -37,7 +37,7 @@ AFTER = "() => frames_.filter((frame) => frame.at > pressed)"
 def hold_questions(page: Page) -> list[Route]:
     """Hold back the requests that send questions; return the list to which they are added."""
     held: list[Route] = []
-    page.route("**/chat/stream", lambda route: held.append(route))  # noqa: PLW0108
+    page.route("**/chat/stream?view=html", lambda route: held.append(route))  # noqa: PLW0108
     return held
 
 
@@ -61,7 +61,7 @@ def test_the_welcome_disappears_in_the_frame_that_shows_the_question(
     else:
         page.get_by_role("button", name="Send").click()
     expect(page.locator(".bubble")).to_have_text("Hello")
-    page.wait_for_function(f"({AFTER})().filter((frame) => frame.bubble).length > 2")
+    page.wait_for_function(f"() => ({AFTER})().filter((frame) => frame.bubble).length > 2")
     with_bubble = [frame for frame in page.evaluate(AFTER) if frame["bubble"]]
     assert {(frame["welcome"], frame["text"]) for frame in with_bubble} == {(False, "")}
     held[0].continue_()
@@ -74,7 +74,7 @@ def test_the_first_frame_after_enter_shows_the_question(visit: Visit, alice: Mem
     message(page).fill("Hello")
     page.evaluate(RECORD)
     page.keyboard.press("Enter")
-    page.wait_for_function(f"({AFTER})().length > 0")
+    page.wait_for_function(f"() => ({AFTER})().length > 0")
     assert page.evaluate(AFTER)[0] | {"at": 0} == {"at": 0, "bubble": True, "welcome": False, "text": ""}
     held[0].continue_()
     wait_until_idle(page)
@@ -104,9 +104,9 @@ def test_a_failed_question_restores_the_welcome_and_the_text(visit: Visit, alice
     if fault == "offline":
         page.context.set_offline(True)
     elif fault == "unreachable":
-        page.route("**/chat/stream", lambda route: route.abort())
+        page.route("**/chat/stream?view=html", lambda route: route.abort())
     else:
-        page.route("**/chat/stream", lambda route: route.fulfill(**answers[fault]))
+        page.route("**/chat/stream?view=html", lambda route: route.fulfill(**answers[fault]))
     message(page).fill("precious\n  words")
     page.keyboard.press("Enter")
     expect(page.locator("#notice")).not_to_be_empty()

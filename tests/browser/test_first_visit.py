@@ -31,7 +31,7 @@ def test_the_owner_sets_up_parley_and_gets_answers_that_remember(
 
     ask(page, "What time is it in Lagos?")
     expect(page.locator("article.assistant .prose")).to_contain_text(re.compile(r"In Lagos it is \d\d:\d\d"))
-    expect(page.locator("article.assistant details")).to_have_count(2)
+    expect(page.locator("article.assistant details.step")).to_have_count(2)
     ask(page, "What did I ask before?")
     expect(page.locator("article.assistant .prose").last).to_contain_text("What time is it in Lagos?")
     wait_until_idle(page)
@@ -39,10 +39,10 @@ def test_the_owner_sets_up_parley_and_gets_answers_that_remember(
 
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Sign In")
-    page.get_by_label("Login").fill("OLGA")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+    page.get_by_label("User name or e-mail address").fill("OLGA")
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign In").click()
+    page.get_by_role("button", name="Sign in").click()
     page.get_by_role("link", name="What time is it in Lagos?").click()
     expect(page.locator("article")).to_have_count(4)
     assert page.goto(link[0]).status == 404  # type: ignore[union-attr]
@@ -51,9 +51,9 @@ def test_the_owner_sets_up_parley_and_gets_answers_that_remember(
 def test_a_new_member_can_reload_during_an_answer(visit: Visit, demo_server: LiveServer) -> None:
     page = visit(url=demo_server.url)
     page.goto("/")
-    page.get_by_role("link", name="sign up").click()
-    sign_up_fields(page, "frank", "Username", "Email", "Password", "Password (again)")
-    page.get_by_role("button", name="Sign Up").click()
+    page.get_by_role("link", name="Sign up").click()
+    sign_up_fields(page, "frank", "User name", "E-mail address", "Password", "Password, once more")
+    page.get_by_role("button", name="Sign up").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
     expect(page.get_by_role("link", name="Administration")).to_have_count(0)
     ask(page, "Hello")

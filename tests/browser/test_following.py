@@ -188,6 +188,7 @@ def test_a_reader_who_is_signed_out_is_notified(
     dave = sign_up(server, "dave")
     page = visit(dave, expect_faults=["401"])
     live = start_answer(page, gemini)
+    expect(page.locator(".answering-mark")).to_have_count(1)  # the page has read its list again
     page.context.clear_cookies(name="sessionid")
     gemini.release()
     expect(page.locator("#notice")).to_contain_text("You are signed out.")

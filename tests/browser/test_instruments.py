@@ -42,7 +42,7 @@ for number in range(120):
     reply = Message.objects.create(conversation=talk, role="assistant", parent=prompt)
     Run.objects.create(conversation=talk, owner=alice, prompt=prompt, reply=reply, status=status,
         code="rate_limited" if failed else "", ttft_ms=dice.randrange(400, 1900), last_seq=5,
-        duration_ms=dice.randrange(3000, 19000), ended_at=at)
+        duration_ms=dice.randrange(3000, 19000), ended_at=at, last_change=1)
 """
 Scheme = Literal["light", "dark"]
 

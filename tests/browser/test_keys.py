@@ -1,5 +1,7 @@
 """Keyboard shortcuts, and a visit from sign-up to sign-out without a mouse."""
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -24,11 +26,11 @@ def test_control_k_finds_a_conversation(visit: Visit, alice: Member, place: str)
     page.goto("/")
     focus_on(page, place)
     page.keyboard.press("Control+k")
-    find = page.get_by_label("Find a conversation")
+    find = page.get_by_label("Search your conversations")
     expect(find).to_be_focused()
     page.keyboard.type("no such words")
     page.keyboard.press("Enter")
-    expect(page.locator("#conversations")).to_contain_text("No title has these words.")
+    expect(page.locator("#found")).to_contain_text("Nothing was found.")
 
 
 @PLACES
@@ -90,7 +92,7 @@ def test_shortcuts_copy_the_last_answer_and_the_last_code(
     assert page.evaluate("navigator.clipboard.readText()") == "**Here**:\n\n```\nx = 1\n```"
     page.keyboard.press("Control+Shift+;")
     expect(page.locator("#announcer")).to_have_text("The code is copied.")
-    assert page.evaluate("navigator.clipboard.readText()") == "x = 1\n"
+    assert page.evaluate("navigator.clipboard.readText()") == "x = 1"
 
 
 @PLACES
@@ -112,20 +114,101 @@ def test_shortcuts_move_the_focus_between_messages_and_the_composer(
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
 
 
+PRESS = """([target, options]) => document.querySelector(target).dispatchEvent(
+    new KeyboardEvent("keydown", { bubbles: true, cancelable: true, ...options }))"""
+MAC = "Object.defineProperty(navigator, 'platform', {get: () => 'MacIntel'})"
+
+
+def test_shortcuts_go_by_place_on_a_cyrillic_layout(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    page.goto("/")
+    page.wait_for_load_state()
+    page.evaluate(PRESS, ["#query", {"key": "л", "code": "KeyK", "ctrlKey": True}])
+    expect(page.locator("#find")).to_be_focused()
+
+
+@pytest.mark.parametrize(
+    "pressed",
+    [
+        {"key": "k", "code": "KeyK", "ctrlKey": True},
+        {"key": "ArrowUp", "code": "ArrowUp", "altKey": True},
+    ],
+    ids=["ctrl-k", "alt-up"],
+)
+def test_the_text_fields_own_keys_of_a_mac_are_left_to_it(
+    visit: Visit, alice: Member, pressed: dict[str, object]
+) -> None:
+    page = visit(alice)
+    page.add_init_script(MAC)
+    page.goto("/")
+    ask(page, "one")
+    wait_until_idle(page)
+    assert page.evaluate(PRESS, ["#query", pressed]) is True  # not prevented
+    expect(page.get_by_label("Message", exact=True)).to_be_focused()
+
+
+def test_cmd_takes_the_place_of_ctrl_on_a_mac(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    page.add_init_script(MAC)
+    page.goto("/")
+    page.wait_for_load_state()
+    page.evaluate(PRESS, ["#query", {"key": "k", "code": "KeyK", "metaKey": True}])
+    expect(page.locator("#find")).to_be_focused()
+    expect(page.locator("#menu")).to_have_attribute("title", "Conversations (⌘+Shift+S)")
+
+
+TABLET: Any = {"viewport": {"width": 820, "height": 1180}, "has_touch": True, "is_mobile": True}
+
+
+def test_enter_sends_on_a_tablet_once_a_real_keyboard_was_used(visit: Visit, alice: Member) -> None:
+    page = visit(alice, **TABLET)
+    page.goto("/")
+    page.wait_for_load_state()
+    page.get_by_label("Message", exact=True).focus()
+    page.keyboard.press("Shift+H")  # a keyboard on the screen has no Shift event
+    page.keyboard.type("ello")
+    page.keyboard.press("Enter")
+    expect(page.locator("article.assistant .prose")).to_have_text("You said: Hello")
+
+
+def test_control_enter_sends_on_a_touch_screen(visit: Visit, alice: Member) -> None:
+    page = visit(alice, **TABLET)
+    page.goto("/")
+    page.wait_for_load_state()
+    page.get_by_label("Message", exact=True).fill("Hello")
+    page.evaluate(PRESS, ["#query", {"key": "Enter", "code": "Enter", "ctrlKey": True}])
+    expect(page.locator("article.assistant .prose")).to_have_text("You said: Hello")
+
+
+def test_every_button_without_words_has_a_tooltip(visit: Visit, alice: Member) -> None:
+    page = visit(alice)
+    page.goto("/")
+    ask(page, "one")
+    wait_until_idle(page)
+    bare = page.evaluate(
+        """() => [...document.querySelectorAll("button, a.button")].filter((button) => {
+            const words = button.cloneNode(true);
+            for (const hidden of words.querySelectorAll(".visually-hidden")) hidden.remove();
+            return !words.textContent.trim() && !button.title;
+        }).map((button) => button.outerHTML)"""
+    )
+    assert bare == []
+
+
 def test_everything_from_sign_up_to_sign_out_works_without_a_mouse(
     visit: Visit, server: LiveServer, gemini: Gemini
 ) -> None:
     gemini.on("Why?", [Text("Because.")])
     page = visit(url=server.url)
     page.goto("/")
-    reach(page, "link", "sign up")
+    reach(page, "link", "Sign up")
     page.keyboard.press("Enter")
-    expect(page.get_by_label("Username")).to_be_visible()
-    page.get_by_label("Username").focus()
+    expect(page.get_by_label("User name")).to_be_visible()
+    page.get_by_label("User name").focus()
     for value in ("kim", "kim@example.org", PASSWORD, PASSWORD):
         page.keyboard.type(value)
         page.keyboard.press("Tab")
-    reach(page, "button", "Sign Up")
+    reach(page, "button", "Sign up")
     page.keyboard.press("Enter")
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
     page.wait_for_load_state()
@@ -142,7 +225,7 @@ def test_everything_from_sign_up_to_sign_out_works_without_a_mouse(
     page.keyboard.press("Enter")
     reach(page, "button", "Sign out")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Sign In")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
 def reach(page: Page, role: str, name: str, *, key: str = "Tab") -> None:

@@ -5,16 +5,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, ask, wait_until_idle
-from tests.support.gemini import Gemini, Text
-from tests.support.live import Member
+from tests.browser.conftest import SignUp, Visit, ask, wait_until_idle
+from tests.browser.seeds import many_conversations
+from tests.support.gemini import Gemini, Status, Text
+from tests.support.live import LiveServer, Member
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-
-
-def background(page: Page) -> str:
-    return str(page.locator("html").evaluate("(html) => getComputedStyle(html).backgroundColor"))
-
 
 DARK = "rgb(24, 23, 20)"
 
@@ -68,35 +64,61 @@ def test_the_dark_theme_applies_from_the_first_byte(visit: Visit, alice: Member)
     page = visit(alice, color_scheme="light")
     page.goto("/")
     page.get_by_role("button", name="Settings").click()
-    with page.expect_response("**/preferences/"):
-        page.get_by_text("Dark", exact=True).click()
-    assert background(page) == DARK
+    page.get_by_text("Dark", exact=True).click()
+    expect(page.get_by_text("Saved")).to_be_visible()
+    expect(page.locator("html")).to_have_css("background-color", DARK)
     page.goto("/accounts/password/change/", wait_until="commit")  # a page without a script
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-    assert background(page) == DARK
+    expect(page.locator("html")).to_have_css("background-color", DARK)
 
 
-def test_touch_targets_are_large_enough(visit: Visit, alice: Member, gemini: Gemini) -> None:
+CONTROLS = """button, summary, select, label.fold, .feedback-form label, .segmented-control label, #find,
+    nav a, header a, .page-note a, .form-actions a, .menu-item"""
+
+
+def assert_targets_are_large(page: Page) -> None:
+    small = page.locator(CONTROLS).evaluate_all(
+        """(all) => all
+            .filter((each) => each.checkVisibility() && each.getBoundingClientRect().height < 43.9)
+            .map((each) => `${each.getBoundingClientRect().height} px: ${each.title || each.innerText}, `
+                + each.outerHTML.replace(/\\s+/g, " ").slice(0, 160))"""
+    )
+    assert small == []
+
+
+def test_touch_targets_are_large_enough(
+    visit: Visit, server: LiveServer, sign_up: SignUp, gemini: Gemini
+) -> None:
+    tina = sign_up(server, "tina")
+    many_conversations(server, "tina", 60)  # the list has a link to older ones
     gemini.on("touch", [Text("```python\nx = 1\n```\n\nDone.")])
-    page = visit(alice, **PHONE)
+    gemini.on("fail", [Status(400, "INVALID_ARGUMENT")])
+    page = visit(tina, **PHONE)
     page.goto("/")
     page.wait_for_load_state()
-    assert small_buttons(page) == []
-    page.get_by_label("Message", exact=True).fill("touch")
-    page.get_by_role("button", name="Send").tap()
-    wait_until_idle(page)
-    assert small_buttons(page) == []
+    assert_targets_are_large(page)
+    for question in ("touch", "x\n" * 30, "fail"):
+        page.get_by_label("Message", exact=True).fill(question)
+        page.get_by_role("button", name="Send").tap()
+        wait_until_idle(page)
+        assert_targets_are_large(page)
+    page.locator(".failure-details summary").tap()
+    page.locator(".message-details summary").last.tap()
+    page.get_by_role("button", name="Bad answer").last.tap()
+    expect(page.locator(".feedback-form")).to_be_visible()
+    page.locator(".edit-question").last.tap()
+    assert_targets_are_large(page)
+    for opened in ("Export", "Menu of “touch”", "Conversations"):
+        page.locator("header").get_by_role("button", name=opened).tap()
+        assert_targets_are_large(page)
+        page.keyboard.press("Escape")
     page.get_by_role("button", name="Conversations").tap()
+    page.get_by_role("searchbox").fill("touch")
+    expect(page.locator(".hits a")).to_have_count(2)
+    assert_targets_are_large(page)
+    page.get_by_role("searchbox").fill("")
     page.get_by_role("button", name="Settings").tap()
-    assert small_buttons(page) == []
-
-
-def small_buttons(page: Page) -> list[str]:
-    found: list[str] = page.locator("button:visible, summary:visible, nav a:visible").evaluate_all(
-        """(all) => all.filter((each) => each.getBoundingClientRect().height < 43.9)
-            .map((each) => each.outerHTML.slice(0, 120))"""
-    )
-    return found
+    assert_targets_are_large(page)
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 640), (640, 430)])

@@ -99,7 +99,7 @@ def test_a_link_within_a_message_scrolls_only_the_messages(
             document.querySelector("article:last-child .prose p").innerText = "";
             const link = document.createElement("a");
             [link.href, link.textContent] = ["#note", "to the note"];
-            document.querySelector("article:last-child .prose").append(link);
+            document.querySelector("article:last-child").append(link);
         }"""
     )
     page.get_by_role("link", name="to the note").click()

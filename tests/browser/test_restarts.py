@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import (
     SignUp,
@@ -50,6 +50,48 @@ def test_the_page_shows_the_whole_answer_after_a_crash(
     wait_until_idle(page)
     assert shown_texts(page) == ["Tell me", "There was a king"]
     assert stored_texts(alice, conversation_of(page)) == ["Tell me", "There was a king"]
+
+
+def restarted(visit: Visit, own_server: LiveServer, gemini: Gemini, sign_up: SignUp) -> Page:
+    """Return a page whose answer began again after a crash, and waits."""
+    gemini.on("Tell me", [Text("Once upon"), Hold()], [Text("There was "), Hold(), Text("a king")])
+    page = visit(sign_up(own_server, "alice"), expect_faults=["ERR_"])
+    page.goto("/")
+    ask(page, "Tell me")
+    expect(page.locator("article.live .prose")).to_have_text("Once upon")
+    own_server.kill()
+    own_server.start()
+    expect(page.locator("article.live .prose")).to_have_text("There was ")
+    return page
+
+
+def test_a_restarted_answer_says_so(
+    visit: Visit, own_server: LiveServer, gemini: Gemini, sign_up: SignUp
+) -> None:
+    page = restarted(visit, own_server, gemini, sign_up)
+    note = page.get_by_text("The server restarted, and this answer began again.")
+    expect(note).to_be_visible()
+    page.reload()
+    expect(note).to_be_visible()
+    gemini.release()
+    wait_until_idle(page)
+    expect(note).to_be_visible()
+
+
+def test_the_text_before_a_restart_is_an_earlier_version(
+    visit: Visit, own_server: LiveServer, gemini: Gemini, sign_up: SignUp
+) -> None:
+    page = restarted(visit, own_server, gemini, sign_up)
+    pager = page.get_by_role("group", name="Version 2 of 2")
+    pager.get_by_role("button", name="Previous version").click()
+    expect(page.locator("article.assistant .prose")).to_have_text("Once upon")
+    expect(page.locator("article.assistant .ending")).to_have_text(
+        "The server was interrupted while this answer was written."
+    )
+    gemini.release()
+    wait_until_idle(page)
+    page.get_by_role("button", name="Next version").click()
+    expect(page.locator("article.assistant .prose")).to_have_text("There was a king")
 
 
 def test_a_run_that_called_a_tool_is_not_repeated_after_a_crash(

@@ -24,7 +24,7 @@ def open_answered(
     page.goto("/")
     page.get_by_label("Message", exact=True).fill("6*7?")
     page.get_by_role("button", name="Send").click()
-    expect(page.locator("form.ask-again")).to_be_attached()
+    expect(page.locator("button.ask-again")).to_be_attached()
     return page
 
 

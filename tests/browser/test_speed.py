@@ -13,7 +13,7 @@ import brotli
 import pytest
 from playwright.sync_api import Page, Request, expect
 
-from config.static import minified
+from config.static import bundled, minified
 from tests.browser.conftest import SignUp, Visit, ask, wait_until_idle
 from tests.browser.seeds import long_conversation
 from tests.support.gemini import Gemini, Pause, Text
@@ -27,18 +27,15 @@ STORY = (
 )
 
 
-def compressed(paths: list[Path]) -> int:
-    """Return the size in bytes of these files as they are sent."""
-    return sum(len(brotli.compress(minified(path.name, path.read_text()).encode())) for path in paths)
+def size_as_sent(name: str) -> int:
+    """Return the size in bytes of a bundle as it is sent."""
+    path = STATIC / name
+    return len(brotli.compress(minified(path.name, bundled(path)).encode()))
 
 
-def test_scripts_and_style_sheets_are_small() -> None:
-    # 0.1 KB more than when one module asked, followed and caught up: each module is compressed by itself
-    assert compressed(sorted(STATIC.glob("*.js"))) <= 12_250
-    # the chat page's style sheets; the others belong to the account pages and the admin
-    names = ("base", "composer", "layout", "messages", "panels", "prose", "tokens")
-    # 0.6 KB more than as five sheets: each sheet is compressed by itself (docs/decisions/0033)
-    assert compressed([STATIC / "css" / f"{name}.css" for name in names]) <= 6_800
+def test_the_script_and_the_style_sheet_are_small() -> None:
+    assert size_as_sent("main.js") <= 26 * 1024
+    assert size_as_sent("css/chat.css") <= 10 * 1024
 
 
 def test_the_first_load_is_small(visit: Visit, server: LiveServer, sign_up: SignUp) -> None:
@@ -48,8 +45,8 @@ def test_the_first_load_is_small(visit: Visit, server: LiveServer, sign_up: Sign
     page.goto("/")
     page.wait_for_load_state("networkidle")
     sizes = [request.sizes() for request in requests]
-    assert len(sizes) > 10
-    assert sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes) <= 100 * 1024
+    assert len(sizes) >= 3  # the page, its script and its style sheet
+    assert sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes) <= 80 * 1024
 
 
 def median_of_three(measure: Callable[[], float]) -> float:
@@ -94,9 +91,26 @@ def test_a_conversation_of_2000_messages_is_usable_within_a_second(
 
 
 @pytest.mark.timing
+def test_the_page_is_usable_within_1200_ms_on_a_slow_network(visit: Visit, alice: Member) -> None:
+    def open_it() -> float:
+        page = visit(alice)
+        network = page.context.new_cdp_session(page)
+        network.send("Network.enable")
+        speed = {"downloadThroughput": 200_000, "uploadThroughput": 200_000}
+        network.send("Network.emulateNetworkConditions", {"offline": False, "latency": 400, **speed})
+        page.add_init_script("addEventListener('focusin', () => (window.usable ??= performance.now()))")
+        page.goto("/")
+        expect(page.get_by_label("Message", exact=True)).to_be_focused()  # the scripts run
+        return float(page.evaluate("usable"))
+
+    open_it()
+    assert median_of_three(open_it) <= 1200
+
+
+@pytest.mark.timing
 def test_a_question_and_a_progress_sign_are_shown_within_100_ms(visit: Visit, alice: Member) -> None:
     page = visit(alice)
-    page.route("**/chat/stream", lambda route: None)  # the server does not respond
+    page.route("**/chat/stream?view=html", lambda route: None)  # the server does not respond
     page.goto("/")
     page.wait_for_load_state()
     page.evaluate(

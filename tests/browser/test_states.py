@@ -6,8 +6,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Visit, ask, shown_texts, wait_until_idle
+from tests.browser.network import Network
 from tests.support.gemini import Gemini, Hold, Status, Text
-from tests.support.live import Member
+from tests.support.live import LiveServer, Member
 
 
 def test_a_question_and_a_progress_sign_are_shown_before_the_server_responds(
@@ -16,7 +17,7 @@ def test_a_question_and_a_progress_sign_are_shown_before_the_server_responds(
     page = visit(alice)
     page.goto("/")
     held: list[Route] = []
-    page.route("**/chat/stream", lambda route: held.append(route))  # noqa: PLW0108
+    page.route("**/chat/stream?view=html", lambda route: held.append(route))  # noqa: PLW0108
     ask(page, "Hello")
     expect(page.locator(".bubble")).to_have_text("Hello")
     expect(page.locator(".reply-waiting")).to_have_text("Thinking…")
@@ -115,7 +116,7 @@ def test_an_exceeded_limit_shows_how_long_to_wait(visit: Visit, alice: Member) -
         "body": body,
         "headers": {"Retry-After": "3"},
     }
-    page.route("**/chat/stream", lambda route: route.fulfill(**answer), times=1)
+    page.route("**/chat/stream?view=html", lambda route: route.fulfill(**answer), times=1)
     ask(page, "Hello")
     notice, send = page.locator("#notice"), page.get_by_role("button", name="Send")
     expect(notice).to_have_text("At most 5 answers can be written at once. Try again in 3 s.")
@@ -130,40 +131,30 @@ def test_an_exceeded_limit_shows_how_long_to_wait(visit: Visit, alice: Member) -
     expect(page.locator("article.assistant")).to_have_count(1)
 
 
-def test_a_short_loss_of_the_connection_is_not_shown(visit: Visit, alice: Member, gemini: Gemini) -> None:
+def test_a_short_loss_of_the_connection_is_not_shown(
+    visit: Visit, server: LiveServer, alice: Member, gemini: Gemini
+) -> None:
     gemini.on("Tell me", [Text("Once"), Hold(), Text(" upon")])
-    page = visit(alice)
-    page.clock.install()
+    network = Network(server.url)
+    page = visit(alice, url=network.url, expect_faults=["ERR_"])
     page.goto("/")
     page.evaluate(
         """() => {
             window.shown = [];
             new MutationObserver(() => window.shown.push(document.querySelector("#connection").textContent))
                 .observe(document.querySelector("#connection"), {childList: true});
-            const Real = EventSource;
-            window.EventSource = class extends Real {
-                constructor(...all) {
-                    super(...all);
-                    window.source = this;
-                }
-            };
-            for (const name of ["CLOSED", "OPEN"]) window.EventSource[name] = Real[name];
         }"""
     )
     ask(page, "Tell me")
     expect(page.locator("article.live .prose")).to_have_text("Once")
-    page.evaluate("source.dispatchEvent(new Event('error'))")
-    page.clock.run_for(1500)
-    page.evaluate("source.dispatchEvent(new Event('open'))")
-    page.clock.run_for(3000)
-    assert "Reconnecting…" not in page.evaluate("window.shown")
-    page.evaluate("source.dispatchEvent(new Event('error'))")
-    page.clock.run_for(2500)
-    expect(page.locator("#connection")).to_have_text("Reconnecting…")
-    page.evaluate("source.dispatchEvent(new Event('open'))")
-    expect(page.locator("#connection")).to_be_empty()
+    with page.expect_request("**/events?*"):
+        network.cut()
+        page.wait_for_timeout(100)
+        network.restore()
     gemini.release()
     wait_until_idle(page)
+    assert "Reconnecting…" not in page.evaluate("window.shown")
+    network.close()
 
 
 @pytest.mark.parametrize("path", ["/nowhere/", "/chat/x/"])
@@ -203,17 +194,21 @@ def test_deletion_asks_first_and_focuses_cancel(visit: Visit, alice: Member) -> 
     ask(page, "to be deleted")
     wait_until_idle(page)
     path = page.url
-    delete = page.get_by_role("button", name="Delete this conversation")
+    menu = page.locator(".pane-head .entry-button")
+    delete = page.get_by_role("menuitem", name="Delete")
     dialog = page.get_by_role("dialog", name="Delete this conversation?")
+    menu.click()
     delete.click()
     expect(dialog).to_contain_text("to be deleted")
     expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    expect(delete).to_be_focused()
+    expect(menu).to_be_focused()
+    menu.click()
     delete.click()
     page.keyboard.press("Enter")  # Cancel has the focus
     expect(dialog).to_be_hidden()
+    menu.click()
     delete.click()
     dialog.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
@@ -226,7 +221,7 @@ def test_a_conversation_can_be_deleted_without_scripts(visit: Visit, alice: Memb
         stream.all_events()
     page: Page = visit(alice, java_script_enabled=False)
     page.goto(f"/chat/{conversation}/")
-    page.get_by_role("button", name="Delete this conversation").click()
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.locator(".pane-head .entry-button").click()
+    page.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
     assert alice.http.get(f"/chat/{conversation}/").status_code == 404

@@ -6,7 +6,7 @@ from itertools import pairwise
 from playwright.sync_api import expect
 
 from tests.browser.conftest import SignUp, Visit
-from tests.support.gemini import Call, Gemini, Text, Thought
+from tests.support.gemini import Call, Gemini, Pause, Text, Thought
 from tests.support.live import LiveServer, Member
 
 # "Client-Side JavaScript" in section 6 of the tutorial, without its host and port.
@@ -69,7 +69,7 @@ def test_the_tutorials_script_streams_and_closes(
     gemini.on(
         "Hello",
         [Thought("A greeting."), Text("One "), Text("moment."), Call("calculate", {"expression": "6*7"})],
-        [Text("It "), Text("is "), Text("42.")],
+        [Text("It "), Pause(0.3), Text("is "), Pause(0.3), Text("42.")],
     )
     run_the_snippet(visit, sign_up(server, "erin"), "It is 42.")
     assert gemini.calls_for("Hello") == 2  # one question: the tool call, and the answer to its result

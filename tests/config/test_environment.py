@@ -11,6 +11,10 @@ from config.environment import Environment, read_environment
 pytestmark = pytest.mark.any_database
 
 
+APPROVERS = 'APPROVERS must be JSON such as {"agent": {"tool": "name of a group"}}'
+MALFORMED_APPROVERS = ["Finance", "[]", '{"bank": "Pay"}', '{"bank": {"pay": ""}}', '{"bank": {"pay": 1}}']
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
@@ -21,10 +25,16 @@ pytestmark = pytest.mark.any_database
         ("TOOL_THREADS", "0", "TOOL_THREADS must be a whole number of at least 1, not '0'."),
         ("DATABASE_POOL", "5", "DATABASE_POOL must be a whole number of at least 6, not '5'."),
         ("RUN_SECONDS", "inf", "RUN_SECONDS must be a number of at least 0, not 'inf'."),
+        ("RUN_SECONDS", "120", "FIRST_TOKEN_SECONDS must be less than RUN_SECONDS (120), not 120."),
+        ("FIRST_TOKEN_SECONDS", "300", "FIRST_TOKEN_SECONDS must be less than RUN_SECONDS (300), not 300."),
+        ("SILENCE_SECONDS", "1000", "SILENCE_SECONDS must be less than RUN_SECONDS (300), not 1000."),
+        ("TOOL_SECONDS", "300.5", "TOOL_SECONDS must be less than RUN_SECONDS (300), not 300.5."),
+        ("TOOL_SECONDS", "-1", "TOOL_SECONDS must be a number of at least 0, not '-1'."),
         ("RENDER_SECONDS", "0", "RENDER_SECONDS must be a number of at least 0.01, not '0'."),
         ("RENDER_SECONDS", "soon", "RENDER_SECONDS must be a number of at least 0.01, not 'soon'."),
         ("LOG_FORMAT", "XML", "LOG_FORMAT must be 'text' or 'json', not 'xml'."),
         ("AGENT_NAME", "user", "AGENT_NAME must be a Python identifier other than 'user'."),
+        *(("APPROVERS", wrong, f"{APPROVERS}, not {wrong!r}.") for wrong in MALFORMED_APPROVERS),
         ("AGENTS_DIR", "/nowhere", "AGENTS_DIR must be a folder that can be read, not '/nowhere'."),
     ],
 )

@@ -87,7 +87,7 @@ def sign_in(visitor: Visitor, login: str, password: str, **headers: str) -> bool
     answer = visitor.http.post("/accounts/login/", data=form, headers=visitor.headers() | headers)
     if answer.status_code == 302:
         return True
-    refusal = "not correct" if password == WRONG else "Too many failed login attempts"
+    refusal = "is wrong" if password == WRONG else "Too many wrong passwords"
     assert refusal in answer.text
     return False
 

@@ -313,3 +313,34 @@ def test_an_endless_body_is_cut_off(shared_server: LiveServer) -> None:
             pass  # the expected outcome
     assert sent < 100
     assert httpx.get(f"{shared_server.url}/healthz").status_code == 200
+
+
+# --- the model --------------------------------------------------------------------------------------
+
+MODELS = {
+    "Gemini": ({}, "Answers come from gemini-2.5-flash."),
+    "no account": (
+        {"GOOGLE_API_KEY": ""},
+        "Answers come from the demo model. Set GOOGLE_API_KEY, or CHAT_MODEL, for a real one.",
+    ),
+    "Ollama, without its password": (
+        {"CHAT_MODEL": "ollama_chat/llama3.2", "CHAT_API_BASE": "http://owner:word@127.0.0.1:11434"},
+        "Answers come from ollama_chat/llama3.2 at http://127.0.0.1:11434.",
+    ),
+    "a name of no provider": ({"CHAT_MODEL": "llama"}, "CHAT_MODEL=llama cannot answer."),
+}
+
+
+@pytest.mark.parametrize(("env", "sentence"), MODELS.values(), ids=list(MODELS))
+def test_the_start_says_which_model_answers(serve: Serve, env: dict[str, str], sentence: str) -> None:
+    server = serve(**env)
+    assert sentence in server.output()
+    assert server.stop() == 0
+
+
+def test_litellm_logs_only_through_parleys_log(serve: Serve) -> None:
+    """Its own handler writes each record again, as text, and ADK points it to stdout."""
+    server = serve(CHAT_MODEL="openai/any-model", LOG_LEVEL="INFO", LOG_FORMAT="json")
+    assert '"logger": "LiteLLM"' in server.output()
+    assert "LiteLLM:INFO" not in server.output()
+    assert server.stop() == 0

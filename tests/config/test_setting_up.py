@@ -7,6 +7,7 @@ or a local server; ``make run`` on a copy of this tree with a ready environment.
 import ast
 import hashlib
 import os
+import platform
 import re
 import shutil
 import signal
@@ -18,12 +19,15 @@ import time
 import zipfile
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from packaging.requirements import Requirement
 
+from chat.agent.agents.reasons import EXTRAS
 from config import bootstrap
 from tests.support.commands import ROOT
 from tests.support.live import LiveServer, free_port
@@ -77,7 +81,10 @@ def wheel(folder: Path, name: str, version: str, *metadata: str) -> str:
 
 
 class Project:
-    """A folder with Parley's Makefile and bootstrap, which needs ``alpha``; developers also need ``beta``."""
+    """A folder with Parley's Makefile and bootstrap, which needs ``alpha``; developers also need ``beta``.
+
+    The extra ``fish`` adds ``cod``, ``birds`` adds ``owl``, and both add ``egg`` and need ``alpha``.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -93,12 +100,17 @@ class Project:
     def lock(self, version: str) -> None:
         alpha = wheel(self.wheels, "alpha", version)
         (self.folder / "requirements.txt").write_text(alpha)
-        (self.folder / "requirements-dev.txt").write_text(alpha + wheel(self.wheels, "beta", "1.0"))
+        cod, owl, egg = (wheel(self.wheels, name, version) for name in ("cod", "owl", "egg"))
+        (self.folder / "requirements-fish.txt").write_text(alpha + cod + egg)
+        (self.folder / "requirements-birds.txt").write_text(alpha + owl + egg)
+        (self.folder / "requirements-dev.txt").write_text(
+            alpha + wheel(self.wheels, "beta", "1.0") + cod + owl + egg
+        )
 
-    def set_up(self, target: str = "set-up", index: str = "") -> Done:
+    def set_up(self, target: str = "set-up", index: str = "", **env: str) -> Done:
         """Run ``make set-up`` with the folder of wheels as the index, unless another is given."""
         wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri()}
-        return make(self.folder, target, **({"PIP_INDEX_URL": index} if index else wheels))
+        return make(self.folder, target, **({"PIP_INDEX_URL": index} if index else wheels), **env)
 
     def installed(self, name: str = "alpha") -> str:
         """Return the version of a package in .venv, or an empty string if it is missing."""
@@ -281,6 +293,163 @@ def test_ctrl_c_during_the_set_up_is_one_sentence(ready: Project, index: Index) 
     assert not ready.is_trusted()
 
 
+# --- EXTRAS -----------------------------------------------------------------------------------
+
+
+def test_extras_are_installed_on_top_and_only_once(ready: Project) -> None:
+    done = ready.set_up(EXTRAS="fish, birds")
+    assert "Installing 3 packages of EXTRAS" in done.stdout, done.stderr
+    assert (ready.installed("cod"), ready.installed("owl")) == ("1.0", "1.0")
+    again = ready.set_up(index=NO_INDEX, EXTRAS="birds,fish")
+    assert (again.returncode, again.stdout) == (0, "")
+
+
+def test_extras_survive_an_upgrade(ready: Project) -> None:
+    assert ready.set_up(EXTRAS="fish").returncode == 0
+    ready.lock("2.0")
+    assert ready.set_up(EXTRAS="fish").returncode == 0
+    assert (ready.installed(), ready.installed("cod")) == ("2.0", "2.0")
+
+
+def test_an_extra_that_is_no_longer_named_goes_with_the_next_upgrade(ready: Project) -> None:
+    assert ready.set_up(EXTRAS="fish").returncode == 0
+    assert ready.set_up(index=NO_INDEX).returncode == 0
+    assert ready.installed("cod") == "1.0"
+    ready.lock("2.0")
+    assert ready.set_up().returncode == 0
+    assert (ready.installed(), ready.installed("cod")) == ("2.0", "")
+
+
+def test_developers_have_all_extras(ready: Project) -> None:
+    assert ready.set_up("set-up-dev").returncode == 0
+    assert ready.set_up(index=NO_INDEX, EXTRAS="fish,birds").returncode == 0
+    assert ready.installed("owl") == "1.0"
+
+
+@pytest.mark.parametrize(
+    "line", ["EXTRAS=fish", "export EXTRAS='fish'  # with fins", 'EXTRAS = "fish"\nPORT=1']
+)
+def test_extras_are_read_from_the_file_of_settings(ready: Project, line: str) -> None:
+    (ready.folder / ".env").write_text(f"{line}\n")
+    assert ready.set_up().returncode == 0
+    assert ready.installed("cod") == "1.0"
+    (ready.folder / "elsewhere.env").write_text("EXTRAS=birds\n")
+    assert ready.set_up(ENV_FILE="elsewhere.env").returncode == 0
+    assert ready.installed("owl") == "1.0"
+
+
+def test_the_environment_names_other_extras_than_the_file(ready: Project) -> None:
+    (ready.folder / ".env").write_text("EXTRAS=fish\n")
+    assert ready.set_up(EXTRAS="birds").returncode == 0
+    assert (ready.installed("cod"), ready.installed("owl")) == ("", "1.0")
+
+
+def test_an_unknown_extra_is_one_sentence(ready: Project) -> None:
+    words = sentence(ready.set_up(EXTRAS="fish,frogs"))
+    assert words == "EXTRAS has no set 'frogs'. The sets are birds, fish."
+
+
+def test_an_extra_that_cannot_be_installed_leaves_the_server_as_it_was(ready: Project) -> None:
+    assert sentence(ready.set_up(index=NO_INDEX, EXTRAS="fish")).startswith("The package index cannot be")
+    without = ready.set_up(index=NO_INDEX)
+    assert (without.returncode, without.stdout) == (0, "")
+    assert ready.installed() == "1.0"
+
+
+# --- AGENTS_DIR/requirements.txt ----------------------------------------------------------------
+
+
+@pytest.fixture
+def agents(ready: Project) -> Path:
+    """Return an AGENTS_DIR, which the file of settings names. The index has ``eel`` and what it needs."""
+    wheel(ready.wheels, "eel", "1.0", "Requires-Dist: water>=1")
+    wheel(ready.wheels, "water", "1.0")
+    wheel(ready.wheels, "alpha", "0.9")
+    wheel(ready.wheels, "old", "1.0", "Requires-Dist: alpha<1")
+    (ready.folder / "my agents").mkdir()
+    (ready.folder / ".env").write_text('AGENTS_DIR="my agents"\n')
+    return ready.folder / "my agents" / "requirements.txt"
+
+
+def test_packages_of_agents_are_installed_once(ready: Project, agents: Path) -> None:
+    agents.write_text("eel  # my fish\n")
+    assert f"Installing the packages that {agents} names." in ready.set_up().stdout
+    assert (ready.installed("eel"), ready.installed("water")) == ("1.0", "1.0")
+    again = ready.set_up(index=NO_INDEX)
+    assert (again.returncode, again.stdout) == (0, "")
+
+
+def test_packages_of_agents_are_installed_again_after_a_change_of_a_file(
+    ready: Project, agents: Path
+) -> None:
+    """Also of one that the first one includes."""
+    agents.write_text("-r angler/requirements.txt\n")
+    (agents.parent / "angler").mkdir()
+    for wanted in ("water", "eel"):
+        (agents.parent / "angler" / "requirements.txt").write_text(f"{wanted}\n")
+        assert ready.set_up().returncode == 0
+        assert ready.installed(wanted) == "1.0"
+    agents.write_text("old-fashioned\n")
+    assert "(old-fashioned) is not installed" in ready.set_up().stdout
+
+
+def test_packages_of_agents_survive_an_upgrade(ready: Project, agents: Path) -> None:
+    agents.write_text("eel\n")
+    assert ready.set_up().returncode == 0
+    ready.lock("2.0")
+    assert ready.set_up().returncode == 0
+    assert (ready.installed(), ready.installed("eel")) == ("2.0", "1.0")
+
+
+def test_a_line_that_contradicts_the_lock_is_named_and_the_others_are_installed(
+    ready: Project, agents: Path
+) -> None:
+    (agents.parent / "more-requirements.txt").write_text("water\n")
+    lines = [
+        "# mine",
+        "alpha==0.9",
+        "nothing-of-nobody \\",
+        "  >= 2",
+        "-r more-requirements.txt",
+        "old",
+        "eel",
+    ]
+    agents.write_text("\n".join(lines))
+    done = ready.set_up()
+    assert done.returncode == 0, done.stderr
+    here = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    no_such_package = f"The package index has no nothing-of-nobody>=2 for {here}."
+    assert done.stdout.splitlines()[1:] == [
+        f"{agents}: line 2 (alpha==0.9) is not installed. Parley needs alpha==1.0.",
+        f"{agents}: line 3 (nothing-of-nobody >= 2) is not installed. {no_such_package}",
+        f"{agents}: line 6 (old) is not installed. old 1.0 needs alpha<1, and Parley alpha==1.0.",
+    ]
+    assert [ready.installed(name) for name in ("alpha", "eel", "water", "old")] == ["1.0", "1.0", "1.0", ""]
+    again = ready.set_up(index=NO_INDEX)
+    assert again.stdout.splitlines() == done.stdout.splitlines()[1:], "each start says it, without an index"
+
+
+def test_packages_of_agents_fit_the_extras(ready: Project, agents: Path) -> None:
+    wheel(ready.wheels, "cod", "0.5")
+    agents.write_text("cod<1\n")
+    assert ready.set_up().returncode == 0
+    assert ready.installed("cod") == "0.5"
+    done = ready.set_up(EXTRAS="fish")
+    assert f"{agents}: line 1 (cod<1) is not installed. Parley needs cod==1.0." in done.stdout
+    assert ready.installed("cod") == "1.0"
+
+
+def test_without_an_index_the_server_starts_and_the_next_set_up_tries_again(
+    ready: Project, agents: Path
+) -> None:
+    agents.write_text("eel\n")
+    done = ready.set_up(index=NO_INDEX)
+    assert done.returncode == 0
+    assert f"{agents}: The package index cannot be reached." in done.stdout
+    assert ready.set_up().returncode == 0
+    assert ready.installed("eel") == "1.0"
+
+
 # --- one sentence for each failure ------------------------------------------------------------
 
 
@@ -370,6 +539,10 @@ def test_an_old_python_can_parse_bootstrap_py() -> None:
 # --- the locks --------------------------------------------------------------------------------
 
 
+EXTRA_LOCKS = sorted(path.name for path in ROOT.glob("requirements-*.txt") if path.stem != "requirements-dev")
+LOCKS = ["requirements.txt", "requirements-dev.txt", *EXTRA_LOCKS]
+
+
 def pins(name: str) -> dict[str, str]:
     found = re.findall(r"^([a-z0-9][a-z0-9._-]*)==([^ ]+)", (ROOT / name).read_text(), re.MULTILINE)
     assert found
@@ -390,12 +563,12 @@ def direct(name: str) -> list[str]:
     return wanted
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_the_lock_holds_all_requirements_and_each_has_a_reason(name: str) -> None:
-    assert set(direct(f"{name}.in")) <= set(pins(f"{name}.txt"))
+    assert set(direct(name.replace(".txt", ".in"))) <= set(pins(name))
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_holds_hashes_and_no_urls_or_paths(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"://|^ *--(?!hash)|^[./]| @ |/home|/tmp", text, re.MULTILINE)
@@ -403,8 +576,26 @@ def test_a_lock_holds_hashes_and_no_urls_or_paths(name: str) -> None:
         assert "--hash=sha256:" in entry, entry
 
 
-def test_the_developers_lock_contains_the_servers_lock() -> None:
-    assert pins("requirements.txt").items() <= pins("requirements-dev.txt").items()
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_developers_lock_contains_each_other_lock(name: str) -> None:
+    """Together with the server's lock, so that any set of extras can be installed together."""
+    assert pins(name).items() <= pins("requirements-dev.txt").items()
+
+
+def test_reasons_of_broken_agents_name_the_extras_that_there_are() -> None:
+    assert [f"requirements-{name}.txt" for name in EXTRAS] == EXTRA_LOCKS
+
+
+@pytest.mark.parametrize("name", EXTRA_LOCKS)
+def test_an_extra_has_the_bounds_of_adk(name: str) -> None:
+    """Or closer ones, where a newer version no longer works with ADK."""
+    of_adk = [Requirement(line.partition(";")[0]) for line in requires("google-adk") or []]
+    lines = (ROOT / name.replace(".txt", ".in")).read_text().splitlines()
+    for wanted in (Requirement(line.partition(" #")[0]) for line in lines if line and line[0] != "#"):
+        bounds = [
+            each.specifier for each in of_adk if (each.name, each.extras) == (wanted.name, wanted.extras)
+        ]
+        assert any(set(adk) <= set(wanted.specifier) for adk in bounds), wanted
 
 
 # --- make run ---------------------------------------------------------------------------------

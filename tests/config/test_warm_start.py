@@ -16,8 +16,10 @@ import pytest
 
 from tests.support.client import Client
 from tests.support.commands import ROOT
+from tests.support.dom import Element, parse
 from tests.support.gemini import Call, Gemini, Text
 from tests.support.live import LiveServer, Member
+from tests.support.other_models import OtherModels
 from tests.support.sse_client import text_of
 from tests.support.waiting import until
 
@@ -112,6 +114,46 @@ def test_the_first_ask_of_a_users_own_agent_imports_nothing(fresh: Callable[...,
     for agent in ("story_pipeline", "research_parallel", "weather_time"):
         assert ask(alice, "hello", agent=agent)
     assert imported() - before == set()
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "openai/any-model"])
+def test_the_first_ask_of_another_provider_imports_no_client(
+    fresh: Callable[..., Started], model: str
+) -> None:
+    """Earlier, litellm imported 365 modules during it, which blocked all members for 2 s."""
+    server = OtherModels()
+    alice, imported, _ = fresh(CHAT_MODEL=model, CHAT_API_BASE=f"{server.url}/v1", CHAT_API_KEY="x")
+    before = imported()
+    assert ask(alice, "hello") == "You said: hello"
+    server.close()
+    assert len(imported() - before) < 10
+
+
+def process_cells(owner: Member) -> list[Element]:
+    page = parse(owner.http.get("/admin/agents/").text)
+    return page.one("table", class_="agents-processes").one("tbody").all("td")
+
+
+def test_the_first_ask_after_a_reload_imports_no_client(
+    fresh: Callable[..., Started], tmp_path: Path
+) -> None:
+    server, agent = OtherModels(), tmp_path / "agents" / "other.py"
+    agent.parent.mkdir()
+    alice, imported, _ = fresh(AGENTS_DIR=str(agent.parent))
+    owner = "from accounts.models import User; User.objects.update(is_staff=True, is_superuser=True)"
+    assert LiveServer(tmp_path / "data").manage("shell", "-c", owner).returncode == 0
+    agent.write_text(
+        "from google.adk.agents import Agent\n"
+        "from google.adk.models.lite_llm import LiteLlm\n"
+        f"model = LiteLlm(model='openai/x', api_base='{server.url}/v1', api_key='x')\n"
+        "root_agent = Agent(name='other', model=model)\n"
+    )
+    alice.http.post("/admin/agents/", headers={**alice.headers(), "Referer": alice.url})
+    until(lambda: "Loaded" in [cell.words for cell in process_cells(alice)])
+    before = imported()
+    assert ask(alice, "hello", agent="other") == "You said: hello"
+    server.close()
+    assert len(imported() - before) < 10
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads CPU time from /proc")

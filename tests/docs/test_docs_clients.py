@@ -83,7 +83,8 @@ def test_the_python_client_resumes_after_the_server_was_killed(server: LiveServe
     server.kill()
     server.start()
     seen += heard
-    assert ("replace", {"text": "", "attempt": 2}) in seen
+    (again,) = [data for name, data in seen if name == "replace"]
+    assert (again["text"], again["attempt"]) == ("", 2)
     answer = client.reply(seen)
     assert answer.startswith("You said: Hello\n\n")
     assert answer.count("You said") == 1

@@ -1,6 +1,5 @@
 """``kill -9`` during a reply: no shown text is lost, and every run ends."""
 
-import os
 import random
 import sqlite3
 import threading
@@ -11,12 +10,13 @@ import httpx
 import pytest
 from django.conf import settings
 
+from tests.support.campaigns import trials
 from tests.support.gemini import Call, Gemini, Pause, Text
 from tests.support.live import LiveServer, check_with_oracle, read_to_done
 from tests.support.sse_client import SseEvent, text_of
 from tests.support.waiting import until
 
-KILLS = int(os.environ.get("KILLS", "20"))
+KILLS = trials(20, sample=8)
 REPLY = [Text(f"word{n} ") for n in range(60)]
 
 
@@ -39,7 +39,7 @@ def server(tmp_path: Path, gemini: Gemini, live_database: dict[str, str]) -> Ite
 
 @pytest.mark.timeout(600)
 def test_kills_at_random_moments_of_a_reply_lose_nothing(server: LiveServer, gemini: Gemini) -> None:
-    # Twenty kills. After each, the server restarts and the reader resumes from its last id.
+    # After each kill, the server restarts and the reader resumes from its last id.
     alice = server.member("alice")
     generator = random.Random(20)
     transcripts = []
@@ -86,8 +86,34 @@ def test_a_restarted_run_begins_with_replace(server: LiveServer, gemini: Gemini)
     server.start()
     read_to_done(alice, seen)
     assert [e.name for e in seen] == ["run.started", "", "replace", "", "run.completed", ""]
-    assert seen[2].json() == {"text": "", "attempt": 2}
+    assert (seen[2].json()["text"], seen[2].json()["attempt"]) == ("", 2)
     assert text_of(seen) == "whole"
+    check_with_oracle(server, [seen])
+
+
+def test_what_a_restarted_run_had_shown_is_an_earlier_version(server: LiveServer, gemini: Gemini) -> None:
+    alice = server.member("alice")
+    gemini.on("slow", [Text("half"), Pause(60), Text(" never")], [Text("whole")])
+    with alice.ask("slow") as stream:
+        seen = stream.until("text")
+    server.kill()
+    server.start()
+    read_to_done(alice, seen)
+    path = f"/api/v1/conversations/{seen[0].json()['conversation']}"
+    question, reply = alice.http.get(path).json()["messages"]["items"]
+    assert (reply["text"], reply["siblings"]) == ("whole", [seen[2].json()["kept"], reply["id"]])
+    assert question["run"] == reply["run"] == seen[0].run
+    alice.http.patch(path, json={"head": reply["siblings"][0]}, headers=alice.headers())
+    earlier = alice.http.get(path).json()["messages"]["items"][1]
+    assert earlier["text"] == "half"
+    run = alice.http.get(f"/api/v1/runs/{earlier['run']}").json()
+    assert (run["status"], run["code"], run["reply"]) == ("expired", "lost", earlier["id"])
+    # the model is told what its reader saw
+    gemini.on("and then?", [Text("Then.")])
+    with alice.ask("and then?", conversation=seen[0].json()["conversation"]) as stream:
+        stream.all_events()
+    parts = [part["text"] for content in gemini.requests[-1]["contents"] for part in content["parts"]]
+    assert parts[:2] == ["slow", "half"]
     check_with_oracle(server, [seen])
 
 
@@ -112,9 +138,12 @@ def test_a_run_that_called_a_tool_is_not_restarted(server: LiveServer, gemini: G
     assert [part for part in parts if "functionResponse" in part], "the model did not get the tool's result"
 
 
-def test_a_run_fails_after_its_second_crash(server: LiveServer, gemini: Gemini) -> None:
+@pytest.mark.parametrize("second", [[Text("half"), Pause(60)], [Pause(60), Text("half")]])
+def test_a_run_fails_after_its_second_crash(
+    server: LiveServer, gemini: Gemini, second: list[Text | Pause]
+) -> None:
     alice = server.member("alice")
-    gemini.on("poison", [Text("half"), Pause(60)])
+    gemini.on("poison", [Text("half"), Pause(60)], second)
     with alice.ask("poison") as stream:
         seen = stream.until("text")
     server.kill()

@@ -9,7 +9,7 @@ from tests.support.dom import Element, parse
 
 pytestmark = pytest.mark.any_database
 
-CHOSEN = {"theme": "dark", "sidebar": "closed", "follow": "off", "announce": "blocks"}
+CHOSEN = {"theme": "dark", "sidebar": "closed", "follow": "off", "notify": "on", "announce": "blocks"}
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def home(browser: Client) -> Element:
 
 def chosen(page: Element) -> dict[str, str]:
     body = page.one("body")
-    shown = {name: body[f"data-{name}"] for name in ("sidebar", "follow", "announce")}
+    shown = {name: body[f"data-{name}"] for name in ("sidebar", "follow", "notify", "announce")}
     return {"theme": page.one("html")["data-theme"], **shown}
 
 
 def test_the_page_follows_the_system_until_a_user_chooses(browser: Client) -> None:
-    expected = {"theme": "system", "sidebar": "open", "follow": "on", "announce": "whole"}
+    expected = {"theme": "system", "sidebar": "open", "follow": "on", "notify": "off", "announce": "whole"}
     assert chosen(home(browser)) == expected
 
 
@@ -44,7 +44,7 @@ def test_a_choice_by_a_plain_form_is_in_the_html_of_the_next_page(browser: Clien
         for field in page.one("form", id="preferences").all("input", type="radio")
         if "checked" in field.attrs
     }
-    assert picked == {name: CHOSEN[name] for name in ("theme", "follow", "announce")}
+    assert picked == {name: CHOSEN[name] for name in ("theme", "follow", "notify", "announce")}
 
 
 def test_a_choice_applies_to_account_pages_and_after_the_sign_out(browser: Client) -> None:
@@ -65,7 +65,16 @@ def test_a_redirect_to_another_site_is_replaced_by_the_home_page(browser: Client
     assert (answer.status_code, answer["Location"]) == (303, "/")
 
 
-@pytest.mark.parametrize("fields", [{"theme": "purple"}, {"theme": ""}, {"is_staff": "1"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"theme": "purple"},
+        {"theme": ""},
+        {"is_staff": "1"},
+        {"time_zone": "Mars"},
+        {"time_zone": "../etc/passwd"},
+    ],
+)
 def test_unknown_choices_are_refused(browser: Client, fields: dict[str, str]) -> None:
     answer = browser.post("/preferences/", fields)
     assert answer.status_code == 400
@@ -75,3 +84,26 @@ def test_unknown_choices_are_refused(browser: Client, fields: dict[str, str]) ->
 def test_unknown_cookie_values_fall_back_to_the_default(browser: Client) -> None:
     browser.cookies["parley_theme"] = '"><script>'
     assert chosen(home(browser))["theme"] == "system"
+
+
+@pytest.mark.parametrize(
+    "name", ["Asia/Tokyo", "Asia/Calcutta"]
+)  # Chromium reports some zones by an old name
+def test_a_page_is_rendered_in_the_stored_time_zone(browser: Client, name: str) -> None:
+    assert home(browser).one("body")["data-time-zone"] == "UTC"
+    browser.post("/preferences/", {"time_zone": name})
+    assert home(browser).one("body")["data-time-zone"] == name
+
+
+@pytest.mark.parametrize("name", ["Mars", "../../etc/passwd", "/etc/passwd", "\x00", "Europe"])
+def test_an_unknown_time_zone_in_the_cookie_is_ignored(browser: Client, name: str) -> None:
+    browser.cookies["parley_time_zone"] = name
+    assert home(browser).one("body")["data-time-zone"] == "UTC"
+
+
+def test_a_time_zone_applies_to_its_own_browser_only(browser: Client, bob: Any) -> None:
+    browser.post("/preferences/", {"time_zone": "Asia/Tokyo"})
+    assert home(browser).one("body")["data-time-zone"] == "Asia/Tokyo"
+    other = Client()
+    other.force_login(bob)
+    assert home(other).one("body")["data-time-zone"] == "UTC"

@@ -9,6 +9,7 @@ from pygments.lexer import RegexLexer
 
 from chat.rendering import render
 from chat.rendering.code import BLOCK_SECONDS, FUZZED_LANGUAGES, MAX_HIGHLIGHTED, WINDOW, lexer_of
+from tests.support.campaigns import every_nth
 from tests.support.inspector import inspect
 
 pytestmark = pytest.mark.any_database
@@ -53,7 +54,7 @@ def longest_step(language: str, source: str) -> float:
     return max(longest, time.thread_time() - last)
 
 
-@pytest.mark.parametrize("language", sorted(FUZZED_LANGUAGES))
+@pytest.mark.parametrize("language", every_nth(sorted(FUZZED_LANGUAGES), 4))
 def test_each_token_takes_little_cpu_time(language: str) -> None:
     """The deadline is checked between tokens, so it holds only if each token is short."""
     is_bounded = isinstance(lexer_of(language), RegexLexer)

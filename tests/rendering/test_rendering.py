@@ -84,7 +84,6 @@ def test_a_few_bare_tags_work() -> None:
         ("[x](https://a.example/b?c=d&e)", "https://a.example/b?c=d&e"),
         ("[x](HTTPS://a.example)", "HTTPS://a.example"),
         ("[x](mailto:alice@example.org)", "mailto:alice@example.org"),
-        ("[x](#part)", "#part"),
         ("[x](/chat/)", "/chat/"),
         ("see https://a.example/b.", "https://a.example/b"),
         ("(https://a.example/b)", "https://a.example/b"),
@@ -97,6 +96,11 @@ def test_a_link_opens_a_new_tab_without_a_referrer(source: str, href: str) -> No
     assert link["href"] == href
     assert link["target"] == "_blank"
     assert set(link["rel"].split()) == {"nofollow", "noopener", "noreferrer", "ugc"}
+
+
+def test_an_in_page_link_stays_in_its_tab() -> None:
+    (link,) = inspect(render("[Costs](#costs)")).links
+    assert (link["href"], link.get("target")) == ("#costs", None)
 
 
 def test_an_unsafe_link_is_shown_as_its_text() -> None:
@@ -349,16 +353,14 @@ def test_equations_are_aligned_by_classes() -> None:
     assert html.count('<mtd class="ta-right">') == html.count('<mtd class="ta-left">') == 2
 
 
-def test_a_footnote_has_the_label_of_its_reference() -> None:
-    assert render("Claim[^a].\n\n[^a]: The note.") == (
-        '<p dir="auto">Claim<sup class="footnote-ref">a</sup>.</p>'
-        '<section class="footnote" dir="auto"><sup>a</sup><p>The note.</p></section>'
-    )
+def test_a_footnote_and_its_reference_link_to_each_other() -> None:
+    html = render("Claim[^a].\n\n[^a]: The note.")
+    assert [link["href"] for link in inspect(html).links] == ["#fn-a", "#fnref-a"]
 
 
-def test_an_alert_has_the_class_of_its_kind() -> None:
+def test_an_alert_has_the_class_and_the_word_of_its_kind() -> None:
     assert render("> [!WARNING]\n> careful") == (
-        '<blockquote class="note-warning" dir="auto"><p>careful</p></blockquote>'
+        '<blockquote class="note-warning" dir="auto"><p class="alert">Warning</p><p>careful</p></blockquote>'
     )
 
 

@@ -71,13 +71,13 @@ def test_an_interrupted_command_continues_where_it_was(
     old_replies(5)
     rendered: list[str] = []
 
-    def interrupted(text: str) -> str:
+    def interrupted(text: str, sources: object) -> str:
         if len(rendered) == 4:
             raise KeyboardInterrupt
         rendered.append(text)
         return render(text)
 
-    monkeypatch.setattr(rerender, "render_in_time", interrupted)
+    monkeypatch.setattr(rerender, "render_reply_in_time", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(batch=2)
     assert sorted(versions()) == [1] + [RENDERER_VERSION] * 4
@@ -91,11 +91,11 @@ def test_a_text_erased_during_rendering_is_not_restored(
 ) -> None:
     (message,) = old_replies(1)
 
-    def erased_meanwhile(text: str) -> str:
+    def erased_meanwhile(text: str, sources: object) -> str:
         Message.objects.filter(pk=message.pk).update(text="", html="")
         return render(text)
 
-    monkeypatch.setattr(rerender, "render_in_time", erased_meanwhile)
+    monkeypatch.setattr(rerender, "render_reply_in_time", erased_meanwhile)
     run()
     message.refresh_from_db()
     assert message.html == ""
@@ -106,11 +106,11 @@ def test_rendering_happens_outside_the_transaction(
 ) -> None:
     old_replies(4)
 
-    def outside(text: str) -> str:
+    def outside(text: str, sources: object) -> str:
         assert not connection.in_atomic_block
         return render(text)
 
-    monkeypatch.setattr(rerender, "render_in_time", outside)
+    monkeypatch.setattr(rerender, "render_reply_in_time", outside)
     run(batch=2)
     assert versions() == [RENDERER_VERSION] * 4
 

@@ -19,7 +19,14 @@ from tests.support.gemini import Gemini, Hold, Pause, Text
 from tests.support.sse_client import terminal_of, text_of
 
 
-@pytest.fixture(params=[DatabaseError("refused"), UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogate")])
+@pytest.fixture(
+    params=[
+        DatabaseError("refused"),
+        UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogate"),
+        RuntimeError("a bug of Parley"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def refusing_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse each batch that holds the word "poison", after 0.2 s."""
     write = journal.write

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import transaction
 from django.utils import timezone
 
 from chat import lifecycle
@@ -37,10 +38,11 @@ def dead_process() -> Process:
 
 
 def claimed_run(process: Process, owner: Any, **fields: Any) -> Run:
-    """Return a run claimed by this process within the 0.5 s after which any process may claim it."""
-    run = send_message(owner, Ask(query="hello"), agents=["chat_assistant"])
-    Run.objects.filter(pk=run.pk).update(**fields)
-    assert lifecycle.claim(run.pk, process.pk)
+    """Return a run that this process has claimed before any other one could see it."""
+    with transaction.atomic():
+        run = send_message(owner, Ask(query="hello"), agents=["chat_assistant"])
+        Run.objects.filter(pk=run.pk).update(**fields)
+        assert lifecycle.claim(run.pk, process.pk)
     return run
 
 
@@ -168,3 +170,21 @@ async def test_a_duty_that_swallows_its_cancellation_does_not_block_the_stop(
     async with asyncio.timeout(10):
         await started.wait()
         await supervisor.shut_down()
+
+
+async def test_a_background_task_that_fails_starts_again(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew = supervisor._renew_and_sweep_once
+    calls: list[None] = []
+
+    async def fails_once() -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            raise RuntimeError("a bug")
+        await renew()
+
+    await supervisor.shut_down()
+    monkeypatch.setattr(supervisor, "_renew_and_sweep_once", fails_once)
+    await supervisor.start()
+    await auntil(lambda: len(calls) > 1)

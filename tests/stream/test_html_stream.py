@@ -18,7 +18,7 @@ from chat.stream import html_view
 from tests.support import oracle
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Pause, Text, Thought
-from tests.support.html_stream_client import body_of
+from tests.support.html_stream_client import Body, body_of
 from tests.support.markdown import DOCUMENTS
 from tests.support.sse_client import SseEvent, Wanted, terminal_of, text_of
 
@@ -45,6 +45,59 @@ async def ask(client: Client, query: str, **fields: Any) -> list[SseEvent]:
 
 def seqs(events: list[SseEvent]) -> list[int]:
     return [event.seq for event in events]
+
+
+def others(events: list[SseEvent]) -> list[SseEvent]:
+    """Return the events that both views have."""
+    return [e for e in events if (e.name or e.is_done) and e.name not in ("html", "thought")]
+
+
+def thoughts_of(events: list[SseEvent]) -> list[str]:
+    """Return the HTML of each thought of a connection."""
+    found: list[Body] = []
+    open_thought: Body | None = None
+    for event in events:
+        if event.name == "thought":
+            if open_thought is None:
+                found.append(open_thought := Body())
+            open_thought.take(event.json())
+        elif event.name != "tool.returned":
+            open_thought = None
+    return [body.html for body in found]
+
+
+THOUGHT = "**Reading**\n\nIt asks for `two` things:\n\n1. this\n2. that"
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1])
+async def test_a_thought_is_sent_as_html(
+    as_alice: Client, gemini: Gemini, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(html_view, "FRAME_SECONDS", seconds)
+    pieces = [Thought(each.text) for each in in_pieces(THOUGHT)]
+    gemini.on(
+        "think", [*pieces, Call("calculate", {"expression": "1+1"})], [Thought("*Two*."), Text("It is 2.")]
+    )
+    events = await ask(as_alice, "think")
+    assert thoughts_of(events) == [render(THOUGHT), render("*Two*.")]
+    assert seqs(events) == sorted(seqs(events))
+
+
+async def test_a_reader_that_reconnects_in_a_thought_gets_all_of_it(as_alice: Client, gemini: Gemini) -> None:
+    gemini.on("think", [Thought("**One** "), Thought("*two* "), Thought("three"), Text("So.")])
+    whole = await as_alice.ask("think")
+    path = f"/chat/runs/{whole[0].run}/events?view=html"
+    for event in whole[:-2]:
+        read = (await as_alice.get(path, headers={"last-event-id": event.id})).events
+        is_done = event.seq >= [e.seq for e in whole if e.name == "thought"][-1]
+        assert thoughts_of(read) == ([] if is_done else [render("**One** *two* three")])
+
+
+async def test_a_long_thought_is_sent_ten_times_a_second_at_most(as_alice: Client, gemini: Gemini) -> None:
+    gemini.on("think", [step for _ in range(40) for step in (Thought("word "), Pause(0.01))] + [Text("So.")])
+    events = await ask(as_alice, "think")
+    assert len([e for e in events if e.name == "thought"]) < 20
+    assert thoughts_of(events) == [render("word " * 40)]
 
 
 async def test_text_of_this_process_is_not_decoded_from_json(
@@ -117,7 +170,7 @@ async def test_all_other_frames_are_unchanged(as_alice: Client, gemini: Gemini) 
     )
     events = await ask(as_alice, "use")
     whole = (await as_alice.get(f"/chat/runs/{events[0].run}/events")).events
-    assert [e for e in events if e.name != "html"] == [e for e in whole if e.name or e.is_done]
+    assert others(events) == others(whole)
 
 
 async def test_held_text_is_sent_before_any_other_frame(
@@ -158,9 +211,7 @@ async def test_a_reader_that_reconnects_gets_the_whole_text_first(as_alice: Clie
         assert (first.json()["from"], first.json()["keep"]) == (0, 0)
         assert seqs(read) == sorted(seqs(read))
         assert read[0].seq >= event.seq
-        assert [e for e in read if e.name != "html"] == [
-            e for e in whole if (e.name or e.is_done) and e.seq > event.seq
-        ]
+        assert others(read) == [e for e in others(whole) if e.seq > event.seq]
 
 
 async def test_a_reader_can_reconnect_during_the_run(as_alice: Client, gemini: Gemini) -> None:

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+OWN_PATH = tuple(sys.path)  # without an AGENTS_DIR of the tests' own process
 
 multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.support.preload"])
 
@@ -45,7 +46,7 @@ class Command(ForkServerProcess):
     ) -> None:
         """Start the process; ``streams`` are its first three files, ``terminal`` its controlling terminal."""
         super().__init__(daemon=True)
-        self.arguments, self._env = arguments, env
+        self.arguments, self._env, self._path = arguments, env, OWN_PATH
         self._files: list[Any] = [*streams, *([] if terminal is None else [terminal])]
         # Each command would import the module that runs the tests, for functions defined there.
         main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
@@ -70,6 +71,7 @@ class Command(ForkServerProcess):
         os.closerange(3, 1 << 12)
         os.environ.clear()
         os.environ.update(self._env)
+        sys.path[:] = self._path  # multiprocessing passes on the path that the tests have now
         # as Python opens them at startup
         sys.stdin = sys.__stdin__ = os.fdopen(0, "r", -1, None, "surrogateescape")  # type: ignore[misc]
         sys.stdout = sys.__stdout__ = os.fdopen(1, "w", -1, None, "surrogateescape")  # type: ignore[misc]

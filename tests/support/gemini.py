@@ -66,6 +66,7 @@ class Status:
     status: str = "UNAVAILABLE"
     headers: dict[str, str] = field(default_factory=dict)
     message: str = "as scripted"
+    reason: str = ""  # in the error's details
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ class Gemini:
         finally:
             writer.close()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _receive(self, reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
+        """Return the path and the body of the next request."""
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head.decode().split("\r\n")
         path = lines[0].split(" ")[1]
@@ -187,6 +189,10 @@ class Gemini:
         self.paths.append(path)
         self.headers.append(headers)
         self.requests.append(body)
+        return path, body
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        path, body = await self._receive(reader)
         error = unpaired(body.get("contents", []))
         steps = [Status(400, "INVALID_ARGUMENT", message=error)] if error else self._answer_to(body)
         if steps and isinstance(steps[0], Drop):
@@ -204,8 +210,9 @@ class Gemini:
     def _answer_to(self, body: dict[str, Any]) -> Sequence[Step]:
         question = newest_question(body)
         agent = _agent_key(agent_of(body))
-        if agent in self._scripts:
-            question = agent
+        return self._next_answer(agent if agent in self._scripts else question)
+
+    def _next_answer(self, question: str) -> Sequence[Step]:
         script = self._scripts.get(question)
         call = self._calls[question]
         self._calls[question] += 1
@@ -225,9 +232,9 @@ class Gemini:
             if isinstance(step, Cut):
                 return False
             for data in _wire(step, is_last=place == last):
-                _chunk(writer, data)
+                send_chunk(writer, data)
                 await writer.drain()
-        _chunk(writer, b"")
+        send_chunk(writer, b"")
         return True
 
     async def _wait(self, step: Step) -> bool:
@@ -246,10 +253,10 @@ class Gemini:
             if await self._wait(step):
                 continue
             if isinstance(step, Cut):
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + _encode(answer)[:20])
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + encode(answer)[:20])
                 return False
             if isinstance(step, Raw):
-                _send(writer, 200, step.data)
+                send_response(writer, 200, step.data)
                 return True
             if isinstance(step, Finish):
                 finish = step.reason
@@ -262,7 +269,7 @@ class Gemini:
         if "promptFeedback" not in answer:
             content = {"role": "model", "parts": parts} if parts else {"role": "model"}
             answer["candidates"] = [{"content": content, "finishReason": finish, "index": 0}]
-        _send(writer, 200, _encode(answer))
+        send_response(writer, 200, encode(answer))
         return True
 
 
@@ -347,7 +354,7 @@ def _wire(step: Step, *, is_last: bool) -> list[bytes]:
 
 def _frame(step: Step, *, is_last: bool) -> bytes:
     if isinstance(step, Failure):
-        return b"data: " + _encode({"error": _error(step.code, step.status)}) + b"\r\n\r\n"
+        return b"data: " + encode({"error": _error(step.code, step.status)}) + b"\r\n\r\n"
     if isinstance(step, Block):
         chunk: dict[str, Any] = {"promptFeedback": {"blockReason": step.reason}}
     elif isinstance(step, Finish):
@@ -361,10 +368,10 @@ def _frame(step: Step, *, is_last: bool) -> bytes:
     if is_last:
         chunk["usageMetadata"] = USAGE
     chunk |= {"modelVersion": "fake", "responseId": "fake-1"}
-    return b"data: " + _encode(chunk) + b"\r\n\r\n"
+    return b"data: " + encode(chunk) + b"\r\n\r\n"
 
 
-def _encode(value: Any) -> bytes:
+def encode(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
@@ -372,20 +379,22 @@ def _error(code: int, status: str, message: str = "as scripted") -> dict[str, An
     return {"code": code, "message": message, "status": status}
 
 
-def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+def send_chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
     writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
 
 def _refuse(writer: asyncio.StreamWriter, status: Status) -> None:
-    _send(
+    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": status.reason}
+    details = {"details": [info]} if status.reason else {}
+    send_response(
         writer,
         status.code,
-        _encode({"error": _error(status.code, status.status, status.message)}),
+        encode({"error": _error(status.code, status.status, status.message) | details}),
         status.headers,
     )
 
 
-def _send(
+def send_response(
     writer: asyncio.StreamWriter, code: int, body: bytes, headers: dict[str, str] | None = None
 ) -> None:
     extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())

@@ -15,7 +15,8 @@ ATTRIBUTES = set(
     "rspace minsize maxsize movablelimits accent accentunder width height depth voffset columnalign".split()
 )
 CLASSES = re.compile(
-    r"code|table|task|copy|language|math|tex|footnote|footnote-ref|ta-(?:left|center|right)|t-[a-z0-9]{1,3}"
+    r"code|table|task|copy|language|math|tex|footnote|footnote-ref|ta-(?:left|center|right)"
+    r"|t-[A-Za-z0-9-]{1,20}|alert|level-[56]"
     r"|note-(?:note|tip|important|warning|caution)"
 )
 ADDRESS = re.compile(r"https?://[^\s]+|mailto:[^\s]+|#.*|/(?![/\\]).*", re.IGNORECASE)

@@ -13,7 +13,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, get_resolver
 
 ID = "0190a5d2-0000-7000-8000-000000000000"
-OVERFLOWS = [f"9999-12-31T23:59:59-23:59 {ID}", f"0001-01-01T00:00:00+23:59 {ID}"]
+OVERFLOWS = [f"0 9999-12-31T23:59:59-23:59 {ID}", f"1 0001-01-01T00:00:00+23:59 {ID}"]
 CURSORS = [urlsafe_b64encode(each.encode()).decode().rstrip("=") for each in OVERFLOWS]
 
 # Percent-encoded, for a URL or a form.

@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from chat import events
 from chat.endings import STATUS_OF
 from chat.events import Fold, Row
-from chat.models import Message, Run, RunEvent
+from chat.models import Conversation, Message, Run, RunEvent
 from tests.support.sse_client import SseEvent, text_of
 
 
@@ -29,6 +29,7 @@ def check(transcripts: Iterable[list[SseEvent]] = (), *, all_ended: bool = True)
             assert not all_ended, f"I2: {run} has not ended"
         else:
             _one_end(run, log)
+    _sound_trees()
     _one_active(runs)
     _nothing_doubled(runs)
     for transcript in transcripts:
@@ -59,6 +60,30 @@ def _one_end(run: Run, log: list[Row]) -> None:
     assert stored == fold.text, f"I4: the reply of {run} differs from its events"
     replies = Message.objects.filter(run=run).count()
     assert replies == (1 if run.reply_id else 0), f"I2: {run} wrote {replies} replies"
+
+
+def _sound_trees() -> None:
+    """Check that messages follow ones of their conversation, and that each active branch ends in a leaf.
+
+    A branch may also end at a prompt whose newest run has no reply: earlier replies to it are other versions.
+    """
+    messages = {m.pk: m for m in Message.objects.only("conversation_id", "parent_id", "role", "created_at")}
+    for message in messages.values():
+        if message.parent_id is None:
+            assert message.role == Message.Role.USER, f"{message} begins a conversation"
+            continue
+        parent = messages[message.parent_id]
+        assert parent.conversation_id == message.conversation_id, f"{message} follows a foreign message"
+        assert parent.created_at <= message.created_at, f"{message} is older than the message it follows"
+        assert Message.Role.USER in (parent.role, message.role), f"{message} answers an answer"
+    parents = {message.parent_id for message in messages.values()}
+    for pk, head in Conversation.objects.filter(deleted_at=None).values_list("pk", "head"):
+        if head:
+            assert messages[head].conversation_id == pk, f"the head of {pk} is a foreign message"
+            newest = Run.objects.filter(prompt=head).order_by("-created_at").first()
+            assert head not in parents or (newest and newest.reply_id is None), (
+                f"the head of {pk} has a message below it"
+            )
 
 
 def _one_active(runs: list[Run]) -> None:

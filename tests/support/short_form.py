@@ -48,7 +48,8 @@ def _node(node: Element | str) -> str:
         return inner
     if node.tag == "figure":
         code = escape(node.one("code").text.removesuffix("\n"), quote=False)
-        return f"<pre {node.one('span', class_='language').text}>{code.replace(chr(10), '⏎')}</pre>"
+        language = node.one("span", class_="language").text or "text"
+        return f"<pre {language}>{code.replace(chr(10), '⏎')}</pre>"
     if node.tag == "a":
         return f"<a {escape(node['href'], quote=False)}>{inner}</a>"
     if node.tag == "math":

@@ -1,6 +1,7 @@
 """``manage.py chat`` at a terminal and through pipes, with a server and without."""
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -8,7 +9,6 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +18,12 @@ from chat.terminal.stderr import FRAMES
 from tests.support.commands import ROOT
 from tests.support.gemini import Call, Gemini, Hold, Pause, Status, Step, Text, Thought
 from tests.support.live import LiveServer, Member, check_with_oracle
-from tests.support.terminal import CTRL_C, CTRL_D, Terminal, chat_piped, peopled
+from tests.support.terminal import CTRL_C, CTRL_D, Terminal, chat_piped
 from tests.support.waiting import until
+from tests.terminal.conftest import Open
 
 # tests/faults/test_terminal.py runs on each database
 pytestmark = [pytest.mark.any_database, pytest.mark.timeout(400)]
-
-Open = Callable[..., Terminal]
-
-
-@pytest.fixture
-def parley_here(tmp_path: Path, gemini: Gemini) -> Iterator[LiveServer]:
-    """Return Parley with alice and bob, without a running server."""
-    server = peopled(tmp_path, gemini)
-    yield server
-    gemini.release()
-    if server.process:
-        server.process.send_signal(signal.SIGCONT)
-        server.kill()
-
-
-@pytest.fixture
-def open_terminal(parley_here: LiveServer) -> Iterator[Open]:
-    terminals = []
-
-    def start(*words: str, **streams: Any) -> Terminal:
-        terminal = Terminal(parley_here, *words, **streams)
-        terminals.append(terminal)
-        return terminal
-
-    yield start
-    for terminal in terminals:
-        terminal.close()
 
 
 def stored(server: LiveServer, query: str) -> list[tuple[Any, ...]]:
@@ -269,6 +243,82 @@ def test_a_saved_file_is_named_at_the_terminal(
     assert terminal.exit_code() == 0
 
 
+CHATTY = """
+import subprocess, sys, threading, time
+from google.adk.agents import Agent
+from google.adk.models import BaseLlm, LlmResponse
+from google.genai import types
+
+
+def say(when):
+    print(f"NOISE printed {when}", flush=True)
+    sys.stdout.write(f"NOISE written {when}\\n")
+    sys.stderr.write(f"NOISE to stderr {when}\\n")
+    subprocess.run(f"echo NOISE of a process {when}; echo NOISE to its stderr {when} >&2", shell=True)
+
+
+def go_on():
+    while True:
+        time.sleep(0.002)
+        print("NOISE of a thread", flush=True)
+
+
+class Model(BaseLlm):
+    async def generate_content_async(self, request, stream=False):
+        say("in a run")
+        yield LlmResponse(content=types.Content(role="model", parts=[types.Part(text="Done.")]))
+
+
+say("at import")
+threading.Thread(target=go_on, daemon=True).start()
+root_agent = Agent(name="someone", model=Model(model="own"))
+"""
+NOISE = [
+    f"NOISE {what} {when}"
+    for what in ("printed", "written", "to stderr", "of a process", "to its stderr")
+    for when in ("at import", "in a run")
+]
+
+
+@pytest.fixture
+def chatty(parley_here: LiveServer, tmp_path: Path) -> LiveServer:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "chatty.py").write_text(CHATTY)
+    parley_here.env["AGENTS_DIR"] = str(tmp_path / "agents")
+    return parley_here
+
+
+def test_an_agents_output_does_not_reach_the_terminal(chatty: LiveServer, open_terminal: Open) -> None:
+    terminal = open_terminal("--agent", "chatty")
+    terminal.expect("You: ")
+    terminal.type("Hi\n")
+    terminal.expect("chatty: Done.")
+    terminal.expect("You: ", times=2)
+    time.sleep(0.2)  # the thread prints beside the prompt, and until the process has ended
+    terminal.type(CTRL_D)
+    assert terminal.exit_code() == 0
+    assert "NOISE" not in terminal.text
+
+
+def test_an_agents_output_is_shown_at_the_terminal_on_request(
+    chatty: LiveServer, open_terminal: Open
+) -> None:
+    terminal = open_terminal("--agent", "chatty", "-v", "2")
+    terminal.expect("You: ")
+    terminal.type("Hi\n")
+    terminal.expect("chatty: Done.")
+    terminal.expect("NOISE to its stderr in a run")
+    terminal.expect("You: ", times=2)
+    terminal.type(CTRL_D)
+    assert terminal.exit_code() == 0
+
+
+def test_an_agents_output_goes_to_a_piped_stderr(chatty: LiveServer) -> None:
+    done = chat_piped(chatty, "Hi\n", "--agent", "chatty")
+    assert (done.stdout, done.returncode) == ("Done.\n", 0)
+    assert [line for line in NOISE if line not in done.stderr] == []
+
+
 def test_ctrl_c_stops_the_answer_and_keeps_its_text(
     open_terminal: Open, parley_here: LiveServer, gemini: Gemini
 ) -> None:
@@ -332,7 +382,8 @@ def test_a_closed_terminal_hands_its_run_over(
     terminal.expect(": half")
     terminal.process.send_signal(signal.SIGHUP)
     assert terminal.exit_code() == 129
-    assert stored(parley_here, "SELECT status, attempt FROM chat_run") == [("queued", 1)]
+    kept, handed_over = ("expired", 1), ("queued", 1)  # what was shown is kept as a run of its own
+    assert sorted(stored(parley_here, "SELECT status, attempt FROM chat_run")) == [kept, handed_over]
     assert chat_piped(parley_here, "next\n").returncode == 0  # another command executes the run
     assert ("completed",) in stored(parley_here, "SELECT status FROM chat_run")
     check_with_oracle(parley_here, [])
@@ -384,16 +435,73 @@ def test_a_failing_output_file_is_reported_and_the_answer_continues(parley_here:
     assert done.returncode == 1
 
 
+# --- lines ----------------------------------------------------------------------------------------
+
+COLUMNS = 100  # of tests/support/terminal.py
+
+
+def screen_lines(terminal: Terminal) -> list[str]:
+    """Return the lines on the screen, with backspaces applied."""
+    lines = []
+    for line in re.sub(r"\x1b\[[?\d]*[a-z]", "", terminal.raw.decode()).replace("\r", "").split("\n"):
+        shown: list[str] = []
+        at = 0
+        for character in line:
+            if character == "\b":
+                at = max(0, at - 1)
+            else:
+                shown[at : at + 1] = [character]
+                at += 1
+        lines.append("".join(shown).rstrip())
+    return lines
+
+
+def answered(open_terminal: Open, gemini: Gemini, answer: str, size: int) -> list[str]:
+    """Return the screen's lines after an answer that came in pieces of ``size`` characters."""
+    gemini.on("hi", [Text(answer[at : at + size]) for at in range(0, len(answer), size)])
+    terminal = open_terminal()
+    terminal.expect("You: ")
+    terminal.type("hi\n")
+    terminal.expect("You: ", times=2)
+    terminal.type("exit\n")
+    assert terminal.exit_code() == 0
+    return screen_lines(terminal)
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_a_line_ends_between_words(open_terminal: Open, gemini: Gemini, size: int) -> None:
+    words = [f"quantum{n}" for n in range(80)]
+    lines = answered(open_terminal, gemini, " ".join(words) + ".", size)
+    assert max(map(len, lines)) < COLUMNS
+    assert re.findall(r"quantum\d+", "\n".join(lines)) == words
+
+
+def test_a_chinese_character_counts_as_two_columns(open_terminal: Open, gemini: Gemini) -> None:
+    lines = answered(open_terminal, gemini, "这是一个很长的句子，没有空格。" * 12, 5)
+    shown = [line for line in lines if "句子" in line]
+    assert len(shown) > 3
+    assert all(
+        2 * sum(c > "\u2fff" for c in line) + sum(c < "\u2fff" for c in line) < COLUMNS for line in shown
+    )
+    assert not any(line.startswith(("，", "。")) for line in shown)
+
+
+def test_lines_of_code_are_left_as_they_are(open_terminal: Open, gemini: Gemini) -> None:
+    code = "echo " + "word " * 40 + "end"
+    lines = answered(open_terminal, gemini, f"Run:\n\n```sh\n{code}\n```\n\nThen stop.", 9)
+    assert code in lines
+
+
 # --- hostile text ---------------------------------------------------------------------------------
 
-HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\x9b31md\u202ee\x7ff\rg"
-SHOWN = "a␛]0;title␇b␛[2Jc\ufffd31md\ufffde␡f␍g"
+HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\x9b31md\u202ee\x7ff\rg\x90h\u2067i\u202aj"
+SHOWN = "a␛]0;title␇b␛[2Jc\ufffd31md\ufffde␡f␍g\ufffdh\ufffdi\ufffdj"
 
 
 def test_escape_sequences_are_stored_but_not_printed(
     open_terminal: Open, parley_here: LiveServer, gemini: Gemini, tmp_path: Path
 ) -> None:
-    answer: list[Step] = [Thought(HOSTILE), Call("calculate", {"expression": HOSTILE})]
+    answer: list[Step] = [Thought(HOSTILE), Call(HOSTILE, {}), Call("calculate", {"expression": HOSTILE})]
     gemini.on("hi", answer, [Text(HOSTILE[:3]), Text(HOSTILE[3:])])
     terminal = open_terminal("--out", str(tmp_path / "out"))
     terminal.expect("You: ")
@@ -403,7 +511,7 @@ def test_escape_sequences_are_stored_but_not_printed(
     assert terminal.exit_code() == 0
     assert stored(parley_here, "SELECT text FROM chat_message WHERE role = 'assistant'") == [(HOSTILE,)]
     assert f"chat_assistant: {SHOWN}" in terminal.text
-    for command in (b"\x1b]0", b"\x1b[2J", b"\x07", "\x9b".encode(), "\u202e".encode(), b"\x7f"):
+    for command in [b"\x1b]0", b"\x1b[2J", b"\x07", b"\x7f", *map(str.encode, "\x9b\x90\u202e\u2067\u202a")]:
         assert command not in terminal.raw
     assert SHOWN in (tmp_path / "out").read_text()
     assert chat_piped(parley_here, "hi\n").stdout == f"{SHOWN}\n"

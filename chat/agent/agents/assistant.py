@@ -2,18 +2,10 @@
 
 from django.conf import settings
 from google.adk.agents import LlmAgent
-from google.adk.models import BaseLlm
 from google.genai import types
 
-from chat.agent.agents import gemini
-from chat.agent.agents.demo_model import DemoModel
+from chat.agent.agents.chat_model import build_model
 from chat.agent.agents.tools import built_in
-
-
-def chosen_model() -> BaseLlm:
-    """Return Gemini if the settings have an account, else the demo model."""
-    account = gemini.own_account()
-    return gemini.gemini_model(settings.CHAT_MODEL, account) if account else DemoModel(model="demo")
 
 
 def build() -> LlmAgent:
@@ -23,7 +15,7 @@ def build() -> LlmAgent:
         description=settings.AGENT_DESCRIPTION,
         # A function: in a string, ADK replaces "{name}" by a value of the session's state.
         instruction=lambda _context: settings.AGENT_INSTRUCTION,
-        model=chosen_model(),
+        model=build_model(),
         tools=[*built_in()],
         generate_content_config=types.GenerateContentConfig(
             temperature=settings.AGENT_TEMPERATURE,

@@ -1,5 +1,6 @@
 """The HTTP transport to Gemini: httpx, with a workaround for Unicode line separators."""
 
+import sys
 from collections.abc import AsyncIterator
 
 import httpx
@@ -9,7 +10,7 @@ import httpx
 ESCAPED_SEPARATORS = {b"\xc2\x85": rb"\u0085", b"\xe2\x80\xa8": rb"\u2028", b"\xe2\x80\xa9": rb"\u2029"}
 SEPARATOR_STARTS = (b"\xe2\x80", b"\xe2", b"\xc2")  # a network chunk may end inside a separator
 
-_open: list[httpx.AsyncClient] = []
+_open: set[httpx.AsyncClient] = set()
 
 
 def client() -> httpx.AsyncClient:
@@ -20,14 +21,26 @@ def client() -> httpx.AsyncClient:
         headers={"Accept-Encoding": "identity"},  # gzip costs more than it saves on a chunk of twenty words
         event_hooks={"response": [_escape_separators]},
     )
-    _open.append(opened)
+    _open.add(opened)
     return opened
 
 
+async def close_client(opened: httpx.AsyncClient) -> None:
+    """Close a client of ``client``, and no other one."""
+    if opened in _open:
+        _open.discard(opened)
+        await opened.aclose()
+
+
 async def close_clients() -> None:
-    """Close the clients: google-genai does not close a client that its caller made."""
+    """Close the clients, also those of litellm: google-genai does not close a client that its caller made."""
     while _open:
         await _open.pop().aclose()
+    if litellm := sys.modules.get("litellm"):
+        from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
+
+        await close_litellm_async_clients()  # type: ignore[no-untyped-call]
+        litellm.in_memory_llm_clients_cache.flush_cache()
 
 
 class SeparatorEscaper(httpx.AsyncByteStream):

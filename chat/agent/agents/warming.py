@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import sys
 from collections.abc import AsyncGenerator
 from functools import cache
 
@@ -12,7 +13,7 @@ from google.adk.runners import Runner
 from google.adk.sessions import InMemorySessionService
 from google.genai import types
 
-from chat.agent.agents import catalog, gemini
+from chat.agent.agents import catalog, chat_model, gemini
 from chat.agent.agents.tools import built_in
 from chat.agent.turn import reply
 from chat.agent.turn.tool_limits import with_tool_limits
@@ -27,6 +28,7 @@ def warm_up() -> None:
     for name in catalog.available_names():
         catalog.runner_of(name)
     _import_modules()
+    _import_clients()
 
 
 async def open_clients() -> None:
@@ -45,6 +47,29 @@ def _import_modules() -> None:
     for module in GEMINI_MODULES:
         importlib.import_module(module)
     asyncio.run(_turn())
+
+
+def _import_clients() -> None:
+    """Import what the clients of other models import during their first request."""
+    if "google.adk.models.lite_llm" in sys.modules:  # ADK imports litellm itself with the first request
+        asyncio.run(_mocked_request())
+    if "openai" in sys.modules:
+        importlib.import_module("openai.resources")
+
+
+async def _mocked_request() -> None:
+    """Answer a request within litellm, which imports 400 modules in 2 s."""
+    litellm = chat_model.import_litellm()
+    function = {"name": "current_time", "parameters": {"type": "object", "properties": {}}}
+    answer = await litellm.acompletion(
+        model="openai/mocked",
+        messages=[{"role": "user", "content": "What time is it?"}],
+        tools=[{"type": "function", "function": function}],
+        stream=True,
+        mock_response="Noon",
+    )
+    async for _chunk in answer:
+        pass
 
 
 async def _turn() -> None:

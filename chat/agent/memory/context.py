@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from django.conf import settings
@@ -26,13 +26,18 @@ UNANSWERED_RESULT = {"error": "not answered"}
 def load_session(run: Run, own_payloads: Sequence[str] = ()) -> SessionData:
     """Return the session of a claimed run. ``own_payloads`` are the events that it has stored already."""
     runs = runs_before(run.prompt.parent_id)
+    answers = list(run.answered.order_by("asked_at", "id"))
     session = SessionData(
         run_id=run.pk,
         conversation_id=str(run.conversation_id),
         user_id=str(run.owner_id),
         agent=run.conversation.agent,
         prompt=run.prompt.text,
-        past=close_open_calls(payloads_of(runs)),
+        answers=answers,
+        past=close_open_calls(
+            payloads_of(runs, {answer.run_id for answer in answers}),
+            {answer.asking_call for answer in answers},
+        ),
         state=state_after(runs),
         user_state=user_state(run.owner_id, run.conversation.agent),
         app_state=app_state(run.conversation.agent),
@@ -69,9 +74,14 @@ def runs_before(end: uuid.UUID | None) -> list[uuid.UUID]:
     return found
 
 
-def payloads_of(runs: Sequence[uuid.UUID]) -> list[str]:
-    """Return the ADK events of the newest of these runs, as many runs as fit into the window."""
-    found: dict[uuid.UUID, list[str]] = {run_id: [] for run_id in _runs_in_window(runs)}
+def payloads_of(runs: Sequence[uuid.UUID], asked: Set[uuid.UUID] = frozenset()) -> list[str]:
+    """Return the ADK events of the newest of these runs, as many runs as fit into the window.
+
+    The run in ``asked`` comes first if it is older: ADK finds an answer's call in it.
+    """
+    window = _runs_in_window(runs)
+    older = asked - set(window)  # at most one: the answers of an ask are to one run
+    found: dict[uuid.UUID, list[str]] = {run_id: [] for run_id in [*older, *window]}
     rows = SessionEvent.objects.filter(run__in=found).order_by("position").values_list("run_id", "payload")
     for run_id, payload in rows:
         found[run_id].append(payload)
@@ -79,13 +89,13 @@ def payloads_of(runs: Sequence[uuid.UUID]) -> list[str]:
     return [payload for payloads in found.values() for payload in payloads]
 
 
-def close_open_calls(payloads: Sequence[str]) -> list[str]:
-    """Return ``payloads`` with a result after each event whose calls have none.
+def close_open_calls(payloads: Sequence[str], answered_now: Set[str] = frozenset()) -> list[str]:
+    """Return ``payloads`` with a result after each event whose calls have none, except ``answered_now``.
 
     Such a call waited for the user, who asked something else instead. Models refuse a history with a call
     that has no result.
     """
-    answered = answered_ids(payloads) | {None}
+    answered = answered_ids(payloads) | answered_now | {None}
     closed: list[str] = []
     for payload in payloads:
         closed.append(payload)

@@ -1,7 +1,7 @@
 """ADK events as JSON text, the form in which they are stored: write them, and read their fields."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from google.adk.events import Event
@@ -80,6 +80,20 @@ def answered_ids(payloads: Sequence[str]) -> set[str | None]:
 def calls_of(payload: str) -> list[dict[str, Any]]:
     """Return the function calls in a stored event, as decoded JSON."""
     return [part["functionCall"] for part in parts_of(payload) if "functionCall" in part]
+
+
+def branch_of_call(payloads: Iterable[str], call_id: str) -> str:
+    """Return the ADK branch of the stored event that has this call, or "" for the root's."""
+    for payload in payloads:
+        if call_id in payload and any(call.get("id") == call_id for call in calls_of(payload)):
+            return str(json.loads(payload).get("branch") or "")
+    return ""
+
+
+def has_calls(payloads: Iterable[str]) -> bool:
+    """Return whether one of these stored events calls a tool other than ADK's own, so one that may act."""
+    calls = (call for payload in payloads if '"functionCall"' in payload for call in calls_of(payload))
+    return any(call["name"] not in events.ADK_TOOLS for call in calls)
 
 
 def _prefixed(delta: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The data of one ADK session: its events and state, and the function that stores new events."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable
@@ -9,7 +10,8 @@ from typing import Any
 from google.adk.sessions._session_util import extract_json_safe_state_delta
 
 from chat import events
-from chat.agent.memory.payload import calls_of
+from chat.agent.memory.payload import has_calls
+from chat.models import PersonRequest
 
 KEY_LENGTH = 512  # characters; UserState.key and AppState.key
 
@@ -31,6 +33,9 @@ class SessionData:
     user_id: str
     agent: str
     prompt: str
+    answers: list[
+        PersonRequest
+    ]  # decided requests of an earlier run, which this run brings in place of the prompt
     past: list[str]
     state: dict[str, Any]  # the session's own scope
     user_state: dict[str, Any]
@@ -40,10 +45,12 @@ class SessionData:
     user_delta: dict[str, Any] = field(default_factory=dict)
     app_delta: dict[str, Any] = field(default_factory=dict)
     record: Callable[[str], Awaitable[None]] = _refuse
-    revision: int = 0
+    revision: int = 0  # rises with each stored event
+    appending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def add_stored_event(self, payload: str, delta: dict[str, dict[str, Any]]) -> None:
         """Add a stored event, and update the state of each scope by its delta. None is a value too."""
+        self.revision += 1
         self.own_payloads.append(payload)
         self.state.update(delta["session"])
         self.user_state.update(delta["user"])
@@ -52,8 +59,8 @@ class SessionData:
         self.app_delta.update(delta["app"])
 
     def has_calls(self) -> bool:
-        """Return whether a stored event of this run calls a tool."""
-        return any(calls_of(payload) for payload in self.own_payloads)
+        """Return whether a stored event of this run calls a tool that may act."""
+        return has_calls(self.own_payloads)
 
 
 def split_by_scope(delta: dict[str, Any] | None) -> dict[str, dict[str, Any]]:

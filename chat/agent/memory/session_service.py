@@ -22,7 +22,7 @@ from google.adk.sessions import BaseSessionService, Session, State
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
 from chat import changes
-from chat.agent.memory import context, payload
+from chat.agent.memory import context, model_calls, payload
 from chat.agent.memory.session_data import SessionData, split_by_scope
 from chat.database import run_db
 from chat.models import AppState, Conversation, UserState, new_id
@@ -100,29 +100,29 @@ class ConversationSessionService(BaseSessionService):
         if event.partial:
             return event
         data = self._attached.get(session.id)
-        if data is None:
+        if data is None or (data.agent, data.user_id) != (session.app_name, session.user_id):
             raise SessionNotFoundError(f"No run is writing to session {session.id}.")
-        if session._storage_update_marker != _marker(data):
-            raise StaleSessionError("The session was changed since it was loaded.")
-        delta = split_by_scope(event.actions.state_delta if event.actions else None)
-        stored = payload.encode_event(event, delta)
-        data.revision += 1  # before the first await: a concurrent append finds its session stale
-        try:
-            await data.record(stored)
-        except asyncio.CancelledError:
-            # The journal has it, and stores it although this call was cancelled.
+        async with data.appending:  # in a live connection, two of ADK's tasks share one session object
+            if session._storage_update_marker != _marker(data):
+                raise StaleSessionError("The session was changed since it was loaded.")
+            calls = model_calls.current.get()
+            if calls and event.actions and event.actions.compaction:
+                calls.add_summary(event)
+            delta = split_by_scope(event.actions.state_delta if event.actions else None)
+            stored = payload.encode_event(event, delta)
+            try:
+                await data.record(stored)
+            except asyncio.CancelledError:
+                # The journal has it, and stores it although this call was cancelled.
+                data.add_stored_event(stored, delta)
+                raise
             data.add_stored_event(stored, delta)
-            raise
-        except Exception:
-            data.revision -= 1
-            raise
-        data.add_stored_event(stored, delta)
-        data.updated_at = event.timestamp
-        self._apply_temp_state(session, event)
-        event = self._trim_temp_delta_state(event)
-        session._storage_update_marker = _marker(data)
-        session.last_update_time = event.timestamp
-        return self._commit_event_to_session(session, event)
+            data.updated_at = event.timestamp
+            self._apply_temp_state(session, event)
+            event = self._trim_temp_delta_state(event)
+            session._storage_update_marker = _marker(data)
+            session.last_update_time = event.timestamp
+            return self._commit_event_to_session(session, event)
 
 
 def _marker(data: SessionData) -> str:
@@ -242,6 +242,7 @@ def _load(
         user_id=str(conversation.owner_id),
         agent=conversation.agent,
         prompt="",
+        answers=[],
         past=context.payloads_of(runs) if with_events else [],
         state=context.state_after(runs),
         user_state=user_state,

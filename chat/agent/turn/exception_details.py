@@ -1,18 +1,24 @@
-"""The details of an exception in an agent's code that a run keeps: class, place, message, traceback.
+"""The details of an agent's or a model's failure that a run keeps: class, place, message, traceback.
 
 The message is only for the run's page in the admin, not for logs: it may quote what users wrote.
 """
 
+import os
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from django.conf import settings
 
 from chat.agent.turn.containment import AgentExit
 from chat.events import clean_text
 from chat.instruments.logs import exception_of
-from chat.instruments.stack import Owner, chain_of, owners_in
+from chat.instruments.stack import Owner, chain_of, owners_in, short_path
 
 MESSAGE_LENGTH = 4_000  # characters
 TRACEBACK_LENGTH = 8_000  # characters of its end, where the exception is
+SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+SECRET_LENGTH = 8  # shorter values could be words
 MODEL_CALL = "generate_content_async"  # the method of every ADK model
 
 
@@ -46,17 +52,43 @@ def details_of(error: BaseException) -> ExceptionDetails:
     return ExceptionDetails(
         owner=Owner.AGENT if isinstance(error, AgentExit) else _owner_of(culprit),
         kind=type(culprit).__qualname__,
-        place=next((place for owner, place in frames if owner is Owner.AGENT), ""),
-        message=clean_text(_message_of(culprit)[:MESSAGE_LENGTH]),
+        place=_place_of_syntax_error(culprit)
+        or next((place for owner, place in frames if owner is Owner.AGENT), ""),
+        message=clean_text(without_secrets(_message_of(culprit))[:MESSAGE_LENGTH]),
         traceback=clean_text(exception_of(error, with_message=False)[-TRACEBACK_LENGTH:]),
         in_model_call=any(place.endswith(f" in {MODEL_CALL}") for _owner, place in frames),
     )
+
+
+def details_of_event(kind: str, message: str) -> ExceptionDetails:
+    """Return the details of an error that the model's answer reports, without an exception."""
+    text = clean_text(without_secrets(message)[:MESSAGE_LENGTH])
+    return ExceptionDetails(Owner.LIBRARY, kind, place="", message=text, traceback="", in_model_call=True)
+
+
+def without_secrets(text: str) -> str:
+    """Return ``text`` without the values of variables whose names say that they are secret.
+
+    Providers and their clients quote keys in messages and addresses.
+    """
+    named = {value for name, value in os.environ.items() if SECRET_NAME.search(name)}
+    for secret in {settings.CHAT_API_KEY, settings.GOOGLE_API_KEY, *named}:
+        if len(secret) >= SECRET_LENGTH:
+            text = text.replace(secret, "…")
+    return text
 
 
 def _owner_of(error: BaseException) -> Owner:
     """Return the owner of the innermost frame that is not a library's."""
     owners = (owner for owner, _place in owners_in(error))
     return next((owner for owner in owners if owner is not Owner.LIBRARY), Owner.LIBRARY)
+
+
+def _place_of_syntax_error(error: BaseException) -> str:
+    """Return the file and line that Python could not read: they are in no frame."""
+    if not isinstance(error, SyntaxError) or not error.filename:
+        return ""
+    return f"{short_path(error.filename)}:{error.lineno}"
 
 
 def _message_of(error: BaseException) -> str:

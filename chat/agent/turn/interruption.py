@@ -17,21 +17,29 @@ from chat.agent.memory.payload import (
 )
 from chat.agent.turn.parts import pieces_of, text_of
 from chat.events import Fold
-from chat.models import Run
+from chat.models import PersonRequest, Run
 
 INTERRUPTED_RESULT = {"error": "interrupted"}
 
 
-def close_history(payloads: Sequence[str], fold: Fold, run: Run, root_name: str) -> list[str]:
+def close_history(
+    payloads: Sequence[str], fold: Fold, run: Run, root_name: str, approved: Sequence[PersonRequest] = ()
+) -> list[str]:
     """Return the ADK events that complete the history of an interrupted run, as JSON text.
 
     They are a result for each interrupted call, and the text that was shown but is in no stored event. A
     call that waits for the user stays open: the user may still answer. ``payloads`` are the run's stored ADK
-    events, ``root_name`` is ADK's name for the conversation's agent.
+    events, ``root_name`` is ADK's name for the conversation's agent, ``approved`` the requests that the run
+    answers.
     """
     agent, invocation = run.conversation.agent, invocation_of(payloads)
     closing = []
-    open_calls = _open_calls(payloads)
+    answered = answered_ids(payloads)
+    open_calls = _open_calls(payloads) + [
+        {"id": each.call, "name": each.tool}
+        for each in approved
+        if each.started_at and each.call not in answered
+    ]
     if open_calls:
         parts = [
             types.Part(

@@ -140,7 +140,7 @@ def confine(*things: object) -> None:
 
     Raises CodeNotAllowed.
     """
-    for found in _code_runners(things):
+    for found in reachable(things, tuple(CONFINED)):
         if not isinstance(found, (ConfinedExecutor, ConfinedEnvironment, ConfinedBashTool)):
             _check(found)
             own: type = type(found)
@@ -150,16 +150,17 @@ def confine(*things: object) -> None:
             found.__class__ = _confined(own, adk_class, confined_class)
 
 
-def _code_runners(things: Iterable[object]) -> list[Any]:
+def reachable(things: Iterable[object], wanted: tuple[type, ...]) -> list[Any]:
+    """Return the objects of the ``wanted`` classes in these agents, tools and toolsets."""
     found: list[Any] = []
     seen: set[int] = set()
     waiting = list(things)
     while waiting:
         thing = waiting.pop()
-        if id(thing) in seen or not isinstance(thing, (*CONTAINER_CLASSES, *CONFINED)):
+        if id(thing) in seen or not isinstance(thing, (*CONTAINER_CLASSES, *wanted)):
             continue
         seen.add(id(thing))
-        if isinstance(thing, tuple(CONFINED)):
+        if isinstance(thing, wanted):
             found.append(thing)
         for child in (getattr(thing, name, None) for name in CHILD_ATTRIBUTES):
             children = child.values() if isinstance(child, dict) else child

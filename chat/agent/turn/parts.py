@@ -60,11 +60,11 @@ def _piece(part: types.Part) -> Piece | None:
         return Piece(CODE_PIECE, part=part)
     if part.code_execution_result:
         return Piece(OUTCOME_PIECE, part=part)
-    placeholder = _placeholder(part)
-    return Piece(PLACEHOLDER_PIECE, placeholder) if placeholder else None
+    name = placeholder(part)
+    return Piece(PLACEHOLDER_PIECE, name) if name else None
 
 
-def _placeholder(part: types.Part) -> str:
+def placeholder(part: types.Part | types.FunctionResponsePart) -> str:
     """Return the name of a file that a page cannot show yet, or "" for any other part."""
     if part.inline_data:
         size = len(part.inline_data.data or b"")
@@ -77,6 +77,8 @@ def _placeholder(part: types.Part) -> str:
     return ""
 
 
-def _kind(file: types.Blob | types.FileData) -> str:
+def _kind(
+    file: types.Blob | types.FileData | types.FunctionResponseBlob | types.FunctionResponseFileData,
+) -> str:
     kind = file.mime_type or _("unknown kind")
     return f"{file.display_name}, {kind}" if file.display_name else kind

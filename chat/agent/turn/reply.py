@@ -14,7 +14,7 @@ ADK sends each model call as fragments (``partial``) and then as one whole event
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, field
 
 from django.conf import settings
@@ -23,16 +23,22 @@ from google.adk.agents.run_config import RunConfig, StreamingMode, ToolThreadPoo
 from google.adk.events import Event as AdkEvent
 from google.adk.runners import Runner
 from google.adk.telemetry.context import ContentCapturingMode, TelemetryConfig
+from google.adk.workflow import Workflow
 from google.genai import types
 
-from chat import events
+from chat import endings, events
+from chat.agent.memory import model_calls
+from chat.agent.memory.payload import branch_of_call
+from chat.agent.memory.requests import result_of
 from chat.agent.memory.session_data import SessionData
 from chat.agent.memory.session_service import ConversationSessionService
-from chat.agent.turn import failure_codes
+from chat.agent.turn import approvals, deadlines, failure_codes, parts
 from chat.agent.turn.containment import contained_stream
 from chat.agent.turn.reply_text import ReplyText
+from chat.agent.turn.sources import ReplySources
 from chat.agent.turn.turn_taking import ROOT_BRANCH, TurnTaking
 from chat.events import Event, Usage
+from chat.models import PersonRequest, Run
 
 USER, MODEL = "user", "model"  # authors in ADK that are not agents
 AUTHOR_LENGTH = 128  # characters in Message.agent
@@ -47,25 +53,30 @@ TELEMETRY = TelemetryConfig(capture_message_content=ContentCapturingMode.NO_CONT
 
 @dataclass(slots=True)
 class ReplyTranslator:
-    """Translator of one reply. Read ``events()``, then ``finish`` and ``usage``.
+    """Translator of one reply. Read ``events()``, then ``finish``, ``usage`` and ``model``.
 
     If ``events()`` is cut short, ``flush()`` returns the events that it still buffers.
     """
 
     session: SessionData
     runner_of: Callable[[str], Runner]  # raises LookupError
+    in_use: Callable[[Runner], AbstractContextManager[None]]  # for as long as the run uses its Runner
     streams: bool = True
     abort: asyncio.Event = field(default_factory=asyncio.Event)
     finish: str = "stop"  # the model ended normally; a member's stop is a status, not a finish
     usage: Usage = field(default_factory=Usage)
+    model: str = ""  # as its provider reports it, else as the root agent names it
     used_tools: bool = False  # only tools that can have an effect, so not those of ADK
     pending_calls: set[str] = field(default_factory=set)  # ids of calls that wait for the user
     _turn_taking: TurnTaking = field(default_factory=TurnTaking)
     _root: str = ""  # ADK's name for the root agent
+    _is_workflow: bool = False
     _text: ReplyText = field(default_factory=ReplyText)
+    _sources: ReplySources = field(default_factory=ReplySources)
     _author: str = ""
     _called_at: dict[str, float] = field(default_factory=dict)  # time.monotonic() of calls without a result
     _elapsed_ms: dict[str, int] = field(default_factory=dict)  # of calls with a result that is not shown yet
+    _failed: list[Event] = field(default_factory=list)  # names of agents that are not shown yet
     _failures: dict[str, failure_codes.AgentFailure] = field(default_factory=dict)  # by ADK branch
 
     async def events(self) -> AsyncGenerator[Event, None]:
@@ -77,42 +88,76 @@ class ReplyTranslator:
         service = runner.session_service
         assert isinstance(service, ConversationSessionService)
         self._root, self._author = runner.agent.name, self.session.agent
-        with service.attached(self.session):
+        self._is_workflow = isinstance(runner.agent, Workflow)
+        named = getattr(runner.agent, "model", "")
+        self.model = named if isinstance(named, str) else getattr(named, "model", "")
+        model_calls.current.set(model_calls.ModelCalls(self.usage))
+        with self.in_use(runner), service.attached(self.session):
+            for event in self._decided_calls():
+                yield event
             try:
-                stream = runner.run_async(
-                    user_id=self.session.user_id,
-                    session_id=self.session.conversation_id,
-                    new_message=types.Content(role="user", parts=[types.Part(text=self.session.prompt)]),
-                    run_config=run_config(streams=self.streams),
-                    abort_signal=self.abort,
-                )
-                async with aclosing(contained_stream(stream)) as adk_events:
-                    async for adk_event in adk_events:
-                        self._track(adk_event)
-                        for event in self._translate_all(self._turn_taking.add(adk_event)):
-                            yield event
+                await approvals.start_nodes()
+                for message in _messages(self.session, splits=not self._is_workflow):
+                    stream = runner.run_async(
+                        user_id=self.session.user_id,
+                        session_id=self.session.conversation_id,
+                        new_message=message,
+                        run_config=run_config(streams=self.streams),
+                        abort_signal=self.abort,
+                    )
+                    async with aclosing(contained_stream(stream)) as adk_events:
+                        async for adk_event in adk_events:
+                            self._track(adk_event)
+                            for event in self._translate_all(self._turn_taking.add(adk_event)):
+                                yield event
             except Exception as error:
                 is_parleys_agent = self.session.agent == settings.AGENT_NAME
-                raise failure_codes.failure_of_exception(error, is_parleys_agent=is_parleys_agent) from error
+                failure = failure_codes.failure_of_exception(error, is_parleys_agent=is_parleys_agent)
+                self._name_failed(failure)
+                raise failure from error
         for event in self.flush():
             yield event
         is_answered = self.used_tools or self.pending_calls or self._text.says_something
-        for failure in self._failures.values():
-            if failure.code != "empty" or not is_answered:
-                raise failure
+        raised = [each for each in self._failures.values() if each.code != "empty" or not is_answered]
+        for failure in raised:
+            self._name_failed(failure)
+        if raised:
+            raise raised[0]
+
+    def _decided_calls(self) -> list[Event]:
+        """Return the calls that a person has decided: ADK answers them without another event of the call."""
+        decided = [each for each in self.session.answers if each.kind == PersonRequest.Kind.CONFIRM]
+        for request in decided:
+            self._called_at[request.call] = time.monotonic()
+            self.used_tools = True
+        return [
+            events.tool_called(each.call, each.tool, each.args) for each in decided if not each.is_of_node
+        ]
 
     def flush(self) -> list[Event]:
-        """Return the buffered whole events of parallel agents, which were not shown yet.
+        """Return the events of parallel agents that were not shown yet, the sources, and the failed agents.
 
-        The session has them, so the model will know them: the user must see them too.
+        The session has the whole ones, so the model will know them: the user must see them too. The fragments
+        of the others are shown if one agent failed: their words are not lost with it.
         """
-        return self._translate_all(self._turn_taking.flush())
+        found = self._translate_all(self._turn_taking.flush(fragments=bool(self._failed)))
+        sources = self._sources.event()
+        failed, self._failed = self._failed, []
+        return [*found, *([sources] if sources else []), *(failed if self._text.says_something else [])]
+
+    def _name_failed(self, failure: failure_codes.AgentFailure) -> None:
+        """Name the agent that failed beside others; the end of the run has the code."""
+        if failure.agent not in ("", self._root, USER, MODEL):
+            detail = str(endings.explain(Run.Status.FAILED, failure.code)["detail"])
+            self._failed.append(events.agent_failed(failure.agent[:AUTHOR_LENGTH], failure.code, detail))
 
     def _track(self, adk_event: AdkEvent) -> None:
-        """Record usage, tool calls, times and failures when they happen, even if they are shown later."""
+        """Record tool calls, times and failures when they happen, even if they are shown later."""
+        if deadline := deadlines.run_deadline.get():
+            deadline.advanced(adk_event.branch)
+        self.model = adk_event.model_version or self.model
         if adk_event.partial or adk_event.author == USER:
             return
-        self._count_usage(adk_event)
         for call in adk_event.get_function_calls():
             self._called_at[call.id or ""] = time.monotonic()
             self.used_tools = self.used_tools or call.name not in events.ADK_TOOLS
@@ -132,6 +177,7 @@ class ReplyTranslator:
         """
         branch = adk_event.branch or ROOT_BRANCH
         if failure := self._failure_of(adk_event):
+            failure.agent = adk_event.author
             self._failures[branch] = failure
         elif adk_event.content or adk_event.output is not None:
             for failed in list(self._failures):
@@ -147,24 +193,20 @@ class ReplyTranslator:
         found = self._new_author(adk_event)
         if adk_event.partial:
             return found + self._text.fragment(adk_event.content)
-        return found + self._translate_whole(adk_event) + _files(adk_event)
+        return found + self._translate_whole(adk_event) + self._step(adk_event) + _files(adk_event)
 
-    def _count_usage(self, adk_event: AdkEvent) -> None:
-        """Add the usage of a whole event; the last fragment has the same figures."""
-        usage, reported = self.usage, adk_event.usage_metadata
-        if adk_event.content and adk_event.content.role == "model":
-            usage.calls += 1
-        if reported is None:
-            return
-        usage.input += reported.prompt_token_count or 0
-        usage.output += reported.candidates_token_count or 0
-        usage.thought += reported.thoughts_token_count or 0
-        usage.cached += reported.cached_content_token_count or 0
-        usage.total += reported.total_token_count or 0
+    def _step(self, adk_event: AdkEvent) -> list[Event]:
+        """Return the step of a workflow that is done with this event: not that of the root, its reply."""
+        path = adk_event.node_info.path
+        if not self._is_workflow or "/" not in path or path not in (adk_event.node_info.output_for or ()):
+            return []
+        name = path.rpartition("/")[2].partition("@")[0]
+        is_shown = adk_event.content is not None or _is_reply(adk_event)  # the output is text of the reply
+        return [events.step(name, path, None if is_shown else adk_event.output)]
 
     def _new_author(self, adk_event: AdkEvent) -> list[Event]:
         author = self.session.agent if adk_event.author == self._root else adk_event.author[:AUTHOR_LENGTH]
-        if author in (self._author, MODEL, "") or not adk_event.content:
+        if author in (self._author, MODEL, "") or not (adk_event.content or adk_event.output is not None):
             return []
         self._author = author
         if self._text.is_unfinished:  # of the previous agent
@@ -173,10 +215,10 @@ class ReplyTranslator:
 
     def _translate_whole(self, adk_event: AdkEvent) -> list[Event]:
         if adk_event.content:
-            return self._text.whole(adk_event.content) + self._tools(adk_event)
-        # Only the output of the root node is the reply. Its path has no "/".
-        is_reply = any("/" not in path for path in adk_event.node_info.output_for or ())
-        return self._text.output(adk_event.output) if is_reply and adk_event.output is not None else []
+            shown = self._text.whole(adk_event.content)
+            self._sources.add(adk_event, *self._text.last_call)
+            return shown + self._tools(adk_event)
+        return self._text.output(adk_event.output) if _is_reply(adk_event) else []
 
     def _tools(self, adk_event: AdkEvent) -> list[Event]:
         calls = [
@@ -186,7 +228,10 @@ class ReplyTranslator:
         return calls + [self._returned(response) for response in adk_event.get_function_responses()]
 
     def _returned(self, response: types.FunctionResponse) -> Event:
-        call_id, name, result = response.id or "", response.name or "", response.response or {}
+        call_id, name = response.id or "", response.name or ""
+        result = response.response or {}
+        if files := [parts.placeholder(part) for part in response.parts or []]:
+            result = {**result, "files": files}
         elapsed = self._elapsed_ms.pop(call_id, 0)
         if set(result) == {"error"}:
             return events.tool_returned(call_id, name, error=str(result["error"]), elapsed_ms=elapsed)
@@ -200,10 +245,36 @@ class ReplyTranslator:
             self.finish = "max_tokens" if reason == MAX_TOKENS else "stop"
         code = adk_event.error_code or reason
         if code is None and adk_event.error_message:
-            return failure_codes.failure_of_code(failure_codes.UNNAMED_ERROR)
+            return failure_codes.failure_of_event(failure_codes.UNNAMED_ERROR, adk_event.error_message)
         if code is None or code in NOT_FAILURES:
             return None
-        return failure_codes.failure_of_code(code)
+        # A provider's own word for the end of a complete answer: LiteLlm gives OTHER for each that it lacks.
+        is_complete = code == reason and parts.text_of(parts.pieces_of(adk_event.content)).strip()
+        if is_complete and not failure_codes.is_known(code):
+            return None
+        return failure_codes.failure_of_event(code, adk_event.error_message or "")
+
+
+def _is_reply(adk_event: AdkEvent) -> bool:
+    """Return whether the event's output is that of the root node, whose path has no "/"."""
+    is_of_root = any("/" not in path for path in adk_event.node_info.output_for or ())
+    return is_of_root and adk_event.output is not None and not adk_event.content
+
+
+def _messages(session: SessionData, *, splits: bool) -> list[types.Content]:
+    """Return the member's question, or the answers to the requests of an earlier run.
+
+    With ``splits``, answers to parallel agents are messages of their own: ADK gives a message only to the
+    branch of its first call. It goes on with the agents after them when all have an answer.
+    """
+    if not session.answers:
+        return [types.Content(role="user", parts=[types.Part(text=session.prompt)])]
+    branches: dict[str, list[types.Part]] = {}
+    for request in session.answers:
+        result = types.FunctionResponse(**result_of(request))
+        branch = branch_of_call(session.past, request.asking_call) if splits else ""
+        branches.setdefault(branch, []).append(types.Part(function_response=result))
+    return [types.Content(role="user", parts=parts) for parts in branches.values()]
 
 
 def _files(adk_event: AdkEvent) -> list[Event]:

@@ -15,9 +15,8 @@ from pydantic_core import to_jsonable_python
 from chat import events
 from chat.agent.turn import parts
 from chat.agent.turn.parts import Piece, pieces_of, text_of
+from chat.agent.turn.think_tags import ThinkTags
 from chat.events import Event
-
-CODE_TOOL = "code"  # the tool name of code that the model ran
 
 
 @dataclass(slots=True)
@@ -25,17 +24,19 @@ class _ModelCall:
     """The parts of the current model call that were shown; ``early_…`` ones came before its first text."""
 
     text: list[str] = field(default_factory=list)  # pieces, and the separators between them
-    thought: bool = False
-    early_thought: bool = False
+    thought: list[str] = field(default_factory=list)
+    early_thought: list[str] = field(default_factory=list)
     steps: int = 0  # pieces of code and of their outcomes
     early_steps: int = 0
     last: str = ""  # the kind of its last piece other than a thought
+    tags: ThinkTags = field(default_factory=ThinkTags)
 
 
 @dataclass(slots=True)
 class ReplyText:
     """Takes the contents of one reply in order and returns the events that show them."""
 
+    last_call: tuple[int, str] = (0, "")  # where the text of the last whole model call begins, and this text
     _shown: list[str] = field(default_factory=list)  # the reply's text so far, in pieces
     _call: _ModelCall = field(default_factory=_ModelCall)
     _code_count: int = 0
@@ -47,15 +48,24 @@ class ReplyText:
 
     def fragment(self, content: types.Content | None) -> list[Event]:
         """Show a fragment of a model call."""
-        return self._show(pieces_of(content))
+        return self._show(_with_thoughts(pieces_of(content), self._call.tags))
 
     def whole(self, content: types.Content) -> list[Event]:
         """Show the pieces of a model call that no fragment had; correct its text if that differs."""
-        call, pieces, shown = self._call, pieces_of(content), "".join(self._call.text)
+        call, tags = self._call, ThinkTags()
+        found = self._show(call.tags.finish()) if call.tags.is_thinking else []
+        pieces, shown = _with_thoughts(pieces_of(content), tags), "".join(call.text)
+        is_unclosed = tags.is_thinking and not any(part.function_call for part in content.parts or [])
+        pieces += tags.finish()
+        if is_unclosed:  # the model forgot the closing tag: what it thought is all that it answered
+            said = "".join(piece.text for piece in pieces if piece.kind == parts.THOUGHT_PIECE)
+            pieces.append(Piece(parts.TEXT_PIECE, said))
         if shown and text_of(pieces) != shown:
-            found = self._correct(pieces)
+            found += self._correct(pieces)
         else:
-            found = self._show(_not_shown(pieces, thought=call.thought, steps=call.steps, text=bool(shown)))
+            found += self._show(_not_shown(pieces, thought=call.thought, steps=call.steps, text=bool(shown)))
+        said = "".join(self._call.text)
+        self.last_call = sum(map(len, self._shown)) - len(said), said
         self.end_model_call()
         return found
 
@@ -76,7 +86,7 @@ class ReplyText:
     @property
     def is_unfinished(self) -> bool:
         """Whether fragments of the current model call were shown and its whole content did not come."""
-        return bool(self._call.text) or self._call.thought
+        return bool(self._call.text or self._call.thought)
 
     def _correct(self, pieces: list[Piece]) -> list[Event]:
         """Replace this call's text. Earlier calls, and pieces before its first text, stay."""
@@ -98,8 +108,9 @@ class ReplyText:
         for piece in pieces:
             call = self._call
             if piece.kind == parts.THOUGHT_PIECE:
-                call.thought = True
-                call.early_thought = call.early_thought or not call.text
+                call.thought.append(piece.text)
+                if not call.text:
+                    call.early_thought.append(piece.text)
                 found.append(events.thought(piece.text))
             elif piece.kind in parts.TEXT_KINDS:
                 found += self._show_text(piece)
@@ -135,7 +146,7 @@ class ReplyText:
             code = piece.part.executable_code or types.ExecutableCode()
             language = code.language.value.lower() if code.language else ""
             args = {"language": language, "code": code.code or ""}
-            return events.tool_called(self._code_id, CODE_TOOL, args)
+            return events.tool_called(self._code_id, events.CODE_TOOL, args)
         outcome = piece.part.code_execution_result or types.CodeExecutionResult()
         result = {
             "outcome": outcome.outcome.value if outcome.outcome else "",
@@ -143,25 +154,54 @@ class ReplyText:
         }
         started_at = self._code_started_at
         elapsed = round((time.monotonic() - started_at) * 1000) if started_at else 0
-        return events.tool_returned(self._code_id, CODE_TOOL, result=result, elapsed_ms=elapsed)
+        return events.tool_returned(self._code_id, events.CODE_TOOL, result=result, elapsed_ms=elapsed)
 
     @property
     def _code_id(self) -> str:
-        return f"{CODE_TOOL}-{self._code_count}"
+        return f"{events.CODE_TOOL}-{self._code_count}"
 
 
-def _not_shown(pieces: Iterable[Piece], *, thought: bool, steps: int, text: bool) -> list[Piece]:
+def _with_thoughts(pieces: Iterable[Piece], tags: ThinkTags) -> list[Piece]:
+    """Return the pieces of a model call, with the text between tags as thoughts."""
+    found: list[Piece] = []
+    for piece in pieces:
+        if piece.kind == parts.TEXT_PIECE:
+            found += tags.feed(piece.text)
+        elif piece.kind == parts.THOUGHT_PIECE:
+            found.append(piece)
+        else:
+            found += [*tags.finish(), piece]
+    return found
+
+
+def _not_shown(pieces: Iterable[Piece], *, thought: list[str], steps: int, text: bool) -> list[Piece]:
     """Return the ``pieces`` that were not shown.
 
-    ``thought`` and ``text`` say whether these were shown, ``steps`` how many pieces of code and outcome.
+    ``thought`` is the shown thought, ``text`` says whether the text was shown, ``steps`` how many pieces of
+    code and outcome.
     """
-    found = []
+    found, shown = [], "".join(thought)
     for piece in pieces:
         if piece.kind in (parts.CODE_PIECE, parts.OUTCOME_PIECE):
             steps -= 1
             was_shown = steps >= 0
+        elif piece.kind == parts.THOUGHT_PIECE:
+            # A planner's fragments are thoughts only where they hold a tag, so the rest of a plan comes late.
+            rest, shown = _rest_of(piece.text, shown)
+            if rest.strip() not in shown:
+                found.append(Piece(piece.kind, rest))
+            was_shown = True
         else:
-            was_shown = thought if piece.kind == parts.THOUGHT_PIECE else text
+            was_shown = text
         if not was_shown:
             found.append(piece)
     return found
+
+
+def _rest_of(thought: str, shown: str) -> tuple[str, str]:
+    """Return what follows the common beginning in each of the two."""
+    if shown.startswith(thought):  # as a rule: the loop below takes 50 ms for a megabyte
+        return "", shown[len(thought) :]
+    pairs = enumerate(zip(thought, shown, strict=False))
+    common = next((n for n, (a, b) in pairs if a != b), min(len(thought), len(shown)))
+    return thought[common:], shown[common:]

@@ -1,6 +1,7 @@
 """The limits of every tool of every agent: it has a time limit, returns plain JSON, and cannot end a run."""
 
 import asyncio
+import contextvars
 import copy
 import inspect
 import json
@@ -8,26 +9,81 @@ from collections.abc import Awaitable
 from typing import Any
 
 from django.conf import settings
-from google.adk.agents import LlmAgent
+from django.utils.functional import Promise
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from google.adk.agents import BaseAgent, LlmAgent
 from google.adk.agents.callback_context import CallbackContext
-from google.adk.apps import App
+from google.adk.apps import App, ResumabilityConfig
+from google.adk.code_executors.base_code_executor import BaseCodeExecutor
 from google.adk.models import LlmRequest, LlmResponse
 from google.adk.plugins import BasePlugin
+from google.adk.plugins.plugin_manager import PluginManager
 from google.adk.tools import AgentTool, BaseTool, ToolContext
+from google.adk.tools.base_toolset import BaseToolset
+from google.adk.tools.bash_tool import ExecuteBashTool
+from google.genai import types
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from chat.agent.turn import local_code
+from chat.agent.memory.model_calls import CountedCalls
+from chat.agent.memory.requests import is_asked_by_adk
+from chat.agent.turn import approvals, deadlines, local_code
 from chat.agent.turn.containment import AgentExit, contained
 from chat.agent.turn.failure_codes import UNNAMED_ERROR
 from chat.events import clean_json, clean_text
+from chat.models import PersonRequest
+
+
+class LimitTooLarge(Exception):
+    """An agent's tool has a larger time limit than Parley gives it. ``reason`` is a sentence for members."""
+
+    def __init__(self, reason: str | Promise) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 def with_tool_limits(app: App, name: str) -> App:
-    """Return a copy of ``app`` with the name ``name`` and limits for its tools."""
-    # One plugin before the app's own and one after them: these and callbacks see the same as without limits.
-    plugins = [TimedTools(name="parley_timed_tools"), *app.plugins, ToolErrors(name="parley_tool_errors")]
-    return app.model_copy(update={"name": name, "plugins": plugins})
+    """Return a copy of ``app`` with the name ``name`` and limits for its tools and model calls.
+
+    Raises LimitTooLarge: a tool that its author gave more time would be cut off in the middle of its work.
+    """
+    _check_own_limits(app.root_agent)
+    # Some before the app's own and one after them: these and callbacks see the same as without limits.
+    plugins = [
+        CountedCalls(name="parley_counted_calls"),
+        TimedTools(name="parley_timed_tools"),
+        *app.plugins,
+        ToolErrors(name="parley_tool_errors"),
+    ]
+    changes: dict[str, Any] = {"name": name, "plugins": plugins}
+    root = app.root_agent
+    if app.resumability_config is None and isinstance(root, BaseAgent) and not isinstance(root, LlmAgent):
+        # Otherwise ADK 2.13 forgets the later agents of a sequence when a person answers an earlier one.
+        changes["resumability_config"] = ResumabilityConfig(is_resumable=True)
+    return app.model_copy(update=changes)
+
+
+def _check_own_limits(root: Any) -> None:
+    for found in local_code.reachable([root], (BaseCodeExecutor, BaseToolset, ExecuteBashTool)):
+        # An executor has its limit itself, a McpToolset in its connection, an ExecuteBashTool in its policy.
+        holder = getattr(found, "_connection_params", None) or getattr(found, "_policy", None) or found
+        limits = [_own_limit(holder, name) for name in ("timeout_seconds", "timeout", "sse_read_timeout")]
+        if max(limits) > settings.TOOL_SECONDS:
+            sentence = _("Its {tool} has a time limit of {seconds} s, and TOOL_SECONDS is less.")
+            adk_class = next(each for each in type(found).__mro__ if not each.__module__.startswith("chat."))
+            raise LimitTooLarge(format_lazy(sentence, tool=adk_class.__name__, seconds=f"{max(limits):g}"))
+
+
+def _own_limit(holder: object, name: str) -> float:
+    """Return the seconds that the agent's author set, else 0: ADK's own defaults are up to 300 s."""
+    value = getattr(holder, name, None)
+    is_set = (
+        name in holder.model_fields_set
+        if isinstance(holder, BaseModel)
+        else value != getattr(type(holder), name, None)
+    )
+    return float(value) if is_set and isinstance(value, int | float) else 0.0
 
 
 class TimedTools(BasePlugin):
@@ -39,12 +95,32 @@ class TimedTools(BasePlugin):
     async def before_model_callback(
         self, *, callback_context: CallbackContext, llm_request: LlmRequest
     ) -> None:
+        context = callback_context._invocation_context
+        if deadline := deadlines.run_deadline.get():
+            deadline.model_called(context.branch)
         tools = llm_request.tools_dict
         # Tools in AGENTS_DIR are confined when they are loaded; this is for tools created later.
-        local_code.confine(callback_context._invocation_context.agent, *tools.values())
+        local_code.confine(context.agent, *tools.values())
         tools.update(
             {name: with_time_limit(tool) for name, tool in tools.items() if not _is_streaming_subagent(tool)}
         )
+
+    async def before_tool_callback(
+        self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext
+    ) -> dict[str, Any] | None:
+        approved = approvals.current_approvals.get()
+        request = approved.requests.get(tool_context.function_call_id or "") if approved else None
+        if approved and request and tool_context.tool_confirmation:
+            if request.decision == PersonRequest.Decision.APPROVE:
+                await approved.start(request)
+            elif _asked_by_adk(request, tool_context):
+                # ADK asks the tool again whether it needs a confirmation. If it no longer does, for example
+                # at another time of day, ADK would run a tool that a person has rejected.
+                return {"error": "This tool call is rejected."}
+            # ADK runs it before any model call, from the agent's own list of tools.
+            if "run_async" not in vars(tool) and not _is_streaming_subagent(tool):
+                vars(tool).update(vars(with_time_limit(tool)))
+        return None
 
     async def after_model_callback(
         self, *, callback_context: CallbackContext, llm_response: LlmResponse
@@ -59,10 +135,14 @@ class ToolErrors(BasePlugin):
     async def on_tool_error_callback(
         self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext, error: BaseException
     ) -> dict[str, Any] | None:
-        if isinstance(error, asyncio.CancelledError):
+        is_unknown = type(tool) is BaseTool  # the model invented its name, and ADK tells it the others
+        if is_unknown or isinstance(error, asyncio.CancelledError):
             return None
         message = str(error) if isinstance(error, AgentExit) else f"{type(error).__name__}: {error}"
         return await _callback_result(tool, tool_args, tool_context, error) or {"error": clean_text(message)}
+
+
+PARLEYS_PLUGINS = (CountedCalls, TimedTools, ToolErrors)
 
 
 async def _callback_result(
@@ -80,6 +160,15 @@ async def _callback_result(
     return None
 
 
+def _asked_by_adk(request: PersonRequest, tool_context: ToolContext) -> bool:
+    calls = (
+        call
+        for event in tool_context._invocation_context.session.events
+        for call in event.get_function_calls()
+    )
+    return any(call.id == request.asking_call and is_asked_by_adk({"args": call.args}) for call in calls)
+
+
 def _is_streaming_subagent(tool: BaseTool) -> bool:
     """Return whether it is a sub-agent that ADK runs as a tool and whose text is streamed.
 
@@ -93,24 +182,46 @@ def with_time_limit(tool: BaseTool) -> BaseTool:
 
     A tool that ignores its cancellation continues in the background: it delays neither the run nor a stop.
     """
-    run = tool.run_async
+    limited = copy.copy(tool)
+    run = limited.run_async
+    is_isolated = isinstance(limited, AgentTool) and not limited.include_plugins
+    if isinstance(limited, AgentTool):
+        limited.include_plugins = True
 
     async def run_async(*, args: dict[str, Any], tool_context: ToolContext) -> Any:
-        return await _within_time(tool.name, run(args=args, tool_context=tool_context))
+        context = _with_parleys_plugins(tool_context) if is_isolated else tool_context
+        branch = tool_context._invocation_context.branch
+        return await _within_time(tool.name, branch, run(args=args, tool_context=context))
 
-    limited = copy.copy(tool)
     vars(limited)["run_async"] = run_async
     return limited
 
 
-async def _within_time(name: str, work: Awaitable[Any]) -> Any:
-    call = asyncio.ensure_future(contained(work))
+def _with_parleys_plugins(context: ToolContext) -> ToolContext:
+    """Return a copy of the context without the app's own plugins, for an AgentTool that excludes plugins."""
+    invocation = context._invocation_context
+    plugins = invocation.plugin_manager.plugins
+    manager = PluginManager([plugin for plugin in plugins if isinstance(plugin, PARLEYS_PLUGINS)])
+    isolated = copy.copy(context)
+    isolated._invocation_context = invocation.model_copy(update={"plugin_manager": manager})
+    return isolated
+
+
+async def _within_time(name: str, branch: str | None, work: Awaitable[Any]) -> Any:
+    deadline = deadlines.run_deadline.get()
+    context = contextvars.copy_context()
+    context.run(deadlines.run_deadline.set, None)
+    call = asyncio.get_running_loop().create_task(contained(work), context=context)
     _calls.add(call)
     call.add_done_callback(_unregister)
+    if deadline:
+        deadline.tool_began(branch)
     try:
         await asyncio.wait([call], timeout=settings.TOOL_SECONDS)
     finally:
         call.cancel()
+        if deadline:
+            deadline.tool_ended(branch)
     if not call.done():
         return {"error": f"{name} did not answer within {settings.TOOL_SECONDS:g} s."}
     return _plain_json(call.result())
@@ -131,6 +242,17 @@ def _plain_json(result: Any) -> Any:
     try:
         json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
-        if not isinstance(result, BaseModel):  # ADK encodes its own types, for example an image
-            return clean_json(to_jsonable_python(result, fallback=repr))
+        if not isinstance(result, BaseModel):  # ADK encodes its own types, such as a list of memories
+            return _plain_container(result)
     return result
+
+
+def _plain_container(value: Any) -> Any:
+    """Return ``value`` as JSON, except for pictures and other media, which ADK takes out of containers."""
+    if isinstance(value, types.Part):
+        return value
+    if isinstance(value, dict):
+        return {clean_text(str(key)): _plain_container(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_container(each) for each in value]
+    return clean_json(to_jsonable_python(value, fallback=repr))

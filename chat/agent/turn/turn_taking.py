@@ -35,12 +35,15 @@ class TurnTaking:
             self._active_branch = None
         return shown + self._release()
 
-    def flush(self) -> list[AdkEvent]:
-        """Return the buffered whole events, and start again without an active branch."""
-        whole = [event for buffer in self._buffered.values() for event in buffer if not event.partial]
+    def flush(self, *, fragments: bool) -> list[AdkEvent]:
+        """Return the buffered events, and start again without an active branch.
+
+        ``fragments`` says whether those of incomplete model calls are among them.
+        """
+        found = [event for buffer in self._buffered.values() for event in buffer]
         self._active_branch = None
         self._buffered.clear()
-        return whole
+        return [event for event in found if fragments or not event.partial]
 
     def _buffer(self, branch: str, adk_event: AdkEvent) -> None:
         buffer = self._buffered.setdefault(branch, [])

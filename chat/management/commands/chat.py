@@ -1,7 +1,6 @@
 """Command ``chat``: talk with an agent in a terminal."""
 
 import logging
-import os
 import sys
 from typing import Any
 
@@ -41,14 +40,13 @@ class Command(BaseCommand):
             demo=options["demo"],
             out=options["out"],
             colour=not options["no_color"],
+            verbose=options["verbosity"] > 1,
         )
         try:
             code = run_chat(chat_options)
         except CannotStart as error:
             raise CommandError(str(error)) from error
         except OSError as error:
-            # Writing to stdout failed. At exit, Python would fail again to flush it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):  # its reader has ended: no message
                 raise CommandError(cannot_write("stdout", error)) from error
             code = 1

@@ -9,9 +9,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
+from chat.events import sources_of
 from chat.models import Message
 from chat.rendering import RENDERER_VERSION
-from chat.rendering.renderer import render_in_time
+from chat.rendering.renderer import render_reply_in_time
 
 # Replies per transaction. They are rendered before it begins: it takes milliseconds, and a server on SQLite
 # waits no longer to write. They are at most 20 MiB of text in memory.
@@ -35,7 +36,12 @@ class Command(BaseCommand):
         total = _outdated().count()
         done = 0
         for messages in _batches(batch):
-            done += _store([(message, render_in_time(message.text)) for message in messages])
+            done += _store(
+                [
+                    (each, render_reply_in_time(each.text, sources_of(each.parts.get("items", []))))
+                    for each in messages
+                ]
+            )
             self.stdout.write(_("%(done)s of %(total)s") % {"done": done, "total": total})
         self.stdout.write(
             _("%(count)s replies were rendered again by version %(version)s of the renderer.")
@@ -50,7 +56,7 @@ def _outdated() -> QuerySet[Message]:
 def _batches(size: int) -> Iterator[list[Message]]:
     """Yield the outdated replies in the order of their ids, each one once."""
     last = uuid.UUID(int=0)
-    while batch := list(_outdated().filter(pk__gt=last).order_by("pk").only("text")[:size]):
+    while batch := list(_outdated().filter(pk__gt=last).order_by("pk").only("text", "parts")[:size]):
         yield batch
         last = batch[-1].pk
 

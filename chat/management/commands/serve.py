@@ -14,11 +14,12 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from accounts.owner import setup_token
+from chat.agent.agents import catalog
+from chat.http.address import browser_address
 from chat.instruments import logs
 from chat.runs import exclusive
 
 BACKLOG = 1024  # with Daphne's 50, 500 simultaneous connections wait seconds for SYN retries
-WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104  (nothing is bound to them here)
 
 
 class Command(BaseCommand):
@@ -66,10 +67,11 @@ class Command(BaseCommand):
             ) from error
         except OSError as error:
             raise CommandError(_cannot_write(error)) from error
-        facts = {"version": settings.VERSION, "address": f"{_address()}/"}
+        facts = {"version": settings.VERSION, "address": f"{browser_address()}/"}
         welcome = _("Parley %(version)s serves %(address)s  (Ctrl-C ends it)") % facts + "\n"
+        welcome += f"{catalog.model_sentence()}\n"
         if token:
-            link = _address() + reverse("set_up", args=[token])
+            link = browser_address() + reverse("set_up", args=[token])
             begin = _("Begin here, once: this link makes you the site's owner.")
             welcome += f"\n{begin}\n\n    {link}\n\n"
         return welcome
@@ -82,9 +84,11 @@ class Command(BaseCommand):
         from chat.runs.supervisor import supervisor
         from config.asgi import application
 
+        stdout = _stdout_without_agents()
+
         def write_welcome() -> None:
-            self.stdout.write(welcome, ending="")
-            self.stdout.flush()
+            stdout.write(welcome)
+            stdout.flush()
 
         interface = settings.HOST.replace(":", r"\:")
         server = Server(
@@ -98,20 +102,20 @@ class Command(BaseCommand):
         return server.failure
 
 
+def _stdout_without_agents() -> IO[str]:
+    """Return the process's stdout. From now on ``print``, and the processes of agents, write to stderr."""
+    stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    return stdout
+
+
 def _leave(code: int) -> NoReturn:
     """End the process without Python's teardown."""
     # The teardown would collect tasks that Twisted's reactor still refers to, and crash (exit code 139).
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _address() -> str:
-    """Return the address for a browser: this machine, or the proxy's host name."""
-    if settings.HTTPS:
-        return f"https://{next(iter(settings.ALLOWED_HOSTS), settings.HOST)}"
-    host = "localhost" if settings.HOST in WILDCARDS else settings.HOST
-    return f"http://[{host}]:{settings.PORT}" if ":" in host else f"http://{host}:{settings.PORT}"
 
 
 def _cannot_write(error: OSError) -> str:

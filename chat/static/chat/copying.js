@@ -45,7 +45,8 @@ export function copyLastAnswer() {
 }
 
 async function copyCode(button) {
-  const code = button.closest("figure").querySelector("code").textContent;
+  // without the last line end: a terminal would run what is pasted
+  const code = button.closest("figure").querySelector("code").textContent.replace(/\n$/, "");
   if (!(await copy(Promise.resolve(code)))) return;
   announce("copied-code");
   button.textContent = uiString("copied");

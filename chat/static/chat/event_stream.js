@@ -1,82 +1,76 @@
-// An EventSource that follows a run to its [DONE], across lost connections, restarts and hidden tabs.
+// Follows a run to its [DONE]: over the response to the ask, then, across lost connections, restarts and hidden
+// tabs, over connections of its own.
 
 import { retryDelay } from "./backoff.js";
+import { EventReader } from "./requests.js";
 
 // A browser has six connections to a server (HTTP/1.1), so a hidden tab closes its own after this time.
 const STREAM_HIDDEN_SECONDS = 10;
+const RETRIES_MAX = 2; // the delay before a retry grows to 2 s
 
-// Follow `run` from the event after `seq`. Handlers: event(name, data), lost(), back(), done(), and
-// refused(status) if the user is signed out (401) or the run is gone (404).
-export function followEvents(run, seq, handlers) {
-  let source = null;
+// Follow `run` from the event after `seq`, first over `reader`, if there is one. Handlers: event(name, data),
+// lost(), back(), done(), and refused(status) if the user is signed out (401) or the run is gone (404).
+// Return a function that ends it.
+export function followEvents(run, seq, handlers, reader = null) {
   let failures = 0;
   let timer = 0;
 
-  function open() {
+  async function read() {
     clearTimeout(timer);
-    source = new EventSource(`/chat/runs/${run}/events?view=html&after=${seq}`);
-    source.onopen = () => {
+    reader ??= new EventReader(`/chat/runs/${run}/events?view=html&after=${seq}`);
+    const mine = reader;
+    for (;;) {
+      const event = await mine.next().catch((error) => error);
+      if (reader !== mine) return; // closed
+      if (event instanceof Error) return onError(event);
       failures = 0;
       handlers.back();
-    };
-    source.onmessage = finish; // only [DONE] has no event name
-    for (const name of document.body.dataset.events.split(" ")) {
-      source.addEventListener(name, (event) => handle(name, event));
+      if (!event) return finish();
+      seq = event.seq;
+      handlers.event(event.name, event.data);
     }
-    source.onerror = onError;
   }
 
-  function handle(name, event) {
-    seq = Number(event.lastEventId.split(":")[1]);
-    handlers.event(name, JSON.parse(event.data));
-  }
-
-  // The browser reopens a broken connection; after a status other than 200 it does not.
-  function onError() {
-    handlers.lost();
-    if (source.readyState !== EventSource.CLOSED) return;
-    clearTimeout(timer);
-    timer = setTimeout(reopen, retryDelay(failures));
-    failures += 1;
-  }
-
-  // An EventSource hides why it was closed, so request the run.
-  async function reopen() {
-    const response = await fetch(`/api/v1/runs/${run}`).catch(() => null);
-    if (source === null || source.readyState !== EventSource.CLOSED) return;
-    if (response && (response.status === 401 || response.status === 404)) {
+  function onError(error) {
+    const status = error.status; // of a refusal
+    if (status === 401 || status === 404) {
       end();
-      handlers.refused(response.status);
-    } else if (response?.ok && (await response.json()).ended_at) {
-      finish();
-    } else {
-      open();
+      return handlers.refused(status);
     }
+    handlers.lost();
+    reader = null;
+    if (!document.hidden) timer = setTimeout(read, retryDelay(Math.min(failures, RETRIES_MAX)));
+    failures += 1;
   }
 
   function finish() {
     end();
-    handlers.back();
     handlers.done();
   }
 
   function end() {
     close();
     document.removeEventListener("visibilitychange", onVisibility);
+    removeEventListener("online", onVisibility);
   }
 
   function close() {
     clearTimeout(timer);
-    source?.close();
-    source = null;
+    const mine = reader;
+    reader = null;
+    mine?.close();
   }
 
   function onVisibility() {
-    clearTimeout(timer);
-    if (document.hidden) timer = setTimeout(close, STREAM_HIDDEN_SECONDS * 1000);
-    else if (source === null || source.readyState === EventSource.CLOSED) open();
+    if (document.hidden) {
+      clearTimeout(timer);
+      timer = setTimeout(close, STREAM_HIDDEN_SECONDS * 1000);
+    } else if (reader) clearTimeout(timer);
+    else read();
   }
 
   document.addEventListener("visibilitychange", onVisibility);
-  open();
+  addEventListener("online", onVisibility);
+  read();
+  return end;
 }

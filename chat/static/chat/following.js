@@ -1,9 +1,12 @@
 // Following a run: shows and announces its events, and updates the page from the server when it has ended.
 
+import { noticeEnd } from "./attention.js";
 import { followEvents } from "./event_stream.js";
-import { announce, announceEnd, readAloud, showConnection } from "./notices.js";
+import { announce, announceEnd, announceText, clearNotice, readAloud, showConnection } from "./notices.js";
 import { fetchOrGiveUp, giveUp, swap } from "./refreshing.js";
 import { LiveReply } from "./reply.js";
+import { pageAddress } from "./requests.js";
+import { uiString } from "./ui_strings.js";
 
 const STILL_SECONDS = 7; // between announcements that a long answer is still being written
 const QUIET_SECONDS = 2; // a shorter interruption of the connection is not shown
@@ -13,6 +16,14 @@ export class Following {
     this.messages = messages;
     this.view = view;
     this.followed = new Set(); // runs followed by this page, which updates itself when they end
+    this.leave = null; // stops following the active run; null if none is followed
+  }
+
+  // Whether the messages change by themselves, so that an update from the server must wait. A reply is live until the
+  // page has been updated at its end.
+  get isBusy() {
+    const { state } = document.body.dataset;
+    return state === "asking" || (state === "answering" && this.messages.querySelector(".live") !== null);
   }
 
   // Follow the active run, if there is one.
@@ -21,7 +32,8 @@ export class Following {
     if (article) this.follow(article);
   }
 
-  follow(article) {
+  // `asked` is the response to the ask, if this page has asked: run.started, and the reader of the rest.
+  follow(article, asked = null) {
     const byBlock = document.body.dataset.announce === "blocks";
     const reply = new LiveReply(article, (text) => byBlock && readAloud(text));
     const still = setInterval(() => announce("still-answering"), STILL_SECONDS * 1000);
@@ -30,10 +42,12 @@ export class Following {
     const stopReply = () => {
       clearInterval(still);
       reply.end();
+      this.leave = null;
     };
     document.body.dataset.state = "answering";
     announce("answering");
-    followEvents(article.dataset.run, Number(article.dataset.seq), {
+    if (asked) reply.apply("run.started", asked.started);
+    const handlers = {
       event: (name, data) => reply.apply(name, data),
       lost: () => {
         quiet ||= setTimeout(showConnection, QUIET_SECONDS * 1000, "reconnecting");
@@ -42,18 +56,30 @@ export class Following {
         clearTimeout(quiet);
         quiet = 0;
         showConnection(null);
+        clearNotice("offline", "unreachable");
       },
       done: async () => {
+        noticeEnd({ run: article.dataset.run, conversation: location.pathname.split("/")[2] });
         stopReply();
         await this.settle();
-        announceEnd(this.messages.lastElementChild);
+        // A queued message may have been asked at the end.
+        if (document.body.dataset.state === "answering") announceText(`${uiString("ended")} ${uiString("next-asked")}`);
+        else announceEnd(this.messages.lastElementChild);
       },
       refused: (status) => {
         clearTimeout(quiet);
         stopReply();
         giveUp(status);
       },
-    });
+    };
+    const close = followEvents(article.dataset.run, asked ? 1 : Number(article.dataset.seq), handlers, asked?.reader);
+    this.leave = () => {
+      close();
+      clearTimeout(quiet);
+      showConnection(null);
+      stopReply();
+      this.followed.delete(article.dataset.run);
+    };
   }
 
   // Replace the live reply by the server's page, and follow the active run, if there is one.
@@ -64,8 +90,12 @@ export class Following {
     this.show(fresh);
   }
 
+  // Show the server's page. It may show another branch than the one that is being answered.
   show(fresh) {
-    document.body.dataset.state = "idle";
+    this.leave?.();
+    history.replaceState(history.state, "", pageAddress());
+    document.body.dataset.state = fresh.body.dataset.state;
+    if (document.body.dataset.state === "idle") clearNotice("busy", "still-busy");
     const before = this.messages.childElementCount;
     swap(fresh);
     this.view.messagesAdded(Math.max(0, this.messages.childElementCount - before));

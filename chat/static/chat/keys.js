@@ -1,4 +1,4 @@
-// Keyboard shortcuts, as in other chat programs. On a Mac, Cmd is Ctrl.
+// Keyboard shortcuts, as in other chat programs. On a Mac, Cmd takes the place of Ctrl.
 
 import { copyLastAnswer, copyLastCode } from "./copying.js";
 import { openDialog, showSidebar, toggleSidebar } from "./panels.js";
@@ -13,6 +13,7 @@ const SHORTCUTS = {
   "Ctrl+Shift+o": () => document.getElementById("new").click(),
   "Ctrl+Shift+s": toggleSidebar,
   "Shift+escape": () => focus("query"),
+  "Ctrl+.": () => /** @type {HTMLElement} */ (document.querySelector(".request"))?.focus(),
   "Ctrl+Shift+c": copyLastAnswer,
   "Ctrl+Shift+;": copyLastCode,
   "Ctrl+Shift+:": copyLastCode, // the same key on layouts where Shift changes the character
@@ -21,8 +22,14 @@ const SHORTCUTS = {
   "Alt+arrowdown": () => goToMessage(1),
 };
 
+const PLACES = { Semicolon: ";", Slash: "/" };
+const isMac = /^(Mac|iP)/.test(navigator.platform);
+
 // `stop` is called to stop the answer being written.
 export function startKeys(stop) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const named = document.querySelectorAll("[title*=Ctrl]");
+  if (isMac) for (const each of named) each.title = each.title.replace("Ctrl", "⌘");
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || document.querySelector("dialog[open]")) return;
     const key = shortcutOf(event);
@@ -33,9 +40,18 @@ export function startKeys(stop) {
   });
 }
 
+// On a Mac, Ctrl and Alt with a key belong to the text field: Ctrl+K deletes a line, Alt+↑ moves the caret.
 function shortcutOf(event) {
-  const held = [(event.ctrlKey || event.metaKey) && "Ctrl", event.altKey && "Alt", event.shiftKey && "Shift"];
-  return [...held.filter(Boolean), event.key.toLowerCase()].join("+");
+  if (isMac && (event.ctrlKey || (event.altKey && /** @type {Element} */ (event.target).matches("input, textarea")))) return "";
+  const command = isMac ? event.metaKey : event.ctrlKey;
+  const held = [command && "Ctrl", event.altKey && "Alt", event.shiftKey && "Shift"];
+  return [...held.filter(Boolean), keyOf(event)].join("+");
+}
+
+// On a layout without Latin letters, a key is named by its place.
+function keyOf({ key, code }) {
+  const place = key.length === 1 && key > "~" ? PLACES[code] ?? /^Key(.)$/.exec(code)?.[1] : null;
+  return (place ?? key).toLowerCase();
 }
 
 // Go to the message before or after the one that has the focus, or that is in view.

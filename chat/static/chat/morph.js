@@ -45,6 +45,7 @@ function move(parent, node, before) {
 
 function update(here, fresh) {
   if (here.nodeType === Node.TEXT_NODE && fresh.nodeType === Node.TEXT_NODE) writeText(here, fresh.data);
+  else if (here.dataset?.editing) return; // the user's text
   else if (here.nodeName !== fresh.nodeName || here.nodeType !== Node.ELEMENT_NODE) here.replaceWith(fresh);
   else {
     takeAttributes(here, fresh);
@@ -62,6 +63,7 @@ export function takeAttributes(here, fresh) {
     if (!fresh.hasAttribute(name) && !KEPT.has(name)) here.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) {
-    if (here.getAttribute(name) !== value && !KEPT.has(name)) here.setAttribute(name, value);
+    const isKept = KEPT.has(name) && !here.matches(".rate"); // another tab may have rated the answer
+    if (here.getAttribute(name) !== value && !isKept) here.setAttribute(name, value);
   }
 }

@@ -6,20 +6,21 @@ const part = (id) => document.getElementById(id);
 let countdown = 0;
 let endCountdown = () => {};
 
-// Show a problem; screen readers read it immediately.
-export function notify(text) {
+// Show a problem; screen readers read it immediately. `cause`: a refusal's code, for clearNotice.
+export const notify = (text, cause = "") => showNotice(cause, text);
+
+export const notifyByName = (name) => showNotice(name, ...uiNodes(name));
+
+function showNotice(cause, ...nodes) {
   stopCountdown();
-  part("notice").replaceChildren(text);
+  if (cause) part("notice").dataset.cause = cause;
+  else delete part("notice").dataset.cause;
+  part("notice").replaceChildren(...nodes);
 }
 
-export function notifyByName(name) {
-  stopCountdown();
-  part("notice").replaceChildren(...uiNodes(name));
-}
-
-export function clearNotice() {
-  stopCountdown();
-  part("notice").replaceChildren();
+// Clear the notice; with causes, only if it has one of them, which has gone.
+export function clearNotice(...causes) {
+  if (!causes.length || causes.includes(part("notice").dataset.cause)) showNotice("");
 }
 
 // Another notice ends the wait, too: a retry is allowed then.
@@ -49,15 +50,18 @@ export function notifyFor(text, seconds, over) {
 export const showConnection = (name) => part("connection").replaceChildren(...(name ? uiNodes(name) : []));
 
 // Have the answer's state read aloud.
-export const announce = (name) => (part("announcer").textContent = uiString(name));
+export const announce = (name) => announceText(uiString(name));
+
+export const announceText = (text) => (part("announcer").textContent = text);
 
 const READ_ALOUD_MAX = 600; // characters; of a longer answer only the length is read aloud
 
 // Have the end of an answer read aloud, and the answer, if the user has chosen that.
 export function announceEnd(reply) {
   const ending = reply?.querySelector(".ending");
-  announce(ending ? "ended" : "complete");
-  if (reply?.querySelector(".broken")) part("alarm").textContent = ending.textContent;
+  const outcome = reply?.querySelector(".requests")?.dataset.says ?? "";
+  announceText(`${uiString(ending ? "ended" : "complete")} ${outcome}`.trim());
+  if (reply?.querySelector(".broken")) part("alarm").textContent = [ending, ...reply.querySelectorAll(".in-doubt h3")].map((each) => each.textContent).join(" ");
   else if (document.body.dataset.announce === "whole") {
     const text = reply?.querySelector(".prose")?.innerText ?? "";
     readAloud(text.length <= READ_ALOUD_MAX ? text : uiString("long", text.length));

@@ -1,11 +1,13 @@
 // Update of the page in place from the server's current page, as a reload would show it.
 
+import { mergeList } from "./conversations.js";
 import { addCodeButtons } from "./copying.js";
 import { morph, takeAttributes } from "./morph.js";
 import { notifyByName, showConnection } from "./notices.js";
 import { fetchPageRetrying } from "./requests.js";
 
-export const AROUND = ["conversations", "pane-title", "pane-actions", "deleting"]; // ids of the parts around the messages
+// ids of the parts around the messages
+export const AROUND = ["conversations", "pane-title", "pane-actions", "message-forms", "waiting-link", "queue"];
 
 // Resolve to null if the user is signed out or the page is gone; a notice says which.
 export async function fetchOrGiveUp(address, lost) {
@@ -21,6 +23,9 @@ export function giveUp(status) {
   document.body.dataset.state = "idle";
   showConnection(null);
   notifyByName(status === 401 ? "signed-out" : "gone");
+  // nothing tells the page when the answers end
+  for (const busy of document.querySelectorAll("[aria-busy]")) busy.removeAttribute("aria-busy");
+  for (const sign of document.querySelectorAll(".answering-mark, .reply-waiting")) sign.remove();
 }
 
 // Replace the parts of this page with these ids by those of `fresh`; by default all parts with data-swap.
@@ -28,6 +33,11 @@ export function swap(fresh, ids = [...document.querySelectorAll("[data-swap]")].
   for (const id of ids) {
     const [here, there] = [document.getElementById(id), fresh.getElementById(id)];
     if (!here || !there) continue;
+    if (id === "conversations") {
+      mergeList(there);
+      continue;
+    }
+    if (here.querySelector(".rename-form")) continue;
     takeAttributes(here, there);
     if (id === "messages") takeMessages(here, there, fresh);
     else morph(here, there);

@@ -1,63 +1,66 @@
 // Changes made by other tabs, devices and the terminal: updates the list of conversations and the open one.
 
+import { isExpecting, noticeEnd } from "./attention.js";
 import { sleep } from "./backoff.js";
+import { clearNotice } from "./notices.js";
+import { readList } from "./conversations.js";
 import { AROUND, fetchOrGiveUp, swap } from "./refreshing.js";
-import { fetchPageRetrying } from "./requests.js";
 import { listen } from "./socket.js";
 
 // Changes that come together, such as a new conversation and its first run, cause one update.
 const COALESCE_MS = 50;
 
+// Return the function that brings the page up to date after a change, and resolves when it is.
 export function startRemoteChanges(composer, following) {
   const waiting = [];
-  let reading = false;
+  let reading = null;
 
   function onChange(change) {
-    // At the end of a run that this page follows, it updates itself.
-    if (change.type === "run_ended" && following.followed.has(change.run)) return;
+    if (change.type === "run_ended") {
+      noticeEnd(change);
+      if (following.followed.has(change.run)) return; // at its end, this page updates itself
+    }
     waiting.push(change);
-    if (!reading) read();
+    reading ??= read();
+    return reading;
   }
 
   async function read() {
-    reading = true;
     while (waiting.length) {
       await sleep(COALESCE_MS);
       const changes = waiting.splice(0);
-      if (!(changes.some(concernsPage) && (await catchUp()))) await readList();
+      const isAnew = changes.some((change) => change.type === "anew");
+      // what waits for the member's groups is of no conversation of theirs
+      const named = new Set(changes.map((change) => change.conversation).filter(Boolean));
+      if (isAnew || named.size) await readList(isAnew ? undefined : [...named]);
+      if (changes.some(concernsPage)) await catchUp();
     }
-    reading = false;
+    reading = null;
   }
 
   function concernsPage({ type, conversation, run }) {
-    return type === "anew" || (conversation === composer.conversation && !following.followed.has(run));
+    const isForGroups = type === "waiting" && !conversation;
+    return type === "anew" || isForGroups || (conversation === composer.conversation && !following.followed.has(run));
   }
 
   // Resolve to whether the page is now up to date. While this page asks or follows a run, the messages are
-  // not touched: the end of the run updates them.
+  // not touched, unless another branch was chosen: the end of the run updates them.
   async function catchUp() {
     const address = location.href;
     const fresh = await fetchOrGiveUp();
     // Too late: another conversation is open by now, or the page shows something newer.
     if (!fresh || address !== location.href || lastChange(fresh) < lastChange()) return false;
     document.title = fresh.title;
-    if (document.body.dataset.state === "idle") following.show(fresh);
+    const isElsewhere = fresh.body.dataset.state === "answering" && !fresh.querySelector(".live");
+    if (!following.isBusy || (following.leave && isElsewhere)) following.show(fresh);
     else swap(fresh, AROUND);
     return true;
   }
 
-  listen({ lastChange, onChange, isSignedIn: async () => (await fetchOrGiveUp("/")) !== null });
+  const onOpen = () => clearNotice("offline", "unreachable");
+  listen({ lastChange, onChange, onOpen, isSignedIn: async () => (await fetchOrGiveUp("/")) !== null, isExpecting });
+  return onChange;
 }
 
 // Return the number of the last change that the messages show.
 const lastChange = (page = document) => Number(page.getElementById("messages").dataset.lastChange);
-
-// Update only the list, from the page of a new conversation, which has no messages.
-async function readList() {
-  const cursor = new URLSearchParams(location.search).get("list");
-  const fresh = await fetchPageRetrying(cursor ? `/?list=${cursor}` : "/").catch(() => null);
-  if (!fresh) return; // signed out: the socket is closed too, and handles it
-  const here = fresh.querySelector(`#conversations a[href="${CSS.escape(location.pathname)}"]`);
-  here?.setAttribute("aria-current", "page");
-  swap(fresh, ["conversations"]);
-}

@@ -13,15 +13,64 @@ export class Refused extends Error {
   }
 }
 
-// Resolve to run.started's data; event_stream.js reads the rest. Throws Refused, or a TypeError without a connection.
+// The server-sent events of a response, one by one.
+export class EventReader {
+  constructor(address, options = {}) {
+    this.abort = new AbortController();
+    this.response = fetch(address, { ...options, signal: this.abort.signal });
+    this.reader = null;
+    this.text = ""; // received, and not yet read
+  }
+
+  // Resolve to the next event, or to null after [DONE]. Throws Refused, or a TypeError without a connection.
+  async next() {
+    this.reader ??= await this.#open();
+    for (;;) {
+      const end = this.text.indexOf("\n\n");
+      if (end >= 0) {
+        const [frame, text] = [this.text.slice(0, end), this.text.slice(end + 2)];
+        this.text = text;
+        return parseFrame(frame);
+      }
+      const { done, value } = await this.reader.read();
+      if (done) throw new TypeError("The stream ended without [DONE].");
+      this.text += value;
+    }
+  }
+
+  close() {
+    this.response.catch(() => {}); // aborted
+    this.abort.abort();
+  }
+
+  async #open() {
+    const response = await this.response;
+    if (!response.ok) throw await refusalOf(response);
+    if (response.status === 204) this.text = "id: 0\ndata: [DONE]\n\n"; // all of the run was read before
+    return (response.body ?? new Blob().stream()).pipeThrough(new TextDecoderStream()).getReader();
+  }
+}
+
+// Resolve to run.started's data, and to the reader of the events after it; or to the place of a queued question.
+// Throws as the reader's next() does.
 export async function postAsk(body, key, token) {
-  const response = await fetch("/chat/stream", {
+  const reader = new EventReader("/chat/stream?view=html", {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRFToken": token, "Idempotency-Key": key },
     body: JSON.stringify(body),
   });
+  const response = await reader.response;
+  if (response.status === 202) return { queued: await response.json() };
+  return { started: (await reader.next()).data, reader };
+}
+
+export const withdrawQueued = (id, token) => changeQueued(`/api/v1/queued/${id}`, "DELETE", token);
+
+export const sendQueued = (id, token) => changeQueued(`/api/v1/queued/${id}/send`, "POST", token);
+
+async function changeQueued(address, method, token) {
+  const response = await fetch(address, { method, headers: { "X-CSRFToken": token } });
   if (!response.ok) throw await refusalOf(response);
-  return await readStarted(response.body.getReader());
 }
 
 export async function postStop(run, token) {
@@ -29,13 +78,41 @@ export async function postStop(run, token) {
   if (!response.ok) throw await refusalOf(response);
 }
 
+export async function putFeedback(message, feedback, token) {
+  const response = await fetch(`/api/v1/messages/${message}/feedback`, {
+    method: "PUT",
+    headers: { "Content-Type": "application/json", "X-CSRFToken": token },
+    body: JSON.stringify(feedback),
+  });
+  if (!response.ok) throw await refusalOf(response);
+}
+
+// Change these fields of a conversation; without fields, delete it. Throws as postStop does.
+export async function patchConversation(conversation, fields) {
+  const token = /** @type {HTMLInputElement} */ (document.querySelector("#preferences [name=csrfmiddlewaretoken]"));
+  const response = await fetch(`/api/v1/conversations/${conversation}`, {
+    method: fields ? "PATCH" : "DELETE",
+    headers: { "Content-Type": "application/json", "X-CSRFToken": token.value },
+    body: fields && JSON.stringify(fields),
+  });
+  if (!response.ok) throw await refusalOf(response);
+}
+
+// Return the address of this page without the message that it was opened at, which may be on another branch by now.
+export function pageAddress() {
+  const { pathname, searchParams } = new URL(location.href);
+  for (const name of ["message", "version"]) searchParams.delete(name);
+  return searchParams.size ? `${pathname}?${searchParams}` : pathname;
+}
+
 // Resolve to the parsed page, this one by default. Throws Refused (401, 404), or a TypeError without a
 // connection.
-export async function fetchPage(address = location.href) {
-  const response = await fetch(address, { headers: { Accept: "text/html" } });
-  if (response.redirected) throw new Refused(401, { code: "not_signed_in", detail: "" });
-  if (!response.ok) throw new Refused(response.status, { code: "", detail: "" });
-  return parsePage(await response.text());
+export async function fetchPage(address = pageAddress(), options = {}) {
+  const response = await fetch(address, { headers: { Accept: "text/html" }, ...options });
+  if (response.redirected && new URL(response.url).pathname !== location.pathname) throw new Refused(401, { code: "not_signed_in", detail: "" });
+  const page = parsePage(await response.text());
+  if (!response.ok) throw new Refused(response.status, { code: "", detail: page.getElementById("notice")?.textContent.trim() ?? "" });
+  return page;
 }
 
 // Call fetchPage until it succeeds or is refused with a 4xx; `lost` is called after each temporary failure.
@@ -60,18 +137,11 @@ export function newKey() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-async function readStarted(reader) {
-  const decoder = new TextDecoder();
-  let text = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) throw new TypeError("The stream ended before it began.");
-    text += decoder.decode(value, { stream: true });
-    const found = /^event: run\.started\ndata: (.*)\n\n/m.exec(text);
-    if (!found) continue;
-    reader.cancel().catch(() => {}); // the connection may be broken already
-    return JSON.parse(found[1]);
-  }
+// Return a frame of docs/streaming.md as { seq, name, data }, or null for [DONE].
+function parseFrame(frame) {
+  const field = (name) => new RegExp(`^${name}: (.*)$`, "m").exec(frame)?.[1];
+  if (field("data") === "[DONE]") return null;
+  return { seq: Number(field("id").split(":")[1]), name: field("event"), data: JSON.parse(field("data")) };
 }
 
 async function refusalOf(response) {

@@ -51,6 +51,15 @@ export class View {
     this.#updateJump();
   }
 
+  // Stay at this place while the messages change.
+  stay() {
+    this.sticks = false;
+  }
+
+  moveBy(pixels) {
+    this.view.scrollTop += pixels;
+  }
+
   // Count messages that came from elsewhere.
   messagesAdded(count) {
     if (!this.sticks && this.gap > SLACK) this.unseen += count;

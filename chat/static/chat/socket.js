@@ -2,14 +2,16 @@
 
 import { retryDelay } from "./backoff.js";
 
-// A hidden tab closes its socket after this time. When it is visible again, it receives the missed changes.
+// A hidden tab closes its socket after this time, unless it expects the end of a run. When it is visible again, it
+// receives the missed changes.
 const SOCKET_HIDDEN_SECONDS = 60;
 // After a socket that lasted this long, the count of failures starts again.
 const STABLE_SECONDS = 10;
 
-// Handlers: lastChange() returns the number of the last change that the page shows; onChange(change); and
-// isSignedIn() resolves to whether the user is still signed in, perhaps with a new session.
-export function listen({ lastChange, onChange, isSignedIn }) {
+// Handlers: lastChange() returns the number of the last change that the page shows; onChange(change);
+// onOpen(), at each connection; isSignedIn() resolves to whether the user is still signed in, perhaps with a new
+// session; and isExpecting() returns whether a hidden tab keeps its socket.
+export function listen({ lastChange, onChange, onOpen, isSignedIn, isExpecting }) {
   let socket = null;
   let failures = 0;
   let timer = 0;
@@ -18,6 +20,7 @@ export function listen({ lastChange, onChange, isSignedIn }) {
     clearTimeout(timer);
     const opened = Date.now();
     const mine = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/?after=${lastChange()}`);
+    mine.onopen = onOpen;
     mine.onmessage = (event) => onChange(JSON.parse(event.data));
     mine.onclose = (event) => {
       if (socket !== mine) return; // closed by closeHidden
@@ -30,7 +33,7 @@ export function listen({ lastChange, onChange, isSignedIn }) {
 
   async function onClose(code) {
     if (code === Number(document.body.dataset.signedOutCode) && !(await isSignedIn())) return end();
-    if (document.hidden || socket) return;
+    if ((document.hidden && !isExpecting()) || socket) return;
     clearTimeout(timer);
     timer = setTimeout(open, retryDelay(failures));
     failures += 1;
@@ -38,11 +41,16 @@ export function listen({ lastChange, onChange, isSignedIn }) {
 
   function onVisibility() {
     clearTimeout(timer);
-    if (document.hidden) timer = setTimeout(closeHidden, SOCKET_HIDDEN_SECONDS * 1000);
+    if (document.hidden) closeLater();
     else if (!socket) open();
   }
 
+  function closeLater() {
+    timer = setTimeout(closeHidden, SOCKET_HIDDEN_SECONDS * 1000);
+  }
+
   function closeHidden() {
+    if (isExpecting()) return closeLater();
     const mine = socket;
     socket = null;
     mine?.close();
