@@ -148,7 +148,7 @@ async def test_a_question_without_a_database_gets_503_and_no_internals(
     def away(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("server closed the connection unexpectedly: host=secret.internal")
 
-    monkeypatch.setattr("chat.actions.send_message", away)
+    monkeypatch.setattr("chat.actions.send_or_queue", away)
     answer = await as_alice.post("/chat/stream", {"query": "x"})
     assert (answer.status, code_of(answer)) == (503, "unavailable")
     assert "secret" not in answer.text
