@@ -11,11 +11,12 @@ import pytest
 from django.db import connection
 
 from chat import events, lifecycle
-from chat.actions import Ask, mark_deleted, send_message
+from chat.actions import Ask, IfBusy, mark_deleted, send_message, send_or_queue
 from chat.endings import End
 from chat.events import Event, Fold
 from chat.lifecycle import Claim, Outcome
-from chat.models import Conversation, Message, Process, Run, RunEvent, SessionEvent
+from chat.models import Conversation, Message, Process, QueuedAsk, Run, RunEvent, SessionEvent
+from chat.runs import pending
 from chat.runs.journal import RunBatch, write
 from tests.support import oracle
 from tests.support.campaigns import trials
@@ -118,6 +119,26 @@ def test_a_deletion_racing_the_finish_does_not_deadlock(
         )
         assert ended is not None
     assert Run.objects.active().count() == 0
+
+
+def test_a_stop_that_asks_the_next_question_does_not_deadlock_with_an_assignment(
+    alice: Any, process: Process, settings: Any, simultaneously: Simultaneously
+) -> None:
+    """Both lock the run and the process: the question after a stopped run is assigned at once."""
+    settings.LIMITS = False
+    settings.DEAD_AFTER_SECONDS = 600  # the process of this test has no heartbeat
+    for _ in range(20):
+        run = queued(alice)
+        ask = Ask(query="next", conversation=run.conversation_id, if_busy=IfBusy.INTERRUPT)
+        Run.objects.filter(pk=run.pk).update(status=Run.Status.RUNNING)  # so that the stop is not immediate
+        assert isinstance(send_or_queue(alice, ask, agents=["chat_assistant"]), QueuedAsk)
+        Run.objects.filter(pk=run.pk).update(status=Run.Status.QUEUED)
+        stopped, assigned = simultaneously(
+            partial(lifecycle.stop_queued, run.pk), partial(pending.assign, run.pk)
+        )
+        assert stopped is not None
+        assert assigned
+    assert Run.objects.filter(status=Run.Status.QUEUED, process=process).count() == 20
 
 
 def test_one_of_eight_concurrent_claims_wins(

@@ -39,11 +39,14 @@ def assign(run_id: uuid.UUID) -> bool:
     The process reads it from ``pending_requests``. Any process may still claim the run first; if the
     assigned one dies, the sweep takes the run as any other that stays queued.
     """
-    # Locked, so that the process's row is not deleted before the run refers to it.
+    # The run first, as in each transaction that locks both. Then the process, so that its row is not deleted
+    # before the run refers to it.
+    run = Run.objects.select_for_update().filter(pk=run_id, status=Run.Status.QUEUED).only("pk").first()
     process = Process.objects.living().select_for_update(no_key=True).order_by("?").first()
     if process is None:
         return False
-    Run.objects.filter(pk=run_id, status=Run.Status.QUEUED).update(process=process)
+    if run is not None:
+        Run.objects.filter(pk=run_id).update(process=process)
     return True
 
 
