@@ -1,12 +1,19 @@
 """Requests on branches: one is open exactly where its reply is the end of the active branch."""
 
+import random
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
+import pytest
+from django.conf import LazySettings
 from django.utils import timezone
 
 from chat.models import Conversation, PersonRequest
+from tests.support.campaigns import trials
 from tests.support.gemini import Call, Text, questions_of
-from tests.waiting.bank import Bank, approve, requests_of
+from tests.support.talk import Said
+from tests.waiting.bank import Bank, approve, reject, requests_of
 
 BANK = 'root_agent = one("bank", confirmed)'
 PAY = Call("transfer_money", {"amount": 5})
@@ -73,3 +80,63 @@ async def test_a_locked_or_expired_request_is_not_open(bank: Bank) -> None:
     assert await bank.open_now(talk) == [request["id"]]
     await bank.alice.request("DELETE", f"/api/v1/conversations/{talk.conversation}")
     assert await bank.refusal(talk, approve(request)) == (404, "not_found")
+
+
+@dataclass
+class Tree:
+    """Model of a conversation: each message's parent, and the request of each reply that asked."""
+
+    parents: dict[str, str | None] = field(default_factory=dict)
+    questions: list[str] = field(default_factory=list)
+    requests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    head: str = ""
+
+    def add(self, parent: str | None, said: Said) -> None:
+        assert said.message
+        self.parents.setdefault(said.prompt, parent)
+        self.parents[said.message], self.head = said.prompt, said.message
+        for request in requests_of(said):
+            self.requests[said.message] = request
+
+    def ends(self) -> list[str]:
+        return sorted(set(self.parents) - set(self.parents.values()))
+
+    def open_now(self) -> dict[str, Any] | None:
+        return self.requests.get(self.head)  # the head is always an end
+
+
+@pytest.mark.parametrize("seed", range(trials(100, sample=3)))
+async def test_a_request_is_open_exactly_where_its_reply_is_the_end(
+    bank: Bank, settings: LazySettings, seed: int
+) -> None:
+    """Random walks of questions, edits, second versions, switches and answers."""
+    settings.LIMITS = False
+    rng = random.Random(seed)
+    talk, said = await bank.ask(BANK, [PAY], [Text("It is sent.")])
+    tree = Tree()
+    tree.add(None, said)
+    tree.questions.append(said.prompt)
+    done = set()
+    for number in range(15):
+        query = f"Question {number}."
+        bank.gemini.on(query, *([[PAY]] if rng.random() < 0.6 else []), [Text("Done.")])
+        step, request = rng.choice(["ask", "edit", "again", "show", "show", "answer"]), tree.open_now()
+        match step:
+            case "ask" | "edit":
+                parent = tree.head if step == "ask" else tree.parents[rng.choice(tree.questions)]
+                said = await talk.ask(query, parent=parent)
+                tree.add(parent, said)
+                tree.questions.append(said.prompt)
+            case "again":
+                tree.add(None, await talk.ask(prompt=rng.choice(tree.questions)))
+            case "show":
+                tree.head = rng.choice(tree.ends())
+                await show(bank, talk, tree.head)
+            case "answer" if request:
+                tree.add(tree.head, await talk.ask(answers=[rng.choice([approve, reject])(request)]))
+            case _:
+                continue
+        open_now = tree.open_now()
+        assert await bank.open_now(talk) == ([open_now["id"]] if open_now else []), (number, step)
+        done.add(step)
+    assert len(done) > 2
