@@ -8,6 +8,7 @@ on a dialog, and on a request to another host.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -78,11 +79,18 @@ def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
 
 @pytest.fixture(scope="session")
 def sign_up() -> Iterator[SignUp]:
-    """Return a function: ``sign_up(server, name)`` makes a new member of that server."""
+    """Return a function: ``sign_up(server, name)`` makes a new member of that server.
+
+    The second member of a name is called ``name2``: two tests of one server may use a name, and a fixture of a
+    module is set up again if another process has taken over a test in between.
+    """
+    times: Counter[tuple[str, str]] = Counter()
     with ExitStack() as opened:
 
         def new_member(server: LiveServer, name: str) -> Member:
-            member = server.member(name)
+            times[server.url, name] += 1
+            number = times[server.url, name]
+            member = server.member(name if number == 1 else f"{name}{number}")
             opened.callback(member.http.close)
             return member
 

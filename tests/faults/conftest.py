@@ -3,11 +3,11 @@
 import os
 import secrets
 from collections.abc import Iterator
-from urllib.parse import urlsplit, urlunsplit
 
-import psycopg
 import pytest
 from django.conf import settings
+
+from tests.support.live import new_database
 
 
 @pytest.fixture
@@ -21,12 +21,5 @@ def live_database() -> Iterator[dict[str, str]]:
     if settings.ON_SQLITE:
         yield env
         return
-    url = os.environ["DATABASE_URL"]
-    name = f"parley_live_{secrets.token_hex(6)}"
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-    try:
-        yield {"DATABASE_URL": urlunsplit(urlsplit(url)._replace(path=f"/{name}")), **env}
-    finally:
-        with psycopg.connect(url, autocommit=True) as admin:
-            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(os.environ["DATABASE_URL"]) as url:
+        yield {"DATABASE_URL": url, **env}

@@ -1,6 +1,7 @@
 """Parts of the campaigns: servers of an agent whose tool asks first, and a log that lets a campaign go on."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.support.gemini import Gemini
-from tests.support.live import LiveServer
+from tests.support.live import LiveServer, new_database
 from tests.support.services import database, find_postgres, redis_prefix
 from tests.support.sse_client import SseEvent
 
@@ -42,7 +43,11 @@ def bank_of(engine: str, agent: str, **env: str) -> Iterator[Bank]:
         gemini = Gemini()
         stack.callback(gemini.close)
         if engine == "postgresql":
-            env |= stack.enter_context(database(find_postgres())) | stack.enter_context(redis_prefix())
+            env |= stack.enter_context(redis_prefix())
+            if url := os.environ.get("DATABASE_URL"):  # in a job of the tests
+                env["DATABASE_URL"] = stack.enter_context(new_database(url))
+            else:
+                env |= stack.enter_context(database(find_postgres()))
         env |= {
             "AGENTS_DIR": str(folder.parent),
             "GOOGLE_API_KEY": "not-a-key",

@@ -6,6 +6,8 @@ import pytest
 
 from tests.waiting import matrix
 
+pytestmark = pytest.mark.any_database  # the cells name their engine
+
 SAMPLE = ["sqlite/kill/sequential", "sqlite/kill/two_calls", "sqlite/to_terminal/confirmation"]
 
 
