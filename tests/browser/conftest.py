@@ -81,8 +81,8 @@ def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
 def sign_up() -> Iterator[SignUp]:
     """Return a function: ``sign_up(server, name)`` makes a new member of that server.
 
-    The second member of a name is called ``name2``: two tests of one server may use a name, and a fixture of a
-    module is set up again if another process has taken over a test in between.
+    The second member of a name is called ``name2``: two tests of one server may use a name, and a module's
+    fixture is set up again if another process has taken over a test in between.
     """
     times: Counter[tuple[str, str]] = Counter()
     with ExitStack() as opened:
