@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from django.db import connection, transaction
-from django.db.models import F
 
 from chat import doorbell
 from chat.models import Conversation, Ledger, Run
@@ -55,20 +54,24 @@ def announce(owner_id: int, approvers: Iterable[int] = ()) -> int:
     approvers = set(approvers)
     # One after another, in one order: two transactions that lock several rows can else deadlock.
     members = sorted({owner_id, *approvers})
-    for member_id in members:
-        _take_number(member_id, is_waiting=member_id in approvers)
+    numbers = {member_id: _take_number(member_id, is_waiting=member_id in approvers) for member_id in members}
     transaction.on_commit(partial(doorbell.ring_soon, [bell_name(member_id) for member_id in members]))
-    return Ledger.objects.values_list("last_change", flat=True).get(pk=owner_id)
+    return numbers[owner_id]
 
 
-def _take_number(member_id: int, *, is_waiting: bool) -> None:
-    ledger = Ledger.objects.filter(pk=member_id)
-    following = {"last_change": F("last_change") + 1}
-    if is_waiting:
-        following["waiting_change"] = F("last_change") + 1
-    if not ledger.update(**following):
-        Ledger.objects.bulk_create([Ledger(owner_id=member_id)], ignore_conflicts=True)
-        ledger.update(**following)
+def _take_number(member_id: int, *, is_waiting: bool) -> int:
+    # One statement, which Django's ORM does not have; it locks the row, also a new one. ON CONFLICT and
+    # RETURNING are the same on SQLite (3.35) and PostgreSQL.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO chat_ledger (owner_id, last_change, waiting_change) VALUES (%s, 1, %s) "
+            "ON CONFLICT (owner_id) DO UPDATE SET last_change = chat_ledger.last_change + 1, "
+            "waiting_change = "
+            "CASE WHEN %s THEN chat_ledger.last_change + 1 ELSE chat_ledger.waiting_change END "
+            "RETURNING last_change",
+            [member_id, int(is_waiting), is_waiting],
+        )
+        return int(cursor.fetchone()[0])
 
 
 def announce_conversation(conversation: Conversation, approvers: Iterable[int] = ()) -> None:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Count, Exists, F, Max, OuterRef, Subquery
 from django.utils import timezone
 
 from chat import approvers, changes, events, queue
@@ -24,7 +24,17 @@ from chat.endings import STATUS_OF, USAGE, End, terminal_data
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
 from chat.log import append, read_log
-from chat.models import AppState, Conversation, Message, PersonRequest, Run, RunEvent, SessionEvent, UserState
+from chat.models import (
+    AppState,
+    Conversation,
+    Message,
+    PersonRequest,
+    QueuedAsk,
+    Run,
+    RunEvent,
+    SessionEvent,
+    UserState,
+)
 from chat.rendering import RENDERER_VERSION
 from chat.waiting import request_json
 
@@ -147,8 +157,8 @@ def _keep_shown(run: Run, conversation: Conversation, shown: Outcome, fold: Fold
     kept.save(update_fields=["reply"])
     started = Event(log[0].type, {**log[0].data, "run": str(kept.pk)})
     append(kept.pk, [started, *log[1:], Event(shown.end.type, terminal_data(kept))])
-    SessionEvent.objects.filter(run=run).update(run=kept)
-    _append_session(kept, shown.session_events)
+    moved = SessionEvent.objects.filter(run=run).update(run=kept)
+    _append_session(kept, shown.session_events, moved)
     return str(kept.reply.pk)
 
 
@@ -168,9 +178,8 @@ def start_approved(claim: Claim, request: PersonRequest) -> bool:
 @transaction.atomic
 def stop_queued(run_id: uuid.UUID, *, code: str = "") -> list[Row] | None:
     """Stop a queued run in any process (QUEUED → STOPPED); None if it is no longer queued."""
-    conversation = _lock_conversation_of(run_id)
-    run = _lock(run_id, status=Run.Status.QUEUED)
-    return _end(run, conversation, Outcome(End(events.STOPPED, code)), None, []) if run else None
+    ending = _lock_to_end(run_id, status=Run.Status.QUEUED)
+    return _end(ending, Outcome(End(events.STOPPED, code)), None, []) if ending else None
 
 
 def end(
@@ -181,12 +190,13 @@ def end(
     ``fold`` adds up all events, ``rest`` included; ``rest`` are those that are not yet in the log. ``html``
     is the rendered text; without it, each page renders the text.
     Returns the rows written, or None if the run was no longer this claim's.
+
+    A run of text takes eight statements: docs/architecture.md lists them.
     """
     draft = _draft(fold, html) if fold.has_items else None
     with transaction.atomic():
-        conversation = _lock_conversation_of(claim.run)
-        run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)
-        return _end(run, conversation, outcome, draft, rest) if run else None
+        ending = _lock_to_end(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)
+        return _end(ending, outcome, draft, rest) if ending else None
 
 
 def _lock(run_id: uuid.UUID, **guard: Any) -> Run | None:
@@ -199,14 +209,53 @@ def _lock_conversation_of(run_id: uuid.UUID) -> Conversation:
     return Conversation.objects.select_for_update().get(pk__in=named)
 
 
-def _end(
-    run: Run, conversation: Conversation, outcome: Outcome, reply: Message | None, rest: Sequence[Event]
-) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A run to be ended, locked with its conversation, and what is stored of it."""
+
+    run: Run
+    conversation: Conversation
+    last_seq: int
+    deltas: int
+    session_events: int
+    has_queue: bool
+
+
+def _lock_to_end(run_id: uuid.UUID, **guard: Any) -> _Ending | None:
+    conversation = _lock_conversation_of(run_id)
+    log = RunEvent.objects.filter(run=OuterRef("pk")).order_by()
+    payloads = SessionEvent.objects.filter(run=OuterRef("pk")).order_by()
+    # One statement with the lock. PostgreSQL counts before it has the lock, so nobody may write to the log
+    # meanwhile: this process's writer is closed, and another process's claim has lost to the guard.
+    facts = {
+        "stored_seq": Subquery(log.values("run").annotate(number=Max("seq")).values("number")),
+        "stored_deltas": Subquery(
+            log.filter(type=events.TEXT).values("run").annotate(number=Count("*")).values("number")
+        ),
+        "stored_payloads": Subquery(payloads.values("run").annotate(number=Count("*")).values("number")),
+        "has_queue": Exists(QueuedAsk.objects.filter(conversation=OuterRef("conversation"))),
+    }
+    found = Run.objects.select_for_update(of=("self",)).filter(pk=run_id, **guard).annotate(**facts)
+    run: Any = found.first()
+    if run is None:
+        return None
+    run.conversation = conversation
+    return _Ending(
+        run,
+        conversation,
+        run.stored_seq or 0,
+        run.stored_deltas or 0,
+        run.stored_payloads or 0,
+        run.has_queue,
+    )
+
+
+def _end(ending: _Ending, outcome: Outcome, reply: Message | None, rest: Sequence[Event]) -> list[Row]:
     now = timezone.now()
-    end = outcome.end
+    run, conversation, end = ending.run, ending.conversation, outcome.end
     if conversation.deleted_at and end.type != events.COMPLETED:
         end = End(events.STOPPED, "deleted")
-    rows = append(run.pk, rest)
+    changed: dict[str, Any] = {"updated_at": now}  # of the conversation
     if reply is not None:
         reply.conversation, reply.parent_id, reply.run, reply.created_at = (
             conversation,
@@ -216,13 +265,15 @@ def _end(
         )
         reply.save(force_insert=True)
         run.bytes = len(reply.text.encode())
+        if conversation.head_id == run.prompt_id:
+            changed["head"] = reply
     run.reply = reply
     run.status, run.code, run.finish, run.ended_at = STATUS_OF[end.type], end.code, end.finish, now
     run.invocation_id, run.model = outcome.invocation_id, outcome.model
     for name in USAGE:
         setattr(run, f"usage_{name}", getattr(outcome.usage, name))
     run.ttft_ms, run.duration_ms = outcome.ttft_ms, outcome.duration_ms
-    run.deltas = run.events.filter(type=events.TEXT).count()
+    run.deltas = ending.deltas + sum(event.type == events.TEXT for event in rest)
     run.failure = outcome.failure if end is outcome.end else None  # not if a deletion replaced the end
     if outcome.state is not None:
         run.state_after = json.dumps(outcome.state)
@@ -231,21 +282,21 @@ def _end(
         request.run = run
         request.approvers = approvers.group_of(conversation, request.tool)
     PersonRequest.objects.bulk_create(requests)
-    rows += append(run.pk, [Event(events.WAITING, request_json(request)) for request in requests])
-    last = append(run.pk, [Event(end.type, terminal_data(run))])
-    run.last_seq = last[-1].seq
+    waits = [Event(events.WAITING, request_json(request)) for request in requests]
+    rows = append(run.pk, [*rest, *waits, Event(end.type, terminal_data(run))], ending.last_seq)
+    run.last_seq = rows[-1].seq
     concerned = approvers.concerned(conversation) if requests else ()
     run.last_change = changes.announce(run.owner_id, concerned)
+    if requests:
+        changed["waiting_change"] = run.last_change
     run.save(update_fields=_ENDED_FIELDS)
-    _store_session(run, outcome)
-    if reply is not None:
-        Conversation.objects.filter(pk=conversation.pk, head=run.prompt_id).update(head=reply)
-    waits = {"waiting_change": run.last_change} if requests else {}
-    Conversation.objects.filter(pk=conversation.pk).update(updated_at=now, **waits)
-    queue.ask_next(conversation, run.process_id)
+    _store_session(run, outcome, ending.session_events)
+    Conversation.objects.filter(pk=conversation.pk).update(**changed)
+    if ending.has_queue:
+        queue.ask_next(conversation, run.process_id)
     seconds = (now - run.created_at).total_seconds()
     transaction.on_commit(partial(metrics.run_seconds.observe, seconds, run.status, run.code))
-    return rows + last
+    return rows
 
 
 def add_usage(run_id: uuid.UUID, usage: Usage) -> None:
@@ -272,15 +323,15 @@ def _draft(fold: Fold, html: str | None) -> Message:
     )
 
 
-def _append_session(run: Run, payloads: Sequence[str]) -> None:
-    position = SessionEvent.objects.filter(run=run).count()
+def _append_session(run: Run, payloads: Sequence[str], position: int) -> None:
     SessionEvent.objects.bulk_create(
         [SessionEvent(run=run, position=position + n, payload=p) for n, p in enumerate(payloads)]
     )
 
 
-def _store_session(run: Run, outcome: Outcome) -> None:
-    _append_session(run, outcome.session_events)
+def _store_session(run: Run, outcome: Outcome, position: int) -> None:
+    """Store the session's last payloads, the first at ``position``, and what the run changed beyond it."""
+    _append_session(run, outcome.session_events, position)
     agent = run.conversation.agent
     # Write in the order of the keys, or two runs that end at the same time can deadlock.
     users, apps = sorted(outcome.user_state.items()), sorted(outcome.app_state.items())

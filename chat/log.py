@@ -9,9 +9,15 @@ from chat.events import Event, Row
 from chat.models import RunEvent
 
 
-def append(run_id: uuid.UUID, new: Sequence[Event]) -> list[Row]:
-    """Store events under the run's next numbers. The caller's transaction must hold the run's lock."""
-    rows = [Row.of(seq, event) for seq, event in enumerate(new, last_seq(run_id) + 1)]
+def append(run_id: uuid.UUID, new: Sequence[Event], after: int | None = None) -> list[Row]:
+    """Store events under the run's next numbers. The caller's transaction must hold the run's lock.
+
+    ``after`` is the newest stored seq, if the caller knows it.
+    """
+    rows = [
+        Row.of(seq, event)
+        for seq, event in enumerate(new, (last_seq(run_id) if after is None else after) + 1)
+    ]
     RunEvent.objects.bulk_create(
         [RunEvent(run_id=run_id, seq=row.seq, type=row.type, data=row.data) for row in rows]
     )

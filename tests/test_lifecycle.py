@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from chat import events, lifecycle
 from chat.actions import Ask, IfBusy, mark_deleted, send_message, send_or_queue
@@ -228,3 +229,20 @@ def test_the_end_is_all_or_nothing(alice: Any, process: Process, monkeypatch: py
     assert (run.status, run.reply, run.ended_at) == ("running", None, None)
     assert RunEvent.objects.count() == 1
     assert Message.objects.count() == 1
+
+
+def test_the_end_of_a_run_takes_eight_statements(alice: Any, process: Process) -> None:
+    """The number, and each of them, is in docs/architecture.md."""
+    claim = claimed(alice, process)
+    write([RunBatch(claim, [events.Row(2, "text", '{"text": "a"}')], [(0, "{}")], None)])  # type: ignore[arg-type]
+    outcome = Outcome(End(events.COMPLETED, finish="stop"), session_events=["{}"])
+    with CaptureQueriesContext(connection) as captured:
+        rows = lifecycle.end(claim, outcome, Fold(said("a", "b")), said("b"))
+    statements = [each["sql"] for each in captured if not each["sql"].startswith(("BEGIN", "COMMIT"))]
+    assert len(statements) == 8, statements
+    assert rows is not None
+    assert [(row.seq, row.type) for row in rows] == [(3, "text"), (4, events.COMPLETED)]
+    run = Run.objects.get()
+    assert (run.deltas, run.last_seq) == (2, 4)
+    assert list(run.session_events.order_by("position").values_list("position", flat=True)) == [0, 1]
+    oracle.check()
