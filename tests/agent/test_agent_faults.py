@@ -21,6 +21,8 @@ from tests.support.live import LiveServer
 from tests.support.talk import Talk
 from tests.support.terminal import chat_piped, peopled
 
+pytestmark = pytest.mark.any_database
+
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
 SECRET = "secretword7f3a"
 
@@ -435,7 +437,6 @@ async def test_a_tools_exception_goes_to_the_model_and_fails_no_run(
     assert (await Run.objects.aget(pk=said.run)).failure is None
 
 
-@pytest.mark.any_database
 def test_the_terminal_shows_the_sentence_and_not_the_exception(tmp_path: Path, gemini: Gemini) -> None:
     folder = tmp_path / "agents"
     folder.mkdir()

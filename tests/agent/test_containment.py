@@ -14,6 +14,8 @@ from tests.support.live import LiveServer, Member
 from tests.support.sse_client import SseEvent
 from tests.support.talk import Said, Talk
 
+pytestmark = pytest.mark.any_database
+
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
 
 EXITS = {
@@ -448,7 +450,6 @@ def ask(member: Member, query: str, **fields: str) -> list[SseEvent]:
         return stream.all_events()
 
 
-@pytest.mark.any_database
 def test_a_server_survives_agent_exits_and_ends_in_order_at_ctrl_c(
     server: LiveServer, gemini: Gemini
 ) -> None:

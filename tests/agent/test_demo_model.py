@@ -18,6 +18,8 @@ from tests.support.client import Client
 from tests.support.gemini import Gemini
 from tests.support.talk import Talk
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 async def talk(settings: Any, as_alice: Client) -> Talk:

@@ -33,6 +33,8 @@ from tests.support.gemini import (
 )
 from tests.support.talk import Talk, use_tools
 
+pytestmark = pytest.mark.any_database
+
 STREAMED = pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.commands import ROOT
 
+pytestmark = pytest.mark.any_database
+
 HEAD = "from google.adk.agents import Agent, BaseAgent, LoopAgent, ParallelAgent, SequentialAgent\n"
 NEW_MODEL = """
 from google.adk.models import BaseLlm

@@ -24,7 +24,7 @@ from tests.support.talk import Talk
 from tests.support.waiting import until
 
 # ADK's environments and skills say that they are experimental.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.any_database, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 Write = Callable[[dict[str, str]], Path]
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]

@@ -18,6 +18,8 @@ from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Step, Text, Thought
 from tests.support.talk import Talk
 
+pytestmark = pytest.mark.any_database
+
 TURNS = trials(180, sample=16)
 
 TEAM = '''

@@ -11,6 +11,8 @@ from chat.agent.agents import catalog
 from tests.support.client import Client
 from tests.support.talk import Talk
 
+pytestmark = pytest.mark.any_database
+
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
 
 

@@ -19,6 +19,8 @@ from tests.support.other_models import OtherModels
 from tests.support.talk import Talk
 from tests.support.waiting import auntil
 
+pytestmark = pytest.mark.any_database
+
 
 @dataclass(frozen=True)
 class Provider:

@@ -12,6 +12,8 @@ from tests.support.client import Client
 from tests.support.gemini import Gemini, Pause, Raw, Text, Thought
 from tests.support.talk import Said, Talk
 
+pytestmark = pytest.mark.any_database
+
 ANSWER = "Zürich liegt am See 🏞️. Bern ist die Hauptstadt."
 FIRST, SECOND = "Zürich liegt am See 🏞️.", "Bern ist die Hauptstadt."
 

@@ -8,6 +8,8 @@ from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Text, Thought
 from tests.support.talk import Talk
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def talk(as_alice: Client) -> Talk:

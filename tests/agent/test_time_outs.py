@@ -16,6 +16,8 @@ from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Pause, Text, Thought, questions_of
 from tests.support.talk import Said, Talk, use_tools
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def talk(as_alice: Client) -> Talk:

@@ -24,6 +24,8 @@ from tests.support.live import LiveServer
 from tests.support.talk import Talk
 from tests.support.waiting import auntil, until
 
+pytestmark = pytest.mark.any_database
+
 WriteAsync = Callable[[dict[str, str]], Awaitable[None]]
 
 HEAD = """
@@ -233,7 +235,6 @@ def test_a_stall_of_the_whole_process_is_not_the_loops(
     assert seen.at(woken[-1] + 0.25, cpu[-1], beat_at=woken[-1] + 0.2) < 0, "the loop runs again"
 
 
-@pytest.mark.any_database
 def test_a_suspended_server_does_not_log_a_stall(tmp_path: Path, gemini: Gemini) -> None:
     server = LiveServer(tmp_path, GOOGLE_API_KEY="x", GOOGLE_GEMINI_BASE_URL=gemini.url).prepare().start()
     try:

@@ -12,6 +12,8 @@ from chat.models import Message
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Text
 
+pytestmark = pytest.mark.any_database
+
 SIZE = 1_000_000  # a reply has at most 1 MiB
 PIECE = 20_000
 HELD_MAX = 0.05  # seconds

@@ -27,6 +27,8 @@ from tests.support.sse_client import text_of
 from tests.support.waiting import until
 from tests.support.workers import forkers, seconds, workers
 
+pytestmark = pytest.mark.any_database
+
 VIEW = "/chat/stream?view=html"
 # With the CPU time that each took at 0c53103, on the database's thread.
 HOSTILE = {
