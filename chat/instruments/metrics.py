@@ -157,6 +157,12 @@ run_seconds = Histograms(
 active_runs = Level("parley_active_runs", "Runs that this process executes.")
 open_streams = Level("parley_open_streams", "Event streams that are open.")
 open_sockets_gauge = Level("parley_open_sockets", "WebSockets that are open.")
+loop_late_milliseconds = Level(
+    "parley_loop_late_milliseconds", "How late the event loop runs its callbacks, the mean of some seconds."
+)
+coalescing_milliseconds = Level(
+    "parley_coalescing_milliseconds", "For how long the chunks of a model's answer gather at the moment."
+)
 unsent_bytes = Level("parley_unsent_bytes", "Bytes that wait in this process for slow readers, in total.")
 paused_connections = Level(
     "parley_paused_connections", "Connections whose client reads too slowly at the moment."
@@ -184,6 +190,8 @@ ALL = (
     *HISTOGRAMS,
     run_seconds,
     *LEVELS,
+    loop_late_milliseconds,
+    coalescing_milliseconds,
     refusals,
     renders_given_up,
     responses,

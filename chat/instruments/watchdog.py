@@ -21,6 +21,7 @@ from chat.instruments.stack import Owner, agent_of, owner_of, short_path
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 0.25
+BEATS_IN_MEAN = 4  # of the loop's lateness
 LATE_SECONDS = 1.0
 PAUSED_SECONDS = 0.5  # a shorter delay of this thread means that others have the CPU
 REPEAT_SECONDS = 10.0  # between two log lines about one stall
@@ -48,6 +49,7 @@ class Watchdog:
         self._work_of = work_of
         self.beat_at = 0.0  # time.monotonic() when the loop last ran a callback
         self._next: asyncio.TimerHandle | None = None
+        self._late = 0.0  # seconds; the mean of the last beats
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -65,7 +67,11 @@ class Watchdog:
             self._next = None
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.beat_at = time.monotonic()
+        now = time.monotonic()
+        if self._next is not None:
+            self._late += (max(0.0, now - self.beat_at - BEAT_SECONDS) - self._late) / BEATS_IN_MEAN
+            metrics.loop_late_milliseconds.value = round(self._late * 1000)
+        self.beat_at = now
         self._next = loop.call_later(BEAT_SECONDS, self._beat, loop)
 
 

@@ -17,6 +17,7 @@ from google.adk.models import BaseLlm
 from google.adk.runners import Runner
 
 from chat.agent.agents import assistant, chat_model, folder, importing, transport
+from chat.agent.agents.coalesced_models import coalesce
 from chat.agent.agents.demo_model import DemoModel
 from chat.agent.agents.folder import FolderAgent
 from chat.agent.memory.artifact_service import TemporaryArtifactService
@@ -115,12 +116,14 @@ def root_name(name: str) -> str:
 
 
 def _runner(name: str, app: App) -> Runner:
-    return Runner(
+    runner = Runner(
         app=with_tool_limits(app, name),
         session_service=session_service,
         artifact_service=artifact_service,
         memory_service=memory_service,
     )
+    coalesce(runner.agent)
+    return runner
 
 
 @contextmanager

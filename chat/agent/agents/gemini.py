@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from google.adk.agents import LlmAgent
-from google.adk.models import Gemini
+from google.adk.models import BaseLlm, Gemini
 from google.adk.tools import AgentTool
 from google.adk.workflow import BaseNode
 from google.genai import types
@@ -75,6 +75,12 @@ def set_account(root: BaseNode, account: Account | None, base_url: str = "") -> 
         retries = model.retry_options or RETRIES
         agent.model = model.model_copy(update={"retry_options": retries, "client_kwargs": options})
     return True
+
+
+def uses_our_transport(model: BaseLlm) -> bool:
+    """Return whether this is a Gemini model with Parley's transport."""
+    options = (model.client_kwargs or {}).get("http_options") if isinstance(model, Gemini) else None
+    return transport.is_ours(getattr(options, "httpx_async_client", None))
 
 
 def llm_agents(root: BaseNode) -> Iterator[LlmAgent]:

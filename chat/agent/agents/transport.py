@@ -1,9 +1,14 @@
-"""The HTTP transport to Gemini: httpx, with a workaround for Unicode line separators."""
+"""The HTTP transport to Gemini: httpx, with chunks joined and a workaround for Unicode line separators."""
 
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import httpx
+
+from chat.agent.agents import wire
+from chat.agent.agents.coalescing import Gatherer, pause
 
 # httpx 0.28 splits lines as str.splitlines does, also at U+0085, U+2028 and U+2029. Gemini sends these
 # raw inside JSON, and google-genai would read two halves of a chunk and fail. Escapes are the same JSON.
@@ -19,10 +24,15 @@ def client() -> httpx.AsyncClient:
         timeout=httpx.Timeout(None, connect=10),  # execution has the deadlines of the answer
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=50),
         headers={"Accept-Encoding": "identity"},  # gzip costs more than it saves on a chunk of twenty words
-        event_hooks={"response": [_escape_separators]},
+        event_hooks={"response": [_join_chunks]},
     )
     _open.add(opened)
     return opened
+
+
+def is_ours(found: object) -> bool:
+    """Return whether this is a client of ``client`` that is open."""
+    return found in _open
 
 
 async def close_client(opened: httpx.AsyncClient) -> None:
@@ -69,8 +79,67 @@ def _escape(data: bytes) -> bytes:
     return data
 
 
-async def _escape_separators(response: httpx.Response) -> None:
+class JoinedEvents(httpx.AsyncByteStream):
+    """The server-sent events of a response, those of text joined that arrive in one window.
+
+    The first event is passed on at once and alone. An event that no text can be joined to stays as it is.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self._stream = response.stream
+        self._network: Any = response.extensions.get(
+            "network_stream"
+        )  # None in a transport without a network
+        self._has_begun = False  # the first event has been passed on
+        self._gatherer: Gatherer[bytes] | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._gatherer = Gatherer(self._read())
+        buffer = bytearray()
+        while arrived := await self._gatherer.take():
+            events = wire.take_events(buffer, b"".join(arrived))
+            if events and not self._has_begun:
+                self._has_begun = True
+                yield events.pop(0)
+            if events:
+                yield b"".join(wire.joined(events) if len(events) > 1 else events)
+        if buffer:
+            yield bytes(buffer)
+
+    async def aclose(self) -> None:
+        if self._gatherer:
+            await self._gatherer.close()
+        await self._stream.aclose()
+
+    async def _read(self) -> AsyncGenerator[bytes, None]:
+        """Yield the response's bytes, and pause before each read of the network.
+
+        So the operating system gathers what arrives, and one read returns all of it: a read costs 0.15 ms.
+        """
+        read_at = time.monotonic()
+
+        async def read(max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 (httpcore's name)
+            nonlocal read_at
+            assert self._gatherer
+            await self._gatherer.emptied()
+            if self._has_begun:
+                await pause(read_at)
+            data: bytes = await type(self._network).read(self._network, max_bytes, timeout)
+            read_at = time.monotonic()
+            return data
+
+        if self._network:
+            self._network.read = read  # httpcore's connection calls it
+        try:
+            async for data in SeparatorEscaper(self._stream):
+                yield data
+        finally:
+            if self._network:
+                del self._network.read  # the connection may be used again
+
+
+async def _join_chunks(response: httpx.Response) -> None:
     is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
     if is_stream and "content-encoding" not in response.headers:
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = SeparatorEscaper(response.stream)
+        response.stream = JoinedEvents(response)
