@@ -23,13 +23,16 @@ from chat.agent.agents import gemini as gemini_models
 from chat.agent.agents.coalesced_models import coalesce
 from chat.instruments import metrics
 from chat.instruments.watchdog import Watchdog
+from tests.support.campaigns import trials
 from tests.support.gemini import Call, Cut, Finish, Gemini, Hold, Pause, Raw, Step, Text, encode
 from tests.support.talk import Talk
 from tests.support.waiting import auntil
 
-WIRES = 200
+pytestmark = pytest.mark.any_database
+
+WIRES = trials(200, sample=60)
 SIGNED = 8  # chunks of the wires that have a signature at each position in turn
-AT_ONCE = 25
+AT_ONCE = 20
 
 
 @pytest.fixture(params=[0.0, 0.1], ids=["no window", "100 ms"])
