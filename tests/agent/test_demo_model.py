@@ -89,12 +89,9 @@ async def test_the_demo_calls_the_time_tool_and_quotes_its_result(talk: Talk, qu
     then = datetime.fromisoformat(f"{answer['date']}T{answer['time']}+01:00")
     assert 0 <= (now - then).total_seconds() < 120
     assert answer["time"] in said.text and answer["date"] in said.text and "Africa/Lagos" in said.text
-    assert [event.name or "text" for event in said.events[:4]] == [
-        "run.started",
-        "thought",
-        "tool.called",
-        "tool.returned",
-    ]
+    names = [event.name or "text" for event in said.events]
+    first_of_each = list(dict.fromkeys(names))  # a thought may come in several pieces
+    assert first_of_each[:4] == ["run.started", "thought", "tool.called", "tool.returned"]
 
 
 async def test_the_demo_does_not_know_the_time_without_the_tool(
