@@ -347,8 +347,8 @@ Guidelines:
     """text that arrives within this time is one commit. A smaller value costs commits, a larger one is
     visible"""
     COALESCE_SECONDS: Annotated[Number, Field(le=0.1)] = 0.1
-    """with more than eight runs in a process, the chunks of one model call gather for up to this time before ADK
-    reads them; 0 turns that off"""
+    """with more than eight runs in a process, the chunks of a model call gather for up to this time before
+    ADK reads them; 0 turns that off"""
 
     @model_validator(mode="before")
     @classmethod
