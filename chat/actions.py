@@ -118,6 +118,8 @@ def _find_or_store(owner: User, ask: Ask, agents: Sequence[str], refusal: Refusa
         return found
     if target is None:
         raise refusals.not_found()
+    if ask.client_id and (held := _held_before(owner, target, ask)):
+        return held
     if ask.if_busy != IfBusy.REFUSE and target.conversation:
         interrupts = ask.if_busy == IfBusy.INTERRUPT
         if queue.must_queue(target.conversation, interrupts=interrupts):
@@ -198,6 +200,30 @@ def _with_key(owner: User, ask: Ask) -> Run | QueuedAsk | None:
     if found.conversation.deleted_at:
         raise refusals.not_found()
     return found
+
+
+def _held_before(owner: User, target: _Target, ask: Ask) -> Held | None:
+    """Return what the same answers got before, while they wait for the decisions of others.
+
+    No run has their key, so a client that lost the first response is known by what it decided.
+    """
+    named = PersonRequest.objects.filter(
+        pk__in=[answer.request for answer in ask.answers],
+        run__conversation=target.conversation,
+        decided_by=owner,
+        answered_by=None,
+    )
+    requests = {request.pk: request for request in named.select_related("run")}
+    if not ask.answers or len(requests) != len(ask.answers):
+        return None
+    for answer in ask.answers:
+        request = requests[answer.request]
+        stored = request.decision, request.answer
+        waiting.apply_answer(request, answer)
+        if stored != (request.decision, request.answer):
+            return None
+    undecided = waiting.decided_together(list(requests.values()))[1]
+    return Held(requests[ask.answers[0].request].run.conversation_id, undecided) if undecided else None
 
 
 def _queue(conversation: Conversation, ask: Ask, refusal: Refusal | None) -> Run | QueuedAsk:

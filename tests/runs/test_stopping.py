@@ -18,6 +18,7 @@ from chat.runs import follow, pending
 from chat.runs.stopping import STOP_SECONDS
 from chat.runs.supervisor import supervisor
 from tests.support import oracle
+from tests.support.campaigns import trials
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Pause, Text, questions_of
 from tests.support.sse_client import terminal_of, text_of
@@ -188,13 +189,13 @@ async def test_a_deleted_conversation_ends_its_run_and_is_gone(as_alice: Client,
     assert await Message.objects.acount() == 2  # kept for retention
 
 
-async def test_a_hundred_stops_race_the_last_token(as_alice: Client, gemini: Gemini, settings: Any) -> None:
+async def test_stops_race_the_last_token(as_alice: Client, gemini: Gemini, settings: Any) -> None:
     settings.LIMITS = False
     gemini.on("alone", [Text("a"), Text("b")])
     began = time.monotonic()
     ends = [await as_alice.ask("alone")]
     alone = min(0.2, time.monotonic() - began)
-    for n in range(100):
+    for n in range(trials(100, sample=40)):
         gemini.on(f"race {n}", [Text("a"), Pause(alone), Text("b")])
         async with as_alice.open("POST", "/chat/stream", json_body={"query": f"race {n}"}) as exchange:
             seen = await exchange.until("run.started")

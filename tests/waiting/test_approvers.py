@@ -26,9 +26,12 @@ async def decide(client: Client, request: dict[str, Any], decision: str = "appro
     return await client.request("POST", path, json_body={"decision": decision, **fields})
 
 
-async def answer(talk: Talk, request: dict[str, Any], decision: str = "approve") -> Answer:
-    answers = [{"id": request["id"], "decision": decision}]
-    return await talk.client.post("/chat/stream", {"conversation": talk.conversation, "answers": answers})
+async def answer(
+    talk: Talk, request: dict[str, Any], decision: str = "approve", *, key: uuid.UUID | None = None
+) -> Answer:
+    body = {"conversation": talk.conversation, "answers": [{"id": request["id"], "decision": decision}]}
+    headers = {"idempotency-key": str(key)} if key else {}
+    return await talk.client.post("/chat/stream", body, headers=headers)
 
 
 def code(answer: Answer) -> tuple[int, str]:
@@ -165,6 +168,10 @@ async def test_the_last_of_several_decisions_starts_the_run(
     )
     assert await Run.objects.acount() == 1
     assert code(await answer(talk, by_tool["book_leave"])) == (409, "answered")
+    again = await answer(talk, by_tool["book_leave"], key=uuid.uuid4())
+    assert (again.status, again.json()) == (202, held.json())
+    other = await answer(talk, by_tool["book_leave"], "reject", key=uuid.uuid4())
+    assert code(other) == (409, "answered")
     assert (await decide(as_carol, by_tool["transfer_money"], "reject")).json() == {"state": "started"}
     await runs_end()
     messages = await talk.messages()
