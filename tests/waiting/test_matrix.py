@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import matrix
+from tests.waiting.matrix_cases import CASES, CONFIRMED, Case, pays
 
 pytestmark = pytest.mark.any_database  # the cells name their engine
 
@@ -20,7 +21,7 @@ def test_a_sample_of_the_matrix_passes(tmp_path: Path) -> None:
 
 
 def test_a_fault_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = matrix.Case(matrix.CONFIRMED, {"root": matrix.pays()}, decision="reject", told="rejected")
-    monkeypatch.setitem(matrix.CASES, "rejected", wrong)
+    wrong = Case(CONFIRMED, {"root": pays()}, decision="reject", told="rejected")
+    monkeypatch.setitem(CASES, "rejected", wrong)
     [cell] = matrix.run(tmp_path, ["sqlite/same/rejected"])
     assert cell.fault.endswith("AssertionError: acted 0 times")
