@@ -4,7 +4,11 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.commands import ROOT
+
+pytestmark = pytest.mark.any_database
 
 
 def test_an_ask_returns_seldom_to_a_file_that_it_has_left() -> None:
