@@ -90,7 +90,7 @@ def test_touch_targets_are_large_enough(
     visit: Visit, server: LiveServer, sign_up: SignUp, gemini: Gemini
 ) -> None:
     tina = sign_up(server, "tina")
-    many_conversations(server, "tina", 60)  # the list has a link to older ones
+    many_conversations(server, tina.name, 60)  # the list has a link to older ones
     gemini.on("touch", [Text("```python\nx = 1\n```\n\nDone.")])
     gemini.on("fail", [Status(400, "INVALID_ARGUMENT")])
     page = visit(tina, **PHONE)

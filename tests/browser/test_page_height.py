@@ -31,7 +31,7 @@ LINES = "".join(f"line {n}\n\n" for n in range(60))
 def long_chat(server: LiveServer, sign_up: SignUp) -> tuple[Member, str]:
     """Return a member and the path of a conversation of twenty long messages."""
     member = sign_up(server, "peggy")
-    return member, long_conversation(server, "peggy", 20, LINES + "message %s")
+    return member, long_conversation(server, member.name, 20, LINES + "message %s")
 
 
 def open_chat(visit: Visit, long_chat: tuple[Member, str], anchor: str = "", **options: Any) -> Page:

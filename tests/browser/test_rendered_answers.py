@@ -4,7 +4,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Visit, ask, wait_until_idle
+from tests.browser.conftest import Visit, ask, conversation_of, wait_until_idle
 from tests.support.gemini import Gemini, Hold, Text, Thought
 from tests.support.live import Member
 
@@ -26,12 +26,26 @@ def test_a_link_of_a_contents_list_jumps_to_its_heading(visit: Visit, alice: Mem
     body = answered(
         page, gemini, f"- [What it costs](#what-it-costs)\n\n{LONG}\n\n## What it costs?\n\n{LONG}"
     )
-    page.reload()  # nothing of the run's end is on its way any more, which could move the focus
     address = page.url
     body.get_by_role("link", name="What it costs").click()
     expect(body.get_by_role("heading", name="What it costs?")).to_be_in_viewport()
     expect(body.get_by_role("heading", name="What it costs?")).to_be_focused()
     assert (len(page.context.pages), page.url) == (1, address)
+
+
+def test_an_update_of_the_page_keeps_the_focus_and_the_label(
+    visit: Visit, alice: Member, gemini: Gemini
+) -> None:
+    page = visit(alice)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    body = answered(page, gemini, f"- [Cost](#cost)\n\n```\ncode\n```\n\n## Cost\n\n{LONG}")
+    body.get_by_role("button", name="Copy").click()
+    body.get_by_role("link", name="Cost").click()
+    path = f"/api/v1/conversations/{conversation_of(page)}"
+    assert alice.http.patch(path, json={"title": "Renamed"}, headers=alice.headers()).status_code == 200
+    expect(page.get_by_role("heading", name="Renamed", level=1)).to_be_visible()
+    expect(body.get_by_role("button", name="Copied")).to_be_visible()
+    expect(body.get_by_role("heading", name="Cost")).to_be_focused()
 
 
 def test_a_footnote_and_its_reference_jump_to_each_other(visit: Visit, alice: Member, gemini: Gemini) -> None:

@@ -164,7 +164,7 @@ def test_older_messages_load_on_scrolling_up_without_a_jump(
     visit: Visit, server: LiveServer, sign_up: SignUp
 ) -> None:
     member = sign_up(server, "ivan-scrolls")
-    path = long_conversation(server, "ivan-scrolls", 100)
+    path = long_conversation(server, member.name, 100)
     page = visit(member, viewport=SMALL)
     page.goto(path)
     page.wait_for_load_state()
@@ -196,7 +196,7 @@ def test_loaded_older_messages_stay_after_the_next_question(
     visit: Visit, server: LiveServer, sign_up: SignUp
 ) -> None:
     member = sign_up(server, "judy")
-    path = long_conversation(server, "judy", 60)
+    path = long_conversation(server, member.name, 60)
     page = visit(member, viewport=SMALL)
     page.goto(path)
     page.wait_for_load_state()

@@ -25,7 +25,7 @@ Conversation.objects.filter(pk=made.pk).update(head=question)
 def fiona(server: LiveServer, sign_up: SignUp) -> Member:
     """Return a member with a conversation of 400 messages, and one whose older version has a kumquat."""
     member = sign_up(server, "fiona")
-    long_conversation(server, "fiona", 400, "orange number%s")
+    long_conversation(server, member.name, 400, "orange number%s")
     done = server.manage("shell", "-v0", "-c", BRANCHES.format(name="fiona"))
     assert done.returncode == 0, done.stderr
     return member

@@ -56,7 +56,7 @@ def median_of_three(measure: Callable[[], float]) -> float:
 @pytest.fixture(scope="module")
 def long_chat(server: LiveServer, sign_up: SignUp) -> tuple[Member, str]:
     member = sign_up(server, "oscar")
-    return member, long_conversation(server, "oscar", 2000, STORY + "message %s")
+    return member, long_conversation(server, member.name, 2000, STORY + "message %s")
 
 
 @pytest.mark.timing

@@ -168,6 +168,7 @@ class Member:
 
     def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url
+        self.name = ""  # after sign_up
         self.http = httpx.Client(base_url=url, timeout=60, transport=transport)
         weakref.finalize(self, self.http.close)
 
@@ -196,6 +197,7 @@ class Member:
                 break
             time.sleep(2)
         assert done.status_code == 302, done.text[:2000]
+        self.name = name
         return self
 
     def sign_in(self, name: str) -> "Member":

@@ -50,7 +50,11 @@ async function copyCode(button) {
   if (!(await copy(Promise.resolve(code)))) return;
   announce("copied-code");
   button.textContent = uiString("copied");
-  setTimeout(() => (button.textContent = uiString("copy")), COPIED_SECONDS * 1000);
+  button.dataset.copied = "true";
+  setTimeout(() => {
+    button.textContent = uiString("copy");
+    delete button.dataset.copied;
+  }, COPIED_SECONDS * 1000);
 }
 
 async function copyMessage(form) {

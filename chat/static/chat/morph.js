@@ -45,7 +45,7 @@ function move(parent, node, before) {
 
 function update(here, fresh) {
   if (here.nodeType === Node.TEXT_NODE && fresh.nodeType === Node.TEXT_NODE) writeText(here, fresh.data);
-  else if (here.dataset?.editing) return; // the user's text
+  else if (here.dataset?.editing || here.dataset?.copied) return; // the user's text, or an answer to a click
   else if (here.nodeName !== fresh.nodeName || here.nodeType !== Node.ELEMENT_NODE) here.replaceWith(fresh);
   else {
     takeAttributes(here, fresh);
@@ -60,7 +60,8 @@ function writeText(here, data) {
 
 export function takeAttributes(here, fresh) {
   for (const { name } of [...here.attributes]) {
-    if (!fresh.hasAttribute(name) && !KEPT.has(name)) here.removeAttribute(name);
+    const holdsFocus = name === "tabindex" && here === document.activeElement;
+    if (!fresh.hasAttribute(name) && !KEPT.has(name) && !holdsFocus) here.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) {
     const isKept = KEPT.has(name) && !here.matches(".rate"); // another tab may have rated the answer
