@@ -16,6 +16,7 @@ from tests.browser.conftest import (
 )
 from tests.support.gemini import Call, Gemini, Hold, Text
 from tests.support.live import LiveServer
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -78,12 +79,21 @@ def test_a_restarted_answer_says_so(
     expect(note).to_be_visible()
 
 
+def shows_earlier_version(page: Page) -> bool:
+    """Choose the earlier version unless it is shown, and return whether it is."""
+    # The page updates itself after a restart, and a click on a part that is just being replaced is lost.
+    previous = page.get_by_role("group", name="Version 2 of 2").get_by_role("button", name="Previous version")
+    if previous.count():
+        previous.click()
+        page.wait_for_timeout(1000)
+    return page.get_by_role("group", name="Version 1 of 2").count() == 1
+
+
 def test_the_text_before_a_restart_is_an_earlier_version(
     visit: Visit, own_server: LiveServer, gemini: Gemini, sign_up: SignUp
 ) -> None:
     page = restarted(visit, own_server, gemini, sign_up)
-    pager = page.get_by_role("group", name="Version 2 of 2")
-    pager.get_by_role("button", name="Previous version").click()
+    until(lambda: shows_earlier_version(page))
     expect(page.locator("article.assistant .prose")).to_have_text("Once upon")
     expect(page.locator("article.assistant .ending")).to_have_text(
         "The server was interrupted while this answer was written."
