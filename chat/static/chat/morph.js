@@ -45,7 +45,8 @@ function move(parent, node, before) {
 
 function update(here, fresh) {
   if (here.nodeType === Node.TEXT_NODE && fresh.nodeType === Node.TEXT_NODE) writeText(here, fresh.data);
-  else if (here.dataset?.editing || here.dataset?.copied) return; // the user's text, or an answer to a click
+  else if (here.dataset?.editing) return; // the user's text
+  else if (here.dataset?.copied) return; // the answer to a click
   else if (here.nodeName !== fresh.nodeName || here.nodeType !== Node.ELEMENT_NODE) here.replaceWith(fresh);
   else {
     takeAttributes(here, fresh);
