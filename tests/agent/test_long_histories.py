@@ -101,6 +101,7 @@ async def test_the_model_is_sent_what_a_bare_runner_sends(
     write_agents: Callable[[dict[str, str]], Awaitable[None]],
 ) -> None:
     settings.LIMITS = False
+    settings.CONTEXT_EVENTS = 5000  # the default lets a run start from the newest 400 events
     await write_agents({"team/agent.py": TEAM})
     sent = await of_parley(as_alice, gemini)
     gemini.requests.clear()
