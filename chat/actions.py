@@ -118,7 +118,7 @@ def _find_or_store(owner: User, ask: Ask, agents: Sequence[str], refusal: Refusa
         return found
     if target is None:
         raise refusals.not_found()
-    if ask.client_id and (held := _held_before(owner, target, ask)):
+    if ask.client_id and ask.answers and (held := _held_before(owner, target, ask)):
         return held
     if ask.if_busy != IfBusy.REFUSE and target.conversation:
         interrupts = ask.if_busy == IfBusy.INTERRUPT
@@ -214,7 +214,7 @@ def _held_before(owner: User, target: _Target, ask: Ask) -> Held | None:
         answered_by=None,
     )
     requests = {request.pk: request for request in named.select_related("run")}
-    if not ask.answers or len(requests) != len(ask.answers):
+    if len(requests) != len(ask.answers):
         return None
     for answer in ask.answers:
         request = requests[answer.request]
