@@ -24,6 +24,14 @@ MISSING = ("nothing/", "chat", "admin/nothing/", "api/v1/nothing", "%FF")
 # Their values differ each time, or with the text of the answer.
 ONLY_NAMED = {"content-length", "date", "last-modified", "expires", "x-request-id", "etag"}
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+STATIC_ASKS = {
+    "GET plain": {"Accept-Encoding": "identity"},
+    "GET compressed": {"Accept-Encoding": "gzip, br"},
+    "GET a range": {"Accept-Encoding": "identity", "Range": "bytes=2-9"},
+    "GET if new": {"Accept-Encoding": "identity", "If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"},
+    "HEAD plain": {"Accept-Encoding": "identity"},
+    "POST plain": {"Accept-Encoding": "identity"},
+}
 STREAMS = {"chat/stream": {"Accept": "text/event-stream"}}
 
 
@@ -79,12 +87,16 @@ def walk(server: LiveServer) -> dict[str, Any]:
                 if who == "alice" and (method, route) == ("POST", "chat/stream"):
                     continue  # it is asked above
                 answer = member.http.request(
-                    method, f"/{path}", headers={**STREAMS.get(route, {}), "Accept-Encoding": "identity"}
+                    method, f"/{path}", headers={"Accept-Encoding": "identity", **STREAMS.get(route, {})}
                 )
                 found[f"{who} {method} /{route}"] = described(answer)
+        script = re.findall(r'"(/static/chat/main\.\w+\.js)"', alice.http.get("/").text)[0]
+        for name, asked in STATIC_ASKS.items():
+            answer = member.http.request(name.split()[0], script, headers=asked)
+            found[f"{who} {name} of a static file"] = described(answer)
         if who == "mona":
             continue
-        with_token = {"X-CSRFToken": member.http.cookies.get("csrftoken", "")}
+        with_token = {"X-CSRFToken": member.http.cookies.get("csrftoken") or ""}
         for route in ("api/v1/queued/<queued>", "chat/runs/<str:run>/stop", "chat/<str:conversation>/stop/"):
             path = re.sub(r"<(?:str:)?(\w+)>", lambda name: ids.get(name[1], "unknown"), route)
             for method in ("POST", "DELETE"):
