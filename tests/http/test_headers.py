@@ -23,6 +23,7 @@ STATIC = ("static/chat/main.js", "static/chat/none.js", "static/")
 MISSING = ("nothing/", "chat", "admin/nothing/", "api/v1/nothing", "%FF")
 # Their values differ each time, or with the text of the answer.
 ONLY_NAMED = {"content-length", "date", "last-modified", "expires", "x-request-id", "etag"}
+UNORDERED = {"allow", "cache-control", "vary"}  # sets, in another order in each process
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 STATIC_ASKS = {
     "GET plain": {"Accept-Encoding": "identity"},
@@ -49,6 +50,8 @@ def described(answer: httpx.Response) -> dict[str, Any]:
         for name, value in answer.headers.items()
         if name.lower() not in ("set-cookie", "location", "content-security-policy")
     }
+    for name in UNORDERED & headers.keys():
+        headers[name] = ", ".join(sorted(headers[name].split(", ")))
     policy = answer.headers.get("content-security-policy", "")
     if policy:  # its parts are in another order in each process
         parts = [sorted(part.split()) for part in re.sub(r"'nonce-[^']+'", "'nonce'", policy).split(";")]
