@@ -1,14 +1,18 @@
 """System checks for harmful settings, each with an id and a hint."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 from django.db import DatabaseError
+from django.urls import URLResolver, get_resolver
 from django.utils.module_loading import import_string
 
 from chat.approvers import members_of
+from chat.http.event_loop import runs_on_event_loop
 
 
 @register()
@@ -25,16 +29,39 @@ def sqlite_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register()
-def middleware_is_async(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def middleware_is_sync_and_async(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
-            f"{name} cannot run asynchronously: each stream would need a thread.",
-            hint="Replace it, or declare it async_capable.",
+            f"{name} cannot run both on a thread and on the event loop.",
+            hint="Replace it, or declare it sync_capable and async_capable.",
             id="chat.E001",
         )
         for name in settings.MIDDLEWARE
         if not getattr(import_string(name), "async_capable", False)
+        or not getattr(import_string(name), "sync_capable", True)
     ]
+
+
+@register()
+def views_on_threads_are_sync(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    return [
+        Error(
+            f"The view of {route!r} is asynchronous, and runs on a thread, which would wait for it.",
+            hint="Make it synchronous, or mark it with on_event_loop (chat/http/event_loop.py).",
+            id="chat.E002",
+        )
+        for route, view in _views(get_resolver().url_patterns)
+        if iscoroutinefunction(view) and not runs_on_event_loop(view)
+    ]
+
+
+def _views(patterns: Sequence[Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for pattern in patterns:
+        route = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _views(pattern.url_patterns, route)
+        else:
+            yield route, pattern.callback
 
 
 @register()

@@ -28,6 +28,9 @@ T = TypeVar("T")
 # PostgreSQL: four threads, with connections from the pool. More add no throughput under the GIL; with fewer,
 # a slow query delays the others.
 _THREADS = 1 if settings.ON_SQLITE else 4
+# Threads for requests (config/handler.py), each with at most one connection. With those above they take the
+# whole pool on PostgreSQL, of at least six connections.
+REQUEST_THREADS = 6 if settings.ON_SQLITE else settings.DATABASE_POOL - _THREADS
 _executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="run-db")
 
 

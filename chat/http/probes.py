@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from accounts.client_address import client_address
 from chat import refusals
 from chat.database import run_db
+from chat.http.event_loop import on_event_loop
 from chat.instruments import metrics
 from chat.models import Process
 from chat.runs.supervisor import supervisor
@@ -22,13 +23,15 @@ FORWARDING = {
 }  # fmt: skip
 
 
+@on_event_loop
 @login_not_required
 @require_GET
-async def healthz(request: HttpRequest) -> HttpResponse:
+def healthz(request: HttpRequest) -> HttpResponse:
     """Answer 200: the process is alive."""
     return JsonResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
 
+@on_event_loop
 @login_not_required
 @require_GET
 async def readyz(request: HttpRequest) -> HttpResponse:
@@ -43,7 +46,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 
 @csrf_exempt  # otherwise the answer to a POST differs from that of a missing page
 @login_not_required
-async def metrics_page(request: HttpRequest) -> HttpResponse:
+def metrics_page(request: HttpRequest) -> HttpResponse:
     """Return the counts of this process. Raises the 404 refusal for clients that may not read them."""
     if not may_read(request):
         raise refusals.not_found()

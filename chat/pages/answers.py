@@ -1,6 +1,5 @@
 """View of the form with which a member decides requests."""
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
@@ -9,7 +8,6 @@ from chat import refusals
 from chat.access import access_conversation, parse_id
 from chat.actions import Ask, Stored
 from chat.answer_fields import payload_in_form
-from chat.database import run_db
 from chat.http import parsing
 from chat.http.members import signed_in_user
 from chat.models import PersonRequest
@@ -21,14 +19,14 @@ from chat.waiting import Answer
 
 @never_cache
 @require_POST
-async def answer(request: HttpRequest, conversation: str) -> HttpResponse:
+def answer(request: HttpRequest, conversation: str) -> HttpResponse:
     """Store the decisions that a form holds, and redirect to the page, which shows the run that goes on."""
     try:
-        stored = await run_db(_store_answers, request, conversation)
+        stored = _store_answers(request, conversation)
     except Refusal as refusal:
         if refusal.status == 404:
             raise
-        return await sync_to_async(render_page)(request, conversation, refusal)
+        return render_page(request, conversation, refusal)
     return answer_to_form(stored)
 
 

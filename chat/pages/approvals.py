@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -14,7 +13,6 @@ from accounts.models import User
 from chat import approvers, changes, refusals
 from chat.access import parse_id
 from chat.answer_fields import payload_in_form
-from chat.database import run_db
 from chat.http import parsing
 from chat.http.decisions import store_decision
 from chat.http.members import signed_in_user
@@ -50,16 +48,16 @@ def waiting_page(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @require_POST
-async def decide(request: HttpRequest, request_id: str) -> HttpResponse:
+def decide(request: HttpRequest, request_id: str) -> HttpResponse:
     """Store the decision that a form holds, and redirect to the page, which shows what still waits."""
     try:
-        run = await run_db(_store, request, request_id)
+        run = _store(request, request_id)
     except Refusal as refusal:
         if refusal.status == 404:
             raise
-        return await sync_to_async(_render)(request, refusal)
+        return _render(request, refusal)
     if run:
-        supervisor.launch(run.pk)
+        supervisor.launch_soon(run.pk)
     return see_other("chat:waiting")
 
 

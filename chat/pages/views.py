@@ -2,9 +2,9 @@
 
 import uuid
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -18,8 +18,8 @@ from chat import actions, approvers, changes, doorbell, refusals
 from chat.access import access_conversation, access_conversation_now, access_message, access_run, parse_id
 from chat.actions import Held, IfBusy, Stored
 from chat.agent.agents import catalog
-from chat.database import run_db
 from chat.http import asks, paging, parsing
+from chat.http.event_loop import RedirectAfter
 from chat.http.feedback import feedback_in_form
 from chat.http.fields import Fields
 from chat.http.members import signed_in_user
@@ -32,7 +32,6 @@ from chat.pages.queued import queue_context
 from chat.refusals import Refusal
 from chat.runs.pending import stop_bell_names
 from chat.runs.stopping import stop_and_wait
-from chat.runs.supervisor import supervisor
 from chat.search.found import own_hits
 from chat.socket import consumer
 from chat.stream.admission import store_ask
@@ -51,38 +50,37 @@ SUGGESTIONS = (
 
 
 @never_cache
-async def chat_page(request: HttpRequest, conversation: str | None = None) -> HttpResponse:
+def chat_page(request: HttpRequest, conversation: str | None = None) -> HttpResponse:
     """Show the page of a conversation, or of a new one (GET), or ask its next question by a form (POST)."""
     if request.method == "POST":
-        return await _ask_by_form(request, conversation)
+        return _ask_by_form(request, conversation)
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-    return await sync_to_async(render_page)(request, conversation)
+    return render_page(request, conversation)
 
 
 @never_cache
 @require_POST
-async def edit(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
+def edit(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
     """Ask a question in place of an old one, as its sibling, and redirect to the page of the conversation."""
-    return await _ask_by_form(request, conversation, edited=message)
+    return _ask_by_form(request, conversation, edited=message)
 
 
-async def _ask_by_form(request: HttpRequest, conversation: str | None, edited: str = "") -> HttpResponse:
+def _ask_by_form(request: HttpRequest, conversation: str | None, edited: str = "") -> HttpResponse:
     try:
-        run = await run_db(_send_form, request, conversation, edited)
+        stored = _send_form(request, conversation, edited)
     except Refusal as refusal:
         if refusal.status == 404:
             raise
-        return await sync_to_async(render_page)(request, conversation, refusal, edited)
-    return answer_to_form(run)
+        return render_page(request, conversation, refusal, edited)
+    return answer_to_form(stored)
 
 
 def answer_to_form(stored: Stored) -> HttpResponse:
-    """Launch the run, and redirect to the page, which shows it or what still waits."""
+    """Redirect to the page, which shows the run or what still waits."""
     if isinstance(stored, Held):
         return see_other("chat:conversation", stored.conversation)
     if isinstance(stored, Run):
-        supervisor.launch(stored.pk)
         logs.set_request_run(stored.pk)
     return see_other("chat:conversation", stored.conversation_id)
 
@@ -138,20 +136,16 @@ class StopForm(Fields):
 
 @never_cache
 @require_POST
-async def stop(request: HttpRequest, conversation: str) -> HttpResponse:
+def stop(request: HttpRequest, conversation: str) -> HttpResponse:
     """Stop the run that a form names. Redirect to its page when it has ended, or after STOP_SECONDS."""
-    run = await run_db(_request_stop, request, conversation)
-    await stop_and_wait(run)
-    return see_other("chat:conversation", run.conversation_id)
-
-
-def _request_stop(request: HttpRequest, conversation: str) -> Run:
     member = signed_in_user(request)
     found = access_conversation(member, conversation)
     run = access_run(member, StopForm.read(parsing.body_of(request)).run)
     if run.conversation_id != found.pk:
         raise refusals.not_found()
-    return actions.request_stop(run)
+    run = actions.request_stop(run)
+    page = reverse("chat:conversation", args=[run.conversation_id])
+    return RedirectAfter(page, partial(stop_and_wait, run))
 
 
 @never_cache
