@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from chat import approvers, changes, lifecycle, queue, refusals, waiting
 from chat.access import lock_conversation, parse_id
-from chat.begin import begin_run, store_question
+from chat.begin import Reservation, begin_run, store_question
 from chat.models import Conversation, Message, PersonRequest, QueuedAsk, Run
 from chat.refusals import Refusal
 from chat.text import is_visible, message_text
@@ -95,23 +95,38 @@ def send_message(owner: User, ask: Ask, *, agents: Sequence[str], refusal: Refus
     return run
 
 
-def send_or_queue(owner: User, ask: Ask, *, agents: Sequence[str], refusal: Refusal | None = None) -> Stored:
+def send_or_queue(
+    owner: User,
+    ask: Ask,
+    *,
+    agents: Sequence[str],
+    refusal: Refusal | None = None,
+    reservation: Reservation | None = None,
+) -> Stored:
     """Store the ask, and return the run that will answer it: the old one if its key is known.
 
     Returns the queued ask if a question has to wait. ``agents`` are the choices for a new conversation, the
-    default first. ``refusal`` is the reason why this process takes no new run. Raises 422 for a key that was
-    used with another body, then 404, 422, 423, 409 and 429 refusals, then ``refusal``.
+    default first. ``refusal`` is the reason why this process takes no new run. A run that begins has the id
+    of the ``reservation``, and its process executes it; without one, or after a lost race, it is queued.
+    Raises 422 for a key that was used with another body, then 404, 422, 423, 409 and 429 refusals, then
+    ``refusal``.
     """
     try:
-        return _find_or_store(owner, ask, agents, refusal)
+        return _find_or_store(owner, ask, agents, refusal, reservation)
     except IntegrityError:
         # Lost a race against a request with the same key, or in the same conversation. That one has
-        # committed, so the second try finds its run, or is refused.
-        return _find_or_store(owner, ask, agents, refusal)
+        # committed, so the second try finds its run, or is refused. Or the process's row is gone.
+        return _find_or_store(owner, ask, agents, refusal, None)
 
 
 @transaction.atomic
-def _find_or_store(owner: User, ask: Ask, agents: Sequence[str], refusal: Refusal | None) -> Stored:
+def _find_or_store(
+    owner: User,
+    ask: Ask,
+    agents: Sequence[str],
+    refusal: Refusal | None,
+    reservation: Reservation | None,
+) -> Stored:
     target = _lock_target(owner, ask)
     # With the lock: a request with the same key may have been stored while this one waited for it.
     if ask.client_id and (found := _with_key(owner, ask)):
@@ -133,8 +148,8 @@ def _find_or_store(owner: User, ask: Ask, agents: Sequence[str], refusal: Refusa
     if refusal:
         raise refusal
     if target.conversation and requests:
-        return _decide(owner, target.conversation, requests, ask)
-    return _store(owner, target, ask, agents)
+        return _decide(owner, target.conversation, requests, ask, reservation)
+    return _store(owner, target, ask, agents, reservation)
 
 
 @transaction.atomic
@@ -151,12 +166,16 @@ def decide_as_approver(approver: User, answer: Answer, *, refusal: Refusal | Non
     conversation = request.run.conversation
     # Not within the limit of the asker's active runs: nobody would start the run later.
     ask = Ask(conversation=conversation.pk, answers=(answer,))
-    run = _decide(approver, conversation, [request], ask)
+    run = _decide(approver, conversation, [request], ask, None)
     return run if isinstance(run, Run) else None
 
 
 def _decide(
-    person: User, conversation: Conversation, requests: Sequence[PersonRequest], ask: Ask
+    person: User,
+    conversation: Conversation,
+    requests: Sequence[PersonRequest],
+    ask: Ask,
+    reservation: Reservation | None,
 ) -> Run | Held:
     """Store decisions of ``person``, and the run that goes on if no request beside them is undecided."""
     now = timezone.now()
@@ -171,7 +190,8 @@ def _decide(
     if run := conversation.runs.active().first():
         raise refusals.busy(str(run.pk))
     parent = conversation.head_id if together[0].is_job else together[0].run.reply_id
-    return _store(conversation.owner, _Target(conversation, parent=parent, requests=tuple(together)), ask, ())
+    target = _Target(conversation, parent=parent, requests=tuple(together))
+    return _store(conversation.owner, target, ask, (), reservation)
 
 
 def _lock_target(owner: User, ask: Ask) -> _Target | None:
@@ -286,8 +306,10 @@ def _refuse_over_limit(owner: User) -> None:
         raise refusals.too_many(_("At most %(limit)s answers can be written at the same time.") % limit)
 
 
-def _store(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> Run:
-    """Store what the ask creates: conversation, question, and a queued run with its first event."""
+def _store(
+    owner: User, target: _Target, ask: Ask, agents: Sequence[str], reservation: Reservation | None
+) -> Run:
+    """Store what the ask creates: conversation, question, and a run with its first event."""
     now = timezone.now()
     question = ask.query or ""
     if target.requests:
@@ -311,7 +333,14 @@ def _store(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> Run
     )
     prompt = target.prompt or store_question(conversation, target.parent, question, items, now)
     run = begin_run(
-        conversation, prompt, now, change, client_id=ask.client_id, request_digest=digest, mode=ask.mode
+        conversation,
+        prompt,
+        now,
+        change,
+        client_id=ask.client_id,
+        request_digest=digest,
+        mode=ask.mode,
+        **(reservation.fields if reservation else {}),
     )
     if target.requests:
         Conversation.objects.filter(pk=conversation.pk).update(waiting_change=change)

@@ -1,11 +1,28 @@
 """Beginning of a run: its question, and the run with its first event."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from chat import events
+from chat.events import Row
 from chat.models import Conversation, Message, Run, RunEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Id of the run that an ask may begin, and the process that executes it, both known before the commit.
+
+    Such a run begins as a claimed one, so that no transaction has to claim it.
+    """
+
+    run: uuid.UUID
+    process: uuid.UUID
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return {"id": self.run, "process_id": self.process, "status": Run.Status.RUNNING, "epoch": 1}
 
 
 def store_question(
@@ -27,12 +44,14 @@ def store_question(
 
 
 def begin_run(conversation: Conversation, prompt: Message, now: datetime, change: int, **fields: Any) -> Run:
-    """Store a queued run that answers ``prompt``, with its first event, at the end of the active branch.
+    """Store a run that answers ``prompt``, with its first event, at the end of the active branch.
 
-    ``change`` is its number in the ledger; ``fields`` are further ones of the run.
+    ``change`` is its number in the ledger; ``fields`` are further ones of the run, which is queued without
+    those of a reservation.
     """
     # No ``last_change``: the notice of the run tells other tabs.
     Conversation.objects.filter(pk=conversation.pk).update(head=prompt, updated_at=now, archived_at=None)
+    conversation.updated_at = now
     run = Run.objects.create(
         conversation=conversation,
         owner_id=conversation.owner_id,
@@ -41,12 +60,21 @@ def begin_run(conversation: Conversation, prompt: Message, now: datetime, change
         last_change=change,
         **fields,
     )
-    started = events.started(
-        run=str(run.pk),
-        conversation=str(conversation.pk),
-        prompt=str(prompt.pk),
-        agent=conversation.agent,
-        title=conversation.title,
-    )
-    RunEvent.objects.create(run=run, seq=1, type=started.type, data=events.encode_json(started.data))
+    run.begun = row = first_row(run)
+    RunEvent.objects.create(run=run, seq=row.seq, type=row.type, data=row.data)
     return run
+
+
+def first_row(run: Run) -> Row:
+    """Return the row with which the log of ``run`` begins, by its conversation as it is now."""
+    conversation = run.conversation
+    return Row.of(
+        1,
+        events.started(
+            run=str(run.pk),
+            conversation=str(conversation.pk),
+            prompt=str(run.prompt_id),
+            agent=conversation.agent,
+            title=conversation.title,
+        ),
+    )

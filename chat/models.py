@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import ClassVar
@@ -14,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from chat.events import Row
 
 
 def new_id() -> uuid.UUID:
@@ -131,6 +133,17 @@ class Conversation(models.Model):
 BRANCH_MAX = 100_000  # messages
 
 
+@dataclass(frozen=True, slots=True)
+class BranchLink:
+    """A message of a branch, without its text."""
+
+    id: uuid.UUID
+    parent_id: uuid.UUID | None
+    run_id: uuid.UUID | None
+    role: str
+    is_hidden: bool
+
+
 class MessageQuerySet(models.QuerySet["Message"]):
     def branch(self, end: uuid.UUID | None, *, limit: int) -> list["Message"]:
         """Return the last ``limit`` messages of the branch that ends in ``end``, in reading order.
@@ -185,6 +198,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
     def ids_above(self, end: uuid.UUID | None, limit: int) -> list[uuid.UUID]:
         """Return the ids of the last ``limit`` messages of the branch that ends in ``end``, newest first."""
+        return [found.id for found in self.links_above(end, limit)]
+
+    def links_above(self, end: uuid.UUID | None, limit: int) -> list[BranchLink]:
+        """Return the last ``limit`` messages of the branch that ends in ``end``, newest first."""
         if end is None:
             return []
         field = Message._meta.pk
@@ -192,18 +209,24 @@ class MessageQuerySet(models.QuerySet["Message"]):
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                WITH RECURSIVE branch (id, parent_id, depth) AS (
-                    SELECT id, parent_id, 1 FROM chat_message WHERE id = %s
+                WITH RECURSIVE branch (id, parent_id, run_id, role, is_hidden, depth) AS (
+                    SELECT id, parent_id, run_id, role, hidden_at IS NOT NULL, 1
+                    FROM chat_message WHERE id = %s
                     UNION ALL
-                    SELECT m.id, m.parent_id, b.depth + 1
+                    SELECT m.id, m.parent_id, m.run_id, m.role, m.hidden_at IS NOT NULL, b.depth + 1
                     FROM chat_message m JOIN branch b ON m.id = b.parent_id
                     WHERE b.depth < %s
                 )
-                SELECT id FROM branch ORDER BY depth
+                SELECT id, parent_id, run_id, role, is_hidden FROM branch ORDER BY depth
                 """,
                 [value, limit],
             )
-            return [field.to_python(found) for (found,) in cursor.fetchall()]
+            return [
+                BranchLink(
+                    field.to_python(pk), field.to_python(parent), field.to_python(run), role, bool(hidden)
+                )
+                for pk, parent, run, role, hidden in cursor.fetchall()
+            ]
 
 
 class Message(models.Model):
@@ -356,6 +379,8 @@ class Run(models.Model):
     last_change = models.PositiveBigIntegerField(default=0)
 
     objects = RunQuerySet.as_manager()
+
+    begun: "Row | None" = None  # the first row of its log, on the instance that ``begin_run`` returns
 
     class Meta:
         verbose_name, verbose_name_plural = _("run"), _("runs")

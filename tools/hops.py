@@ -19,6 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = tuple(f"{ROOT}/{folder}/" for folder in ("accounts", "chat", "config"))
 ASK = "_ask_by_post"  # the function that a thread runs for POST /chat/stream
+LAUNCH = "_launch"  # what the same thread calls after the commit: it belongs to the run
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Trace:
         if not code.co_filename.startswith(PRODUCT) or code.co_name == "<module>":
             return
         file = code.co_filename.removeprefix(f"{ROOT}/")
-        if event == "return" and code.co_name == ASK:
+        if (event == "return" and code.co_name == ASK) or code.co_name == LAUNCH:
             self._ask_thread = None
         if event != "call":
             return

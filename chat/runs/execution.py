@@ -22,7 +22,7 @@ from chat.agent.turn.exception_details import ExceptionDetails
 from chat.agent.turn.failure_codes import AgentFailure
 from chat.agent.turn.interruption import close_history
 from chat.agent.turn.reply import ReplyTranslator
-from chat.database import run_db_patiently
+from chat.database import AWAY, run_db_patiently
 from chat.endings import End
 from chat.events import ADK_TOOLS, Event, Fold, Row, Usage
 from chat.instruments import metrics
@@ -88,31 +88,59 @@ class _Progress:
         self.last_text = now
 
 
-async def execute_run(claim: Claim, run: Run, journal: Journal, abort: Abort) -> None:
-    """Run the agent and end the run. Raise nothing that the agent raises."""
-    writer = journal.open(claim, await run_db_patiently(last_seq, claim.run))
+@dataclass(frozen=True, slots=True)
+class ClaimedRun:
+    """A claimed run, and what its agent needs to start."""
+
+    claim: Claim
+    run: Run
+    seq: int  # of the newest row of its log
+    session: SessionData | None  # None: it could not be read, which ends the run
+
+
+def prepare(claim: Claim, run: Run, seq: int | None = None, *, is_question: bool = False) -> ClaimedRun:
+    """Read what a claimed run needs to start; ``seq`` is that of the newest row of its log, if it is known.
+
+    ``is_question`` is as for ``load_session``. Call it on a thread. Raises what the database raises if it is
+    away.
+    """
     try:
-        rows = await _execute(claim, run, writer, abort)
+        session = load_session(run, is_question=is_question)
+    except AWAY:
+        raise
+    except Exception:
+        log.exception("Run %s failed inside Parley", claim.run)
+        session = None
+    return ClaimedRun(claim, run, last_seq(run.pk) if seq is None else seq, session)
+
+
+async def execute_run(claimed: ClaimedRun, journal: Journal, abort: Abort) -> None:
+    """Run the agent and end the run. Raise nothing that the agent raises."""
+    claim = claimed.claim
+    writer = journal.open(claim, claimed.seq)
+    try:
+        rows = await _execute(claimed, writer, abort)
     finally:
         follow.closed_here(claim.run)
     deliver_rows(claim, rows)
 
 
-async def _execute(claim: Claim, run: Run, writer: RunWriter, abort: Abort) -> list[Row] | None:
+async def _execute(claimed: ClaimedRun, writer: RunWriter, abort: Abort) -> list[Row] | None:
+    claim, run, session = claimed.claim, claimed.run, claimed.session
     waited = (timezone.now() - run.created_at).total_seconds()
     progress = _Progress(Fold(), time.monotonic() - max(0.0, waited))
     progress.fold.agent = run.conversation.agent
-    session = translator = None
+    translator, end = None, INTERNAL
     try:
-        session = await run_db_patiently(load_session, run)
-        session.record = writer.record
-        translator = ReplyTranslator(
-            session, catalog.runner_of, catalog.in_use, streams=run.mode == Run.Mode.SSE
-        )
-        end = await _answer(translator, progress, writer, abort)
+        if session is not None:
+            session.record = writer.record
+            translator = ReplyTranslator(
+                session, catalog.runner_of, catalog.in_use, streams=run.mode == Run.Mode.SSE
+            )
+            end = await _answer(translator, progress, writer, abort)
         # Whole events that flush() returns are in the session, so they are shown even after an abort; but not
         # above the size limit.
-        if end.type != events.COMPLETED and not progress.full:
+        if translator and end.type != events.COMPLETED and not progress.full:
             for event in translator.flush():
                 _accept(event, progress, writer)
     except Exception:

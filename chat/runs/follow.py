@@ -44,7 +44,7 @@ class _Subscription:
 
 
 _subscriptions: defaultdict[uuid.UUID, set[_Subscription]] = defaultdict(set)
-_written_here: set[uuid.UUID] = set()
+_written_here: dict[uuid.UUID, int] = {}  # the seq of the newest row that was delivered, by run
 
 
 @contextmanager
@@ -61,31 +61,37 @@ def _subscribe(run_id: uuid.UUID) -> Iterator[_Subscription]:
 
 def deliver(run_id: uuid.UUID, rows: Sequence[Row]) -> None:
     """Deliver committed rows to this process's readers of the run."""
+    if rows and run_id in _written_here:
+        _written_here[run_id] = rows[-1].seq
     for subscription in _subscriptions.get(run_id, ()):
         subscription.deliver(rows)
 
 
-def opened_here(run_id: uuid.UUID) -> None:
-    """Record that this process writes the run's log. Its readers then do not poll the log."""
-    _written_here.add(run_id)
+def opened_here(run_id: uuid.UUID, seq: int) -> None:
+    """Record that this process writes the run's log, which ends at ``seq``. Its readers then do not poll."""
+    _written_here[run_id] = seq
     doorbell.ring_here([str(run_id)])
 
 
 def closed_here(run_id: uuid.UUID) -> None:
-    _written_here.discard(run_id)
+    _written_here.pop(run_id, None)
     doorbell.ring_here([str(run_id)])  # its readers poll again
 
 
-async def follow(run_id: uuid.UUID, after: int, *, idle: float) -> AsyncGenerator[list[Row], None]:
+async def follow(
+    run_id: uuid.UUID, after: int, *, idle: float, begun: Row | None = None
+) -> AsyncGenerator[list[Row], None]:
     """Yield the events of a run after seq ``after``, in order and without a gap, to the terminal event.
 
-    Yield them in batches, and an empty batch after ``idle`` seconds of silence. Precondition: the terminal
-    event is stored or will be. For a run whose log was pruned, see chat/stream/resume.py.
+    Yield them in batches, and an empty batch after ``idle`` seconds of silence. ``begun`` is the first row of
+    a run that began just now: the log is not read if it has no other. Precondition: the terminal event is
+    stored or will be. For a run whose log was pruned, see chat/stream/resume.py.
     """
     clock = asyncio.get_running_loop().time
     last_yield = clock()
     with _subscribe(run_id) as subscription, doorbell.listen(str(run_id), subscription.nudge):
-        rows = await run_db(read_log, run_id, after)
+        is_known = begun is not None and _written_here.get(run_id) == begun.seq
+        rows = [begun] if begun and is_known else await run_db(read_log, run_id, after)
         while True:
             rows = [row for row in rows if row.seq > after]
             if rows and rows[0].seq != after + 1:  # a gap: read the missed batch from the log

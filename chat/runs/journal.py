@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 
 # Raw SQL: bulk_create makes an object for each row and an expression for each of its values, which was half
 # of the cost of a delta in the journal's thread.
+# The runs in one order in all processes, or their batches can deadlock. SQLite locks the whole file.
+_LOCK_RUNS = "SELECT id, epoch FROM chat_run WHERE status = %s AND id IN ({}) ORDER BY id"
+LOCK_RUNS = _LOCK_RUNS if settings.ON_SQLITE else f"{_LOCK_RUNS} FOR UPDATE"
 INSERT_EVENT = (
     "INSERT INTO chat_runevent (run_id, seq, type, data) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"
 )
@@ -67,7 +70,7 @@ class RunWriter:
     position: int = 0  # of the next ADK event; 0, since restart and hand_over delete those of before
     waiting: list[Event] = field(default_factory=list)
     payloads: list[tuple[int, str]] = field(default_factory=list)
-    record_waiters: "list[asyncio.Future[bool]]" = field(default_factory=list)  # one for each of payloads
+    record_waiters: "list[asyncio.Future[bool]]" = field(default_factory=list)
     in_flight: "asyncio.Future[bool] | None" = None  # ``committed`` of the batch that is being committed
     texts: int = 0  # text events so far, after merging
     lost: asyncio.Event = field(default_factory=asyncio.Event)
@@ -81,16 +84,22 @@ class RunWriter:
         can_wait = event.type == events.THOUGHT or (event.type == events.TEXT and self.texts > 1)
         self.journal.mark_dirty(self, urgent=not can_wait)
 
-    async def record(self, payload: str) -> None:
-        """Store an ADK event; return after the commit. Raise RunLost if the run is lost."""
-        if self.closed:
+    async def record(self, payload: str, *, can_wait: bool = False) -> None:
+        """Store an ADK event; return after the commit. Raise RunLost if the run is lost.
+
+        One that ``can_wait`` is stored with the next batch, and this call returns at once.
+        """
+        if self.closed or self.lost.is_set():
             raise RunLost
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.payloads.append((self.position, payload))
         self.position += 1
+        if can_wait:
+            self.journal.mark_dirty(self, urgent=False)
+            return
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.record_waiters.append(done)
         self.journal.mark_dirty(self, urgent=True)
-        if self.lost.is_set() or not await done:
+        if not await done:
             raise RunLost
 
     async def close(self) -> tuple[list[Event], list[str]]:
@@ -138,7 +147,7 @@ class Journal:
         """Return the writer for a claimed run whose log ends at ``seq``."""
         writer = RunWriter(claim, self, seq)
         self._writers[claim.run] = writer
-        follow.opened_here(claim.run)
+        follow.opened_here(claim.run, seq)
         return writer
 
     def mark_dirty(self, writer: RunWriter, *, urgent: bool) -> None:
@@ -233,23 +242,24 @@ def write(batches: Sequence[RunBatch]) -> set[Claim]:
     A retry after a commit whose confirmation was lost is idempotent. Only the process that holds the run's
     epoch assigns seq numbers, so a row that already exists is from this batch.
     """
-    epochs = dict(
-        Run.objects.select_for_update()
-        .filter(pk__in=[batch.claim.run for batch in batches], status=Run.Status.RUNNING)
-        .order_by("pk")  # one order in all processes, or their batches can deadlock
-        .values_list("pk", "epoch")
-    )
-    kept = [batch for batch in batches if epochs.get(batch.claim.run) == batch.claim.epoch]
-    events_of = [(_key(batch), row.seq, row.type, row.data) for batch in kept for row in batch.rows]
-    payloads_of = [(_key(batch), position, text) for batch in kept for position, text in batch.payloads]
     with connection.cursor() as cursor:
+        keys = [_key(batch) for batch in batches]
+        cursor.execute(LOCK_RUNS.format(", ".join(["%s"] * len(keys))), [Run.Status.RUNNING.value, *keys])
+        epochs = dict(cursor.fetchall())
+        kept = [
+            (key, each)
+            for key, each in zip(keys, batches, strict=True)
+            if epochs.get(key) == each.claim.epoch
+        ]
+        events_of = [(key, row.seq, row.type, row.data) for key, batch in kept for row in batch.rows]
+        payloads_of = [(key, position, text) for key, batch in kept for position, text in batch.payloads]
         if events_of:
             cursor.executemany(INSERT_EVENT, events_of)
         if payloads_of:
             cursor.executemany(INSERT_PAYLOAD, payloads_of)
-    return {batch.claim for batch in kept}
+    return {batch.claim for _key, batch in kept}
 
 
 def _key(batch: RunBatch) -> Any:
-    """Return the run's id as this database stores it."""
+    """Return the run's id as this database stores and returns it."""
     return Run._meta.pk.get_db_prep_value(batch.claim.run, connection)

@@ -14,14 +14,15 @@ from django.utils import timezone
 from chat import doorbell, events, lifecycle
 from chat.agent.agents import catalog, warming
 from chat.agent.turn import containment
+from chat.begin import Reservation
 from chat.database import run_db, run_db_patiently
 from chat.endings import End
 from chat.instruments import logs, metrics
 from chat.instruments.watchdog import Watchdog
-from chat.models import Process
+from chat.models import Process, new_id
 from chat.rendering import renderer
 from chat.runs import processes, titles
-from chat.runs.execution import HANDED_OVER, Abort, execute_run
+from chat.runs.execution import HANDED_OVER, Abort, ClaimedRun, execute_run, prepare
 from chat.runs.journal import Journal
 from chat.runs.pending import watch_requests
 from chat.runs.reloading import newest_generation, watch_reloads
@@ -46,11 +47,13 @@ class Supervisor:
         self.sampler = Sampler()
         self._watchdog = Watchdog(containment.scope_of)
         self.runs: dict[uuid.UUID, tuple[asyncio.Task[None], Abort]] = {}
+        self._reserved: set[uuid.UUID] = set()  # changed by threads, one element at a time
         self._background: list[asyncio.Task[None]] = []
         self._duties: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._when_drained: list[Callable[[], None]] = []
         self._uninstall_containment: Callable[[], None] | None = None
         self._starting: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- start and stop -----------------------------------------------------------------------
 
@@ -84,7 +87,7 @@ class Supervisor:
     async def _start(self) -> None:
         self._describe_agents(await run_db(newest_generation), Process.AgentsState.LOADING)
         self.id = await run_db(processes.register_process, self._agents)
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         doorbell.set_loop(loop)
         if self._uninstall_containment is None:
             self._uninstall_containment = containment.install(loop)
@@ -137,7 +140,7 @@ class Supervisor:
         if self.id is not None:
             await self._try(self.sampler.take, self.id)
             await self._try(processes.unregister, self.id)
-        self._starting = self.id = None
+        self._starting = self._loop = self.id = None
         self.journal = Journal()
 
     # --- runs ---------------------------------------------------------------------------------
@@ -146,6 +149,39 @@ class Supervisor:
         """Try to claim and execute a run. Do nothing if it is not queued, or while this process drains."""
         if self.id is not None and not self.draining and run_id not in self.runs:
             self.spawn_run(run_id, lambda abort: self._claim_and_execute(run_id, abort))
+
+    def reserve(self) -> Reservation | None:
+        """Reserve the id of a run that this process is to execute; None if it executes none now.
+
+        Until ``release`` the sweep leaves this run alone. For any thread.
+        """
+        if self.id is None or self.draining:
+            return None
+        reservation = Reservation(new_id(), self.id)
+        self._reserved.add(reservation.run)
+        return reservation
+
+    def release(self, reservation: Reservation) -> None:
+        """End a reservation whose ask has failed, or began no run, or whose run was launched."""
+        self._call_soon(lambda: self._reserved.discard(reservation.run))
+
+    def executes(self, run_id: uuid.UUID) -> bool:
+        """Return whether this process executes the run, or is about to."""
+        return run_id in self.runs or run_id in self._reserved
+
+    def launch_claimed(self, claimed: ClaimedRun) -> None:
+        """Execute a run that began as one of this process. For any thread."""
+        run_id = claimed.run.pk
+        self._call_soon(lambda: self.spawn_run(run_id, lambda abort: self._execute(claimed, abort)))
+
+    def _call_soon(self, function: Callable[[], None]) -> None:
+        # Without a loop no sweep runs here, and other processes take its runs over.
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function)
+
+    def launch_soon(self, run_id: uuid.UUID) -> None:
+        """Launch from any thread. A process that does not serve does nothing: the sweep finds the run."""
+        self._call_soon(lambda: self.launch(run_id))
 
     def stop_run(self, run_id: uuid.UUID) -> None:
         """Stop a run if this process executes it."""
@@ -181,13 +217,15 @@ class Supervisor:
 
     async def _claim_and_execute(self, run_id: uuid.UUID, abort: Abort) -> None:
         assert self.id is not None
-        claimed = await run_db(lifecycle.claim, run_id, self.id)
+        claimed = await run_db(_claim, run_id, self.id)
         if claimed:
-            claim, run = claimed
-            if run.stop_requested_at:
-                abort.request(End(events.STOPPED))
-            await execute_run(claim, run, self.journal, abort)
-            titles.title_soon(run.pk)
+            await self._execute(claimed, abort)
+
+    async def _execute(self, claimed: ClaimedRun, abort: Abort) -> None:
+        if claimed.run.stop_requested_at:
+            abort.request(End(events.STOPPED))
+        await execute_run(claimed, self.journal, abort)
+        titles.title_soon(claimed.run.pk)
 
     # --- background tasks ---------------------------------------------------------------------
 
@@ -237,6 +275,11 @@ class Supervisor:
         except (DatabaseError, InterfaceError) as error:
             log.warning("%s: the database did not answer: %s", function.__name__, error)
             return None
+
+
+def _claim(run_id: uuid.UUID, process_id: uuid.UUID) -> ClaimedRun | None:
+    found = lifecycle.claim(run_id, process_id)
+    return prepare(*found) if found else None
 
 
 supervisor = Supervisor()

@@ -15,7 +15,15 @@ from chat.agent.memory.payload import has_calls
 from chat.database import run_db
 from chat.endings import End
 from chat.models import Run
-from chat.runs.execution import LOST, Abort, deliver_rows, end_from_log, execute_run, stored_outcome
+from chat.runs.execution import (
+    LOST,
+    Abort,
+    deliver_rows,
+    end_from_log,
+    execute_run,
+    prepare,
+    stored_outcome,
+)
 
 if TYPE_CHECKING:
     from chat.runs.supervisor import Supervisor
@@ -28,7 +36,7 @@ async def sweep(supervisor: "Supervisor") -> None:
     for run_id in await run_db(_left_in_queue):
         supervisor.launch(run_id)
     for run_id, epoch in await run_db(_orphans, supervisor.id):
-        if run_id not in supervisor.runs:
+        if not supervisor.executes(run_id):
             await _take_over(supervisor, run_id, epoch)
     for conversation in await run_db(queue.queues_to_continue):
         if (run := await run_db(queue.continue_queue, conversation, supervisor.id)) is not None:
@@ -62,18 +70,28 @@ async def _take_over(supervisor: "Supervisor", run_id: uuid.UUID, epoch: int) ->
         return
     claim, run = taken
     end = await run_db(_end_of_orphan, run)
+    is_new = end is None and await run_db(_has_not_begun, run)
 
     async def end_or_restart(abort: Abort) -> None:
         if end is not None:
             deliver_rows(claim, await end_from_log(claim, run, end))
             return
-        shown = await run_db(stored_outcome, run, LOST)
-        if (rows := await run_db(lifecycle.restart, claim, *shown)) is not None:
+        if not is_new:
+            shown = await run_db(stored_outcome, run, LOST)
+            rows = await run_db(lifecycle.restart, claim, *shown)
+            if rows is None:
+                return
             deliver_rows(claim, rows)
-            await execute_run(claim, run, supervisor.journal, abort)
+        await execute_run(await run_db(prepare, claim, run), supervisor.journal, abort)
 
-    log.warning("Run %s is to be %s: no process executed it", run_id, "ended" if end else "restarted")
+    what = "ended" if end else "begun" if is_new else "restarted"
+    log.warning("Run %s is to be %s: no process executed it", run_id, what)
     supervisor.spawn_run(run_id, end_or_restart)
+
+
+def _has_not_begun(run: Run) -> bool:
+    """Return whether its process was lost before the agent started: then it is still the first attempt."""
+    return not run.events.filter(seq__gt=1).exists() and not run.session_events.exists()
 
 
 def _end_of_orphan(run: Run) -> End | None:

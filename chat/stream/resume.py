@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from chat import endings, events, refusals
 from chat.access import CANONICAL, access_run
+from chat.begin import first_row
 from chat.events import Row
 from chat.log import last_seq
 from chat.models import Run
@@ -115,14 +116,4 @@ def _rows_of_pruned(run: Run) -> list[Row]:
     """Return the run's start (seq 1), its whole text if it has one, and its end (the last two seqs)."""
     text = run.reply.text if run.reply else ""
     said = [Row.of(run.last_seq - 1, events.text(text))] if text else []
-    return [Row.of(1, _started(run)), *said, Row.of(run.last_seq, endings.terminal_event(run))]
-
-
-def _started(run: Run) -> events.Event:
-    return events.started(
-        run=str(run.pk),
-        conversation=str(run.conversation_id),
-        prompt=str(run.prompt_id),
-        agent=run.conversation.agent,
-        title=run.conversation.title,
-    )
+    return [first_row(run), *said, Row.of(run.last_seq, endings.terminal_event(run))]

@@ -20,12 +20,12 @@ from chat.actions import Held
 from chat.api import serializers
 from chat.database import run_db
 from chat.http import asks
+from chat.http.event_loop import on_event_loop
 from chat.http.members import member_of
 from chat.instruments import logs
 from chat.models import QueuedAsk, Run
 from chat.runs.follow import follow, wait_for_end
 from chat.runs.stopping import stop_and_wait
-from chat.runs.supervisor import supervisor
 from chat.stream import admission, html_view, resume, sse
 from chat.stream.resume import Position
 
@@ -50,6 +50,7 @@ class Queued:
     interrupted: Run | None = None  # the run before it, which is to stop
 
 
+@on_event_loop
 @csrf_exempt
 @login_not_required
 async def stream(request: HttpRequest) -> HttpResponseBase:
@@ -64,7 +65,6 @@ async def stream(request: HttpRequest) -> HttpResponseBase:
         return JsonResponse(
             _waiting_json(reading), status=202, headers={"Cache-Control": "private, no-store"}
         )
-    supervisor.launch(reading.position.run.pk)
     return await _whole_answer(reading.position.run) if reading.whole else _event_stream(reading)
 
 
@@ -126,6 +126,7 @@ def _ask_by_get(request: HttpRequest) -> Reading:
     return Reading(member, Position(run), html)
 
 
+@on_event_loop
 @login_not_required
 @require_GET
 async def run_events(request: HttpRequest, run: str) -> HttpResponseBase:
@@ -156,7 +157,8 @@ def _event_stream(reading: Reading) -> HttpResponseBase:
         return sse.response(sse.end_frames(run_id, position.after + 1))
     after = 0 if reading.html else position.after  # HTML needs the whole text
     if position.rows is None:
-        batches = follow(run_id, after, idle=settings.STREAM_HEARTBEAT_SECONDS)
+        begun = position.run.begun
+        batches = follow(run_id, after, idle=settings.STREAM_HEARTBEAT_SECONDS, begun=begun)
     else:
         batches = resume.replay(position.rows, after)
     if reading.html:
@@ -173,6 +175,7 @@ async def _whole_answer(run: Run) -> HttpResponse:
     )
 
 
+@on_event_loop
 @csrf_exempt
 @login_not_required
 @require_POST

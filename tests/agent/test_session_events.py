@@ -318,7 +318,7 @@ async def test_a_failed_append_changes_nothing_and_can_be_retried(
     before = session.model_copy(deep=True)
     turn, record = store.turns[session.id], store.turns[session.id].record
 
-    async def fails(payload: str) -> None:
+    async def fails(payload: str, *, can_wait: bool = False) -> None:
         raise OSError("the database is away")
 
     turn.record = fails

@@ -46,6 +46,15 @@ def claimed_run(process: Process, owner: Any, **fields: Any) -> Run:
     return run
 
 
+def begun_run(process: Process, owner: Any) -> Run:
+    """Return a run that this process has claimed, and whose agent has stored the question."""
+    with transaction.atomic():
+        run = claimed_run(process, owner)
+        question = {"author": "user", "invocationId": "i", "content": {"parts": [{"text": "hello"}]}}
+        SessionEvent.objects.create(run=run, position=0, payload=json.dumps(question))
+    return run
+
+
 async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any) -> None:
     asked = await sync_to_async(send_message)(alice, Ask(query="hello"), agents=["chat_assistant"])
     run = await until_ended(asked.pk)
@@ -54,10 +63,21 @@ async def test_a_run_queued_for_too_long_is_claimed(parley: Any, alice: Any) -> 
 
 
 async def test_a_dead_processs_run_is_restarted(parley: Any, alice: Any) -> None:
-    begun = await sync_to_async(claimed_run)(await sync_to_async(dead_process)(), alice)
+    begun = await sync_to_async(begun_run)(await sync_to_async(dead_process)(), alice)
     run = await until_ended(begun.pk)
     assert run.reply
     assert (run.status, run.attempt, run.reply.text) == ("completed", 2, "You said: hello")
+    await oracle.acheck()
+
+
+async def test_a_dead_processs_run_whose_agent_had_not_started_is_still_the_first_attempt(
+    parley: Any, alice: Any
+) -> None:
+    claimed = await sync_to_async(claimed_run)(await sync_to_async(dead_process)(), alice)
+    run = await until_ended(claimed.pk)
+    assert run.reply
+    assert (run.status, run.attempt, run.reply.text) == ("completed", 1, "You said: hello")
+    assert not await RunEvent.objects.filter(run=run, type="replace").aexists()
     await oracle.acheck()
 
 
@@ -74,7 +94,7 @@ async def test_a_run_that_is_asked_for_while_it_is_taken_over_is_still_executed_
 
     monkeypatch.setattr(sweep, "_end_of_orphan", launch_meanwhile)
     gemini.on("hello", [Text("still "), Hold(), Text("here")])
-    begun = await sync_to_async(claimed_run)(await sync_to_async(dead_process)(), alice)
+    begun = await sync_to_async(begun_run)(await sync_to_async(dead_process)(), alice)
     await auntil(lambda: gemini.calls_for("hello"))
     assert begun.pk in supervisor.runs
     await supervisor._renew_and_sweep_once()  # would take it over again

@@ -25,7 +25,7 @@ from tests.support.waiting import until
 from tests.waiting.campaign import ENGINES, Bank, Log, bank_of, say, waiting_in
 
 # In the order in which an answering run comes to them. Before MARK it may begin again.
-BEFORE = ["queued", "claimed", "loading", "agent", "before_mark", "in_mark"]
+BEFORE = ["committed", "loading", "prepared", "agent", "before_mark", "in_mark"]
 AFTER = ["marked", "entering", "inside", "sent", "returned", "model", "before_end", "in_end"]
 ENDED = ["ended"]
 # Held on a thread of the database: a server that stops goes on past them before it looks at the signal.
@@ -41,6 +41,7 @@ from google.adk.agents import Agent
 from google.adk.tools import FunctionTool
 from chat import lifecycle
 from chat.runs import execution
+from chat.stream import admission
 
 HERE = pathlib.Path(__file__).parent
 
@@ -83,8 +84,8 @@ if not hasattr(lifecycle, "held_by_a_test"):
     lifecycle.held_by_a_test = True
     lifecycle.start_approved = in_transaction(lifecycle.start_approved, "in_mark")
     lifecycle.end = in_transaction(lifecycle.end, "in_end")
-    hold(lifecycle, "claim", "queued", "claimed")
     hold(execution, "load_session", "loading")
+    hold(admission, "prepare", "committed", "prepared")
     hold(lifecycle, "start_approved", "before_mark", "marked")
     hold(lifecycle, "end", "before_end", "ended")
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Sum
-from django.db.models.functions import Length
+from django.db.models import Value
 from google.adk.utils._function_call_names import (
     REQUEST_CONFIRMATION_FUNCTION_CALL_NAME,
     REQUEST_EUC_FUNCTION_CALL_NAME,
@@ -18,15 +17,20 @@ from chat.agent.memory.session_data import SessionData, stored_delta
 from chat.models import AppState, Message, Run, SessionEvent, UserState
 
 CHARACTERS_PER_TOKEN = 4  # of an event's JSON, roughly
+RUNS_AT_ONCE = 64  # read by one query, until the window is full
 NO_STATE = "{}"
 # The result of a call that still waited for the user when the next question came.
 UNANSWERED_RESULT = {"error": "not answered"}
 
 
-def load_session(run: Run, own_payloads: Sequence[str] = ()) -> SessionData:
-    """Return the session of a claimed run. ``own_payloads`` are the events that it has stored already."""
+def load_session(run: Run, own_payloads: Sequence[str] = (), *, is_question: bool = False) -> SessionData:
+    """Return the session of a claimed run. ``own_payloads`` are the events that it has stored already.
+
+    A run that ``is_question`` is known to answer no requests: they are not looked for.
+    """
     runs = runs_before(run.prompt.parent_id)
-    answers = list(run.answered.order_by("asked_at", "id"))
+    answers = [] if is_question else list(run.answered.order_by("asked_at", "id"))
+    scopes = _scopes(run.owner_id, run.conversation.agent)
     session = SessionData(
         run_id=run.pk,
         conversation_id=str(run.conversation_id),
@@ -39,8 +43,8 @@ def load_session(run: Run, own_payloads: Sequence[str] = ()) -> SessionData:
             {answer.asking_call for answer in answers},
         ),
         state=state_after(runs),
-        user_state=user_state(run.owner_id, run.conversation.agent),
-        app_state=app_state(run.conversation.agent),
+        user_state=scopes["user"],
+        app_state=scopes["app"],
         updated_at=run.conversation.updated_at.timestamp(),
     )
     for payload in own_payloads:
@@ -54,21 +58,20 @@ def runs_before(end: uuid.UUID | None) -> list[uuid.UUID]:
     It is the run whose reply is on the branch, else the prompt's newest ended run. A run is left out if a
     moderator has hidden its prompt or its reply.
     """
-    messages = Message.objects.only("id", "role", "parent_id", "run_id", "hidden_at")  # texts can be large
-    branch = messages.branch(end, limit=settings.CONTEXT_EVENTS)
+    branch = Message.objects.all().links_above(end, settings.CONTEXT_EVENTS)[::-1]
     answered = {reply.parent_id: reply for reply in branch if reply.role == Message.Role.ASSISTANT}
     prompts = [message for message in branch if message.role == Message.Role.USER]
     newest = dict(
-        Run.objects.filter(prompt__in=[p.pk for p in prompts if p.pk not in answered])
+        Run.objects.filter(prompt__in=[p.id for p in prompts if p.id not in answered])
         .exclude(ended_at=None)
         .order_by("created_at", "id")
         .values_list("prompt_id", "id")
     )
     found: list[uuid.UUID] = []
     for prompt in prompts:
-        reply = answered.get(prompt.pk)
-        run_id = reply.run_id if reply else newest.get(prompt.pk)
-        hidden = prompt.hidden_at or (reply and reply.hidden_at)
+        reply = answered.get(prompt.id)
+        run_id = reply.run_id if reply else newest.get(prompt.id)
+        hidden = prompt.is_hidden or (reply and reply.is_hidden)
         if run_id and not hidden:
             found.append(run_id)
     return found
@@ -79,12 +82,9 @@ def payloads_of(runs: Sequence[uuid.UUID], asked: Set[uuid.UUID] = frozenset()) 
 
     The run in ``asked`` comes first if it is older: ADK finds an answer's call in it.
     """
-    window = _runs_in_window(runs)
-    older = asked - set(window)  # at most one: the answers of an ask are to one run
-    found: dict[uuid.UUID, list[str]] = {run_id: [] for run_id in [*older, *window]}
-    rows = SessionEvent.objects.filter(run__in=found).order_by("position").values_list("run_id", "payload")
-    for run_id, payload in rows:
-        found[run_id].append(payload)
+    found = _newest_that_fit(runs)
+    # At most one: the answers of an ask are to one run.
+    found = _payloads_by_run(sorted(asked - found.keys())) | found
     _add_questions_of_unstarted_runs(found)
     return [payload for payloads in found.values() for payload in payloads]
 
@@ -108,24 +108,28 @@ def close_open_calls(payloads: Sequence[str], answered_now: Set[str] = frozenset
     return closed
 
 
-def _runs_in_window(runs: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    """Return the newest of these runs whose events fit, oldest first. The last run is always included."""
-    sizes = {
-        run_id: (events, size)
-        for run_id, events, size in SessionEvent.objects.filter(run__in=runs)
-        .values_list("run")
-        .annotate(events=Count("id"), size=Sum(Length("payload")))
-    }
-    kept: list[uuid.UUID] = []
+def _newest_that_fit(runs: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
+    """Return the events of the newest of these runs that fit, oldest first. The last run always fits."""
+    kept: list[tuple[uuid.UUID, list[str]]] = []
     events = size = 0
-    for run_id in reversed(runs):
-        more_events, more_size = sizes.get(run_id, (1, 0))
-        events, size = events + more_events, size + more_size
-        too_large = size > settings.CONTEXT_TOKENS * CHARACTERS_PER_TOKEN
-        if kept and (events > settings.CONTEXT_EVENTS or too_large):
-            break
-        kept.append(run_id)
-    return kept[::-1]
+    for end in range(len(runs), 0, -RUNS_AT_ONCE):
+        some = _payloads_by_run(runs[max(0, end - RUNS_AT_ONCE) : end])
+        for run_id, payloads in reversed(some.items()):
+            events += len(payloads) or 1
+            size += sum(map(len, payloads))
+            too_large = size > settings.CONTEXT_TOKENS * CHARACTERS_PER_TOKEN
+            if kept and (events > settings.CONTEXT_EVENTS or too_large):
+                return dict(reversed(kept))
+            kept.append((run_id, payloads))
+    return dict(reversed(kept))
+
+
+def _payloads_by_run(runs: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
+    found: dict[uuid.UUID, list[str]] = {run_id: [] for run_id in runs}
+    rows = SessionEvent.objects.filter(run__in=runs).order_by("position").values_list("run_id", "payload")
+    for run_id, payload in rows:
+        found[run_id].append(payload)
+    return found
 
 
 def _add_questions_of_unstarted_runs(found: dict[uuid.UUID, list[str]]) -> None:
@@ -149,6 +153,17 @@ def state_after(runs: Sequence[uuid.UUID]) -> dict[str, Any]:
         stored = Run.objects.values_list("state_after", flat=True).get(pk=last) if last else NO_STATE
     state: dict[str, Any] = json.loads(stored)
     return state
+
+
+def _scopes(user_id: int, agent: str) -> dict[str, dict[str, Any]]:
+    """Return the state of both scopes, "user" and "app", in one query."""
+    found: dict[str, dict[str, Any]] = {"user": {}, "app": {}}
+    of_app = AppState.objects.filter(agent=agent).annotate(scope=Value("app"))
+    of_user = UserState.objects.filter(user_id=user_id, agent=agent).annotate(scope=Value("user"))
+    columns = ("scope", "key", "value")
+    for scope, key, value in of_user.values_list(*columns).union(of_app.values_list(*columns), all=True):
+        found[scope][key] = json.loads(value)
+    return found
 
 
 def user_state(user_id: int | str, agent: str) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from google.adk.sessions._session_util import extract_json_safe_state_delta
 
@@ -16,7 +15,11 @@ from chat.models import PersonRequest
 KEY_LENGTH = 512  # characters; UserState.key and AppState.key
 
 
-async def _refuse(payload: str) -> None:
+class Record(Protocol):
+    async def __call__(self, payload: str, *, can_wait: bool = False) -> None: ...
+
+
+async def _refuse(payload: str, *, can_wait: bool = False) -> None:
     raise RuntimeError("this session records nothing")
 
 
@@ -25,7 +28,7 @@ class SessionData:
     """A conversation and its current run, as the session service serves them to ADK.
 
     ``past`` (of earlier runs) and ``own_payloads`` (of this run) are ADK events as JSON text. ``record``
-    stores one more event and returns after the commit.
+    stores one more event and returns after the commit; one that ``can_wait`` is stored with the next one.
     """
 
     run_id: uuid.UUID
@@ -44,7 +47,7 @@ class SessionData:
     own_payloads: list[str] = field(default_factory=list)
     user_delta: dict[str, Any] = field(default_factory=dict)
     app_delta: dict[str, Any] = field(default_factory=dict)
-    record: Callable[[str], Awaitable[None]] = _refuse
+    record: Record = _refuse
     revision: int = 0  # rises with each stored event
     appending: asyncio.Lock = field(default_factory=asyncio.Lock)
 

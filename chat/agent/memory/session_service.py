@@ -111,7 +111,7 @@ class ConversationSessionService(BaseSessionService):
             delta = split_by_scope(event.actions.state_delta if event.actions else None)
             stored = payload.encode_event(event, delta)
             try:
-                await data.record(stored)
+                await data.record(stored, can_wait=_is_question(event))
             except asyncio.CancelledError:
                 # The journal has it, and stores it although this call was cancelled.
                 data.add_stored_event(stored, delta)
@@ -123,6 +123,12 @@ class ConversationSessionService(BaseSessionService):
             session._storage_update_marker = _marker(data)
             session.last_update_time = event.timestamp
             return self._commit_event_to_session(session, event)
+
+
+def _is_question(event: Event) -> bool:
+    """Return whether nothing can act on the event, nor show it, before the next one is stored."""
+    parts = event.content.parts if event.content else None
+    return event.author == "user" and bool(parts) and all(part.text for part in parts or ())
 
 
 def _marker(data: SessionData) -> str:
