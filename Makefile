@@ -14,7 +14,7 @@ unexport PYTHONHOME
 help:
 	@echo "make run      serve Parley on HOST:PORT (127.0.0.1:8000), with everything it needs"
 	@echo "make test     all tests, on SQLite, and with PostgreSQL, Redis, nginx and Chromium where available"
-	@echo "make bench    the cost of a streamed delta, relative to a bare ADK Runner; ROUNDS=3, STREAMS=50"
+	@echo "make bench    the costs beside a bare ADK Runner and other servers; QUICK=1, AGAINST=COMMIT, ROUNDS=3"
 	@echo "make lint     format, lint, types, templates, scripts, styles, imports, names, commit subjects; needs Node.js"
 	@echo "make structure   figures of the code's structure; AT=COMMIT compares"
 	@echo "make format   apply the format that make lint checks"
@@ -34,10 +34,11 @@ fixture-large: set-up
 test: set-up-dev
 	@exec $(VENV_PYTHON) -m nox
 
-# WRITE=1 writes the figures into docs/performance.md.
+# QUICK=1 is rough and takes two minutes. AGAINST=COMMIT measures Parley of that commit too. WRITE=1 writes the
+# figures into docs/performance.md.
 bench: set-up-dev
-	@exec $(VENV_PYTHON) -m benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams $(STREAMS)) \
-		$(if $(WRITE),--write)
+	@exec $(VENV_PYTHON) -m benchmarks $(if $(QUICK),--quick) $(if $(AGAINST),--against $(AGAINST)) \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams $(STREAMS)) $(if $(WRITE),--write)
 
 # AT="COMMIT …" adds a column for each of these commits.
 structure: set-up-dev
@@ -67,6 +68,9 @@ docs: set-up-dev
 LOCK = $(VENV_PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
 	--only-binary=:all: --no-header --no-emit-index-url --no-emit-find-links
 
+# The peers of `make bench` have packages of Parley's versions. A dependency of Chainlit has no wheel.
+PEER_LOCK = $(filter-out --only-binary=:all:,$(LOCK))
+
 screenshots: set-up-dev
 	@exec $(VENV_PYTHON) -m tests.browser.screenshots
 
@@ -75,6 +79,8 @@ lock: set-up-dev
 	$(LOCK) -c requirements-dev.txt requirements.in -o requirements.txt
 	for extra in $(filter-out dev,$(patsubst requirements-%.in,%,$(wildcard requirements-*.in))); do \
 		$(LOCK) -c requirements-dev.txt requirements-$$extra.in -o requirements-$$extra.txt || exit 1; done
+	for peer in $(wildcard benchmarks/peers/*/requirements.in); do \
+		$(PEER_LOCK) -c requirements.txt $$peer -o $${peer%.in}.txt || exit 1; done
 
 set-up:
 	@$(call set-up-from,requirements.txt)

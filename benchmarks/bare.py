@@ -1,43 +1,24 @@
 """Baseline of the benchmark: ADK's Runner alone, with sessions in memory, nothing stored or sent.
 
 Reads lines of JSON from stdin, each a list of ``[talk, question]``, and answers the questions of a line
-concurrently. Writes a line of JSON to stdout, with an object for each question: the milliseconds to the
-first text, the streamed text, the text that ADK stored, and the number of deltas.
+concurrently. Writes a line of JSON to stdout, with an object for each question: when it was asked, when each
+text arrived and how many characters had arrived then, the streamed text, and the text that ADK stored.
 """
 
 import asyncio
 import json
-import os
 import sys
 import time
 from typing import Any
 
-import httpx
-from google.adk.agents import LlmAgent
 from google.adk.agents.run_config import RunConfig, StreamingMode
-from google.adk.models import Gemini
 from google.adk.runners import Runner
 from google.adk.sessions import InMemorySessionService
 from google.genai import types
 
-NAME = "bench"
+from benchmarks.agent import NAME, agent
+
 LINE_MAX_BYTES = 64 * 1024 * 1024
-
-
-def agent() -> LlmAgent:
-    """Return a minimal agent, which ``adk api_server`` serves too."""
-    # Without limits, as in Parley. httpx is set because google-genai's default client depends on which
-    # packages are installed.
-    limits = httpx.Limits(max_connections=None)
-    client = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=10), limits=limits)
-    model = Gemini(
-        model="gemini-2.5-flash",
-        client_kwargs={
-            "http_options": types.HttpOptions(httpx_async_client=client),
-            "api_key": os.environ["GOOGLE_API_KEY"],
-        },
-    )
-    return LlmAgent(name=NAME, model=model, instruction="Answer.")
 
 
 class Bare:
@@ -53,8 +34,9 @@ class Bare:
     async def _answer(self, talk: str, question: str) -> dict[str, Any]:
         if not await self._sessions.get_session(app_name=NAME, user_id="u", session_id=talk):
             await self._sessions.create_session(app_name=NAME, user_id="u", session_id=talk)
-        began, first = time.perf_counter(), None
+        began, characters = time.monotonic(), 0
         shown: list[str] = []
+        arrivals: list[tuple[float, int]] = []
         events = self._runner.run_async(
             user_id="u",
             session_id=talk,
@@ -65,12 +47,12 @@ class Bare:
         async for event in events:
             text = "".join(part.text or "" for part in (event.content and event.content.parts) or [])
             if event.partial:
-                first = first or time.perf_counter()
                 shown.append(text)
+                characters += len(text)
+                arrivals.append((time.monotonic(), characters))
             else:
                 kept = text
-        milliseconds = ((first or time.perf_counter()) - began) * 1000
-        return {"first_ms": milliseconds, "text": "".join(shown), "kept": kept, "deltas": len(shown)}
+        return {"began": began, "arrivals": arrivals, "text": "".join(shown), "kept": kept}
 
 
 async def main() -> None:

@@ -4,12 +4,15 @@ Each answer is encoded in full when it is requested, so a delta costs only a tim
 10 µs), and the load stays small beside what is measured. ``tests/support/gemini.py`` implements the same API
 for scripted answers; a delta costs ten times as much there.
 
-``GET /held`` returns how many answers are held, ``POST /release`` continues them.
+``GET /held`` returns how many answers are held, ``POST /release`` continues them. ``GET /times`` returns when
+each delta of the paced answers since the last such request was written, by the monotonic clock, which all
+processes of a machine share.
 """
 
 import asyncio
 import json
 import sys
+import time
 from typing import Any
 
 from benchmarks.script import Script
@@ -19,6 +22,7 @@ END = b"0\r\n\r\n"
 USAGE = {"promptTokenCount": 12, "candidatesTokenCount": 600, "totalTokenCount": 612}
 
 _held: "set[Connection]" = set()
+_times: dict[str, list[float]] = {}
 
 
 class Connection(asyncio.Protocol):
@@ -30,6 +34,7 @@ class Connection(asyncio.Protocol):
         self._received = b""
         self._chunks: list[bytes] = []
         self._script = Script("", 0)
+        self._times: list[float] = []
         self._next = 0
         self._began = 0.0
 
@@ -50,6 +55,9 @@ class Connection(asyncio.Protocol):
             self._respond(str(len(_held)).encode())
         elif path == b"/release":
             self._respond(str(release()).encode())
+        elif path == b"/times":
+            self._respond(json.dumps(_times).encode())
+            _times.clear()
         elif b":streamGenerateContent" in path:
             self._answer(rest[:length])
         else:
@@ -62,6 +70,9 @@ class Connection(asyncio.Protocol):
     def _answer(self, body: bytes) -> None:
         self._script = Script.of(_newest_question(body))
         self._chunks = _encoded(self._script)
+        self._times = []
+        if self._script.pace_ms:
+            _times[self._script.key] = self._times
         self._next, self._began = 0, asyncio.get_running_loop().time()
         self._transport.write(HEAD)
         self._step()
@@ -69,6 +80,7 @@ class Connection(asyncio.Protocol):
     def _step(self) -> None:
         if self._transport.is_closing():
             return
+        self._times.append(time.monotonic())
         self._transport.write(self._chunks[self._next])
         self._next += 1
         if self._script.held and self._next == 1:

@@ -1,51 +1,25 @@
-"""Measurement of one target in one round: memory, first tokens, CPU time a delta, growth with history."""
+"""Measurement of one target in one round."""
 
 import asyncio
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
+from benchmarks.figures import Figures, Traffic
 from benchmarks.load import Reply, request
+from benchmarks.plan import Plan, Shape
 from benchmarks.processes import Cores, Process
 from benchmarks.script import Script
-from benchmarks.targets import Ask, Target
+from benchmarks.targets.base import Ask, Target
+from benchmarks.targets.parley_server import REQUESTS, Parley
 
 SETTLE_SECONDS = 0.5  # between the model holding every answer and the reading of the memory
 HOLD_SECONDS = 60
-HISTORY_DELTAS = 10
+SHORT = Script("", 2)
+HISTORY = Script("", 10)
 NEIGHBOURS = 2  # turns on each side of a reported turn: the CPU time of a single turn varies too much
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Amounts of a round. With the defaults, three rounds fit into eight minutes."""
-
-    streams: int = 50
-    deltas: int = 100
-    pace_ms: int = 50
-    alone: int = 10  # questions asked one after another
-    turns: tuple[int, ...] = (5, 50, 190)  # whose CPU time is reported
-    warm_up: int = 5
-
-
-@dataclass(slots=True)
-class Figures:
-    """Results of one target in one round. Times to the first token are in milliseconds."""
-
-    name: str
-    round: int
-    cpu_us: float = 0.0  # user and system time of the process, for each delta of the model
-    stream_kib: float = 0.0
-    alone_ms: list[float] = field(default_factory=list)
-    together_ms: list[float] = field(default_factory=list)
-    shown: float = 0.0  # events with text that a client received, for each delta of the model
-    turn_ms: dict[int, float] = field(default_factory=dict)  # CPU time of one turn, by its number
-    load_share: float = 0.0  # of a core, used by model and load together while CPU time was measured
-    asked: int = 0
-    wrong: list[str] = field(
-        default_factory=list
-    )  # replies whose streamed or stored text differs from the model's
+WARM_UP_REQUESTS = 5
 
 
 class Model:
@@ -60,6 +34,11 @@ class Model:
     async def release(self) -> None:
         await request(self.port, "POST", "/release")
 
+    async def times(self) -> dict[str, list[float]]:
+        """Return when each delta was written, by the key of the answer, since the last call."""
+        found: dict[str, list[float]] = (await request(self.port, "GET", "/times")).json()
+        return found
+
 
 class Measurement:
     """Measurement of one target in one round. Call ``take``."""
@@ -70,85 +49,157 @@ class Measurement:
         self.figures = Figures(target.name, number)
 
     async def take(self, cores: Cores) -> Figures:
+        plan = self._plan
         async with self._target.serving(cores) as process:
-            for n in range(self._plan.warm_up):
-                await self._ask([f"w{n}"], Script("", self._plan.deltas))
-            await self._memory(process)
+            self._process = process
+            for n in range(plan.warm_up):
+                await self._ask([f"w{n}"], Script("", plan.small.deltas))
+            await self._held_memory()
             await self._alone()
-            await self._together(process)
-            await self._history(process)
+            for shape in plan.shapes:
+                await self._together(shape.name, shape, plan.streams)
+            for streams, step in plan.delay_steps.items():
+                if step not in self.figures.traffic:
+                    await self._together(step, plan.small, streams)
+            await self._history()
+            if isinstance(self._target, Parley):
+                await self._idle_memory(self._target)
+                await self._requests(self._target)
         return self.figures
 
     async def _ask(self, keys: Sequence[str], like: Script, talk: str = "") -> list[Reply]:
         """Ask one question for each key concurrently, each in its own talk or all in ``talk``."""
-        scripts = [Script(f"{self._number}{key}", like.deltas, like.pace_ms, like.held) for key in keys]
+        scripts = [replace(like, key=f"{self._number}{key}") for key in keys]
         asks = [Ask(talk or script.key, script.question) for script in scripts]
         replies = await self._target.ask_all(asks)
         self._asks, self._scripts, self._replies = asks, scripts, replies
         return replies
 
-    async def _check(self) -> None:
-        """Record which of the last replies were streamed or stored other than sent, or did not end."""
+    async def _check(self) -> int:
+        """Record which of the last replies were streamed or stored other than sent; return their number."""
         kept = await self._target.read_back(self._asks, self._replies)
+        wrong: list[str] = []
         for script, reply, stored in zip(self._scripts, self._replies, kept, strict=True):
-            self.figures.asked += 1
             if reply.status != 200:
-                self.figures.wrong.append(f"{script.key}: status {reply.status}")
+                wrong.append(f"{script.key}: status {reply.status}")
             elif reply.text != script.answer or not reply.ended:
-                self.figures.wrong.append(f"{script.key}: {len(reply.text)} of {len(script.answer)} shown")
+                error = f" ({reply.error})" if reply.error else ""
+                wrong.append(f"{script.key}: {len(reply.text)} of {len(script.answer)} shown{error}")
             elif stored != script.answer:
-                self.figures.wrong.append(f"{script.key}: {len(stored or '')} of {len(script.answer)} kept")
+                wrong.append(f"{script.key}: {len(stored or '')} of {len(script.answer)} kept")
+        self.figures.asked += len(kept)
+        self.figures.wrong += wrong
+        return len(wrong)
 
     # --- the steps ----------------------------------------------------------------------------
 
-    async def _memory(self, process: Process) -> None:
+    async def _held_memory(self) -> None:
         """Measure the growth of resident memory by streams that are held after their first delta."""
         keys = [f"h{n}" for n in range(self._plan.streams)]
-        before = process.resident_bytes()
-        waiting = asyncio.ensure_future(self._ask(keys, Script("", 2, held=True)))
-        deadline = time.monotonic() + HOLD_SECONDS
-        while await self._model.held() < len(keys):
-            process.check_alive()
-            if waiting.done() or time.monotonic() > deadline:
-                break  # some were refused: the check below reports it
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(SETTLE_SECONDS)
-        self.figures.stream_kib = (process.resident_bytes() - before) / 1024 / len(keys)
+        before = self._process.resident_bytes()
+        waiting = asyncio.ensure_future(self._ask(keys, replace(SHORT, held=True)))
+        await self._until_held(len(keys), waiting)
+        self.figures.stream_kib = (self._process.resident_bytes() - before) / 1024 / len(keys)
         await self._model.release()
         await waiting
         await self._check()
 
-    async def _alone(self) -> None:
-        for n in range(self._plan.alone):
-            replies = await self._ask([f"a{n}"], Script("", 2))
-            await self._check()
-            self.figures.alone_ms.append(replies[0].first_ms)
+    async def _until_held(self, number: int, waiting: "asyncio.Future[list[Reply]]") -> None:
+        deadline = time.monotonic() + HOLD_SECONDS
+        while await self._model.held() < number:
+            self._process.check_alive()
+            if waiting.done() or time.monotonic() > deadline:
+                break  # some were refused: the check reports it
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(SETTLE_SECONDS)
 
-    async def _together(self, process: Process) -> None:
-        keys = [f"s{n}" for n in range(self._plan.streams)]
-        deltas = len(keys) * self._plan.deltas
-        began = time.perf_counter()
-        cpu, load = process.cpu_seconds(), self._load_seconds()
-        replies = await self._ask(keys, Script("", self._plan.deltas, self._plan.pace_ms))
-        cpu, load = process.cpu_seconds() - cpu, self._load_seconds() - load
-        self.figures.load_share = load / (time.perf_counter() - began)
-        self.figures.cpu_us = cpu / deltas * 1_000_000
-        self.figures.together_ms = [reply.first_ms for reply in replies]
-        self.figures.shown = sum(reply.deltas for reply in replies) / deltas
-        await self._check()
+    async def _alone(self) -> None:
+        """Measure short turns, one after another. They are checked afterwards: reading back costs CPU too."""
+        taken: list[tuple[list[Ask], list[Script], list[Reply]]] = []
+        before = self._process.cpu_seconds()
+        for n in range(self._plan.alone):
+            await self._ask([f"a{n}"], SHORT)
+            taken.append((self._asks, self._scripts, self._replies))
+        if not taken:
+            return
+        self.figures.short_ms = (self._process.cpu_seconds() - before) / len(taken) * 1000
+        for self._asks, self._scripts, self._replies in taken:
+            await self._check()
+            self.figures.alone_ms += _first_ms(self._replies)
+
+    async def _together(self, step: str, shape: Shape, streams: int) -> None:
+        """Measure streams that are asked at the same time."""
+        keys = [f"{step[0]}{n}x{streams}" for n in range(streams)]
+        deltas = streams * shape.deltas
+        began = time.monotonic()
+        cpu, load = self._process.cpu_seconds(), self._load_seconds()
+        replies = await self._ask(keys, Script("", shape.deltas, shape.pace_ms, size=shape.size))
+        cpu, load = self._process.cpu_seconds() - cpu, self._load_seconds() - load
+        load_share = load / (time.monotonic() - began)
+        written = await self._model.times()
+        delays = [
+            delay
+            for script, reply in zip(self._scripts, replies, strict=True)
+            for delay in reply.delays_ms(written.get(script.key, []), script.size)
+        ]
+        self.figures.traffic[step] = Traffic(
+            streams=streams,
+            cpu_us=cpu / deltas * 1_000_000,
+            shown=sum(len(reply.arrivals) for reply in replies) / deltas,
+            load_share=load_share,
+            first_ms=_first_ms(replies),
+            delay_ms=delays,
+            wrong=await self._check(),
+        )
 
     def _load_seconds(self) -> float:
         return time.process_time() + self._model.process.cpu_seconds()
 
-    async def _history(self, process: Process) -> None:
+    async def _history(self) -> None:
         """Measure the CPU time of turns as the history of one talk grows."""
         spent: list[float] = []
-        for n in range(max(self._plan.turns, default=0) + NEIGHBOURS if self._plan.turns else 0):
-            before = process.cpu_seconds()
-            await self._ask([f"t{n}"], Script("", HISTORY_DELTAS), talk=f"{self._number}history")
-            spent.append(process.cpu_seconds() - before)
+        for n in range(max(self._plan.turns) + NEIGHBOURS if self._plan.turns else 0):
+            before = self._process.cpu_seconds()
+            await self._ask([f"t{n}"], HISTORY, talk=f"{self._number}history")
+            spent.append(self._process.cpu_seconds() - before)
         if spent:
             await self._check()
         for turn in self._plan.turns:
             around = spent[max(0, turn - 1 - NEIGHBOURS) : turn + NEIGHBOURS]
             self.figures.turn_ms[turn] = statistics.median(around) * 1000
+
+    async def _idle_memory(self, parley: Parley) -> None:
+        """Measure the growth of resident memory by readers of one run that waits for its model."""
+        if not self._plan.readers:
+            return
+        talk = f"{self._number}idle"
+        await self._ask(["i0"], SHORT, talk)
+        waiting = asyncio.ensure_future(self._ask(["i1"], replace(SHORT, held=True), talk))
+        await self._until_held(1, waiting)
+        before = self._process.resident_bytes()
+        async with parley.followed(talk, self._plan.readers):
+            await asyncio.sleep(SETTLE_SECONDS)
+            self.figures.idle_kib = (self._process.resident_bytes() - before) / 1024 / self._plan.readers
+        await self._model.release()
+        await waiting
+        await self._check()
+
+    async def _requests(self, parley: Parley) -> None:
+        """Measure the CPU time of requests, one after another, in a talk of one short turn."""
+        if not self._plan.requests:
+            return
+        talk = f"{self._number}requests"
+        await self._ask(["r0"], SHORT, talk)
+        await self._check()
+        for kind in REQUESTS:
+            for _ in range(WARM_UP_REQUESTS):
+                await parley.get(kind, talk)
+            before = self._process.cpu_seconds()
+            for _ in range(self._plan.requests):
+                await parley.get(kind, talk)
+            spent = self._process.cpu_seconds() - before
+            self.figures.request_ms[kind] = spent / self._plan.requests * 1000
+
+
+def _first_ms(replies: Sequence[Reply]) -> list[float]:
+    return [reply.first_ms for reply in replies if reply.first_ms is not None]

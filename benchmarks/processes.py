@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,16 +49,28 @@ class Cores:
             os.sched_setaffinity(0, before)
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A Python, and the checkout whose code it runs."""
+
+    python: Path = Path(sys.executable)
+    root: Path = ROOT
+
+
+OWN = Program()
+
+
 class Process:
     """Child process with a minimal environment. Its stderr is appended to ``log``."""
 
-    def __init__(self, command: list[str], log: Path, **env: str) -> None:
+    def __init__(self, command: list[str], log: Path, program: Program = OWN, /, **env: str) -> None:
         self._command = command
         self._log = log
+        self._program = program
         self._env = {
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", "/tmp"),  # noqa: S108  (nothing is written there)
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(program.root),
             **env,
         }
         self._process: asyncio.subprocess.Process | None = None
@@ -66,9 +78,9 @@ class Process:
     async def start(self) -> "Process":
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                str(self._program.python),
                 *self._command,
-                cwd=ROOT,
+                cwd=self._program.root,
                 env=self._env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -120,15 +132,33 @@ class Process:
         return await self.line()
 
     def cpu_seconds(self) -> float:
-        """Return user and system time of all its threads so far, including ended ones."""
-        # The kernel's clock has nanoseconds; /proc/<pid>/stat has steps of 10 ms, more than one turn takes.
-        return time.clock_gettime(_cpu_clock_of(self.pid))
+        """Return user and system time of the process and its descendants so far, including ended threads."""
+        return sum(_cpu_seconds_of(pid) for pid in _with_descendants(self.pid))
 
     def resident_bytes(self) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise RuntimeError(f"process {self.pid} has no memory")
+
+
+def _with_descendants(pid: int) -> Iterator[int]:
+    """Yield the process and those that it started, such as Parley's renderers."""
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            for child in children.read_text().split():
+                yield from _with_descendants(int(child))
+
+
+def _cpu_seconds_of(pid: int) -> float:
+    """Return the time of one process, and of its children that have ended; 0 if it has just ended itself."""
+    try:
+        # The kernel's clock has nanoseconds; the file has steps of 10 ms, more than one turn takes.
+        ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]
+        return time.clock_gettime(_cpu_clock_of(pid)) + sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0.0
 
 
 @cache

@@ -3,25 +3,49 @@
 import platform
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.measure import Figures, Plan
+from benchmarks.figures import Figures, Results
+from benchmarks.plan import BURST, Plan
 from benchmarks.processes import ROOT, Cores
-from benchmarks.script import SIZE
+from benchmarks.targets.parley_server import REQUESTS
 
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
 PACKAGES = ("google-adk", "google-genai", "Django", "daphne", "pysqlite3")
+NOTHING = "-"
+
+Value = Callable[[Figures, Figures], float | None]  # of a target and the baseline of its round
 
 
-def report(rounds: Sequence[Figures], plan: Plan, cores: Cores, command: str) -> str:
-    """Return the tables. The first target of ``rounds`` is the baseline of the others."""
-    parts = [_conditions(plan, cores, command), _medians(rounds), _each_round(rounds)]
-    if plan.turns:
-        parts.append(_history(rounds, plan))
-    return "\n\n".join(parts) + "\n"
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Figure of a table; ``value`` returns None where it was not measured."""
+
+    heading: str
+    value: Value
+    form: str = "{:.0f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    heading: str
+    columns: Sequence[Column]
+
+
+def report(results: Results, plan: Plan, conditions: Sequence[str]) -> str:
+    """Return the tables. The first target of the rounds is the baseline of the others."""
+    rounds, tables = results.rounds, tables_of(plan)
+    parts = ["\n".join(conditions)]
+    if results.failed:
+        parts.append("\n".join(f"Not measured: {name}, {why}." for name, why in results.failed.items()))
+    parts += ["### Medians (least to most)", *(_medians(rounds, each) for each in tables)]
+    parts += [_against(rounds, plan, name) for name in _names(rounds) if name.startswith("Parley at ")]
+    parts += ["### Every round", *(_each_round(rounds, each) for each in [*tables, _checks(plan)])]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def write(text: str, page: Path = PAGE) -> None:
@@ -33,24 +57,23 @@ def write(text: str, page: Path = PAGE) -> None:
     page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
 
 
-def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _conditions(plan: Plan, cores: Cores, command: str) -> str:
+def conditions(plan: Plan, cores: Cores, *, is_rough: bool = False) -> list[str]:
+    """Return the sentences that say what was measured, and where."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    layout = (
+    shapes = " or ".join(
+        f"{shape.deltas} deltas of {shape.size} characters, {shape.pace_ms} ms apart ({shape.name})"
+        for shape in plan.shapes
+    )
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    found = [
+        f"`make bench`, {when}. {plan.streams} streams at once, each of {shapes}.",
+        f"{_cpu()}, Linux {platform.release()}; Python {platform.python_version()}, {packages}.",
         "The measured process has one core to itself; model and load generator share another."
         if cores.apart
-        else "There is one core, which the measured process shares with model and load generator."
-    )
-    return (
-        f"`{command}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. {plan.streams} streams at once, "
-        f"{plan.deltas} deltas of {SIZE} characters each, {plan.pace_ms} ms apart.\n"
-        f"{_cpu()}, Linux {platform.release()}; Python {platform.python_version()}, {packages}.\n"
-        f"{layout}"
-    )
+        else "There is one core, which the measured process shares with model and load generator.",
+    ]
+    rough = "Rough: one round of small numbers (`QUICK=1`). A difference below a fifth means nothing."
+    return [rough, *found] if is_rough else found
 
 
 def _cpu() -> str:
@@ -60,38 +83,168 @@ def _cpu() -> str:
     return platform.machine()
 
 
-def percentile(values: Sequence[float], share: float) -> float:
+def percentile(values: Sequence[float], share: float) -> float | None:
     """Return the value at position ``share`` of the sorted values, without interpolation."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
-def _median_and_tail(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.0f} / {percentile(values, 0.95):.0f}"
+# --- the columns --------------------------------------------------------------------------------
 
 
-def _each_round(rounds: Sequence[Figures]) -> str:
-    heading = [
-        "round", "process", "CPU a delta, µs", "times the bare Runner", "first token alone, p50 / p95, ms",
-        "all at once, p50 / p95, ms", "KiB an open stream", "text events a delta", "load, % of a core",
-        "replies wrong",
-    ]  # fmt: skip
-    rows = [
-        [
-            str(figures.round),
-            figures.name,
-            f"{figures.cpu_us:.0f}",
-            f"{figures.cpu_us / _base(rounds, figures.round).cpu_us:.2f}",
-            _median_and_tail(figures.alone_ms),
-            _median_and_tail(figures.together_ms),
-            f"{figures.stream_kib:.0f}",
-            f"{figures.shown:.2f}",
-            f"{figures.load_share * 100:.0f}",
-            f"{len(figures.wrong)} of {figures.asked}",
-        ]
-        for figures in rounds
+def tables_of(plan: Plan) -> list[Table]:
+    return [
+        Table("CPU", _cpu_columns(plan)),
+        Table("First token", _first_token_columns(plan)),
+        Table("From the model's write to the client, ms", _delay_columns(plan)),
+        Table("CPU of one turn, by what went before it", _turn_columns(plan)),
+        Table("Resident memory of a stream, KiB", _memory_columns()),
+        Table("CPU of a request, ms", [Column(kind, _request(kind), "{:.2f}") for kind in REQUESTS]),
     ]
-    return "### Every round\n\n" + table(heading, rows)
+
+
+def _cpu_columns(plan: Plan) -> list[Column]:
+    found = []
+    for shape in plan.shapes:
+        found += _with_ratio(f"a {shape.name} delta, µs", _delta_cpu(shape.name))
+    return found + _with_ratio("a short turn, ms", lambda figures: figures.short_ms, "{:.1f}")
+
+
+def _first_token_columns(plan: Plan) -> list[Column]:
+    found = []
+    for share in (0.5, 0.99):
+        found += _with_difference(f"alone, p{share * 100:.0f}, ms", _alone(share))
+    found += [Column(f"{plan.streams} at once, p50, ms", _of(_first(plan.small.name, 0.5)))]
+    if plan.burst:
+        found += [Column(f"{plan.burst} at once, p50, ms", _of(_first(BURST, 0.5)))]
+        found += [Column("p99, ms", _of(_first(BURST, 0.99)))]
+        found += [Column("replies not whole", _of(_burst_wrong))]
+    return found
+
+
+def _delay_columns(plan: Plan) -> list[Column]:
+    return [
+        Column(
+            f"{streams} {'stream' if streams == 1 else 'streams'}, p{share * 100:.0f}",
+            _of(_delay(step, share)),
+            "{:.1f}",
+        )
+        for streams, step in plan.delay_steps.items()
+        for share in (0.5, 0.99)
+    ]
+
+
+def _turn_columns(plan: Plan) -> list[Column]:
+    found = []
+    for turn in plan.turns:
+        found += _with_difference(f"turn {turn}, ms", _turn(turn), "{:.1f}")
+    if len(plan.turns) > 1:
+        first, last = _turn(plan.turns[0]), _turn(plan.turns[-1])
+        found.append(Column("growth of what is added", _growth(first, last), "{:.2f}"))
+    return found
+
+
+def _memory_columns() -> list[Column]:
+    held = _with_difference("waiting for the model", lambda figures: figures.stream_kib)
+    return [*held, Column("reading only", lambda figures, _: figures.idle_kib)]
+
+
+def _checks(plan: Plan) -> Table:
+    columns = [
+        Column("replies wrong", lambda figures, _: len(figures.wrong)),
+        Column("of", lambda figures, _: figures.asked),
+        Column("text events a small delta", _of(_shown(plan.small.name)), "{:.2f}"),
+        Column("text events a gemini delta", _of(_shown(plan.gemini.name)), "{:.2f}"),
+        Column("model and load, % of a core", _of(_load)),
+    ]
+    return Table("Checks", columns)
+
+
+Own = Callable[[Figures], float | None]
+
+
+def _of(own: Own) -> Value:
+    return lambda figures, base: own(figures)
+
+
+def _with_ratio(heading: str, own: Own, form: str = "{:.0f}") -> list[Column]:
+    return [Column(heading, _of(own), form), Column("times the bare Runner", _ratio(own), "{:.2f}")]
+
+
+def _with_difference(heading: str, own: Own, form: str = "{:.0f}") -> list[Column]:
+    return [Column(heading, _of(own), form), Column("added", _difference(own), form)]
+
+
+def _ratio(own: Own) -> Value:
+    def value(figures: Figures, base: Figures) -> float | None:
+        mine, its = own(figures), own(base)
+        return mine / its if mine is not None and its else None
+
+    return value
+
+
+def _difference(own: Own) -> Value:
+    def value(figures: Figures, base: Figures) -> float | None:
+        mine, its = own(figures), own(base)
+        return mine - its if mine is not None and its is not None else None
+
+    return value
+
+
+def _growth(first: Own, last: Own) -> Value:
+    def value(figures: Figures, base: Figures) -> float | None:
+        before, after = _difference(first)(figures, base), _difference(last)(figures, base)
+        return after / before if before and after is not None else None
+
+    return value
+
+
+def _delta_cpu(step: str) -> Own:
+    return lambda figures: figures.traffic[step].cpu_us
+
+
+def _alone(share: float) -> Own:
+    return lambda figures: percentile(figures.alone_ms, share)
+
+
+def _first(step: str, share: float) -> Own:
+    return lambda figures: percentile(figures.traffic[step].first_ms, share)
+
+
+def _burst_wrong(figures: Figures) -> float:
+    return figures.traffic[BURST].wrong
+
+
+def _delay(step: str, share: float) -> Own:
+    return lambda figures: percentile(figures.traffic[step].delay_ms, share)
+
+
+def _turn(turn: int) -> Own:
+    return lambda figures: figures.turn_ms.get(turn)
+
+
+def _request(kind: str) -> Value:
+    return lambda figures, _: figures.request_ms.get(kind)
+
+
+def _shown(step: str) -> Own:
+    return lambda figures: figures.traffic[step].shown
+
+
+def _load(figures: Figures) -> float:
+    return max(traffic.load_share for traffic in figures.traffic.values()) * 100
+
+
+# --- the tables ---------------------------------------------------------------------------------
+
+
+def _rows(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _names(rounds: Sequence[Figures]) -> list[str]:
+    return list(dict.fromkeys(figures.name for figures in rounds))
 
 
 def _base(rounds: Sequence[Figures], number: int) -> Figures:
@@ -99,45 +252,59 @@ def _base(rounds: Sequence[Figures], number: int) -> Figures:
     return next(figures for figures in rounds if (figures.name, figures.round) == (rounds[0].name, number))
 
 
-def _names(rounds: Sequence[Figures]) -> list[str]:
-    return list(dict.fromkeys(figures.name for figures in rounds))
-
-
-def _medians(rounds: Sequence[Figures]) -> str:
-    heading = [
-        "process", "CPU a delta, µs", "times the bare Runner", "first token alone, ms", "added",
-        "all at once, ms", "added", "KiB an open stream", "added",
-    ]  # fmt: skip
-    measures: list[tuple[Callable[[Figures], float], bool]] = [
-        (lambda figures: figures.cpu_us, True),
-        (lambda figures: statistics.median(figures.alone_ms), False),
-        (lambda figures: statistics.median(figures.together_ms), False),
-        (lambda figures: figures.stream_kib, False),
-    ]
+def _medians(rounds: Sequence[Figures], each: Table) -> str:
     rows = []
     for name in _names(rounds):
-        own = [figures for figures in rounds if figures.name == name]
-        row = [name]
-        for value, as_ratio in measures:
-            row.append(_spread([value(figures) for figures in own], "{:.0f}"))
-            base = [value(_base(rounds, figures.round)) for figures in own]
-            if as_ratio:
-                row.append(_spread([value(f) / b for f, b in zip(own, base, strict=True)], "{:.2f}"))
-            else:
-                row.append(_spread([value(f) - b for f, b in zip(own, base, strict=True)], "{:.0f}"))
-        rows.append(row)
-    return "### Medians (least to most)\n\n" + table(heading, rows)
+        own = [(figures, _base(rounds, figures.round)) for figures in rounds if figures.name == name]
+        cells = [_spread([column.value(*pair) for pair in own], column.form) for column in each.columns]
+        rows.append([name, *cells])
+    return _section(
+        f"#### {each.heading}", ["process", *(column.heading for column in each.columns)], rows, 1
+    )
 
 
-def _spread(values: Sequence[float], form: str) -> str:
-    middle, least, most = (form.format(v) for v in (statistics.median(values), min(values), max(values)))
+def _each_round(rounds: Sequence[Figures], each: Table) -> str:
+    rows = []
+    for figures in rounds:
+        values = [column.value(figures, _base(rounds, figures.round)) for column in each.columns]
+        cells = [_cell(value, column.form) for value, column in zip(values, each.columns, strict=True)]
+        rows.append([str(figures.round), figures.name, *cells])
+    heading = ["round", "process", *(column.heading for column in each.columns)]
+    return _section(f"#### {each.heading}, every round", heading, rows, 2)
+
+
+def _section(title: str, heading: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:
+    """Return a table below its title, without rows that were not measured; empty if none was."""
+    found = [row for row in rows if set(row[names:]) - {NOTHING}]
+    return f"{title}\n\n{_rows(heading, found)}" if found else ""
+
+
+def _spread(values: Sequence[float | None], form: str) -> str:
+    found = [value for value in values if value is not None]
+    if not found:
+        return NOTHING
+    middle, least, most = (form.format(v) for v in (statistics.median(found), min(found), max(found)))
     return middle if least == most else f"{middle} ({least} to {most})"
 
 
-def _history(rounds: Sequence[Figures], plan: Plan) -> str:
-    heading = ["round", "process", *(f"turn {turn}, ms" for turn in plan.turns)]
-    rows = [
-        [str(figures.round), figures.name, *(f"{figures.turn_ms[turn]:.1f}" for turn in plan.turns)]
-        for figures in rounds
-    ]
-    return "### CPU of one turn, by what went before it\n\n" + table(heading, rows)
+def _cell(value: float | None, form: str) -> str:
+    return NOTHING if value is None else form.format(value)
+
+
+def _against(rounds: Sequence[Figures], plan: Plan, name: str) -> str:
+    """Return a table of this Parley on SQLite, in shares of the other commit's figures of the same round."""
+    its = {figures.round: figures for figures in rounds if figures.name == name}
+    own = [figures for figures in rounds if figures.name == "Parley, SQLite" and figures.round in its]
+    if not own:
+        return ""
+    rows = []
+    for each in tables_of(plan):
+        for column in each.columns:
+            if column.heading in ("added", "times the bare Runner", "growth of what is added"):
+                continue
+            pairs = [(column.value(f, f), column.value(its[f.round], its[f.round])) for f in own]
+            shares = [mine / other for mine, other in pairs if mine is not None and other]
+            if shares:
+                rows.append([each.heading, column.heading, _spread(shares, "{:.2f}")])
+    title = f"### Parley of this checkout, in shares of {name}"
+    return _section(title, ["table", "figure", "share"], rows, 2)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-SIZE = 24  # characters of a delta: about what Gemini sends for a few words
-FILLER = "and so it goes, word by word, until the reply has been told. "
+SIZE = 24  # characters of a delta: a few words
+FILLER = "and so it goes, word by word, until the reply has been told. " * 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +17,20 @@ class Script:
     deltas: int
     pace_ms: int = 0  # between two deltas
     held: bool = False  # the model stops after the first delta until it gets POST /release
+    size: int = SIZE  # characters of each delta
 
     @property
     def question(self) -> str:
-        return f"{self.key} {self.deltas} {self.pace_ms} {int(self.held)}"
+        return f"{self.key} {self.deltas} {self.pace_ms} {int(self.held)} {self.size}"
 
     @classmethod
     def of(cls, question: str) -> "Script":
-        key, deltas, pace_ms, held = question.split(" ")
-        return cls(key, int(deltas), int(pace_ms), held == "1")
+        key, deltas, pace_ms, held, size = question.split(" ")
+        return cls(key, int(deltas), int(pace_ms), held == "1", int(size))
 
     def texts(self) -> list[str]:
-        """Return the answer's deltas, of SIZE characters each, no two of them equal."""
-        return [f"{self.key} {n} {FILLER[n % 12 :]}"[: SIZE - 1] + " " for n in range(self.deltas)]
+        """Return the answer's deltas, of ``size`` characters each, no two of them equal."""
+        return [f"{self.key} {n} {FILLER[n % 12 :]}"[: self.size - 1] + " " for n in range(self.deltas)]
 
     @property
     def answer(self) -> str:

@@ -1,0 +1,1 @@
+"""Programs of the peers, and the lock of each one's environment."""

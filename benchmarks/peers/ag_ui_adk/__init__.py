@@ -1,0 +1,1 @@
+"""ag-ui-adk behind a server of its own."""

@@ -1,0 +1,1 @@
+"""Chainlit with an ADK handler."""

@@ -1,0 +1,1 @@
+"""Targets of the benchmark: how each is started, asked and read back."""
