@@ -36,7 +36,7 @@ PEERS: dict[str, type[Peer]] = {"adk": AdkServer, "ag-ui": AgUi, "chainlit": Cha
 SQLITE, POSTGRES = "Parley, SQLite", "Parley, PostgreSQL + Redis"
 TARGETS = ("sqlite", "postgres", *PEERS)
 AMOUNTS = ("rounds", "streams", "alone", "burst", "readers", "requests")
-MINUTES, QUICK_MINUTES = 60.0, 5.0
+MINUTES, QUICK_MINUTES = 90.0, 8.0
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -221,6 +221,7 @@ def main() -> None:
     chosen = options(sys.argv[1:])
     cores = Cores.here()
     cores.leave_measured_core()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))

@@ -2,7 +2,7 @@
 
 import platform
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -40,12 +40,21 @@ def report(results: Results, plan: Plan, conditions: Sequence[str]) -> str:
     """Return the tables. The first target of the rounds is the baseline of the others."""
     rounds, tables = results.rounds, tables_of(plan)
     parts = ["\n".join(conditions)]
-    if results.failed:
-        parts.append("\n".join(f"Not measured: {name}, {why}." for name, why in results.failed.items()))
+    parts.append("\n".join([*_failures(results)]))
     parts += ["### Medians (least to most)", *(_medians(rounds, each) for each in tables)]
     parts += [_against(rounds, plan, name) for name in _names(rounds) if name.startswith("Parley at ")]
     parts += ["### Every round", *(_each_round(rounds, each) for each in [*tables, _checks(plan)])]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _failures(results: Results) -> Iterator[str]:
+    """Yield a line for each target that failed, and one for each that had wrong replies."""
+    for name, why in results.failed.items():
+        yield f"- Not measured: {name}, {why}."
+    for name in _names(results.rounds):
+        wrong = [each for figures in results.rounds if figures.name == name for each in figures.wrong]
+        if wrong:
+            yield f"- Wrong replies of {name}: {len(wrong)} in all. The first one, by its key: {wrong[0]}."
 
 
 def write(text: str, page: Path = PAGE) -> None:

@@ -313,8 +313,13 @@ def test_the_report_has_medians_and_shares_of_the_same_round() -> None:
             figures_with("Parley, SQLite", number, 150 * slower, request_ms=3.0),
             figures_with("Parley at abc, SQLite", number, 300 * slower, request_ms=12.0),
         ]
+    results.rounds[2].wrong = ["1b0: 0 of 48 shown", "1b1: status 503"]
     said = report.report(results, FULL, ["conditions"])
-    assert said.startswith("conditions\n\nNot measured: Chainlit, not installed: no.\n")
+    assert said.startswith(
+        "conditions\n\n"
+        "- Not measured: Chainlit, not installed: no.\n"
+        "- Wrong replies of Parley at abc, SQLite: 2 in all. The first one, by its key: 1b0: 0 of 48 shown.\n"
+    )
     assert rows(said, "#### CPU")["Parley, SQLite"][1:3] == ["300 (150 to 600)", "1.50"]
     assert set(rows(said, "#### CPU of a request, ms")) == {"Parley, SQLite", "Parley at abc, SQLite"}
     assert "| CPU | a small delta, µs | 0.50 |" in said
