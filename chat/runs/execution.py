@@ -98,7 +98,7 @@ class ClaimedRun:
     session: SessionData | None  # None: it could not be read, which ends the run
 
 
-def prepare(claim: Claim, run: Run, seq: int | None = None, *, is_question: bool = False) -> ClaimedRun:
+def prepare_run(claim: Claim, run: Run, seq: int | None = None, *, is_question: bool = False) -> ClaimedRun:
     """Read what a claimed run needs to start; ``seq`` is that of the newest row of its log, if it is known.
 
     ``is_question`` is as for ``load_session``. Call it on a thread. Raises what the database raises if it is

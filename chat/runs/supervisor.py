@@ -22,7 +22,7 @@ from chat.instruments.watchdog import Watchdog
 from chat.models import Process, new_id
 from chat.rendering import renderer
 from chat.runs import processes, titles
-from chat.runs.execution import HANDED_OVER, Abort, ClaimedRun, execute_run, prepare
+from chat.runs.execution import HANDED_OVER, Abort, ClaimedRun, execute_run, prepare_run
 from chat.runs.journal import Journal
 from chat.runs.pending import watch_requests
 from chat.runs.reloading import newest_generation, watch_reloads
@@ -279,7 +279,7 @@ class Supervisor:
 
 def _claim(run_id: uuid.UUID, process_id: uuid.UUID) -> ClaimedRun | None:
     found = lifecycle.claim(run_id, process_id)
-    return prepare(*found) if found else None
+    return prepare_run(*found) if found else None
 
 
 supervisor = Supervisor()

@@ -21,7 +21,7 @@ from chat.runs.execution import (
     deliver_rows,
     end_from_log,
     execute_run,
-    prepare,
+    prepare_run,
     stored_outcome,
 )
 
@@ -82,7 +82,7 @@ async def _take_over(supervisor: "Supervisor", run_id: uuid.UUID, epoch: int) ->
             if rows is None:
                 return
             deliver_rows(claim, rows)
-        await execute_run(await run_db(prepare, claim, run), supervisor.journal, abort)
+        await execute_run(await run_db(prepare_run, claim, run), supervisor.journal, abort)
 
     what = "ended" if end else "begun" if is_new else "restarted"
     log.warning("Run %s is to be %s: no process executed it", run_id, what)

@@ -18,7 +18,7 @@ from chat.instruments import metrics
 from chat.lifecycle import Claim
 from chat.models import Run
 from chat.refusals import Refusal
-from chat.runs.execution import prepare
+from chat.runs.execution import prepare_run
 from chat.runs.supervisor import supervisor
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def store_ask(member: User, ask: Ask) -> Stored:
 
 def _launch(run: Run, *, is_question: bool) -> None:
     try:
-        claimed = prepare(Claim(run.pk, run.epoch), run, seq=1, is_question=is_question)
+        claimed = prepare_run(Claim(run.pk, run.epoch), run, seq=1, is_question=is_question)
         supervisor.launch_claimed(claimed)
     except AWAY as error:  # it is stored: the sweep begins it
         log.warning("Run %s waits for the database: %s", run.pk, error)

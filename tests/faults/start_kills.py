@@ -25,7 +25,7 @@ from google.adk.agents import Agent
 from chat.stream import admission
 
 HERE = pathlib.Path(__file__).parent
-prepare = admission.prepare
+prepare_run = admission.prepare_run
 
 def at(point):
     if (HERE / f"hold_{point}").exists():
@@ -35,12 +35,12 @@ def at(point):
 
 def held_prepare(*args, **kwargs):
     at("committed")
-    prepared = prepare(*args, **kwargs)
+    prepared = prepare_run(*args, **kwargs)
     at("prepared")
     return prepared
 
-if admission.prepare.__name__ == "prepare":
-    admission.prepare = held_prepare
+if admission.prepare_run.__name__ == "prepare_run":
+    admission.prepare_run = held_prepare
 
 root_agent = Agent(name="bank", model="gemini-2.5-flash")
 """

@@ -10,7 +10,7 @@ from django.db import OperationalError
 
 from chat import actions
 from chat.models import Run
-from chat.runs.execution import prepare
+from chat.runs.execution import prepare_run
 from chat.runs.supervisor import supervisor
 from chat.runs.sweep import sweep
 from chat.stream import admission
@@ -30,9 +30,9 @@ def after_commit(monkeypatch: pytest.MonkeyPatch) -> Setter:
     def set_action(action: Callable[[], None]) -> None:
         def act_and_prepare(*args: Any, **kwargs: Any) -> Any:
             action()
-            return prepare(*args, **kwargs)
+            return prepare_run(*args, **kwargs)
 
-        monkeypatch.setattr(admission, "prepare", act_and_prepare)
+        monkeypatch.setattr(admission, "prepare_run", act_and_prepare)
 
     return set_action
 

@@ -85,7 +85,7 @@ if not hasattr(lifecycle, "held_by_a_test"):
     lifecycle.start_approved = in_transaction(lifecycle.start_approved, "in_mark")
     lifecycle.end = in_transaction(lifecycle.end, "in_end")
     hold(execution, "load_session", "loading")
-    hold(admission, "prepare", "committed", "prepared")
+    hold(admission, "prepare_run", "committed", "prepared")
     hold(lifecycle, "start_approved", "before_mark", "marked")
     hold(lifecycle, "end", "before_end", "ended")
 
