@@ -296,8 +296,8 @@ def _refuse(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> No
 def _refuse_now(conversation: Conversation) -> None:
     if conversation.locked_at:
         raise refusals.locked()
-    if run := conversation.runs.active().first():
-        raise refusals.busy(str(run.pk))
+    if active := conversation.runs.active().values_list("pk", flat=True).first():
+        raise refusals.busy(str(active))
 
 
 def _refuse_over_limit(owner: User) -> None:

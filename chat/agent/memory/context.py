@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Value
+from django.db import connection
 from google.adk.utils._function_call_names import (
     REQUEST_CONFIRMATION_FUNCTION_CALL_NAME,
     REQUEST_EUC_FUNCTION_CALL_NAME,
@@ -14,11 +14,19 @@ from google.adk.utils._function_call_names import (
 
 from chat.agent.memory.payload import answered_ids, calls_of, encode_question, encode_results
 from chat.agent.memory.session_data import SessionData, stored_delta
-from chat.models import AppState, Message, Run, SessionEvent, UserState
+from chat.models import AppState, Message, Run, UserState
 
 CHARACTERS_PER_TOKEN = 4  # of an event's JSON, roughly
 RUNS_AT_ONCE = 64  # read by one query, until the window is full
 NO_STATE = "{}"
+# Raw SQL: each run reads these, and the ORM takes a millisecond to build a statement.
+_PAYLOADS = "SELECT run_id, payload FROM chat_sessionevent WHERE run_id IN ({}) ORDER BY position"
+_STATES = "SELECT state_after FROM chat_run WHERE id IN ({})"
+_WITH_STATE = "SELECT id FROM chat_run WHERE state_after <> '{{}}' AND id IN ({})"
+_SCOPES = """
+    SELECT 'user', key, value FROM chat_userstate WHERE user_id = %s AND agent = %s
+    UNION ALL SELECT 'app', key, value FROM chat_appstate WHERE agent = %s
+"""
 # The result of a call that still waited for the user when the next question came.
 UNANSWERED_RESULT = {"error": "not answered"}
 
@@ -61,12 +69,11 @@ def runs_before(end: uuid.UUID | None) -> list[uuid.UUID]:
     branch = Message.objects.all().links_above(end, settings.CONTEXT_EVENTS)[::-1]
     answered = {reply.parent_id: reply for reply in branch if reply.role == Message.Role.ASSISTANT}
     prompts = [message for message in branch if message.role == Message.Role.USER]
-    newest = dict(
-        Run.objects.filter(prompt__in=[p.id for p in prompts if p.id not in answered])
-        .exclude(ended_at=None)
-        .order_by("created_at", "id")
-        .values_list("prompt_id", "id")
-    )
+    unanswered = [prompt.id for prompt in prompts if prompt.id not in answered]
+    newest: dict[uuid.UUID, uuid.UUID] = {}
+    if unanswered:
+        ended = Run.objects.filter(prompt__in=unanswered).exclude(ended_at=None)
+        newest = dict(ended.order_by("created_at", "id").values_list("prompt_id", "id"))
     found: list[uuid.UUID] = []
     for prompt in prompts:
         reply = answered.get(prompt.id)
@@ -126,10 +133,20 @@ def _newest_that_fit(runs: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
 
 def _payloads_by_run(runs: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
     found: dict[uuid.UUID, list[str]] = {run_id: [] for run_id in runs}
-    rows = SessionEvent.objects.filter(run__in=runs).order_by("position").values_list("run_id", "payload")
-    for run_id, payload in rows:
-        found[run_id].append(payload)
+    for run_id, payload in _select(_PAYLOADS, runs):
+        found[Run._meta.pk.to_python(run_id)].append(payload)
     return found
+
+
+def _select(statement: str, ids: Sequence[uuid.UUID]) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement with a list of ids in place of ``{}``; none without ids."""
+    if not ids:
+        return []
+    stored = [Run._meta.pk.get_db_prep_value(each, connection) for each in ids]
+    with connection.cursor() as cursor:
+        cursor.execute(statement.format(", ".join(["%s"] * len(stored))), stored)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def _add_questions_of_unstarted_runs(found: dict[uuid.UUID, list[str]]) -> None:
@@ -143,26 +160,24 @@ def _add_questions_of_unstarted_runs(found: dict[uuid.UUID, list[str]]) -> None:
 
 def state_after(runs: Sequence[uuid.UUID]) -> dict[str, Any]:
     """Return the session's state after the last of these runs."""
-    states = Run.objects.filter(pk__in=runs[-1:]).values_list("state_after", flat=True)
-    stored = states.first() or NO_STATE
+    stored = [text for (text,) in _select(_STATES, runs[-1:])]
     # ADK never removes a key from a state. So an empty one after another is that of a run that never
     # started: use the last state that is not empty.
-    if stored == NO_STATE:
-        ids = set(Run.objects.filter(pk__in=runs).exclude(state_after=NO_STATE).values_list("pk", flat=True))
-        last = next((run_id for run_id in reversed(runs) if run_id in ids), None)
-        stored = Run.objects.values_list("state_after", flat=True).get(pk=last) if last else NO_STATE
-    state: dict[str, Any] = json.loads(stored)
+    if stored in ([], [NO_STATE]):
+        ids = {Run._meta.pk.to_python(run_id) for (run_id,) in _select(_WITH_STATE, runs)}
+        last = [run_id for run_id in runs if run_id in ids][-1:]
+        stored = [text for (text,) in _select(_STATES, last)]
+    state: dict[str, Any] = json.loads(stored[0]) if stored else {}
     return state
 
 
 def _scopes(user_id: int, agent: str) -> dict[str, dict[str, Any]]:
     """Return the state of both scopes, "user" and "app", in one query."""
     found: dict[str, dict[str, Any]] = {"user": {}, "app": {}}
-    of_app = AppState.objects.filter(agent=agent).annotate(scope=Value("app"))
-    of_user = UserState.objects.filter(user_id=user_id, agent=agent).annotate(scope=Value("user"))
-    columns = ("scope", "key", "value")
-    for scope, key, value in of_user.values_list(*columns).union(of_app.values_list(*columns), all=True):
-        found[scope][key] = json.loads(value)
+    with connection.cursor() as cursor:
+        cursor.execute(_SCOPES, [user_id, agent, agent])
+        for scope, key, value in cursor.fetchall():
+            found[scope][key] = json.loads(value)
     return found
 
 
