@@ -187,8 +187,8 @@ class Environment(BaseSettings):
     """`postgres://user:password@host/name` for PostgreSQL, `sqlite:////folder/name.sqlite3` for another file.
     A SQLite file has one server process, and is on a local disk"""
     DATABASE_POOL: Annotated[Whole, Field(ge=6)] = 10
-    """maximum of connections of one process to PostgreSQL, at least 6: the run engine uses four threads, and
-    pages need connections besides. A request that gets none for 2 s is answered 503. PostgreSQL's
+    """maximum of connections of one process to PostgreSQL, at least 6: four are for runs and
+    streams, the others for requests, one each. A request that gets none for 2 s is answered 503. PostgreSQL's
     `max_connections` must be at least this times the processes"""
     REDIS_URL: Annotated[str, _url("redis", "rediss")] = ""
     """`redis://host/0` for several processes: the doorbell between them. Without it they poll the database
