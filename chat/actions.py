@@ -318,7 +318,11 @@ def _store(
     items = [waiting.part(request, owner.username) for request in target.requests]
     digest = ask.digest() if ask.client_id else ""
     groups = {request.approvers for request in target.requests}
-    concerned = approvers.concerned(target.conversation, groups) if target.conversation else ()
+    # Without a number of its requests, the conversation never had one.
+    had_requests = target.conversation and target.conversation.waiting_change
+    concerned = (
+        approvers.concerned(target.conversation, groups) if target.conversation and had_requests else ()
+    )
     change = changes.announce(owner.pk, concerned)
     # The ledger's lock is held now: a queued ask with this key is visible, or comes later and finds this run.
     if ask.client_id and QueuedAsk.objects.filter(owner=owner, client_id=ask.client_id).exists():
