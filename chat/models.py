@@ -10,6 +10,7 @@ from typing import ClassVar
 import uuid_utils.compat
 from django.conf import settings
 from django.db import connection, models
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -21,6 +22,17 @@ from chat.events import Row
 def new_id() -> uuid.UUID:
     """Return a UUIDv7: rows land next to each other in the index. Order never relies on it."""
     return uuid_utils.compat.uuid7()
+
+
+# Raw SQL: every list of conversations has them, and the ORM takes 2 ms of CPU to build them.
+_IS_ANSWERING = """EXISTS (
+    SELECT 1 FROM chat_run WHERE conversation_id = chat_conversation.id AND status IN ('queued', 'running')
+)"""
+_IS_WAITING = """(chat_conversation.locked_at IS NULL AND EXISTS (
+    SELECT 1 FROM chat_personrequest AS request JOIN chat_run AS run ON request.run_id = run.id
+    WHERE run.reply_id = chat_conversation.head_id AND request.decision = '' AND NOT request.is_job
+        AND request.approvers = '' AND request.expires_at > %s
+))"""
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -36,12 +48,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 
     def with_marks(self) -> "ConversationQuerySet":
         """Annotate each with ``is_answering``, a run is active, and ``is_waiting``, it asks its owner."""
-        active = Run.objects.active().filter(conversation=models.OuterRef("pk"))
-        undecided = PersonRequest.objects.filter(
-            run__reply=models.OuterRef("head"), decision="", is_job=False, approvers="", expires_at__gt=Now()
-        )
+        now = connection.ops.adapt_datetimefield_value(timezone.now())
         return self.annotate(
-            is_answering=models.Exists(active), is_waiting=models.Exists(undecided) & models.Q(locked_at=None)
+            is_answering=RawSQL(_IS_ANSWERING, []),  # noqa: S611  (constants)
+            is_waiting=RawSQL(_IS_WAITING, [now]),  # noqa: S611
         )
 
     def with_active_run(self) -> "ConversationQuerySet":

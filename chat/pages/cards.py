@@ -40,6 +40,8 @@ class RequestCard:
 def cards(conversation: Conversation) -> dict[uuid.UUID, list[RequestCard]]:
     """Return the cards of the open requests of a conversation, by the reply that ended with them."""
     found: dict[uuid.UUID, list[RequestCard]] = {}
+    if conversation.waiting_change is None:  # it never had a request
+        return found
     for request in open_requests(conversation):
         if request.run.reply_id:
             found.setdefault(request.run.reply_id, []).append(card_of(request))
