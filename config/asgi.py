@@ -39,9 +39,10 @@ _router = ProtocolTypeRouter({"http": Handler(), "websocket": URLRouter(websocke
 
 
 async def _start_and_route(scope: Any, receive: Any, send: Any) -> None:
-    start = asyncio.ensure_future(_start_supervisor())
-    if scope.get("path") not in PROBES:  # probes answer while it starts
-        await start
+    if not supervisor.has_started:
+        start = asyncio.ensure_future(_start_supervisor())
+        if scope.get("path") not in PROBES:  # probes answer while it starts
+            await start
     await _router(scope, receive, send)
 
 

@@ -89,77 +89,92 @@ class Handler(ASGIHandler):
         self._middleware_chain = handler
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request. While the response is sent, the request is not kept: a stream takes minutes."""
         try:
             body = await self.read_body(receive)
         except RequestAborted:
             return
         try:
-            set_script_prefix(get_script_prefix(scope))
-            request, refused = self.create_request(scope, body)
-            if request is None:
-                assert refused is not None
-                await self.send_response(refused, send)
-                return
-            logs.set_request(request)
-            await self._answer(request, scope, receive, send)
+            response, context = await self._answer(scope, body, receive)
         finally:
             body.close()
+        if response is None:
+            return
+        try:
+            sending = self.send_response(response, send)
+            await (self._until_gone(sending, receive) if response.streaming else sending)
+        finally:
+            if context and not response.closed:
+                await asyncio.get_running_loop().run_in_executor(_pool, context.run, response.close)
+            elif not response.closed:
+                response.close()
 
-    async def _answer(self, request: Any, scope: Any, receive: Any, send: Any) -> None:
+    async def _answer(self, scope: Any, body: Any, receive: Any) -> tuple[Any, contextvars.Context | None]:
+        """Return the response, None if the client left before it; and the context of its thread, if any."""
+        set_script_prefix(get_script_prefix(scope))
+        request, refused = self.create_request(scope, body)
+        if request is None:
+            return refused, None
+        logs.set_request(request)
         if request.path_info.startswith(self._static.static_prefix):
             response = await self._static_file(request)
             if response is not None:
-                await self.send_response(response, send)
-                response.close()
-                return
+                return response, None
         view = _view_of(request)
         if view and runs_on_event_loop(view):
-            if iscoroutinefunction(view):
-                await self._until_gone(self._answer_on_event_loop(request, scope, send), receive)
-            else:
-                await self.send_response(self._on_thread.respond(request, scope), send)
-            return
+            if not iscoroutinefunction(view):
+                return self._on_thread.respond(request, scope), None
+            signals.request_started.send(sender=self.__class__, scope=scope)
+            response = await self._until_gone(self.run_get_response(request), receive)
+            if response is not None and response.streaming:
+                _release(request, response)
+            return response, None
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         response = await loop.run_in_executor(_pool, context.run, self._on_thread.respond, request, scope)
         if isinstance(response, RedirectAfter):
             await self._until_gone(response.work(), receive)
-        if not response.streaming:
-            await self.send_response(response, send)
-            return
-        try:
-            await self._until_gone(self.send_response(response, send), receive)
-        finally:
-            await loop.run_in_executor(_pool, context.run, response.close)
+        return response, context
 
     async def _static_file(self, request: Any) -> Any:
         """Return the response with a static file; None if there is none of this address."""
         response = self._security.process_request(request) or await self._static(request)
         return response and self._security.process_response(request, response)
 
-    async def _answer_on_event_loop(self, request: Any, scope: Any, send: Any) -> None:
-        signals.request_started.send(sender=self.__class__, scope=scope)
-        response = await self.run_get_response(request)
-        try:
-            await self.send_response(response, send)
-        finally:
-            response.close()
+    async def _until_gone(self, work: Coroutine[Any, Any, Any], receive: Any) -> Any:
+        """Do ``work`` and return its result; cancel it and return None if the client leaves."""
+        task = asyncio.current_task()
+        assert task
+        has_left = False
 
-    async def _until_gone(self, work: Coroutine[Any, Any, None], receive: Any) -> None:
-        """Do ``work``, and cancel it if the client leaves."""
-        working = asyncio.ensure_future(work)
+        def on_left(leaving: "asyncio.Task[None]") -> None:
+            nonlocal has_left
+            has_left = True
+            task.cancel()
+
         leaving = asyncio.ensure_future(self.listen_for_disconnect(receive))
+        leaving.add_done_callback(on_left)
         try:
-            await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+            return await work
+        except asyncio.CancelledError:
+            if not has_left or task.cancelling() > 1:  # the server cancels this task, too
+                raise
         finally:
-            working.cancel()
+            leaving.remove_done_callback(on_left)
+            if has_left:
+                task.uncancel()
             leaving.cancel()
-            results = await asyncio.gather(working, leaving, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(
-                result, (RequestAborted, asyncio.CancelledError)
-            ):
-                raise result
+            [result] = await asyncio.gather(leaving, return_exceptions=True)
+        if isinstance(result, Exception) and not isinstance(result, RequestAborted):
+            raise result
+        return None
+
+
+def _release(request: Any, response: Any) -> None:
+    """Remove the references to the request that a stream would keep: 10 KiB each."""
+    request.close()
+    response._resource_closers.remove(request.close)
+    logs.release_request()
 
 
 async def _not_found(request: HttpRequest) -> Any:

@@ -65,22 +65,17 @@ def _id_of(headers: list[tuple[bytes, bytes]]) -> str:
 
 
 def _log(method: str, info: logs.RequestInfo, status: int, size: int, seconds: float) -> None:
+    info.release()
     fields = {
         "method": method if method in METHODS else "other",
-        "route": logs.route_of(info.request),
+        "route": info.route,
         "status": status,
         "duration_ms": round(seconds * 1000),
         "bytes": size,
-        "member": _member_of(info.request),
+        "member": info.member,
     }
     log.info(
         "%(method)s /%(route)s %(status)d, %(bytes)d bytes in %(duration_ms)d ms",
         fields,
         extra={"fields": fields},
     )
-
-
-def _member_of(request: Any) -> str:
-    """Return the key of the user that Django looked up for the request; the log looks up none."""
-    user = getattr(request, "_cached_user", None)
-    return str(user.pk) if user is not None and user.pk is not None else ""

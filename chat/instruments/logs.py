@@ -42,7 +42,15 @@ class RequestInfo:
 
     id: str
     run: str = ""
-    request: Any = None  # Django's HttpRequest, once it exists
+    request: Any = None  # Django's HttpRequest, from its creation to ``release``
+    route: str = ""  # from ``release`` on
+    member: str = ""
+
+    def release(self) -> None:
+        """Keep the route and the member instead of Django's request, which takes 10 KiB."""
+        if self.request is not None:
+            self.route, self.member = route_of(self.request), _member_of(self.request)
+            self.request = None
 
 
 _request_info: ContextVar[RequestInfo | None] = ContextVar("request_info", default=None)
@@ -76,6 +84,12 @@ def set_request(request: Any) -> None:
         info.request = request
 
 
+def release_request() -> None:
+    """Release Django's HttpRequest for the rest of the current request, such as a stream."""
+    if info := _request_info.get():
+        info.release()
+
+
 def log_uncaught() -> None:
     """Log uncaught exceptions of threads and finalizers, without their messages, which Python would print."""
 
@@ -101,6 +115,12 @@ def route_of(request: Any) -> str:
     # Never the path itself: set-up links and password resets have secrets in it.
     match = getattr(request, "resolver_match", None)
     return match.route if match else ""
+
+
+def _member_of(request: Any) -> str:
+    """Return the key of the user that Django looked up for the request; the log looks up none."""
+    user = getattr(request, "_cached_user", None)
+    return str(user.pk) if user is not None and user.pk is not None else ""
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:

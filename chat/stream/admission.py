@@ -63,15 +63,15 @@ def stream_refusal(member: User) -> Refusal | None:
     )
 
 
-async def count_stream(member: User, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def count_stream(member_id: int, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """Yield ``chunks``, and count the stream as open until they end."""
-    _open_streams[member.pk] += 1
+    _open_streams[member_id] += 1
     try:
         with metrics.open_streams.one_more():
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
     finally:
-        _open_streams[member.pk] -= 1
-        if not _open_streams[member.pk]:
-            del _open_streams[member.pk]
+        _open_streams[member_id] -= 1
+        if not _open_streams[member_id]:
+            del _open_streams[member_id]

@@ -163,7 +163,7 @@ def _event_stream(reading: Reading) -> HttpResponseBase:
         batches = resume.replay(position.rows, after)
     if reading.html:
         batches = html_view.rows(run_id, batches, position.after)
-    return sse.response(admission.count_stream(reading.member, sse.frames(run_id, batches)))
+    return sse.response(admission.count_stream(reading.member.pk, sse.frames(run_id, batches)))
 
 
 async def _whole_answer(run: Run) -> HttpResponse:
