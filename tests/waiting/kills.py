@@ -84,6 +84,7 @@ if not hasattr(lifecycle, "held_by_a_test"):
     lifecycle.held_by_a_test = True
     lifecycle.start_approved = in_transaction(lifecycle.start_approved, "in_mark")
     lifecycle.end = in_transaction(lifecycle.end, "in_end")
+    hold(lifecycle, "claim", "queued")  # of an ask from a queue: tests/faults/test_kill_queues.py
     hold(execution, "load_session", "loading")
     hold(admission, "prepare_run", "committed", "prepared")
     hold(lifecycle, "start_approved", "before_mark", "marked")
