@@ -90,14 +90,7 @@ class Handler(ASGIHandler):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request. While the response is sent, the request is not kept: a stream takes minutes."""
-        try:
-            body = await self.read_body(receive)
-        except RequestAborted:
-            return
-        try:
-            response, context = await self._answer(scope, body, receive)
-        finally:
-            body.close()
+        response, context = await self._respond(scope, receive)
         if response is None:
             return
         try:
@@ -109,8 +102,20 @@ class Handler(ASGIHandler):
             elif not response.closed:
                 response.close()
 
-    async def _answer(self, scope: Any, body: Any, receive: Any) -> tuple[Any, contextvars.Context | None]:
+    async def _respond(self, scope: Any, receive: Any) -> tuple[Any, contextvars.Context | None]:
         """Return the response, None if the client left before it; and the context of its thread, if any."""
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return None, None
+        try:
+            return await self._respond_to(scope, body, receive)
+        finally:
+            body.close()
+
+    async def _respond_to(
+        self, scope: Any, body: Any, receive: Any
+    ) -> tuple[Any, contextvars.Context | None]:
         set_script_prefix(get_script_prefix(scope))
         request, refused = self.create_request(scope, body)
         if request is None:

@@ -6,6 +6,7 @@ from daphne import http_protocol, ws_protocol
 from django.conf import settings
 from twisted.protocols.basic import LineReceiver
 from twisted.web import http
+from twisted.web.http_headers import Headers
 
 # One byte more than the application accepts, so that the application itself refuses the body.
 BODY_KEPT = settings.BODY_MAX_BYTES + 1
@@ -75,6 +76,11 @@ class Request(http_protocol.WebRequest):
         if self._decoded > BODY_KEPT:  # truncated: the application checks this length, which chunks lack
             self.requestHeaders.setRawHeaders(b"content-length", [b"%d" % self._decoded])
         return super().process()
+
+    def release_headers(self) -> None:
+        """Release all headers, which Twisted no longer reads once a stream has begun: they take 4 KiB."""
+        self.requestHeaders = self.responseHeaders = Headers()
+        self.clean_headers: list[tuple[bytes, bytes]] = []
 
     def basic_error(self, status: int, status_text: bytes, body: str) -> None:
         """Respond without the application, and close: one read can hold hundreds of such requests."""

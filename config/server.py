@@ -228,6 +228,8 @@ class Server(server.Server):
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if await self._wait_until_writable(protocol, message):
             await super().handle_reply(protocol, message)
+            if message.get("more_body"):
+                protocol.release_headers()
 
     async def _wait_until_writable(self, protocol: Any, message: dict[str, Any]) -> bool:
         """Wait until the client takes more; return False, and close, if it takes nothing for too long."""

@@ -46,6 +46,7 @@ async def frames(run_id: uuid.UUID, batches: AsyncGenerator[list[Row], None]) ->
                 yield piece
             if batch and batch[-1].type in TERMINAL:
                 yield done(run_id, batch[-1].seq + 1)
+            del batch  # the first one can be the whole log, kept until the next
 
 
 async def end_frames(run_id: uuid.UUID, seq: int) -> AsyncIterator[bytes]:

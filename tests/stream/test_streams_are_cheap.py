@@ -1,15 +1,18 @@
 """Open streams and sockets use one or two tasks, but no thread and no database connection."""
 
 import asyncio
+import gc
 import threading
 import uuid
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 
 from chat.events import COMPLETED, Row
@@ -20,6 +23,8 @@ from tests.support.sse_client import text_of
 from tests.support.waiting import auntil
 
 STREAMS = 50
+BURST = 300
+THREADS_MAX = 40
 ASKS = 20  # twice as many as connections in the pool
 SOCKETS = 200
 
@@ -39,6 +44,68 @@ def database_connections() -> int:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
         row: tuple[int] = cursor.fetchone()
         return row[0]
+
+
+@contextmanager
+def peak_of_threads() -> Iterator[list[int]]:
+    """Yield a list that has, after the block, the largest number of this process's threads in it."""
+    seen, done = [0], threading.Event()
+
+    def sample() -> None:
+        while not done.wait(0.002):
+            seen[0] = max(seen[0], threading.active_count())
+
+    sampling = threading.Thread(target=sample)
+    sampling.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        sampling.join()
+
+
+def requests_in_memory() -> int:
+    gc.collect()
+    return sum(type(each) is ASGIRequest for each in gc.get_objects())  # isinstance would wake lazy objects
+
+
+async def test_a_burst_of_streams_takes_no_thread_each(
+    as_alice: Client, gemini: Gemini, without_limits: None
+) -> None:
+    async def follow_to_the_end(run: str) -> str:
+        async with as_alice.open("GET", f"/chat/runs/{run}/events") as stream:
+            seen = await stream.until("text")
+            has_text.release()
+            return text_of(seen + await stream.all_events())
+
+    gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
+    has_text = asyncio.Semaphore(0)
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as asked:
+        run = (await asked.until("text"))[0].run
+        with peak_of_threads() as peak:
+            readers = [asyncio.ensure_future(follow_to_the_end(run)) for _ in range(BURST)]
+            for _ in readers:
+                await has_text.acquire()
+            gemini.release()
+            assert await asyncio.gather(*readers) == ["half and half"] * BURST
+    assert peak[0] <= THREADS_MAX
+
+
+async def test_a_stream_does_not_keep_its_request(
+    as_alice: Client, gemini: Gemini, without_limits: None
+) -> None:
+    gemini.on("slow", [Text("half"), Hold(), Text(" and half")])
+    async with AsyncExitStack() as stack:
+        asked = await stack.enter_async_context(
+            as_alice.open("POST", "/chat/stream", json_body={"query": "slow"})
+        )
+        run, before = (await asked.until("text"))[0].run, requests_in_memory()
+        for _ in range(STREAMS):
+            stream = await stack.enter_async_context(as_alice.open("GET", f"/chat/runs/{run}/events"))
+            await stream.until("text")
+        assert requests_in_memory() - before <= 3
+        gemini.release()
+        await asked.all_events()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
