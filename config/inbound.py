@@ -1,5 +1,6 @@
 """Limits on request heads, bodies and socket frames. Twisted has none of these."""
 
+import asyncio
 from typing import Any
 
 from daphne import http_protocol, ws_protocol
@@ -36,6 +37,33 @@ class BodyLimitExceeded(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
+
+
+class Inbox:
+    """Messages from one client to its application, which reads them one after another.
+
+    Daphne's asyncio.Queue takes 3 KiB for each connection.
+    """
+
+    __slots__ = ("_messages", "_waiter")
+
+    def __init__(self) -> None:
+        self._messages: list[dict[str, Any]] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put_nowait(self, message: dict[str, Any]) -> None:
+        self._messages.append(message)
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def get(self) -> dict[str, Any]:
+        """Return the next message; ``http.disconnect`` at each call, as ASGI says of a request that ended."""
+        while not self._messages:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._messages[0]["type"] == "http.disconnect":
+            return self._messages[0]
+        return self._messages.pop(0)
 
 
 class Request(http_protocol.WebRequest):

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from chat.instruments import metrics
-from config.inbound import Factory, Request, SocketProtocol
+from config.inbound import Factory, Inbox, Request, SocketProtocol
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 LAST_RESPONSES_SECONDS = 2.0
 # Bytes of a socket message. Clients need to send none; the socket consumer accepts still less.
 SOCKET_MESSAGE_MAX = 4096
+# From a socket's request to its acceptance, in the application alone. After a restart all tabs reconnect at
+# the same time; with Daphne's 5 s, hundreds were closed again, to try once more.
+SOCKET_HANDSHAKE_SECONDS = 30
 
 
 class Lifecycle(Protocol):
@@ -77,30 +80,6 @@ class Backpressure:
         return True
 
 
-class Inbox:
-    """Messages from one client to its application, which reads them one after another.
-
-    Daphne's asyncio.Queue takes 3 KiB for each connection.
-    """
-
-    __slots__ = ("_messages", "_waiter")
-
-    def __init__(self) -> None:
-        self._messages: list[dict[str, Any]] = []
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put_nowait(self, message: dict[str, Any]) -> None:
-        self._messages.append(message)
-        if self._waiter and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def get(self) -> dict[str, Any]:
-        while not self._messages:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return self._messages.pop(0)
-
-
 class Server(server.Server):
     """Server of ``application`` that starts ``life`` before it serves and stops it at the end.
 
@@ -113,6 +92,7 @@ class Server(server.Server):
             signal_handlers=False,
             websocket_max_message_size=SOCKET_MESSAGE_MAX,
             websocket_max_frame_size=SOCKET_MESSAGE_MAX,
+            websocket_handshake_timeout=SOCKET_HANDSHAKE_SECONDS,
             **kwargs,
         )
         self.life = life

@@ -1,5 +1,6 @@
 """Expensive and malformed input: it delays no other client, and each sender gets an answer."""
 
+import asyncio
 import os
 import socket
 import threading
@@ -253,3 +254,16 @@ def test_a_head_after_an_idle_minute_has_its_own_time_limit(
     receive(b"GET / HTTP/1.1\r\n")
     clock.advance(59)
     assert not transport.disconnecting
+
+
+async def test_a_message_is_read_once_but_the_end_of_a_request_at_each_call() -> None:
+    from config.inbound import Inbox
+
+    inbox = Inbox()
+    reading = asyncio.ensure_future(inbox.get())
+    await asyncio.sleep(0)
+    reading.cancel()  # a reader that has gone takes no message
+    inbox.put_nowait({"type": "http.request"})
+    inbox.put_nowait({"type": "http.disconnect"})
+    found = [(await inbox.get())["type"] for _ in range(3)]
+    assert found == ["http.request", "http.disconnect", "http.disconnect"]
