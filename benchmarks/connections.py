@@ -47,9 +47,10 @@ WARM_UP = 10  # streams and sockets before the memory is measured
 SOCKETS_AT_A_TIME = 100
 RUN_SECONDS = 7200  # the run's limit, with which the benchmark ends at the latest
 READY_SECONDS = 60
-OPEN_SECONDS = 110  # then a connection counts as lost
+OPEN_SECONDS = 300  # then a connection counts as lost
 SETTLE_SECONDS = 3.0
 CLOSE_SECONDS = 5.0
+ALONE_SECONDS = 30.0  # of other requests before the streams
 IDLE_SECONDS = 10.0  # in which the CPU time of idle sockets is measured
 END_SECONDS = 60.0  # for the end of all streams
 SAMPLE_SECONDS = 0.003  # between two readings of the number of threads
@@ -107,10 +108,10 @@ class Stream(Connection):
     def has_ended(self) -> bool:
         return self._received.endswith(END)
 
-    def has_whole_answer(self, asked: bytes) -> bool:
-        """Return whether its events are those that the asker got, with the model's text."""
+    def has_whole_answer(self, stored: bytes) -> bool:
+        """Return whether its events are the stored ones, with the model's text."""
         events = parse(self._body())
-        return self.has_ended and events == parse(asked) and text_of(events) == "".join(HELD.texts())
+        return self.has_ended and events == parse(stored) and text_of(events) == "".join(HELD.texts())
 
     def _body(self) -> bytes:
         rest = self._received.partition(b"\r\n\r\n")[2]
@@ -159,7 +160,6 @@ class Site:
         self._model_port = model_port
         self._keys = keys
         self._conversations: dict[int, str] = {}
-        self._asked: asyncio.Task[bytes] | None = None
 
     def reader(self, run: str, late_ms: list[float]) -> Stream:
         """Return a reader of a run of member 0."""
@@ -179,20 +179,20 @@ class Site:
 
     async def ask_held(self) -> str:
         """Ask a question whose answer the model holds after its first delta. Return its run."""
-        self._asked = asyncio.create_task(self._ask(0, HELD))
+        asking = asyncio.create_task(self._ask(0, HELD))
         async with asyncio.timeout(OPEN_SECONDS):
             while int((await request(self._model_port, "GET", "/held")).body) < 1:
-                if self._asked.done():
-                    raise RuntimeError(f"the held question ended: {self._asked.result()!r}")
+                if asking.done():
+                    raise RuntimeError(f"the held question ended: {asking.result()!r}")
                 await asyncio.sleep(0.05)
+        asking.cancel()  # the run goes on
         listed = json.loads(await self.get("/api/v1/conversations", 0))
         return str(listed["items"][0]["active_run"])
 
-    async def release(self) -> bytes:
-        """Let the model continue. Return the held answer's events."""
-        assert self._asked
+    async def release(self, run: str) -> bytes:
+        """Let the model continue. Return the events of the run, which has ended then."""
         await request(self._model_port, "POST", "/release")
-        return await self._asked
+        return await self.get(f"/chat/runs/{run}/events", 0)
 
     async def ask_short(self, member: int, key: str) -> None:
         """Ask a short question in the member's conversation. Raises RuntimeError for a wrong answer."""
@@ -362,6 +362,7 @@ async def burst(site: Site, run: str, count: int) -> Rows:
 async def hold(site: Site, run: str, count: int, minutes: float) -> Rows:
     """Measure many readers for some minutes, beside other requests; then let the run end."""
     late_ms: list[float] = []
+    alone = await ask_each_second(site, ALONE_SECONDS)
     before = await settled_bytes(site)
     streams = [site.reader(run, late_ms) for _ in range(count)]
     with peak_of_threads(site.server.pid) as peak:
@@ -371,13 +372,13 @@ async def hold(site: Site, run: str, count: int, minutes: float) -> Rows:
         times = await ask_each_second(site, minutes * 60)
         cpu = (site.server.cpu_seconds() - cpu) / (time.monotonic() - began)
     silent = max(each.seconds_silent for each in streams)
-    asked = await site.release()
+    events = await site.release(run)
     deadline = time.monotonic() + END_SECONDS
     while time.monotonic() < deadline:
         if all(each.has_ended or each.lost for each in streams):
             break
         await asyncio.sleep(0.1)
-    whole = sum(each.has_whole_answer(asked) for each in streams)
+    whole = sum(each.has_whole_answer(events) for each in streams)
     close_all(streams)
     rows = [
         (f"{count} streams for {minutes:g} min: most threads", f"{peak[0]}"),
@@ -389,8 +390,9 @@ async def hold(site: Site, run: str, count: int, minutes: float) -> Rows:
         ("longest silence at the end, s", f"{silent:.1f}"),
     ]
     rows += [
-        (f"{name}, ms: p50, p95, p99 ({len(measured)})", _percentiles(measured, 0.5, 0.95, 0.99))
-        for name, measured in times.items()
+        (f"{name}, ms: p50, p95, p99 ({len(measured)}){when}", _percentiles(measured, 0.5, 0.95, 0.99))
+        for when, all_measured in ((", before the streams", alone), ("", times))
+        for name, measured in all_measured.items()
     ]
     return [*rows, ("streams with the whole text and [DONE]", f"{whole} of {count}")]
 
