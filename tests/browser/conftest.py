@@ -164,7 +164,8 @@ def visit(browser: Browser, gemini: Gemini) -> Iterator[Visit]:
 
 def ask(page: Page, question: str) -> None:
     page.wait_for_load_state()  # before the scripts load, Enter submits the form
-    page.get_by_label("Message", exact=True).fill(question)
+    # On a busy machine, hundreds of lines take more than the 30 s of the default.
+    page.get_by_label("Message", exact=True).fill(question, timeout=90_000)
     page.keyboard.press("Enter")
 
 
