@@ -33,7 +33,7 @@ from django.utils.deprecation import MiddlewareMixin
 from django.utils.module_loading import import_string
 from servestatic.middleware import ServeStaticMiddleware
 
-from chat.database import REQUEST_THREADS, run_db
+from chat.database import AWAY, REQUEST_THREADS, run_db
 from chat.http.event_loop import RedirectAfter, runs_on_event_loop
 from chat.instruments import logs
 
@@ -138,7 +138,10 @@ class Handler(ASGIHandler):
         loop = asyncio.get_running_loop()
         response = await loop.run_in_executor(_pool, context.run, self._on_thread.respond, request, scope)
         if isinstance(response, RedirectAfter):
-            await self._until_gone(response.work(), receive)
+            try:
+                await self._until_gone(response.work(), receive)
+            except AWAY as error:  # what the form asked for is stored; the next page says if it is not done
+                log.warning("A redirect did not wait for the database: %s", error)
         return response, context
 
     async def _static_file(self, request: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What views do on the event loop. config/handler.py runs all other views on threads."""
+"""Views and waits that run on the event loop. config/handler.py runs all other views on threads."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar

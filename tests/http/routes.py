@@ -6,10 +6,11 @@ import time
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
+from django.db import OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
-from chat.http.event_loop import on_event_loop
+from chat.http.event_loop import RedirectAfter, on_event_loop
 from config.urls import handler404, handler500, urlpatterns
 
 __all__ = ["handler404", "handler500", "urlpatterns"]
@@ -39,7 +40,17 @@ async def unmarked(request: HttpRequest) -> Any:
     return JsonResponse({})
 
 
+async def lose_the_database() -> None:
+    raise OperationalError("away")
+
+
+@login_not_required
+def redirect_after(request: HttpRequest) -> RedirectAfter:
+    return RedirectAfter("/elsewhere/", lose_the_database)
+
+
 urlpatterns = [
+    path("test/redirect-after", redirect_after),
     path("test/thread", on_thread),
     path("test/loop", on_loop),
     path("test/at-once", at_once),

@@ -45,6 +45,11 @@ async def test_many_requests_at_once_share_the_threads_of_the_pool(visitor: Clie
     assert len(names) <= REQUEST_THREADS
 
 
+async def test_a_redirect_is_sent_although_the_database_is_lost_while_it_waits(visitor: Client) -> None:
+    answer = await visitor.get("/test/redirect-after")
+    assert (answer.status, answer.headers["location"]) == (303, "/elsewhere/")
+
+
 @pytest.fixture
 def signalled() -> Iterator[list[str]]:
     """Return the names of the threads on which Django's signals of a request were sent."""
