@@ -9,6 +9,8 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
+from accounts.statements import Statement
+
 
 def fold_case(name: str) -> str:
     """Return the form in which names are compared: in any case and width, in every script."""
@@ -27,6 +29,16 @@ class FoldedName(models.CharField):  # type: ignore[type-arg]
 
 
 class Users(UserManager["User"]):
+    def get(self, *args: Any, **kwargs: Any) -> "User":
+        """Return the user that Django's ``get`` finds."""
+        # by its key alone, for each request
+        if args or kwargs.keys() != {"pk"} or type(kwargs["pk"]) is not int:
+            return super().get(*args, **kwargs)
+        found = _by_key.first(kwargs["pk"])
+        if found is None:
+            raise User.DoesNotExist
+        return found
+
     def get_by_natural_key(self, username: str | None) -> "User":
         """Return the user with that name, in any case. Sign-in looks users up by it."""
         return self.get(folded_name=fold_case(username or ""))
@@ -74,3 +86,6 @@ class User(AbstractUser):
             self.folded_name = fold_case(self.username)
             kwargs |= {"update_fields": {*changed, "folded_name"}} if changed else {}
         super().save(*args, **kwargs)
+
+
+_by_key = Statement(lambda pk: User._default_manager.filter(pk=pk))

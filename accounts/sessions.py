@@ -3,8 +3,15 @@
 import re
 
 from django.contrib.sessions.backends import db
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+
+from accounts.statements import Statement
 
 KEY = re.compile(r"[a-z0-9]{32}")
+
+
+_stored = Statement(lambda key, now: Session.objects.filter(session_key=key, expire_date__gt=now))
 
 
 class SessionStore(db.SessionStore):
@@ -12,3 +19,9 @@ class SessionStore(db.SessionStore):
         """Return whether the key is well-formed."""
         # PostgreSQL fails on a query for a key with a NUL.
         return bool(key and KEY.fullmatch(key))
+
+    def _get_session_from_db(self) -> Session | None:
+        found = _stored.first(self.session_key, timezone.now())
+        if found is None:
+            self._session_key = None
+        return found

@@ -9,6 +9,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from accounts.models import User
+from accounts.statements import Statement
 from chat import refusals
 from chat.models import Conversation, Message, Run
 
@@ -27,7 +28,8 @@ def parse_id(value: str | uuid.UUID) -> uuid.UUID | None:
 
 def access_conversation(user: User, conversation: str | uuid.UUID) -> Conversation:
     """Return the user's own conversation, if it is not deleted. Raises the 404 refusal."""
-    return _get(Conversation.objects.visible_to(user), conversation)
+    found_id = parse_id(conversation)
+    return _found(_own.first(user.pk, found_id) if found_id else None)
 
 
 def lock_conversation(
@@ -38,19 +40,19 @@ def lock_conversation(
     Without ``conversation`` it is that of the message. Returns None if it is not the user's, is deleted, or
     has no such message.
     """
-    named = Message.objects.filter(pk=message).first() if message else None
+    named = _message.first(message) if message else None
     if message and (named is None or conversation not in (None, named.conversation_id)):
         return None
     pk = named.conversation_id if named else conversation
-    own = Conversation.objects.visible_to(user).select_for_update()
-    found = own.filter(pk=pk).first() if pk else None
+    found = _own_locked.first(user.pk, pk) if pk else None
     return (found, named) if found else None
 
 
 def access_conversation_now(user: User, conversation: str | uuid.UUID) -> tuple[Conversation, Run | None]:
     """Return the user's own conversation and its active run. Raises the 404 refusal."""
     # Read head and active run in one query. With two, a run that ends in between shows up in neither.
-    found = _get(Conversation.objects.visible_to(user).with_active_run(), conversation)
+    found_id = parse_id(conversation)
+    found = _found(_own_now.first(user.pk, found_id) if found_id else None)
     run: uuid.UUID | None = getattr(found, "active_run", None)
     return found, Run.objects.select_related("conversation").get(pk=run) if run else None
 
@@ -87,7 +89,18 @@ def open_transcript(request: HttpRequest, conversation: str | uuid.UUID) -> Conv
 
 def _get(queryset: QuerySet[M], value: str | uuid.UUID) -> M:
     found_id = parse_id(value)
-    found = queryset.filter(pk=found_id).first() if found_id else None
+    return _found(queryset.filter(pk=found_id).first() if found_id else None)
+
+
+def _found(found: M | None) -> M:
     if found is None:
         raise refusals.not_found()
     return found
+
+
+_own = Statement(lambda owner, pk: Conversation.objects.visible_to(owner).filter(pk=pk))
+_own_locked = Statement(
+    lambda owner, pk: Conversation.objects.visible_to(owner).select_for_update().filter(pk=pk)
+)
+_message = Statement(lambda pk: Message.objects.filter(pk=pk))
+_own_now = Statement(lambda owner, pk: Conversation.objects.visible_to(owner).with_active_run().filter(pk=pk))

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from accounts.statements import Statement, insert
 from chat import approvers, changes, lifecycle, queue, refusals, waiting
 from chat.access import lock_conversation, parse_id
 from chat.begin import Reservation, begin_run, store_question
@@ -210,9 +211,8 @@ def _lock_target(owner: User, ask: Ask) -> _Target | None:
 
 def _with_key(owner: User, ask: Ask) -> Run | QueuedAsk | None:
     found: Run | QueuedAsk | None = None
-    for model in (Run, QueuedAsk):
-        asks = model._default_manager.filter(owner=owner, client_id=ask.client_id)
-        found = found or asks.select_related("conversation").first()
+    for asks in (_runs_with_key, _queued_with_key):
+        found = found or asks.first(owner.pk, ask.client_id)
     if found is None:
         return None
     if found.request_digest != ask.digest():
@@ -220,6 +220,14 @@ def _with_key(owner: User, ask: Ask) -> Run | QueuedAsk | None:
     if found.conversation.deleted_at:
         raise refusals.not_found()
     return found
+
+
+_runs_with_key = Statement(
+    lambda owner, key: Run.objects.filter(owner=owner, client_id=key).select_related("conversation")
+)
+_queued_with_key = Statement(
+    lambda owner, key: QueuedAsk.objects.filter(owner=owner, client_id=key).select_related("conversation")
+)
 
 
 def _held_before(owner: User, target: _Target, ask: Ask) -> Held | None:
@@ -296,8 +304,11 @@ def _refuse(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> No
 def _refuse_now(conversation: Conversation) -> None:
     if conversation.locked_at:
         raise refusals.locked()
-    if active := conversation.runs.active().values_list("pk", flat=True).first():
-        raise refusals.busy(str(active))
+    if active := _active.first(conversation.pk):
+        raise refusals.busy(str(active[0]))
+
+
+_active = Statement(lambda pk: Run.objects.active().filter(conversation=pk).values_list("pk"))
 
 
 def _refuse_over_limit(owner: User) -> None:
@@ -325,16 +336,19 @@ def _store(
     )
     change = changes.announce(owner.pk, concerned)
     # The ledger's lock is held now: a queued ask with this key is visible, or comes later and finds this run.
-    if ask.client_id and QueuedAsk.objects.filter(owner=owner, client_id=ask.client_id).exists():
+    if ask.client_id and _queued_with_key.all(owner.pk, ask.client_id):
         raise IntegrityError("The key was used at the same time.")
-    conversation = target.conversation or Conversation.objects.create(
-        owner=owner,
-        agent=ask.agent or agents[0],
-        title=title_of(question),
-        created_at=now,
-        updated_at=now,
-        last_change=change,
-    )
+    conversation = target.conversation
+    if conversation is None:
+        conversation = Conversation(
+            owner=owner,
+            agent=ask.agent or agents[0],
+            title=title_of(question),
+            created_at=now,
+            updated_at=now,
+            last_change=change,
+        )
+        insert(conversation)
     prompt = target.prompt or store_question(conversation, target.parent, question, items, now)
     run = begin_run(
         conversation,

@@ -7,11 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.statements import Statement
 from chat import refusals
 from chat.models import Conversation, PersonRequest, RequestLook
 from chat.waiting import is_open, open_requests, request_json
@@ -47,9 +49,12 @@ def concerned(conversation: Conversation, groups: Iterable[str] = ()) -> list[in
     return list(members_of(names).values_list("pk", flat=True)) if names else []
 
 
+_groups = Statement(lambda user: Group.objects.filter(user=user).values_list("name"))
+
+
 def groups_for(user: User) -> list[str]:
     """Return the names of the user's groups that decide about a tool, or about a request that may be open."""
-    own = set(user.groups.values_list("name", flat=True))
+    own = {name for (name,) in _groups.all(user.pk)}
     if not own:
         return []
     deciding = {group for tools in settings.APPROVERS.values() for group in tools.values()}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from accounts import statements
 from chat import events
 from chat.events import Row
 from chat.models import Conversation, Message, Run, RunEvent
@@ -33,7 +34,7 @@ def store_question(
     now: datetime,
 ) -> Message:
     """Store a prompt; ``items`` are those of its parts, if they are not just its text."""
-    return Message.objects.create(
+    question = Message(
         conversation=conversation,
         parent_id=parent,
         role=Message.Role.USER,
@@ -41,6 +42,8 @@ def store_question(
         parts={"v": 1, "items": items or [{"type": "text", "text": text}]},
         created_at=now,
     )
+    statements.insert(question)
+    return question
 
 
 def begin_run(conversation: Conversation, prompt: Message, now: datetime, change: int, **fields: Any) -> Run:
@@ -50,18 +53,20 @@ def begin_run(conversation: Conversation, prompt: Message, now: datetime, change
     those of a reservation.
     """
     # No ``last_change``: the notice of the run tells other tabs.
-    Conversation.objects.filter(pk=conversation.pk).update(head=prompt, updated_at=now, archived_at=None)
+    statements.update(Conversation, conversation.pk, head_id=prompt.pk, updated_at=now, archived_at=None)
     conversation.updated_at = now
-    run = Run.objects.create(
+    run = Run(
         conversation=conversation,
         owner_id=conversation.owner_id,
         prompt=prompt,
         created_at=now,
         last_change=change,
+        model="",
         **fields,
     )
+    statements.insert(run)
     run.begun = row = first_row(run)
-    RunEvent.objects.create(run=run, seq=row.seq, type=row.type, data=row.data)
+    statements.insert(RunEvent(run=run, seq=row.seq, type=row.type, data=row.data))
     return run
 
 

@@ -12,6 +12,7 @@ from functools import partial
 
 from django.db import connection, transaction
 
+from accounts.statements import Statement
 from chat import doorbell
 from chat.models import Conversation, Ledger, Run
 
@@ -88,7 +89,10 @@ def announce_decisions(conversation: Conversation, approvers: Iterable[int]) -> 
 
 def last_of(owner_ids: Iterable[int]) -> dict[int, int]:
     """Return the last number of each of these members, without members that never had a change."""
-    return dict(Ledger.objects.filter(pk__in=owner_ids).values_list("owner_id", "last_change"))
+    return dict(_last.all(list(owner_ids)))
+
+
+_last = Statement(lambda owners: Ledger.objects.filter(pk__in=owners).values_list("owner_id", "last_change"))
 
 
 def since(owner_id: int, after: int) -> tuple[int, list[Change]]:

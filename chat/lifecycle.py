@@ -20,6 +20,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from accounts import statements
 from chat import approvers, changes, events, queue
 from chat.endings import STATUS_OF, USAGE, End, terminal_data
 from chat.events import Event, Fold, Row, Usage
@@ -271,10 +272,10 @@ def _end(ending: _Ending, outcome: Outcome, reply: Message | None, rest: Sequenc
             run,
             now,
         )
-        reply.save(force_insert=True)
+        statements.insert(reply)
         run.bytes = len(reply.text.encode())
         if conversation.head_id == run.prompt_id:
-            changed["head"] = reply
+            changed["head_id"] = reply.pk
     run.reply = reply
     run.status, run.code, run.finish, run.ended_at = STATUS_OF[end.type], end.code, end.finish, now
     run.invocation_id, run.model = outcome.invocation_id, outcome.model
@@ -297,9 +298,9 @@ def _end(ending: _Ending, outcome: Outcome, reply: Message | None, rest: Sequenc
     run.last_change = changes.announce(run.owner_id, concerned)
     if requests:
         changed["waiting_change"] = run.last_change
-    run.save(update_fields=_ENDED_FIELDS)
+    statements.update(Run, run.pk, **{name: getattr(run, name) for name in _ENDED_COLUMNS})
     _store_session(run, outcome, ending.session_events)
-    Conversation.objects.filter(pk=conversation.pk).update(**changed)
+    statements.update(Conversation, conversation.pk, **changed)
     if ending.has_queue:
         queue.ask_next(conversation, run.process_id)
     seconds = (now - run.created_at).total_seconds()
@@ -313,8 +314,8 @@ def add_usage(run_id: uuid.UUID, usage: Usage) -> None:
     Run.objects.filter(pk=run_id).update(**added)
 
 
-_ENDED_FIELDS = [
-    "status", "reply", "code", "finish", "ended_at", "ttft_ms", "duration_ms", "deltas", "bytes",
+_ENDED_COLUMNS = [
+    "status", "reply_id", "code", "finish", "ended_at", "ttft_ms", "duration_ms", "deltas", "bytes",
     "last_seq", "last_change", "state_after", "invocation_id", "model", "failure",
     *(f"usage_{name}" for name in USAGE),
 ]  # fmt: skip
@@ -332,9 +333,8 @@ def _draft(fold: Fold, html: str | None) -> Message:
 
 
 def _append_session(run: Run, payloads: Sequence[str], position: int) -> None:
-    SessionEvent.objects.bulk_create(
-        [SessionEvent(run=run, position=position + n, payload=p) for n, p in enumerate(payloads)]
-    )
+    new = [SessionEvent(run=run, position=position + n, payload=p) for n, p in enumerate(payloads)]
+    statements.insert(*new)
 
 
 def _store_session(run: Run, outcome: Outcome, position: int) -> None:

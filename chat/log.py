@@ -3,8 +3,7 @@
 import uuid
 from collections.abc import Sequence
 
-from django.db.models import Max
-
+from accounts.statements import Statement, insert
 from chat.events import Event, Row
 from chat.models import RunEvent
 
@@ -18,18 +17,26 @@ def append(run_id: uuid.UUID, new: Sequence[Event], after: int | None = None) ->
         Row.of(seq, event)
         for seq, event in enumerate(new, (last_seq(run_id) if after is None else after) + 1)
     ]
-    RunEvent.objects.bulk_create(
-        [RunEvent(run_id=run_id, seq=row.seq, type=row.type, data=row.data) for row in rows]
-    )
+    insert(*(RunEvent(run_id=run_id, seq=row.seq, type=row.type, data=row.data) for row in rows))
     return rows
 
 
 def last_seq(run_id: uuid.UUID) -> int:
     """Return the seq of the newest stored event of a run, 0 if there is none."""
-    return RunEvent.objects.filter(run_id=run_id).aggregate(last=Max("seq"))["last"] or 0
+    newest = _newest.first(run_id)
+    return newest[0] if newest else 0
+
+
+_newest = Statement(lambda run: RunEvent.objects.filter(run_id=run).order_by("-seq").values_list("seq")[:1])
 
 
 def read_log(run_id: uuid.UUID, after: int = 0) -> list[Row]:
     """Return the stored events of a run after seq ``after``, in order."""
-    stored = RunEvent.objects.filter(run_id=run_id, seq__gt=after).order_by("seq")
-    return [Row(*values) for values in stored.values_list("seq", "type", "data")]
+    return [Row(*values) for values in _after.all(run_id, after)]
+
+
+_after = Statement(
+    lambda run, seq: (
+        RunEvent.objects.filter(run_id=run, seq__gt=seq).order_by("seq").values_list("seq", "type", "data")
+    )
+)

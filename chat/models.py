@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from accounts.statements import Statement
 from chat.events import Row
 
 
@@ -24,10 +25,6 @@ def new_id() -> uuid.UUID:
     return uuid_utils.compat.uuid7()
 
 
-# Raw SQL: every list of conversations has them, and the ORM takes 2 ms of CPU to build them.
-_IS_ANSWERING = """EXISTS (
-    SELECT 1 FROM chat_run WHERE conversation_id = chat_conversation.id AND status IN ('queued', 'running')
-)"""
 _IS_WAITING = """(chat_conversation.locked_at IS NULL AND EXISTS (
     SELECT 1 FROM chat_personrequest AS request JOIN chat_run AS run ON request.run_id = run.id
     WHERE run.reply_id = chat_conversation.head_id AND request.decision = '' AND NOT request.is_job
@@ -36,7 +33,7 @@ _IS_WAITING = """(chat_conversation.locked_at IS NULL AND EXISTS (
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
-    def visible_to(self, user: User) -> "ConversationQuerySet":
+    def visible_to(self, user: User | int) -> "ConversationQuerySet":
         return self.filter(owner=user, deleted_at=None)
 
     def listed(self, *, archived: bool = False) -> list["ConversationQuerySet"]:
@@ -46,12 +43,11 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         kept = self.filter(archived_at=None)
         return [kept.filter(pinned_at__isnull=False), kept.filter(pinned_at=None)]
 
-    def with_marks(self) -> "ConversationQuerySet":
-        """Annotate each with ``is_answering``, a run is active, and ``is_waiting``, it asks its owner."""
-        now = connection.ops.adapt_datetimefield_value(timezone.now())
-        return self.annotate(
-            is_answering=RawSQL(_IS_ANSWERING, []),  # noqa: S611  (constants)
-            is_waiting=RawSQL(_IS_WAITING, [now]),  # noqa: S611
+    def with_marks(self, now: datetime) -> "ConversationQuerySet":
+        """Annotate each with its ``active_run`` and with ``is_waiting``: it asks its owner."""
+        value = connection.ops.adapt_datetimefield_value(now)
+        return self.with_active_run().annotate(
+            is_waiting=RawSQL(_IS_WAITING, [value]),  # noqa: S611  (a constant)
         )
 
     def with_active_run(self) -> "ConversationQuerySet":
@@ -173,12 +169,9 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Return the siblings of messages of one conversation, oldest first, by their parent."""
         found: dict[uuid.UUID | None, list[uuid.UUID]] = {message.parent_id: [] for message in messages}
         if messages:
-            family = self.filter(conversation=messages[0].conversation_id).order_by("created_at", "id")
-            below = family.filter(parent__in=[parent for parent in found if parent])
-            tops = family.filter(parent=None) if None in found else family.none()
-            for pk, parent in chain(
-                below.values_list("pk", "parent_id"), tops.values_list("pk", "parent_id")
-            ):
+            conversation = messages[0].conversation_id
+            below = _below.all(conversation, [parent for parent in found if parent])
+            for pk, parent in chain(below, _tops.all(conversation) if None in found else ()):
                 found[parent].append(pk)
         return found
 
@@ -237,6 +230,15 @@ class MessageQuerySet(models.QuerySet["Message"]):
                 )
                 for pk, parent, run, role, hidden in cursor.fetchall()
             ]
+
+
+def _children(conversation: uuid.UUID) -> "models.QuerySet[Message, tuple[uuid.UUID, uuid.UUID | None]]":
+    found = Message.objects.filter(conversation=conversation)
+    return found.order_by("created_at", "id").values_list("pk", "parent_id")
+
+
+_below = Statement(lambda conversation, parents: _children(conversation).filter(parent__in=parents))
+_tops = Statement(lambda conversation: _children(conversation).filter(parent=None))
 
 
 class Message(models.Model):

@@ -12,6 +12,7 @@ from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.statements import Statement
 from chat import changes, doorbell, refusals, waiting
 from chat.begin import begin_run, store_question
 from chat.models import QUEUE_MAX, Conversation, PersonRequest, Process, QueuedAsk, Run
@@ -27,7 +28,10 @@ SOON = "soon"  # nothing: the next sweep asks
 def is_over_limit(owner_id: int) -> bool:
     """Return whether the member has as many active runs as one may have."""
     limit = settings.RUNS_PER_MEMBER
-    return bool(settings.LIMITS) and Run.objects.active().filter(owner=owner_id).count() >= limit
+    return bool(settings.LIMITS) and len(_active_of.all(owner_id)) >= limit
+
+
+_active_of = Statement(lambda owner: Run.objects.active().filter(owner=owner).values_list("pk"))
 
 
 def has_open_request(conversation: Conversation) -> bool:
@@ -44,7 +48,7 @@ def must_queue(conversation: Conversation, *, interrupts: bool) -> bool:
 
 def add(conversation: Conversation, ask: QueuedAsk) -> None:
     """Store an ask at the end of the queue, or at its head if it interrupts. Raises the 409 refusal."""
-    queue = list(conversation.queue.order_by("position"))
+    queue = _queue_of.all(conversation.pk)
     if len(queue) >= QUEUE_MAX:
         raise refusals.queue_full(QUEUE_MAX)
     ask.conversation, ask.owner_id = conversation, conversation.owner_id
@@ -176,6 +180,9 @@ def continue_queue(conversation: uuid.UUID, process: uuid.UUID | None) -> Run | 
 
 def queue_json(conversation: Conversation) -> list[dict[str, Any]]:
     """Return the queue of a conversation as clients receive it."""
-    queue = list(conversation.queue.order_by("position"))
+    queue = _queue_of.all(conversation.pk)
     why = why_waiting(conversation, queue[0]) if queue else ""
     return [{"id": str(ask.pk), "text": ask.text, "why": why} for ask in queue]
+
+
+_queue_of = Statement(lambda pk: QueuedAsk.objects.filter(conversation=pk).order_by("position"))

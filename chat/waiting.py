@@ -10,6 +10,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts.statements import Statement
 from chat import refusals
 from chat.events import clean_json, rfc3339
 from chat.json_schemas import misfit
@@ -59,18 +60,22 @@ def is_open(request: PersonRequest) -> bool:
     return not request.is_job or request.pk in {each.pk for each in open_requests(request.run.conversation)}
 
 
-def waiting_conversations(conversations: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+def waiting_conversations(conversations: list[uuid.UUID]) -> set[uuid.UUID]:
     """Return those of the conversations in whose active branch's last reply a request is open."""
-    undecided = PersonRequest.objects.filter(
+    ends = _undecided_in.all(conversations, timezone.now())
+    return {conversation for conversation, reply, head in ends if reply == head}
+
+
+_undecided_in = Statement(
+    lambda conversations, now: PersonRequest.objects.filter(
         run__conversation__in=conversations,
         decision="",
         is_job=False,
-        expires_at__gt=timezone.now(),
+        expires_at__gt=now,
         run__conversation__deleted_at=None,
         run__conversation__locked_at=None,
-    )
-    ends = undecided.values_list("run__conversation", "run__reply", "run__conversation__head")
-    return {conversation for conversation, reply, head in ends if reply == head}
+    ).values_list("run__conversation", "run__reply", "run__conversation__head")
+)
 
 
 def refuse_decided(conversation: Conversation, answers: Sequence[Answer]) -> None:

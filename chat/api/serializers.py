@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from accounts.statements import Statement
 from chat import waiting
 from chat.endings import called_by, explain
 from chat.events import rfc3339
@@ -33,9 +34,15 @@ def conversation_json(
 
 
 def conversations(found: Sequence[Conversation]) -> list[dict[str, Any]]:
-    active = dict(Run.objects.active().filter(conversation__in=found).values_list("conversation_id", "id"))
-    waits = waiting.waiting_conversations([each.pk for each in found])
+    active = dict(_active.all([each.pk for each in found]))
+    # Those without a number never had a request.
+    waits = waiting.waiting_conversations([each.pk for each in found if each.waiting_change is not None])
     return [conversation_json(each, active.get(each.pk), is_waiting=each.pk in waits) for each in found]
+
+
+_active = Statement(
+    lambda ids: Run.objects.active().filter(conversation__in=ids).values_list("conversation_id", "id")
+)
 
 
 def messages(found: Sequence[Message]) -> list[dict[str, Any]]:

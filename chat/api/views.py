@@ -259,8 +259,9 @@ def list_conversations(
 ) -> Any:
     if archived not in ("true", "false"):
         raise refusals.malformed(_("%(name)s must be true or false.") % {"name": "archived"})
-    own = Conversation.objects.visible_to(signed_in_user(request)).listed(archived=archived == "true")
-    page, following = paging.page_of_conversations(own, cursor, paging.limit_of(limit))
+    page, following = paging.page_of_conversations(
+        signed_in_user(request), cursor, paging.limit_of(limit), archived=archived == "true"
+    )
     return {"items": serializers.conversations(page), "next": following}
 
 

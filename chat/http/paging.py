@@ -5,10 +5,15 @@ import binascii
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts.models import User
+from accounts.statements import Statement
 from chat import refusals
 from chat.access import parse_id
 from chat.models import Conversation, ConversationQuerySet
@@ -29,24 +34,37 @@ def limit_of(value: str | None) -> int:
 
 
 def page_of_conversations(
-    parts: Sequence[ConversationQuerySet], cursor: str | None, limit: int
+    owner: User, cursor: str | None, limit: int, *, archived: bool
 ) -> tuple[list[Conversation], str | None]:
-    """Return a page of a list, from ``cursor`` on, and the cursor of the next page.
+    """Return a page of the owner's list with its marks, from ``cursor`` on, and the cursor of the next page.
 
-    The list is its ``parts`` one after another, each with the newest activity first.
+    The list is its parts one after another, each with the newest activity first.
     """
-    first, moment, last = _conversation_cursor(cursor) if cursor else (0, None, None)
+    now = timezone.now()
+    first, *last = _conversation_cursor(cursor) if cursor else (0,)
     page: list[tuple[int, Conversation]] = []
-    for number, part in enumerate(parts):
-        if number < first:
-            continue
-        ordered = part.order_by("-updated_at", "-id")
-        if cursor and number == first:
-            ordered = ordered.filter(Q(updated_at__lt=moment) | Q(updated_at=moment, id__lt=last))
-        page += [(number, each) for each in ordered[: limit + 1 - len(page)]]
+    for number in range(first, 1 if archived else 2):
+        after = last if number == first else []
+        found = _part(number, limit + 1, archived, bool(after)).all(owner.pk, now, *after)
+        page += [(number, each) for each in found[: limit + 1 - len(page)]]
     more = len(page) > limit
     page = page[:limit]
     return [each for _number, each in page], _cursor_of(*page[-1]) if more else None
+
+
+@lru_cache
+def _part(number: int, limit: int, archived: bool, is_after: bool) -> Statement[Conversation]:
+    """Return the query of a page for one part of the list; ``is_after``: from a cursor on."""
+
+    def build(owner: int, now: datetime, *after: Any) -> QuerySet[Conversation]:
+        own = Conversation.objects.visible_to(owner).with_marks(now)
+        part = own.listed(archived=archived)[number].order_by("-updated_at", "-id")
+        if is_after:
+            moment, last = after
+            part = part.filter(Q(updated_at__lt=moment) | Q(updated_at=moment, id__lt=last))
+        return part[:limit]
+
+    return Statement(build)
 
 
 def conversations_through(

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from accounts.statements import Statement
 from chat.access import access_message, parse_id
 from chat.models import BRANCH_MAX, Conversation, Message
 
@@ -47,4 +48,11 @@ def _around(named: uuid.UUID, above: list[uuid.UUID], hit: Message | None) -> Ex
 
 
 def _branch(end: uuid.UUID | None, length: int) -> list[Message]:
-    return Message.objects.select_related("run").defer("run__state_after").branch(end, limit=length)
+    ids = Message.objects.ids_above(end, length)
+    found = {message.pk: message for message in _messages.all(ids)}
+    return [found[pk] for pk in reversed(ids)]
+
+
+_messages = Statement(
+    lambda ids: Message.objects.select_related("run").defer("run__state_after").filter(pk__in=ids)
+)

@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts.statements import Statement
 from chat.answer_fields import HIDDEN_IN_SENTENCE, args_of, visible
 from chat.models import Message, PersonRequest, Run
 from chat.waiting import decision_sentence, is_in_doubt
@@ -31,8 +32,17 @@ def requests_of(branch: Sequence[Message], runs: Collection[Run]) -> list[Person
     """Return the requests that these messages asked, and those that these runs answered, oldest first."""
     ids = {message.run_id for message in branch if message.role == Message.Role.ASSISTANT}
     ids |= {run.pk for run in runs}
-    found = PersonRequest.objects.filter(Q(run__in=ids) | Q(answered_by__in=ids))
-    return list(found.select_related("answered_by__reply", "decided_by").order_by("asked_at", "id"))
+    found = [each for each in ids if each]
+    return _asked_or_answered.all(found, found)
+
+
+_asked_or_answered = Statement(
+    lambda asked, answered: (
+        PersonRequest.objects.filter(Q(run__in=asked) | Q(answered_by__in=answered))
+        .select_related("answered_by__reply", "decided_by")
+        .order_by("asked_at", "id")
+    )
+)
 
 
 def outcome_of(

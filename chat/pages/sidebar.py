@@ -15,10 +15,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from accounts.models import User
+from accounts.statements import Statement
 from chat.access import parse_id
 from chat.http import paging
 from chat.http.members import signed_in_user
-from chat.models import Conversation
+from chat.models import Conversation, ConversationQuerySet
 
 ENTRIES = 50  # of a page of the list
 LOADED_MAX = 2000  # entries that a page reads again in one request
@@ -61,22 +62,20 @@ def list_context(request: HttpRequest, member: User, shown: Conversation | None 
     """Return the context of the list. The shown conversation is in it, also if it is further down."""
     query = request.GET
     is_archive = query.get("archived") == "1"
-    own = Conversation.objects.visible_to(member)
-    parts = own.with_marks().listed(archived=is_archive)
     if "ids" in query:
         ids = [pk for value in query["ids"].split(",") if (pk := parse_id(value))]
-        found, more = (
-            [each for part in parts for each in part.filter(pk__in=ids).order_by("-updated_at")],
-            None,
-        )
+        parts = _own(member).filter(pk__in=ids).listed(archived=is_archive)
+        found, more = [each for part in parts for each in part.order_by("-updated_at")], None
     elif query.get("through"):
+        parts = _own(member).listed(archived=is_archive)
         found, more = paging.conversations_through(parts, query["through"], LOADED_MAX)
     else:
-        found, more = paging.page_of_conversations(parts, query.get("list"), ENTRIES)
+        cursor = query.get("list")
+        found, more = paging.page_of_conversations(member, cursor, ENTRIES, archived=is_archive)
     end = _place(found[-1], is_archive=is_archive)[0] if more and found else ""
     is_missing = shown is not None and shown.pk not in {each.pk for each in found}
     if shown and is_missing and (shown.archived_at or not is_archive):
-        found += own.with_marks().filter(pk=shown.pk)
+        found += _own(member).filter(pk=shown.pk)
     return {
         "entries": _entries(found, is_archive=is_archive),
         "more": more,
@@ -84,9 +83,20 @@ def list_context(request: HttpRequest, member: User, shown: Conversation | None 
         "day": timezone.localdate().isoformat(),
         "is_archive": is_archive,
         "is_first_page": not query.get("list"),
-        "has_archived": is_archive or own.filter(archived_at__isnull=False).exists(),
+        "has_archived": is_archive or bool(_archived.all(member.pk)),
         "shown_pk": shown.pk if shown else None,
     }
+
+
+def _own(member: User) -> ConversationQuerySet:
+    return Conversation.objects.visible_to(member).with_marks(timezone.now())
+
+
+_archived = Statement(
+    lambda owner: (
+        Conversation.objects.visible_to(owner).filter(archived_at__isnull=False).values_list("id")[:1]
+    )
+)
 
 
 def _entries(found: Iterable[Conversation], *, is_archive: bool) -> list[Entry]:

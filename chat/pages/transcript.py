@@ -10,6 +10,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from accounts.statements import Statement
 from chat import endings
 from chat.agent.agents import catalog
 from chat.agent.agents.catalog import AgentInfo
@@ -369,11 +370,19 @@ def _again(run: Run, *, is_last: bool) -> str:
 
 def _called(prompts: Sequence[uuid.UUID]) -> dict[uuid.UUID | None, list[str]]:
     """Return the tools that the replies to each prompt called, all versions of the reply included."""
-    replies = Message.objects.filter(parent__in=prompts, role=Message.Role.ASSISTANT)
     items: dict[uuid.UUID | None, list[dict[str, Any]]] = {}
-    for prompt, parts in replies.order_by("created_at", "id").values_list("parent_id", "parts"):
+    for prompt, parts in _replies.all(list(prompts)):
         items.setdefault(prompt, []).extend(parts.get("items", []))
     return {prompt: tools_called(found) for prompt, found in items.items()}
+
+
+_replies = Statement(
+    lambda prompts: (
+        Message.objects.filter(parent__in=prompts, role=Message.Role.ASSISTANT)
+        .order_by("created_at", "id")
+        .values_list("parent_id", "parts")
+    )
+)
 
 
 def _steps(items: Iterable[dict[str, Any]], asks: Collection[str] = (), *, ended: bool) -> list[Step]:

@@ -181,7 +181,7 @@ async def test_an_answer_that_ends_while_the_page_is_built_is_shown(
     gemini.on("go", [Text("Once upon"), Hold(), Text(" a time")])
     path = await ask(as_alice, "go")
     await until_shown(as_alice, path, "Once")
-    read = Message.objects.all().__class__.branch
+    read = Message.objects.all().__class__.links_above
 
     def end_first(*args: Any, **kwargs: Any) -> Any:
         branch = read(*args, **kwargs)
@@ -189,7 +189,7 @@ async def test_an_answer_that_ends_while_the_page_is_built_is_shown(
         until(lambda: not Run.objects.active().exists())
         return branch
 
-    monkeypatch.setattr(Message.objects.all().__class__, "branch", end_first)
+    monkeypatch.setattr(Message.objects.all().__class__, "links_above", end_first)
     page = await see(as_alice, path)
     text = page.one("div", id="messages").text
     assert "Once upon" in text
