@@ -96,7 +96,7 @@ class Stream(Connection):
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
         if HEARTBEAT in data:
-            self._late_ms.append((now - self._last - HEARTBEAT_SECONDS) * 1000)
+            self._late_ms.append(max(0.0, now - self._last - HEARTBEAT_SECONDS) * 1000)
         self._last = now
         super().data_received(data)
 

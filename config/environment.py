@@ -342,7 +342,8 @@ Guidelines:
     QUEUED_MAX_SECONDS: Number = 5
     """a run that waited this long for its process is taken up by any other"""
     STREAM_HEARTBEAT_SECONDS: Annotated[Number, Field(ge=0.05)] = 15
-    """after this much silence a comment is sent. Proxies close a connection that is silent for 60 s"""
+    """at the latest after this much silence a comment is sent. Proxies close a connection that is silent for
+    60 s"""
     JOURNAL_SECONDS: Number = 0.025
     """text that arrives within this time is one commit. A smaller value costs commits, a larger one is
     visible"""

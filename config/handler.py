@@ -28,7 +28,7 @@ from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.security import SecurityMiddleware
-from django.urls import Resolver404, resolve, set_script_prefix
+from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.module_loading import import_string
 from servestatic.middleware import ServeStaticMiddleware
@@ -43,7 +43,13 @@ log = logging.getLogger(__name__)
 _pool = ThreadPoolExecutor(REQUEST_THREADS, thread_name_prefix="request")
 
 
-class _OnThread(BaseHandler):
+class _Resolved(BaseHandler):
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        """Return the match that chose between the event loop and a thread."""
+        return request.resolver_match or super().resolve_request(request)
+
+
+class _OnThread(_Resolved):
     """The middleware and the views of a request, all on one thread."""
 
     def __init__(self) -> None:
@@ -61,7 +67,7 @@ class _OnThread(BaseHandler):
         return response
 
 
-class Handler(ASGIHandler):
+class Handler(_Resolved, ASGIHandler):
     """ASGI application of Django. Its own chain of middleware is that of the event loop."""
 
     def __init__(self) -> None:
@@ -191,9 +197,11 @@ async def _not_found(request: HttpRequest) -> Any:
 
 def _view_of(request: Any) -> Callable[..., Any] | None:
     try:
-        return resolve(request.path_info).func
+        request.resolver_match = resolve(request.path_info)
     except Resolver404:
         return None
+    view: Callable[..., Any] = request.resolver_match.func
+    return view
 
 
 def _on_event_loop(middleware: Any) -> Any:

@@ -1,6 +1,7 @@
 """Readers of runs: the one function by which each reads, and delivery of committed rows from memory."""
 
 import asyncio
+import random
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -97,12 +98,12 @@ async def follow(
 ) -> AsyncGenerator[list[Row], None]:
     """Yield the events of a run after seq ``after``, in order and without a gap, to the terminal event.
 
-    Yield them in batches, and an empty batch after ``idle`` seconds of silence. ``begun`` is the first row of
-    a run that began just now: the log is not read if it has no other. Precondition: the terminal event is
-    stored or will be. For a run whose log was pruned, see chat/stream/resume.py.
+    Yield them in batches, and an empty batch after at most ``idle`` seconds of silence. ``begun`` is the
+    first row of a run that began just now: the log is not read if it has no other. Precondition: the terminal
+    event is stored or will be. For a run whose log was pruned, see chat/stream/resume.py.
     """
     clock = asyncio.get_running_loop().time
-    last_yield = clock()
+    last_yield, silence = clock(), _some_of(idle)
     with _subscribe(run_id) as subscription, doorbell.listen(str(run_id), subscription.nudge):
         is_known = begun is not None and _written_here.get(run_id) == begun.seq
         rows = [begun] if begun and is_known else await run_db(read_log, run_id, after)
@@ -111,7 +112,7 @@ async def follow(
             if rows and rows[0].seq != after + 1:  # a gap: read the missed batch from the log
                 rows = await run_db(read_log, run_id, after)
             if rows:
-                after, last_yield = rows[-1].seq, clock()
+                after, last_yield, silence = rows[-1].seq, clock(), _some_of(idle)
                 yield rows
                 if rows[-1].type in TERMINAL:
                     return
@@ -119,13 +120,19 @@ async def follow(
             if rows:
                 continue
             poll = idle if run_id in _written_here else doorbell.LISTEN_SECONDS
-            await subscription.wait(max(0.001, min(poll, last_yield + idle - clock())))
+            await subscription.wait(max(0.001, min(poll, last_yield + silence - clock())))
             rows = subscription.take()
             if not rows and run_id not in _written_here:
                 rows = await run_db(read_log, run_id, after)
-            if not rows and clock() - last_yield >= idle:
-                last_yield = clock()
+            if not rows and clock() - last_yield >= silence:
+                last_yield, silence = clock(), _some_of(idle)
                 yield []
+
+
+def _some_of(idle: float) -> float:
+    # Readers that open together, or receive the same event, would else all wake at the same moments: 2,000
+    # of them kept other requests waiting for 2 s.
+    return idle * random.uniform(0.75, 1)  # noqa: S311  (not a secret)
 
 
 async def wait_for_end(run_id: uuid.UUID) -> None:

@@ -92,7 +92,9 @@ def test_related_objects_deferred_columns_and_annotations_are_there(alice: User)
 
 def test_values_are_tuples_with_the_types_of_the_columns(alice: User) -> None:
     run = send_message(alice, Ask(query="q"), agents=["a"])
-    of = Statement(lambda pk: Message.objects.filter(pk=pk).values_list("pk", "parts", "created_at", "run"))
+    of: Statement[Any] = Statement(
+        lambda pk: Message.objects.filter(pk=pk).values_list("pk", "parts", "created_at", "run")
+    )
     prompt = Message.objects.get(pk=run.prompt_id)
     [row] = of.all(prompt.pk)
     assert row == (prompt.pk, prompt.parts, prompt.created_at, None)

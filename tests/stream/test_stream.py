@@ -1,6 +1,7 @@
 """POST and GET /chat/stream: the wire contract of docs/streaming.md."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -119,6 +120,33 @@ async def test_a_heartbeat_comment_is_sent_during_silence(
         await auntil(lambda: len(exchange.parser.comments) >= 3)
         gemini.release()
         await reading
+
+
+async def test_readers_of_one_run_do_not_get_their_heartbeats_together(
+    as_alice: Client, gemini: Gemini, settings: Any
+) -> None:
+    """Two thousand that woke at the same moments kept other requests waiting."""
+    settings.STREAM_HEARTBEAT_SECONDS = 1
+    gemini.on("slow", [Text("a"), Hold(), Text("b")])
+
+    async def seconds_of_silence(run: str) -> float:
+        async with as_alice.open("GET", f"/chat/runs/{run}/events") as exchange:
+            await exchange.until("text")
+            began = time.monotonic()
+            reading = asyncio.ensure_future(exchange.all_events())
+            await auntil(lambda: bool(exchange.parser.comments))
+            silence = time.monotonic() - began
+            await reading
+            return silence
+
+    async with as_alice.open("POST", "/chat/stream", json_body={"query": "slow"}) as exchange:
+        run = (await exchange.until("text"))[0].json()["run"]
+        readers = [asyncio.ensure_future(seconds_of_silence(run)) for _ in range(7)]
+        await asyncio.sleep(1.5)
+        gemini.release()
+        silences = await asyncio.gather(*readers)
+    assert max(silences) - min(silences) > 0.05
+    assert max(silences) < 1.3
 
 
 async def test_a_run_outlives_the_connection_that_started_it(
