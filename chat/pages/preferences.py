@@ -1,5 +1,6 @@
 """Display preferences of a browser, in cookies: the server renders each page with them."""
 
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -59,13 +60,22 @@ def context(request: HttpRequest) -> dict[str, dict[str, str]]:
     return {"preferences": preferences_of(request)}
 
 
-def settings_of(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the choices of the settings dialog: ``name``, ``heading``, ``labels`` by value, ``chosen``."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One choice of the settings dialog."""
+
+    name: str
+    chosen: str
+    heading: Any = field(compare=False)
+    labels: dict[str, Any] = field(compare=False)  # by the value to choose
+
+
+def settings_of(request: HttpRequest) -> tuple[Setting, ...]:
+    """Return the choices of the settings dialog."""
     chosen = preferences_of(request)
-    return [
-        {"name": name, "heading": heading, "labels": PREFERENCES[name], "chosen": chosen[name]}
-        for name, heading in HEADINGS.items()
-    ]
+    return tuple(
+        Setting(name, chosen[name], heading, PREFERENCES[name]) for name, heading in HEADINGS.items()
+    )
 
 
 @never_cache
