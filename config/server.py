@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import logging
 import signal
 import socket
@@ -140,6 +141,10 @@ class Server(server.Server):
             log.exception("Parley could not start")
             self._fail("Parley could not start; the lines above say why.")
         else:
+            # What is loaded by now stays. Without this, each full collection walks it: 0.2 to 0.3 s in which
+            # the process stands still. (Agents that a reload replaces are kept, too: some megabytes.)
+            gc.collect()
+            gc.freeze()
             self.on_ready()
 
     def _on_signal(self) -> None:
