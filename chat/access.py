@@ -2,11 +2,13 @@
 
 import re
 import uuid
+from datetime import timedelta
 from typing import TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
 from accounts.models import User
 from accounts.statements import Statement
@@ -14,6 +16,8 @@ from chat import refusals
 from chat.models import Conversation, Message, Run
 
 M = TypeVar("M", bound=Model)
+
+UNDO_MINUTES = 10  # a deletion can be undone
 
 # Python's UUID() also accepts braces, "urn:uuid:" and missing hyphens.
 CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -55,6 +59,15 @@ def access_conversation_now(user: User, conversation: str | uuid.UUID) -> tuple[
     found = _found(_own_now.first(user.pk, found_id) if found_id else None)
     run: uuid.UUID | None = getattr(found, "active_run", None)
     return found, Run.objects.select_related("conversation").get(pk=run) if run else None
+
+
+def restorable(user: User, conversation: str | uuid.UUID) -> QuerySet[Conversation]:
+    """Return the user's own conversation, if its deletion can still be undone: one or none."""
+    named = parse_id(conversation)
+    if named is None:
+        return Conversation.objects.none()
+    since = timezone.now() - timedelta(minutes=UNDO_MINUTES)
+    return Conversation.objects.filter(pk=named, owner=user, deleted_at__gt=since)
 
 
 def access_run(user: User, run: str | uuid.UUID) -> Run:

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from accounts.statements import Statement, insert
 from chat import approvers, changes, lifecycle, queue, refusals, waiting
-from chat.access import lock_conversation, parse_id
+from chat.access import lock_conversation, parse_id, restorable
 from chat.begin import Reservation, begin_run, store_question
 from chat.models import Conversation, Message, PersonRequest, QueuedAsk, Run
 from chat.refusals import Refusal
@@ -510,6 +510,21 @@ def give_feedback(reply: Message, value: int | None, reasons: Sequence[str], tex
         feedback_detail=None if value is None else detail,
     )
     changes.announce_conversation(reply.conversation)
+
+
+@transaction.atomic
+def restore(owner: User, conversation: str) -> Conversation:
+    """Undo a deletion, and return the conversation. Its stopped runs and withdrawn questions stay that.
+
+    Raises the 404 refusal if the deletion is older than UNDO_MINUTES, or not the owner's.
+    """
+    found = restorable(owner, conversation).select_for_update().first()
+    if found is None:
+        raise refusals.not_found()
+    found.deleted_at = None
+    Conversation.objects.filter(pk=found.pk).update(deleted_at=None)
+    changes.announce_conversation(found, approvers.concerned(found))
+    return found
 
 
 @transaction.atomic

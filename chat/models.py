@@ -119,6 +119,12 @@ class Conversation(models.Model):
                 condition=models.Q(queue_change__isnull=False),
                 name="chat_conversation_queues",
             ),
+            # the purge
+            models.Index(
+                fields=["deleted_at"],
+                condition=models.Q(deleted_at__isnull=False),
+                name="chat_conversation_deleted",
+            ),
             # the admin: newest activity of all members, and with one agent
             models.Index(
                 fields=["-updated_at", "-id"],
@@ -779,6 +785,22 @@ class Sample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.process} {self.at:%H:%M}"
+
+
+class Purge(models.Model):
+    """What was purged on one day (chat/purge.py). One process at a time adds to it."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    day = models.DateField(unique=True)
+    last_at = models.DateTimeField()
+    conversations = models.PositiveIntegerField(default=0)
+    messages = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        default_permissions = ("view",)  # only the purge writes it
+
+    def __str__(self) -> str:
+        return str(self.day)
 
 
 class Suggestion(models.Model):

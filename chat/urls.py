@@ -22,6 +22,7 @@ urlpatterns = [
     path("chat/<str:conversation>/branch/", pages.choose_version, name="branch"),
     path("chat/<str:conversation>/manage/", manage.manage, name="manage"),
     path("chat/<str:conversation>/delete/", pages.delete, name="delete"),
+    path("chat/<str:conversation>/restore/", pages.undo_deletion, name="restore"),
     path("chat/<str:conversation>/<str:message>/edit/", pages.edit, name="edit"),
     path("chat/<str:conversation>/<str:message>/feedback/", pages.rate, name="feedback"),
     path("chat/<str:conversation>/<str:message>/text/", pages.message_source, name="text"),

@@ -332,6 +332,12 @@ Guidelines:
     DRAIN_SECONDS: Number = 60
     """time for active replies to finish when the server is asked to end; after it they are handed over"""
 
+    # --- deletion ------------------------------------------------------------------------------------
+
+    DELETED_DAYS: Annotated[Number, Field(le=36_500)] = 30
+    """a deleted conversation leaves the database after this many days, and not before its owner's ten
+    minutes to undo it have passed"""
+
     # --- timers --------------------------------------------------------------------------------------
 
     HEARTBEAT_SECONDS: Annotated[Number, Field(ge=0.05)] = 5

@@ -28,6 +28,7 @@ POLICY = {
     "chat/<str:conversation>/answer/": MEMBER,
     "chat/<str:conversation>/branch/": MEMBER,
     "chat/<str:conversation>/delete/": MEMBER,
+    "chat/<str:conversation>/restore/": MEMBER,
     "chat/<str:conversation>/<str:message>/edit/": MEMBER,
     "chat/<str:conversation>/<str:message>/feedback/": MEMBER,
     "chat/<str:conversation>/<str:message>/text/": MEMBER,
@@ -43,6 +44,7 @@ POLICY = {
     "api/v1/conversations": MEMBER,
     "api/v1/conversations/<conversation>": MEMBER,
     "api/v1/conversations/<conversation>/export": MEMBER,
+    "api/v1/conversations/<conversation>/restore": MEMBER,
     "api/v1/messages/<message>/feedback": MEMBER,
     "api/v1/runs/<run>": MEMBER,
     "api/v1/queued/<queued>": MEMBER,
@@ -117,6 +119,7 @@ PATHS: dict[str, list[tuple[str, Any]]] = {
     "chat/<str:conversation>/branch/": [("POST", {"message": "{prompt}"})],
     "chat/<str:conversation>/manage/": [("GET", None), ("POST", {"title": "mine"})],
     "chat/<str:conversation>/delete/": [("POST", {})],
+    "chat/<str:conversation>/restore/": [("POST", {})],
     "chat/<str:conversation>/<str:message>/edit/": [("POST", {"query": "mine now"})],
     "chat/<str:conversation>/<str:message>/text/": [("GET", None)],
     "chat/runs/<str:run>/events": [("GET", None)],
@@ -124,6 +127,7 @@ PATHS: dict[str, list[tuple[str, Any]]] = {
     "api/v1/conversations/<conversation>": [("GET", None), ("PATCH", {"title": "mine"}), ("DELETE", None)],
     "chat/<str:conversation>/<str:message>/feedback/": [("POST", {"value": "1"})],
     "api/v1/conversations/<conversation>/export": [("GET", None)],
+    "api/v1/conversations/<conversation>/restore": [("POST", None)],
     "api/v1/messages/<message>/feedback": [("PUT", {"value": 1})],
     "api/v1/runs/<run>": [("GET", None)],
     "api/v1/queued/<queued>": [("DELETE", None)],
@@ -154,7 +158,7 @@ def spelled(kind: str, own: str, foreign: str) -> str:
 async def asked(client: Client, query: str) -> dict[str, str]:
     """Ask, and return the ids of conversation, run, prompt, reply (``message``) and a request after it.
 
-    Also that of a queued ask (``queued``), in another conversation.
+    Also that of a queued ask (``queued``), in another conversation, and of a ``deleted`` conversation.
     """
     events = await client.ask(query)
     started = events[0].json()
@@ -168,17 +172,23 @@ async def asked(client: Client, query: str) -> dict[str, str]:
     )
     other = await Conversation.objects.acreate(owner=client.user, agent=started["agent"], title=query)
     queued = await QueuedAsk.objects.acreate(conversation=other, owner=client.user, text=query, position=1)
-    ids = {"request": str(waits.pk), "queued": str(queued.pk)}
+    gone = await Conversation.objects.acreate(
+        owner=client.user, agent=started["agent"], title=query, deleted_at=timezone.now()
+    )
+    ids = {"request": str(waits.pk), "queued": str(queued.pk), "deleted": str(gone.pk)}
     return {**started, "message": events[-2].json()["message"], **ids}
 
 
 def object_of(route: str) -> str:
+    if "restore" in route:
+        return "deleted"
     return next(name for name in ("conversation", "run", "message", "queued") if name in route)
 
 
 def addressed(route: str, name: str, value: str, started: dict[str, str]) -> str:
     """Return the path of a route: the object ``name`` in it is ``value``."""
-    path = "/" + route.replace(f"<str:{name}>", value).replace(f"<{name}>", value)
+    named = "conversation" if name == "deleted" else name
+    path = "/" + route.replace(f"<str:{named}>", value).replace(f"<{named}>", value)
     return path.replace("<str:message>", started["message" if "feedback" in route else "prompt"])
 
 

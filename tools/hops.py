@@ -18,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = tuple(f"{ROOT}/{folder}/" for folder in ("accounts", "chat", "config"))
+LIBRARY = "accounts/statements.py"  # is to the reader what Django's ORM is, which is not recorded either
 ASK = "_ask_by_post"  # the function that a thread runs for POST /chat/stream
 LAUNCH = "_launch"  # what the same thread calls after the commit: it belongs to the run
 
@@ -36,6 +37,8 @@ class Trace:
         if not code.co_filename.startswith(PRODUCT) or code.co_name == "<module>":
             return
         file = code.co_filename.removeprefix(f"{ROOT}/")
+        if file == LIBRARY:
+            return
         if (event == "return" and code.co_name == ASK) or code.co_name == LAUNCH:
             self._ask_thread = None
         if event != "call":

@@ -324,6 +324,11 @@ def delete_conversation(request: HttpRequest, conversation: str) -> Any:
     return Status(204, None)
 
 
+@api.post("/conversations/{conversation}/restore", response=ConversationOut)
+def restore_conversation(request: HttpRequest, conversation: str) -> Any:
+    return _described(actions.restore(signed_in_user(request), conversation))
+
+
 class ExportQuery(Fields):
     """Query string of an export."""
 

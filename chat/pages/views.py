@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -15,7 +16,14 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.models import User
 from chat import actions, approvers, changes, doorbell, refusals
-from chat.access import access_conversation, access_conversation_now, access_message, access_run, parse_id
+from chat.access import (
+    access_conversation,
+    access_conversation_now,
+    access_message,
+    access_run,
+    parse_id,
+    restorable,
+)
 from chat.actions import Held, IfBusy, Stored
 from chat.agent.agents import catalog
 from chat.http import asks, paging, parsing
@@ -151,11 +159,20 @@ def stop(request: HttpRequest, conversation: str) -> HttpResponse:
 @never_cache
 @require_POST
 def delete(request: HttpRequest, conversation: str) -> HttpResponse:
-    """Delete the conversation, as a plain form asks, and redirect to the page of a new one."""
+    """Delete the conversation, as a plain form asks, and redirect to a new one, which offers to undo it."""
     found = access_conversation(signed_in_user(request), conversation)
     for run_id in actions.mark_deleted(found):
         doorbell.ring_soon(stop_bell_names(run_id))
-    return see_other("chat:home")
+    response = see_other("chat:home")
+    response["Location"] += f"?deleted={found.pk}"
+    return response
+
+
+@never_cache
+@require_POST
+def undo_deletion(request: HttpRequest, conversation: str) -> HttpResponse:
+    """Undo the deletion of the conversation, and redirect to it. Raises the 404 refusal."""
+    return see_other("chat:conversation", actions.restore(signed_in_user(request), conversation).pk)
 
 
 @never_cache
@@ -190,7 +207,8 @@ def render_page(
 
     ``?before=<message>`` shows the messages before it, ``?version=<message>`` those from it on,
     ``?edit=<message>`` a form in its place, ``?feedback=<message>`` a form below it; ``?find=`` shows a
-    search's results, ``?message=<message>`` the page of one of them; ``?draft=`` fills the question field.
+    search's results, ``?message=<message>`` the page of one of them; ``?draft=`` fills the question field,
+    ``?deleted=<conversation>`` offers to undo a deletion.
     The list of conversations has parameters of its own (chat/pages/sidebar.py).
     """
     member = signed_in_user(request)
@@ -219,6 +237,7 @@ def render_page(
         "fold_lines": transcript.FOLD_LINES,
         "fold_characters": transcript.FOLD_CHARACTERS,
         "signed_out_code": consumer.SIGNED_OUT,
+        "deleted_days": f"{settings.DELETED_DAYS:g}",
     }
     return render(request, "chat/page.html", context, status=refusal.status if refusal else 200)
 
@@ -264,6 +283,7 @@ def _welcome_context(request: HttpRequest, member: User) -> dict[str, Any]:
     return {
         "agents": agents,
         "chosen": chosen,
+        "deleted": restorable(member, request.GET.get("deleted", "")).first(),
         "speaker": chosen.speaker,
         "suggestions": Suggestion.objects.all()[:SUGGESTIONS_SHOWN] or SUGGESTIONS,
     }

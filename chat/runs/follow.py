@@ -5,7 +5,7 @@ import random
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from django.conf import settings
 
@@ -13,6 +13,7 @@ from chat import doorbell
 from chat.database import run_db
 from chat.events import TERMINAL, Row
 from chat.log import last_seq, read_log
+from chat.sign_ins import SignIn
 
 
 class _Subscription:
@@ -94,20 +95,31 @@ def closed_here(run_id: uuid.UUID) -> None:
 
 
 async def follow(
-    run_id: uuid.UUID, after: int, *, idle: float, begun: Row | None = None
+    run_id: uuid.UUID,
+    after: int,
+    *,
+    idle: float,
+    begun: Row | None = None,
+    sign_in: SignIn | None = None,
 ) -> AsyncGenerator[list[Row], None]:
     """Yield the events of a run after seq ``after``, in order and without a gap, to the terminal event.
 
     Yield them in batches, and an empty batch after at most ``idle`` seconds of silence. ``begun`` is the
     first row of a run that began just now: the log is not read if it has no other. Precondition: the terminal
     event is stored or will be. For a run whose log was pruned, see chat/stream/resume.py.
+
+    Ends early when the reader's ``sign_in`` ends.
     """
     clock = asyncio.get_running_loop().time
     last_yield, silence = clock(), _some_of(idle)
-    with _subscribe(run_id) as subscription, doorbell.listen(str(run_id), subscription.nudge):
+    with (
+        _subscribe(run_id) as subscription,
+        doorbell.listen(str(run_id), subscription.nudge),
+        sign_in.watched(subscription.nudge) if sign_in else nullcontext(),
+    ):
         is_known = begun is not None and _written_here.get(run_id) == begun.seq
         rows = [begun] if begun and is_known else await run_db(read_log, run_id, after)
-        while True:
+        while not (sign_in and sign_in.has_ended):
             rows = [row for row in rows if row.seq > after]
             if rows and rows[0].seq != after + 1:  # a gap: read the missed batch from the log
                 rows = await run_db(read_log, run_id, after)
@@ -135,9 +147,12 @@ def _some_of(idle: float) -> float:
     return idle * random.uniform(0.75, 1)  # noqa: S311  (not a secret)
 
 
-async def wait_for_end(run_id: uuid.UUID) -> None:
-    """Return when the run has ended. Its terminal event must be stored or still to come."""
+async def wait_for_end(run_id: uuid.UUID, sign_in: SignIn | None = None) -> None:
+    """Return when the run has ended. Its terminal event must be stored or still to come.
+
+    Returns early when ``sign_in`` ends.
+    """
     # From the newest event on, which may be the terminal one: the run can end before it is followed.
     after = await run_db(last_seq, run_id) - 1
-    async for _batch in follow(run_id, after, idle=settings.RUN_SECONDS):
+    async for _batch in follow(run_id, after, idle=settings.RUN_SECONDS, sign_in=sign_in):
         pass

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from chat import doorbell, events, lifecycle
+from chat import doorbell, events, lifecycle, sign_ins
 from chat.agent.agents import catalog, warming
 from chat.agent.turn import containment
 from chat.begin import Reservation
@@ -25,6 +25,7 @@ from chat.runs import processes, titles
 from chat.runs.execution import HANDED_OVER, Abort, ClaimedRun, execute_run, prepare_run
 from chat.runs.journal import Journal
 from chat.runs.pending import watch_requests
+from chat.runs.purging import purge_regularly
 from chat.runs.reloading import newest_generation, watch_reloads
 from chat.runs.sweep import sweep
 from chat.samples import Sampler
@@ -103,6 +104,8 @@ class Supervisor:
             lambda: watch_requests(self),
             lambda: watch_reloads(self),
             doorbell.relay,
+            sign_ins.watch,
+            purge_regularly,
             *self._duties,
         ]
         self._background = [_spawn(_run_for_ever(task)) for task in tasks]

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from chat import events, lifecycle, queue
+from chat import actions, doorbell, events, lifecycle, queue
 from chat.agent.memory.payload import has_calls
 from chat.database import run_db
 from chat.endings import End
@@ -24,6 +24,7 @@ from chat.runs.execution import (
     prepare_run,
     stored_outcome,
 )
+from chat.runs.pending import stop_bell_names
 
 if TYPE_CHECKING:
     from chat.runs.supervisor import Supervisor
@@ -32,7 +33,13 @@ log = logging.getLogger(__name__)
 
 
 async def sweep(supervisor: "Supervisor") -> None:
-    """Launch the runs that were queued for too long, take over orphans, and let queues go on."""
+    """Launch the runs that were queued for too long, take over orphans, and let queues go on.
+
+    Stop the runs of deactivated accounts.
+    """
+    for stopped in await run_db(_of_deactivated):
+        await run_db(actions.request_stop, stopped)
+        await doorbell.ring(stop_bell_names(stopped.pk))
     for run_id in await run_db(_left_in_queue):
         supervisor.launch(run_id)
     for run_id, epoch in await run_db(_orphans, supervisor.id):
@@ -41,6 +48,10 @@ async def sweep(supervisor: "Supervisor") -> None:
     for conversation in await run_db(queue.queues_to_continue):
         if (run := await run_db(queue.continue_queue, conversation, supervisor.id)) is not None:
             supervisor.launch(run.pk)
+
+
+def _of_deactivated() -> list[Run]:
+    return list(Run.objects.active().filter(owner__is_active=False, stop_requested_at=None))
 
 
 def _left_in_queue() -> list[uuid.UUID]:

@@ -7,7 +7,6 @@ would need a channel for each socket (in Redis a subscription), and query the da
 import asyncio
 import json
 import logging
-import random
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,6 +21,7 @@ from chat import changes, doorbell
 from chat.changes import Change
 from chat.database import run_db
 from chat.runs.supervisor import supervisor
+from chat.sign_ins import SignIn
 from chat.socket import auth, watching
 from chat.socket.watching import OpenSocket
 
@@ -39,10 +39,6 @@ TRY_AGAIN_LATER = 4503  # no database, or the server shuts down
 # Clients need to send nothing. A few messages are ignored: a client may send them to keep a proxy awake.
 MESSAGE_MAX = 1024  # characters or bytes
 MESSAGES_A_MINUTE = 60
-
-# A sign-out rings. Other ends of a sign-in session (it expires, the account is deactivated, the password
-# changes) are noticed after 30 to 60 s, at random, so that a thousand sockets don't query at the same time.
-CHECK_SECONDS = 30
 
 AFTER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -65,45 +61,43 @@ async def changes_socket(scope: dict[str, Any], receive: Receive, send: Send) ->
     """Send the changes from now on; with ``?after=<number>`` also the earlier ones (ASGI application)."""
     await receive()
     request = auth.opening_request(scope)
-    signed_out, bell = asyncio.Event(), asyncio.Event()
-    # Listen before the session is read, so that no sign-out is missed.
-    with doorbell.listen(auth.sign_out_bell_name(request), signed_out.set):
-        try:
-            member_id, seen = await _admit(request)
-        except _Refused as refused:
-            await send({"type": "websocket.accept"})
-            code = refused.code
-        else:
-            with doorbell.listen(changes.bell_name(member_id), bell.set):
-                socket = OpenSocket(member_id, seen, bell)
-                code = await _serve(ChangeSender(request, socket, signed_out, send), receive)
+    bell = asyncio.Event()
+    try:
+        sign_in, seen = await _admit(request)
+    except _Refused as refused:
+        await send({"type": "websocket.accept"})
+        code = refused.code
+    else:
+        with doorbell.listen(changes.bell_name(sign_in.member), bell.set), sign_in.watched(bell.set):
+            socket = OpenSocket(sign_in.member, seen, bell)
+            code = await _serve(ChangeSender(socket, sign_in, send), receive)
     if code:
         await send({"type": "websocket.close", "code": code})
 
 
-async def _admit(request: HttpRequest) -> tuple[int, int]:
-    """Return the member's primary key and the last change that the page has seen. Raises _Refused."""
+async def _admit(request: HttpRequest) -> tuple[SignIn, int]:
+    """Return the sign-in and the last change that the page has seen. Raises _Refused."""
     if not auth.is_same_origin(request):
         raise _Refused(SIGNED_OUT)
     if supervisor.draining:
         raise _Refused(TRY_AGAIN_LATER)
     try:
-        member_id, last = await run_db(_member_and_last_change, request)
+        sign_in, last = await run_db(_sign_in_and_last_change, request)
     except (DatabaseError, InterfaceError) as error:
         raise _Refused(TRY_AGAIN_LATER) from error
-    if settings.LIMITS and watching.open_sockets(member_id) >= settings.SOCKETS_PER_MEMBER:
+    if settings.LIMITS and watching.open_sockets(sign_in.member) >= settings.SOCKETS_PER_MEMBER:
         raise _Refused(TOO_MANY)
     after = request.GET.get("after")
     if after is None:
-        return member_id, last
-    return member_id, int(after) if AFTER.fullmatch(after) else changes.UNKNOWN_NUMBER
+        return sign_in, last
+    return sign_in, int(after) if AFTER.fullmatch(after) else changes.UNKNOWN_NUMBER
 
 
-def _member_and_last_change(request: HttpRequest) -> tuple[int, int]:
+def _sign_in_and_last_change(request: HttpRequest) -> tuple[SignIn, int]:
     member = auth.signed_in_member(request)
     if member is None:
         raise _Refused(SIGNED_OUT)
-    return member.pk, changes.last_of([member.pk]).get(member.pk, 0)
+    return SignIn(request, member), changes.last_of([member.pk]).get(member.pk, 0)
 
 
 async def _serve(sender: "ChangeSender", receive: Receive) -> int:
@@ -136,31 +130,25 @@ async def _ignore_messages(receive: Receive) -> int:
 class ChangeSender:
     """Sender of a member's changes over one socket."""
 
-    request: HttpRequest
     socket: OpenSocket
-    signed_out: asyncio.Event
+    sign_in: SignIn
     send: Send
     _begun: set[uuid.UUID] = field(default_factory=set)  # active runs whose beginning was sent
 
     async def run(self) -> int:
         """Send the changes at each ring of the bell. Return the close code."""
-        clock = asyncio.get_running_loop().time
-        check_at = clock() + _check_pause()
         self.socket.bell.set()  # begin with the changes since the page was made
         while True:
-            await _wait_for_ring(self.socket.bell, check_at)  # a sign-out rings it, too
-            if self.signed_out.is_set():
+            await self.socket.bell.wait()
+            self.socket.bell.clear()
+            if self.sign_in.has_ended:
                 return SIGNED_OUT
             if self.socket.closing:
                 return TRY_AGAIN_LATER
             try:
-                if clock() >= check_at:
-                    if not await run_db(auth.signed_in_member, self.request):
-                        return SIGNED_OUT
-                    check_at = clock() + _check_pause()
                 await self._send_changes()
             except (DatabaseError, InterfaceError) as error:
-                # The poll for lost rings wakes this loop again; it then repeats the check, too.
+                # The poll for lost rings wakes this loop again.
                 log.warning("A socket receives no changes: the database did not answer: %s", error)
 
     async def _send_changes(self) -> None:
@@ -186,17 +174,3 @@ def _frame(type_: str, change: Change) -> str:
     if change.run:
         frame["run"] = str(change.run)
     return json.dumps(frame)
-
-
-def _check_pause() -> float:
-    return CHECK_SECONDS * (1 + random.random())  # noqa: S311  (to be uneven, not secret)
-
-
-async def _wait_for_ring(bell: asyncio.Event, deadline: float) -> None:
-    """Wait for the bell, until ``deadline`` on the event loop's clock at most."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            await bell.wait()
-    except TimeoutError:
-        pass  # time to check the sign-in session
-    bell.clear()

@@ -26,6 +26,7 @@ from chat.instruments import logs
 from chat.models import QueuedAsk, Run
 from chat.runs.follow import follow, wait_for_end
 from chat.runs.stopping import stop_and_wait
+from chat.sign_ins import SignIn
 from chat.stream import admission, html_view, resume, sse
 from chat.stream.resume import Position
 
@@ -34,7 +35,7 @@ from chat.stream.resume import Position
 class Reading:
     """Reading of a run that a request asks for: from where, and in which format."""
 
-    member: User
+    sign_in: SignIn
     position: Position
     html: bool = False  # text as HTML
     whole: bool = False  # one JSON answer after the run's end, instead of a stream
@@ -65,22 +66,23 @@ async def stream(request: HttpRequest) -> HttpResponseBase:
         return JsonResponse(
             _waiting_json(reading), status=202, headers={"Cache-Control": "private, no-store"}
         )
-    return await _whole_answer(reading.position.run) if reading.whole else _event_stream(reading)
+    return await _whole_answer(reading) if reading.whole else _event_stream(reading)
 
 
 def _ask_by_post(request: HttpRequest) -> Reading | Held | Queued:
     member = member_of(request)
     html = resume.wants_html(request)
+    sign_in = SignIn(request, member)
     # Clients that repeat their POST after a lost connection add Last-Event-ID: the body is ignored then.
     if position := resume.resumed_position(member, request):
-        return Reading(member, _admitted(member, position), html)
+        return Reading(sign_in, _admitted(member, position), html)
     ask = asks.ask_in_body(request)
     stored = admission.store_ask(member, ask)
     if isinstance(stored, Held):
         return stored
 
     def reading(run: Run) -> Reading:
-        return Reading(member, Position(run), html, whole=ask.mode == Run.Mode.NONE)
+        return Reading(sign_in, Position(run), html, whole=ask.mode == Run.Mode.NONE)
 
     if isinstance(stored, Run):
         return reading(stored)
@@ -120,10 +122,10 @@ def _ask_by_get(request: HttpRequest) -> Reading:
         raise refusals.Refusal(406, "accept", _("Ask with Accept: text/event-stream."))
     html = resume.wants_html(request)
     if position := resume.resumed_position(member, request):
-        return Reading(member, _admitted(member, position), html)
+        return Reading(SignIn(request, member), _admitted(member, position), html)
     run = admission.store_ask(member, asks.ask_in_query(request))
     assert isinstance(run, Run)  # a query string can neither answer nor wait
-    return Reading(member, Position(run), html)
+    return Reading(SignIn(request, member), Position(run), html)
 
 
 @on_event_loop
@@ -138,7 +140,7 @@ def _follow(request: HttpRequest, run: str) -> Reading:
     member = member_of(request)
     html = resume.wants_html(request)
     position = resume.followed_position(access_run(member, run), request)
-    return Reading(member, _admitted(member, position), html)
+    return Reading(SignIn(request, member), _admitted(member, position), html)
 
 
 def _admitted(member: User, position: Position) -> Position:
@@ -157,19 +159,27 @@ def _event_stream(reading: Reading) -> HttpResponseBase:
         return sse.response(sse.end_frames(run_id, position.after + 1))
     after = 0 if reading.html else position.after  # HTML needs the whole text
     if position.rows is None:
-        begun = position.run.begun
-        batches = follow(run_id, after, idle=settings.STREAM_HEARTBEAT_SECONDS, begun=begun)
+        batches = follow(
+            run_id,
+            after,
+            idle=settings.STREAM_HEARTBEAT_SECONDS,
+            begun=position.run.begun,
+            sign_in=reading.sign_in,
+        )
     else:
         batches = resume.replay(position.rows, after)
     if reading.html:
         batches = html_view.rows(run_id, batches, position.after)
-    return sse.response(admission.count_stream(reading.member.pk, sse.frames(run_id, batches)))
+    return sse.response(admission.count_stream(reading.sign_in.member, sse.frames(run_id, batches)))
 
 
-async def _whole_answer(run: Run) -> HttpResponse:
+async def _whole_answer(reading: Reading) -> HttpResponse:
+    run = reading.position.run
     logs.set_request_run(run.pk)
     if run.is_active:
-        await wait_for_end(run.pk)
+        await wait_for_end(run.pk, reading.sign_in)
+        if reading.sign_in.has_ended:
+            raise refusals.not_signed_in()
     return JsonResponse(
         await run_db(serializers.whole_answer, run.pk), headers={"Cache-Control": "private, no-store"}
     )

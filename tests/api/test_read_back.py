@@ -137,6 +137,7 @@ async def test_the_api_describes_itself(visitor: Client) -> None:
         "/api/v1/conversations",
         "/api/v1/conversations/{conversation}",
         "/api/v1/conversations/{conversation}/export",
+        "/api/v1/conversations/{conversation}/restore",
         "/api/v1/messages/{message}/feedback",
         "/api/v1/queued/{queued}",
         "/api/v1/queued/{queued}/send",

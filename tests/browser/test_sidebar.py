@@ -127,6 +127,18 @@ def test_a_conversation_that_is_not_open_can_be_deleted(visit: Visit, nora: Memb
     assert page.url == address
 
 
+def test_a_deletion_is_undone_by_its_toast(visit: Visit, nora: Member) -> None:
+    page = visit(nora)
+    ask_all(page, "one", "two")
+    choose(page, "one", "Delete")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(titles(page)).to_have_text(["two"])
+    page.locator("#toasts").get_by_role("button", name="Undo").click()
+    expect(titles(page)).to_have_text(["two", "one"])
+    expect(entry(page, "one").get_by_role("link")).to_be_focused()
+    expect(page.locator("#toasts")).to_contain_text("Restored.")
+
+
 def test_the_menu_is_used_by_the_keyboard(visit: Visit, nora: Member) -> None:
     page = visit(nora)
     ask_all(page, "one")

@@ -213,6 +213,9 @@ def test_deletion_asks_first_and_focuses_cancel(visit: Visit, alice: Member) -> 
     dialog.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
     assert alice.http.get(path).status_code == 404
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("to be deleted")
+    assert page.url == path
 
 
 def test_a_conversation_can_be_deleted_without_scripts(visit: Visit, alice: Member) -> None:
@@ -222,6 +225,6 @@ def test_a_conversation_can_be_deleted_without_scripts(visit: Visit, alice: Memb
     page: Page = visit(alice, java_script_enabled=False)
     page.goto(f"/chat/{conversation}/")
     page.locator(".pane-head .entry-button").click()
-    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("What would you like to know?")
     assert alice.http.get(f"/chat/{conversation}/").status_code == 404

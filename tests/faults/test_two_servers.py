@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.support.gemini import Gemini, Hold, Pause, Text
 from tests.support.live import LiveServer, Member, check_with_oracle, read_to_done
 from tests.support.sse_client import SseEvent, text_of
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(settings.ON_SQLITE, reason="by design, a SQLite file has only one server")
 
@@ -232,3 +233,43 @@ def test_two_servers_number_a_members_changes_without_a_gap(
         with alice.at(one.url).socket(after=0) as replay:  # all of them again, from the ledger only
             again = receive(replay, 72)
         assert {json.dumps(frame) for frame in again} == {json.dumps(frame) for frame in received}
+
+
+def _close_code(socket: Any) -> int | None:
+    """Read what comes until the socket closes; return its code."""
+    try:
+        while True:
+            socket.recv(timeout=10)
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else None
+
+
+def end_by_sign_out(server: LiveServer, alice: Member) -> None:
+    alice.http.post("/accounts/logout/", headers=alice.headers())
+
+
+def end_by_deactivation(server: LiveServer, alice: Member) -> None:
+    code = "from accounts.models import User; User.objects.filter(username='alice').update(is_active=False)"
+    assert server.manage("shell", "-c", code).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [(end_by_sign_out, "completed"), (end_by_deactivation, "stopped")]
+)
+def test_a_sign_in_that_ends_at_one_server_ends_its_streams_and_sockets_at_the_other(
+    servers: tuple[LiveServer, LiveServer], gemini: Gemini, end: Any, status: str
+) -> None:
+    one, two = servers
+    alice = one.member("alice")
+    there = alice.at(two.url)
+    gemini.on("slow", [Text("shown"), Hold(), Text(" never shown")])
+    with there.ask("slow") as stream, there.socket() as socket:
+        run = stream.until("text")[0].run
+        end(one, alice)
+        began = time.monotonic()
+        assert text_of(stream.all_events()) == ""
+        assert _close_code(socket) == 4401
+        assert time.monotonic() - began < 10
+    gemini.release()
+    code = f"from chat.models import Run; print(Run.objects.get(pk='{run}').status)"
+    until(lambda: one.manage("shell", "-v0", "-c", code).stdout.strip() == status)

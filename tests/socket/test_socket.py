@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.utils import timezone
 
 from chat import changes, doorbell
 from chat.models import Conversation, Ledger, Run
@@ -274,34 +272,6 @@ async def test_a_sign_out_closes_only_that_browsers_sockets(
         assert await here.closed(2) == 4401
         await elsewhere.ask("still here")
         assert types(await there.frames(3)) == TURN
-
-
-def deactivate(alice: Any) -> None:
-    type(alice).objects.filter(pk=alice.pk).update(is_active=False)
-
-
-def change_password(alice: Any) -> None:
-    alice.set_password("another horse battery")
-    alice.save(update_fields=["password"])
-
-
-def expire_sessions(alice: Any) -> None:
-    from django.contrib.sessions.models import Session
-
-    Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
-
-
-@pytest.mark.parametrize("end", [deactivate, change_password, expire_sessions])
-async def test_a_session_that_ends_without_a_signal_closes_its_socket(
-    as_alice: Client, alice: Any, monkeypatch: pytest.MonkeyPatch, end: Any
-) -> None:
-    assert consumer.CHECK_SECONDS * 2 <= 60
-    monkeypatch.setattr(consumer, "CHECK_SECONDS", 0.2)
-    async with as_alice.socket() as socket:
-        await socket.opened()
-        assert await socket.silent(0.8)  # the session was checked and is valid
-        await sync_to_async(end)(alice)
-        assert await socket.closed(2) == 4401
 
 
 async def test_a_members_sockets_are_limited(as_alice: Client, as_bob: Client, settings: Any) -> None:

@@ -3,7 +3,7 @@
 import { entryOf } from "./conversations.js";
 import { toast } from "./notices.js";
 import { openDialog } from "./panels.js";
-import { patchConversation } from "./requests.js";
+import { patchConversation, restoreConversation } from "./requests.js";
 import { uiString } from "./ui_strings.js";
 
 const part = (id) => document.getElementById(id);
@@ -83,17 +83,26 @@ export function startEntryMenu(update) {
     const { conversation } = button.dataset;
     const item = entryOf(conversation);
     const next = focusable(item?.nextElementSibling) ?? focusable(item?.previousElementSibling) ?? part("new");
-    const error = await patchConversation(conversation, fields).catch((failure) => failure);
-    if (error) {
-      toast(error.code ? error.message : uiString("not-saved"), { stays: true });
-      return false;
-    }
-    if (!fields && location.pathname === `/chat/${conversation}/`) return location.assign("/");
-    toast(uiString(done));
+    if (!(await isStored(patchConversation(conversation, fields)))) return false;
+    if (!fields && location.pathname === `/chat/${conversation}/`) return location.assign(`/?deleted=${conversation}`);
+    toast(uiString(done), { action: fields ? null : { label: uiString("undo"), run: () => undo(conversation) } });
     await update({ type: "conversation", conversation });
     if (button.isConnected) button.focus({ preventScroll: true });
     else next.focus({ preventScroll: true });
     return true;
+  }
+
+  async function undo(conversation) {
+    if (!(await isStored(restoreConversation(conversation)))) return;
+    toast(uiString("restored"));
+    await update({ type: "conversation", conversation });
+    focusable(entryOf(conversation))?.focus({ preventScroll: true });
+  }
+
+  async function isStored(request) {
+    const error = await request.catch((failure) => failure);
+    if (error) toast(error.code ? error.message : uiString("not-saved"), { stays: true });
+    return !error;
   }
 
   const focusable = (item) => item?.querySelector("a") ?? item?.nextElementSibling?.querySelector("a");

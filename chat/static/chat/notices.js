@@ -80,21 +80,31 @@ export function readAloud(text) {
 
 const TOASTS_MAX = 3;
 const TOAST_SECONDS = 5;
+const ACTION_SECONDS = 15; // to read it, and to reach its button
 
 // Show a short message about an action at the edge of the page, never as the only place of that information.
-// An error `stays` until it is closed.
-export function toast(text, { stays = false } = {}) {
+// An error `stays` until it is closed. `action`: its label and what it does, which closes the toast.
+export function toast(text, { stays = false, action = null } = {}) {
   const shown = clone("toast");
   shown.querySelector(".toast-text").textContent = text;
   shown.classList.toggle("stays", stays);
-  shown.querySelector("button").addEventListener("click", () => shown.remove());
+  shown.querySelector(".toast-close").addEventListener("click", () => shown.remove());
+  if (action) {
+    const button = /** @type {HTMLElement} */ (shown.querySelector(".toast-action"));
+    button.hidden = false;
+    button.textContent = action.label;
+    button.addEventListener("click", () => {
+      shown.remove();
+      action.run();
+    });
+  }
   part("toasts").append(shown);
   const excess = part("toasts").children.length - TOASTS_MAX;
   const stayingLast = [...part("toasts").children].sort(
     (a, b) => Number(a.classList.contains("stays")) - Number(b.classList.contains("stays")),
   );
   for (const toRemove of stayingLast.slice(0, Math.max(0, excess))) toRemove.remove();
-  if (!stays) setTimeout(() => removeToast(shown), TOAST_SECONDS * 1000);
+  if (!stays) setTimeout(() => removeToast(shown), (action ? ACTION_SECONDS : TOAST_SECONDS) * 1000);
 }
 
 // Remove the toast, but not while it has the focus or the pointer.

@@ -88,10 +88,15 @@ export async function putFeedback(message, feedback, token) {
 }
 
 // Change these fields of a conversation; without fields, delete it. Throws as postStop does.
-export async function patchConversation(conversation, fields) {
+export const patchConversation = (conversation, fields) => change(conversation, fields ? "PATCH" : "DELETE", fields);
+
+// Undo a deletion. Throws as postStop does.
+export const restoreConversation = (conversation) => change(`${conversation}/restore`, "POST", null);
+
+async function change(path, method, fields) {
   const token = /** @type {HTMLInputElement} */ (document.querySelector("#preferences [name=csrfmiddlewaretoken]"));
-  const response = await fetch(`/api/v1/conversations/${conversation}`, {
-    method: fields ? "PATCH" : "DELETE",
+  const response = await fetch(`/api/v1/conversations/${path}`, {
+    method,
     headers: { "Content-Type": "application/json", "X-CSRFToken": token.value },
     body: fields && JSON.stringify(fields),
   });
