@@ -101,6 +101,8 @@ class Request(http_protocol.WebRequest):
             super().handleContentChunk(data[:room])
 
     def process(self) -> Any:
+        # Daphne takes the site's path from it, whoever sends it.
+        self.requestHeaders.removeHeader(b"daphne-root-path")
         if self._decoded > BODY_KEPT:  # truncated: the application checks this length, which chunks lack
             self.requestHeaders.setRawHeaders(b"content-length", [b"%d" % self._decoded])
         return super().process()

@@ -106,6 +106,12 @@ def cpu_seconds(server: LiveServer) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def test_a_client_does_not_choose_the_path_of_the_site(server: LiveServer) -> None:
+    """Daphne takes it from a header of anybody's."""
+    answer = httpx.get(f"{server.url}/below/healthz", headers={"Daphne-Root-Path": "/below"})
+    assert answer.status_code != 200
+
+
 def test_small_chunks_are_refused_with_an_answer(server: LiveServer) -> None:
     assert send(server, CHUNKED + b"1\r\nx\r\n" * 10_000).startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
