@@ -242,6 +242,20 @@ def test_a_sign_out_is_shown_in_the_other_tab(visit: Visit, tina: Member, gemini
     expect(other.locator("#notice")).to_contain_text("You are signed out.")
 
 
+def test_a_sign_out_in_one_tab_ends_the_answer_in_the_other(
+    visit: Visit, tina: Member, gemini: Gemini
+) -> None:
+    page = visit(tina)
+    start_answer(page, gemini)
+    other = open_tab(page, "/")
+    other.get_by_role("button", name="Settings").click()
+    other.get_by_role("button", name="Sign out").click()
+    expect(page.locator("#notice")).to_contain_text("You are signed out.")
+    gemini.release()
+    expect(page.locator("body")).to_have_attribute("data-state", "idle")
+    expect(page.locator("article.live .prose")).to_have_text("Once")
+
+
 def test_the_page_works_without_the_socket(visit: Visit, tina: Member, gemini: Gemini) -> None:
     page = visit(tina)
     page.add_init_script(
