@@ -1,5 +1,7 @@
 """Purge: conversations that were deleted DELETED_DAYS ago leave the database, batch by batch.
 
+Those that KEEP_DAYS no longer keeps are deleted before.
+
 A conversation is purged from its leaves on: events, requests, runs, messages, itself. What a process leaves
 that dies meanwhile is purged by the next one.
 """
@@ -10,9 +12,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from chat import actions
 from chat.access import UNDO_MINUTES
 from chat.models import (
     Conversation,
@@ -26,8 +29,8 @@ from chat.models import (
     SessionEvent,
 )
 
-# Rows that one transaction deletes: 10 ms, and 0.1 s at most on a busy machine, in which nobody else can write on
-# SQLite.
+# Rows that one transaction deletes: in 10 ms, and 0.1 s at most on a busy machine. On SQLite nobody else can
+# write meanwhile.
 PURGED_AT_ONCE = 200
 
 
@@ -37,6 +40,31 @@ def due() -> QuerySet[Conversation]:
     found = Conversation.objects.filter(deleted_at__lt=timezone.now() - kept)
     # A run that is being stopped still writes. The sweep ends one that nobody executes.
     return found.exclude(runs__status__in=Run.ACTIVE)
+
+
+def too_old() -> QuerySet[Conversation]:
+    """Return the conversations that KEEP_DAYS has deleted now; the default keeps all."""
+    now, days = timezone.now(), dict(settings.KEEP_DAYS)
+    others = days.pop("*", None)
+    old = Q()
+    for agent, kept in days.items():
+        old |= Q(agent=agent, updated_at__lt=now - timedelta(days=kept))
+    if others is not None:
+        old |= Q(updated_at__lt=now - timedelta(days=others)) & ~Q(agent__in=days)
+    if not old:
+        return Conversation.objects.none()
+    return Conversation.objects.filter(old, deleted_at=None).exclude(runs__status__in=Run.ACTIVE)
+
+
+@transaction.atomic
+def delete_one_that_is_too_old() -> bool:
+    """Delete one conversation as its owner would. Return whether there was one."""
+    # One in a transaction: several would lock the ledgers of their owners in any order, and could deadlock.
+    found = too_old().select_for_update(of=("self",)).order_by("updated_at").first()
+    if found is None:
+        return False
+    actions.mark_deleted(found)
+    return True
 
 
 def claim_day(pause: timedelta) -> uuid.UUID | None:

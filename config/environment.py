@@ -39,6 +39,9 @@ OF_PYTHON = ("PYTHON", "LD_", "DYLD_")
 # --- types: pydantic's own accept more spellings, such as "t" for true and "+8.0" for 8 ---------
 
 
+DAYS_MAX = 36_500
+
+
 def _switch(value: str, info: ValidationInfo) -> bool:
     if value.lower() not in TRUE | FALSE:
         raise ValueError(f"{info.field_name} must be 'on' or 'off', not {value.lower()!r}.")
@@ -73,6 +76,18 @@ def _approvers(value: str, info: ValidationInfo) -> dict[str, dict[str, str]]:
         example = '{"agent": {"tool": "name of a group"}}'
         raise ValueError(f"{info.field_name} must be JSON such as {example}, not {value!r}.")
     return {agent: dict(tools) for agent, tools in found.items()}
+
+
+def _days_by_agent(value: str, info: ValidationInfo) -> dict[str, float]:
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    days: list[Any] = list(found.values()) if isinstance(found, dict) else [None]
+    if not all(type(each) in (int, float) and 1 <= each <= DAYS_MAX for each in days):
+        example = '{"agent": 365, "*": 730}'
+        raise ValueError(f"{info.field_name} must be JSON such as {example}, not {value!r}.")
+    return {agent: float(each) for agent, each in found.items()}
 
 
 def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
@@ -114,6 +129,7 @@ Port = Annotated[Whole, Field(le=65535)]
 Strings = Annotated[list[str], PlainValidator(_strings)]
 Networks = Annotated[list[IPv4Network | IPv6Network], PlainValidator(_networks)]
 Approvers = Annotated[dict[str, dict[str, str]], PlainValidator(_approvers)]
+DaysByAgent = Annotated[dict[str, float], PlainValidator(_days_by_agent)]
 LOWER = BeforeValidator(str.lower)
 
 
@@ -334,9 +350,12 @@ Guidelines:
 
     # --- deletion ------------------------------------------------------------------------------------
 
-    DELETED_DAYS: Annotated[Number, Field(le=36_500)] = 30
+    DELETED_DAYS: Annotated[Number, Field(le=DAYS_MAX)] = 30
     """a deleted conversation leaves the database after this many days, and not before its owner's ten
     minutes to undo it have passed"""
+    KEEP_DAYS: Annotated[DaysByAgent, "no agent: everything is kept"] = {}
+    """conversations without activity for so many days are deleted, pinned ones too:
+    `{"agent": 365, "*": 730}`, where `*` is for the agents that are not named"""
 
     # --- timers --------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from chat import actions, events, lifecycle, purge
+from chat import actions, changes, events, lifecycle, purge
 from chat.actions import Ask, send_message
 from chat.endings import End
 from chat.events import Fold
@@ -158,6 +158,48 @@ def test_what_is_not_deleted_is_never_due(alice: Any, settings: Any) -> None:
     assert purge_all() == 0
 
 
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        ({}, {"bank 5", "bank 50", "law 5", "law 50"}),
+        ({"bank": 30}, {"bank 5", "law 5", "law 50"}),
+        ({"*": 30}, {"bank 5", "law 5"}),
+        ({"bank": 100, "*": 30}, {"bank 5", "bank 50", "law 5"}),
+        ({"gone": 1}, {"bank 5", "bank 50", "law 5", "law 50"}),
+    ],
+)
+def test_an_agents_conversations_are_kept_for_so_many_days_without_activity(
+    alice: Any, settings: Any, keep: dict[str, float], kept: set[str]
+) -> None:
+    settings.KEEP_DAYS = keep
+    for agent in ("bank", "law"):
+        for days in (5, 50):
+            Conversation.objects.create(
+                owner=alice,
+                agent=agent,
+                title=f"{agent} {days}",
+                pinned_at=timezone.now(),
+                updated_at=timezone.now() - timedelta(days=days),
+            )
+    while purge.delete_one_that_is_too_old():
+        pass
+    visible = Conversation.objects.visible_to(alice)
+    assert set(visible.values_list("title", flat=True)) == kept
+    assert Conversation.objects.count() == 4  # the purge follows DELETED_DAYS later
+    if len(kept) < 4:
+        named = {change.conversation for change in changes.since(alice.pk, 0)[1]}
+        assert named >= set(Conversation.objects.exclude(deleted_at=None).values_list("pk", flat=True))
+
+
+def test_a_question_that_is_being_answered_keeps_its_conversation(alice: Any, settings: Any) -> None:
+    settings.KEEP_DAYS = {"*": 1}
+    run = send_message(alice, Ask(query="q"), agents=["a"])
+    Conversation.objects.update(updated_at=timezone.now() - timedelta(days=9))
+    assert not purge.delete_one_that_is_too_old()
+    assert lifecycle.stop_queued(run.pk)
+    assert not purge.delete_one_that_is_too_old()  # its end was an activity
+
+
 def test_a_purge_that_was_interrupted_anywhere_goes_on(
     alice: Any, monkeypatch: pytest.MonkeyPatch, small_batches: None
 ) -> None:
@@ -219,6 +261,7 @@ def test_the_command_counts_and_purges(alice: Any) -> None:
     said = StringIO()
     call_command("purge", "--dry-run", stdout=said)
     assert "Due: 1 conversations with 7 messages." in said.getvalue()
+    assert "no longer keeps them: 0." in said.getvalue()
     assert Conversation.objects.count() == 2
     said = StringIO()
     call_command("purge", stdout=said)

@@ -19,6 +19,8 @@ async def purge_regularly() -> None:
         await asyncio.sleep(PURGE_SECONDS)
         try:
             if record := await run_db(purge.claim_day, timedelta(seconds=PURGE_SECONDS * 0.9)):
+                while await run_db(purge.delete_one_that_is_too_old):  # noqa: ASYNC110  (not a wait)
+                    await asyncio.sleep(BATCH_PAUSE_SECONDS)
                 while await run_db(purge.purge_some, record):  # noqa: ASYNC110  (not a wait)
                     await asyncio.sleep(BATCH_PAUSE_SECONDS)
         except AWAY as error:

@@ -12,6 +12,16 @@ pytestmark = pytest.mark.any_database
 
 
 APPROVERS = 'APPROVERS must be JSON such as {"agent": {"tool": "name of a group"}}'
+KEEP_DAYS = 'KEEP_DAYS must be JSON such as {"agent": 365, "*": 730}'
+MALFORMED_DAYS = [
+    "365",
+    "[]",
+    '{"bank": "x"}',
+    '{"bank": 0}',
+    '{"bank": true}',
+    '{"bank": 1e9}',
+    '{"bank": NaN}',
+]
 MALFORMED_APPROVERS = ["Finance", "[]", '{"bank": "Pay"}', '{"bank": {"pay": ""}}', '{"bank": {"pay": 1}}']
 
 
@@ -35,6 +45,7 @@ MALFORMED_APPROVERS = ["Finance", "[]", '{"bank": "Pay"}', '{"bank": {"pay": ""}
         ("LOG_FORMAT", "XML", "LOG_FORMAT must be 'text' or 'json', not 'xml'."),
         ("AGENT_NAME", "user", "AGENT_NAME must be a Python identifier other than 'user'."),
         *(("APPROVERS", wrong, f"{APPROVERS}, not {wrong!r}.") for wrong in MALFORMED_APPROVERS),
+        *(("KEEP_DAYS", wrong, f"{KEEP_DAYS}, not {wrong!r}.") for wrong in MALFORMED_DAYS),
         ("AGENTS_DIR", "/nowhere", "AGENTS_DIR must be a folder that can be read, not '/nowhere'."),
     ],
 )

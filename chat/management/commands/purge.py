@@ -22,6 +22,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         if dry_run:
+            old = {"count": purge.too_old().count()}
+            self.stdout.write(_("To be deleted, because KEEP_DAYS no longer keeps them: %(count)s.") % old)
             due = purge.due()
             messages = Message.objects.filter(conversation__in=due.values("pk")).count()
             self._write(
@@ -30,6 +32,8 @@ class Command(BaseCommand):
             return
         record = purge.claim_day(timedelta())
         assert record  # without a pause nobody is in the way
+        while purge.delete_one_that_is_too_old():
+            pass
         before = Purge.objects.get(pk=record)
         while purge.purge_some(record):
             pass
