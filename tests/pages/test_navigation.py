@@ -40,7 +40,8 @@ async def test_a_conversation_is_deleted_by_a_plain_form(as_alice: Client, gemin
     await until_shown(as_alice, path, "Once")  # also during a run
     form = (await see(as_alice, f"{path}manage/")).one("form", action=f"{path}delete/")
     answer = await submit(as_alice, form, path)
-    assert (answer.status, answer.headers["location"]) == (303, "/")
+    conversation = path.strip("/").removeprefix("chat/")
+    assert (answer.status, answer.headers["location"]) == (303, f"/?deleted={conversation}")
     await see(as_alice, path, status=404)
     assert (await as_alice.get(form["action"])).status == 405
 
