@@ -2,6 +2,7 @@
 """Parley's commands: ``manage.py help`` lists them."""
 
 import os
+import signal
 import sys
 
 
@@ -17,6 +18,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["serve"]:
+        # Until the command handles it: an interrupt inside an import can come out as any other error.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         main()
     except KeyboardInterrupt:

@@ -61,6 +61,8 @@ def is_path(name: str) -> bool:
     if not re.fullmatch(r"[\w.*/-]+", name) or name.startswith("/"):
         return False
     top = name.split("/", maxsplit=1)[0]
+    if top == "var":  # only a used checkout has it, and only some of what is in it
+        return False
     return name.endswith(ENDINGS) or ("/" in name and (ROOT / top).is_dir())
 
 
