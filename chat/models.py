@@ -788,7 +788,7 @@ class Sample(models.Model):
 
 
 class Purge(models.Model):
-    """What was purged on one day (chat/purge.py). One process at a time adds to it."""
+    """Counts of one day's purge (chat/purge.py). One process at a time adds to them."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     day = models.DateField(unique=True)

@@ -1,4 +1,4 @@
-"""What was deleted leaves the database after DELETED_DAYS, in small transactions, and nothing else does."""
+"""Deleted conversations leave the database after DELETED_DAYS, in small transactions; no others do."""
 
 from datetime import timedelta
 from io import StringIO
