@@ -1,15 +1,21 @@
 """User model: members, moderators and the site owner."""
 
 import unicodedata
+import uuid
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from accounts.statements import Statement
+
+_SESSION_SALT = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash"
 
 
 def fold_case(name: str) -> str:
@@ -56,6 +62,12 @@ class User(AbstractUser):
     )
     # Casefolding makes a letter three at most.
     folded_name = FoldedName(max_length=450, unique=True, editable=False)
+    # stands for the user in the audit, which has no name: without this row, nobody can tell whose it was
+    audit_id = models.UUIDField(null=True, default=uuid.uuid4, editable=False)
+    # raised to end all sign-ins of the account. Null counts as 0
+    sign_in_epoch = models.PositiveIntegerField(null=True, editable=False)
+    # since when the user has not read that staff acted on the account
+    staff_acted_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar[Users] = Users()
 
@@ -70,7 +82,27 @@ class User(AbstractUser):
                 condition=models.Q(is_superuser=True),
                 name="accounts_single_owner",
             ),
+            # the audit: the user of a row
+            models.UniqueConstraint(
+                fields=["audit_id"],
+                condition=models.Q(audit_id__isnull=False),
+                name="accounts_user_audit_id",
+            ),
         ]
+
+    def get_session_auth_hash(self) -> str:
+        """Return the value that a session must hold: another one after a new password or a new epoch."""
+        return self._hash_of(self.password)
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        """Yield the same for the keys of before."""
+        for key in settings.SECRET_KEY_FALLBACKS:
+            yield self._hash_of(self.password, secret=key)
+
+    def _hash_of(self, password: str, **key: str | bytes) -> str:
+        # Epoch 0 as Django has it, so that the upgrade signs nobody out.
+        value = f"{password}#{self.sign_in_epoch}" if self.sign_in_epoch else password
+        return salted_hmac(_SESSION_SALT, value, algorithm="sha256", **key).hexdigest()
 
     def clean(self) -> None:
         """Check what the form of the admin does not: a name that only its case makes another one."""

@@ -23,9 +23,9 @@ from django.db import connection, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from accounts.models import User  # noqa: E402
-from chat import moderators  # noqa: E402
 from chat.actions import title_of  # noqa: E402
 from chat.models import Conversation, Message, Run  # noqa: E402
+from chat.moderation import groups  # noqa: E402
 from chat.rendering import RENDERER_VERSION, render  # noqa: E402
 from chat.search.index import index_due  # noqa: E402
 
@@ -76,8 +76,8 @@ def make_members(count: int) -> list[User]:
         for n in range(count)
     )
     moderator = User.objects.create(username="moderator", is_staff=True, password=nobody)
-    moderators.make_group()  # where a flush took it away
-    moderator.groups.add(Group.objects.get(name=moderators.MODERATORS))
+    groups.make_groups()  # where a flush took it away
+    moderator.groups.add(Group.objects.get(name=groups.MODERATOR))
     return members
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.statements import Statement
-from chat import refusals
+from chat import hooks, refusals
 from chat.models import Conversation, Message, Run
 
 M = TypeVar("M", bound=Model)
@@ -88,16 +88,24 @@ def access_reply(user: User, message: str | uuid.UUID) -> Message:
     return _get(own.select_related("conversation"), message)
 
 
-def open_transcript(request: HttpRequest, conversation: str | uuid.UUID) -> Conversation:
-    """Return a conversation of any member, for staff that may review. Nothing else opens a foreign one.
+def access_as_staff(request: HttpRequest, conversation: str | uuid.UUID) -> Conversation:
+    """Return a conversation of any member, deleted ones too, for staff who may see such facts.
 
     Raises PermissionDenied without the permission, whether or not the conversation exists; the 404 refusal
-    if it does not exist or is deleted.
+    if it does not exist. Its text is shown only after ``may_look``.
     """
     user = request.user
     if not (user.is_active and user.is_staff and user.has_perm("chat.view_conversation")):
         raise PermissionDenied
-    return _get(Conversation.objects.reviewable().select_related("owner"), conversation)
+    return _get(Conversation.objects.select_related("owner"), conversation)
+
+
+def may_look(request: HttpRequest, conversation: Conversation) -> bool:
+    """Return whether staff may see the conversation's text now. If so, this look is stored and committed.
+
+    Nothing else opens a foreign conversation.
+    """
+    return any(may(request, conversation) for may in hooks.looks)
 
 
 def _get(queryset: QuerySet[M], value: str | uuid.UUID) -> M:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.statements import Statement, insert
-from chat import approvers, changes, lifecycle, queue, refusals, waiting
+from chat import approvers, changes, hooks, lifecycle, queue, refusals, waiting
 from chat.access import lock_conversation, parse_id, restorable
 from chat.begin import Reservation, begin_run, store_question
 from chat.models import Conversation, Message, PersonRequest, QueuedAsk, Run
@@ -263,6 +263,7 @@ def _queue(conversation: Conversation, ask: Ask, refusal: Refusal | None) -> Run
     message_text(ask.query or "")
     if conversation.locked_at:
         raise refusals.locked()
+    hooks.refuse(conversation.owner, conversation, ask.query or "")
     if refusal:
         raise refusal
     queued = QueuedAsk(
@@ -298,6 +299,7 @@ def _refuse(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> No
         if ask.answers:
             waiting.refuse_decided(target.conversation, ask.answers)
         _refuse_now(target.conversation)
+    hooks.refuse(owner, target.conversation, ask.query or "")
     _refuse_over_limit(owner)
 
 
@@ -415,6 +417,7 @@ def send_queued(owner: User, queued: str, process: uuid.UUID | None) -> Run:
         _refuse_now(conversation)
         if queue.has_open_request(conversation):
             raise refusals.undecided()
+        hooks.refuse(owner, conversation, ask.text)
         _refuse_over_limit(owner)
         return queue.ask_now(conversation, ask, process)
 
@@ -503,12 +506,15 @@ def choose_branch(conversation: Conversation, message: Message) -> None:
 @transaction.atomic
 def give_feedback(reply: Message, value: int | None, reasons: Sequence[str], text: str) -> None:
     """Store the owner's feedback on a reply in place of the earlier one; None removes it."""
-    detail = {"reasons": list(reasons), "text": text} if reasons or text else None
+    detail = {"reasons": list(reasons), "text": text} if value is not None and (reasons or text) else None
     Message.objects.filter(pk=reply.pk).update(
         feedback=value,
         feedback_at=None if value is None else timezone.now(),
-        feedback_detail=None if value is None else detail,
+        feedback_detail=detail,
     )
+    reply.feedback, reply.feedback_detail = value, detail
+    for told in hooks.message_rated:
+        told(reply)
     changes.announce_conversation(reply.conversation)
 
 

@@ -11,10 +11,9 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         # Importing registers the system checks, and the doorbell of a sign-out.
-        from chat import checks, moderators  # noqa: F401
+        from chat import checks  # noqa: F401
         from chat.socket import auth  # noqa: F401
 
-        post_migrate.connect(moderators.make_group, sender=self)
         post_migrate.connect(_index_all, sender=self)
 
 

@@ -21,7 +21,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts import statements
-from chat import approvers, changes, events, queue
+from chat import approvers, changes, events, hooks, queue
 from chat.endings import STATUS_OF, USAGE, End, terminal_data
 from chat.events import Event, Fold, Row, Usage
 from chat.instruments import metrics
@@ -301,6 +301,7 @@ def _end(ending: _Ending, outcome: Outcome, reply: Message | None, rest: Sequenc
     statements.update(Run, run.pk, **{name: getattr(run, name) for name in _ENDED_COLUMNS})
     _store_session(run, outcome, ending.session_events)
     statements.update(Conversation, conversation.pk, **changed)
+    hooks.tell_of_end(run)
     if ending.has_queue:
         queue.ask_next(conversation, run.process_id)
     seconds = (now - run.created_at).total_seconds()

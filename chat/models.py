@@ -139,7 +139,7 @@ class Conversation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.title
+        return str(self.pk)  # Django's admin shows and logs it: no title
 
 
 BRANCH_MAX = 100_000  # messages
@@ -620,7 +620,7 @@ class PersonRequest(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.tool} {self.id}"
+        return str(self.pk)
 
     @property
     def is_of_node(self) -> bool:
@@ -675,7 +675,7 @@ class UserState(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.agent} user:{self.key}"
+        return str(self.pk)
 
 
 class AppState(models.Model):
@@ -691,7 +691,7 @@ class AppState(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.agent} app:{self.key}"
+        return str(self.pk)
 
 
 class Ledger(models.Model):

@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from chat import actions
+from chat import actions, hooks
 from chat.access import UNDO_MINUTES
 from chat.models import (
     Conversation,
@@ -101,6 +101,7 @@ def _delete_some(conversation: uuid.UUID) -> tuple[int, int]:
         RequestLook.objects.filter(request__run__conversation=conversation),
         PersonRequest.objects.filter(run__conversation=conversation),
         QueuedAsk.objects.filter(conversation=conversation),
+        *(model._default_manager.filter(conversation=conversation) for model in hooks.models_of_conversation),
     )
     for rows in beside:
         if ids := list(rows.values_list("pk", flat=True)[:PURGED_AT_ONCE]):

@@ -13,9 +13,10 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.statements import Statement
-from chat import changes, doorbell, refusals, waiting
+from chat import changes, doorbell, hooks, refusals, waiting
 from chat.begin import begin_run, store_question
 from chat.models import QUEUE_MAX, Conversation, PersonRequest, Process, QueuedAsk, Run
+from chat.refusals import Refusal
 
 # Why a queue waits. Three more are the statuses stopped, failed and expired of the run that ended last.
 ANSWERING = "answering"  # a run is active, on this or another branch
@@ -114,6 +115,10 @@ def ask_next(conversation: Conversation, process: uuid.UUID | None) -> Run | Non
         return None
     if why_waiting(conversation, first) != SOON:
         return None
+    try:
+        hooks.refuse(conversation.owner, conversation, first.text)
+    except Refusal:
+        return None  # it stays in the queue, which shows it as waiting
     return ask_now(conversation, first, process)
 
 

@@ -33,16 +33,17 @@ BELL = "sign-in sessions"
 
 
 class SignIn:
-    """The sign-in of one open stream or socket: a session, and the password of its member at that time."""
+    """The sign-in of one open stream or socket: a session, and its member's secrets at that time."""
 
-    __slots__ = ("_on_end", "_password", "has_ended", "member", "session")
+    __slots__ = ("_on_end", "_secret", "has_ended", "member", "session")
 
     def __init__(self, request: HttpRequest, member: User) -> None:
         """``request`` has a sign-in session of ``member``."""
         assert request.session.session_key
         self.session = request.session.session_key
         self.member = member.pk
-        self._password = hash(member.password)  # of the stored hash, which no stream needs to keep
+        # a hash of the stored hash and the epoch: no stream needs to keep them
+        self._secret = hash((member.password, member.sign_in_epoch or 0))
         self.has_ended = False
         self._on_end: Callable[[], None] | None = None
 
@@ -60,8 +61,8 @@ class SignIn:
             _watched.discard(self)
             self._on_end = None
 
-    def has_password(self, hashed: int | None) -> bool:
-        return self._password == hashed
+    def has_secret(self, hashed: int | None) -> bool:
+        return self._secret == hashed
 
     def end(self) -> None:
         self.has_ended = True
@@ -106,13 +107,12 @@ async def _check() -> None:
 
 def _valid(sign_ins: Sequence[SignIn]) -> set[SignIn]:
     sessions = {key for (key,) in _sessions.all(_padded({each.session for each in sign_ins}), timezone.now())}
-    passwords = {
-        pk: hash(password) for pk, password in _passwords.all(_padded({each.member for each in sign_ins}))
+    secrets = {
+        pk: hash((password, epoch or 0))
+        for pk, password, epoch in _secrets.all(_padded({each.member for each in sign_ins}))
     }
     return {
-        each
-        for each in sign_ins
-        if each.session in sessions and each.has_password(passwords.get(each.member))
+        each for each in sign_ins if each.session in sessions and each.has_secret(secrets.get(each.member))
     }
 
 
@@ -127,6 +127,6 @@ _sessions = Statement(
         "session_key"
     )
 )
-_passwords = Statement(
-    lambda ids: User.objects.filter(pk__in=ids, is_active=True).values_list("pk", "password")
+_secrets = Statement(
+    lambda ids: User.objects.filter(pk__in=ids, is_active=True).values_list("pk", "password", "sign_in_epoch")
 )

@@ -357,6 +357,13 @@ Guidelines:
     """conversations without activity for so many days are deleted, pinned ones too:
     `{"agent": 365, "*": 730}`, where `*` is for the agents that are not named"""
 
+    # --- the audit -----------------------------------------------------------------------------------
+
+    AUDIT_KEY_FILE: Annotated[Path | None, "`DATA_DIR/audit.key`, made on first use"] = None
+    """file with the secret that chains the rows of the audit; one for all servers of an installation"""
+    AUDIT_DAYS: Annotated[Number, Field(ge=1, le=DAYS_MAX)] = 730
+    """rows of the audit that are older are removed, in whole segments of 1,000"""
+
     # --- timers --------------------------------------------------------------------------------------
 
     HEARTBEAT_SECONDS: Annotated[Number, Field(ge=0.05)] = 5

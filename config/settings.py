@@ -79,6 +79,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
     "accounts",
     "chat",
+    "chat.moderation",
     "allauth",
     "allauth.account",
     "channels",
@@ -324,6 +325,8 @@ if DEAD_AFTER_SECONDS < 3 * HEARTBEAT_SECONDS:
     raise ImproperlyConfigured("DEAD_AFTER_SECONDS must be at least three times HEARTBEAT_SECONDS.")
 DELETED_DAYS = env.DELETED_DAYS
 KEEP_DAYS = env.KEEP_DAYS
+AUDIT_KEY_FILE = env.AUDIT_KEY_FILE or DATA_DIR / "audit.key"
+AUDIT_DAYS = env.AUDIT_DAYS
 QUEUED_MAX_SECONDS = env.QUEUED_MAX_SECONDS
 STREAM_HEARTBEAT_SECONDS = env.STREAM_HEARTBEAT_SECONDS
 JOURNAL_SECONDS = env.JOURNAL_SECONDS

@@ -12,6 +12,7 @@ urlpatterns = [
     path("admin/instruments/", admin.site.admin_view(instruments.instruments), name="instruments"),
     path("admin/agents/", admin.site.admin_view(agents.agents_page), name="agents"),
     path("admin/agents/<str:name>/", admin.site.admin_view(agents.agent_page), name="agent"),
+    path("", include("chat.moderation.urls")),
     path("admin/", admin.site.urls),
     path("accounts/", include("accounts.urls")),
     path("api/v1/", api.urls()),

@@ -5,19 +5,19 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User, fold_case
-from chat.access import open_transcript, parse_id
+from chat.access import access_as_staff, may_look, parse_id
 from chat.admin.lists import LIST_BOUND, DateFilter, ReadOnlyAdmin
 from chat.admin.transcripts import newest_hit, transcript_of
-from chat.models import Conversation, ConversationQuerySet, Message, Run
-from chat.search.found import PREFIX_LENGTH, conversations_saying
+from chat.models import Conversation, Message, Run
+from chat.search.found import PREFIX_LENGTH
 from chat.search.terms import phrases_of
 from chat.text import SEARCH_MAX
 
@@ -94,6 +94,17 @@ class OwnerFilter(admin.SimpleListFilter):
         return queryset.filter(owner=owner) if owner else queryset.none()
 
 
+class DeletedFilter(admin.SimpleListFilter):
+    title = _("deleted")
+    parameter_name = "deleted"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Yes"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(deleted_at__isnull=self.value() != "yes")
+
+
 class LockedFilter(admin.SimpleListFilter):
     title = _("locked")
     parameter_name = "locked"
@@ -105,16 +116,6 @@ class LockedFilter(admin.SimpleListFilter):
         return queryset.exclude(locked_at=None) if self.value() == "yes" else queryset
 
 
-def matching(queryset: ConversationQuerySet, text: str) -> ConversationQuerySet:
-    """Return conversations that hold every term, whose owner has exactly this name or e-mail, or by id."""
-    conversation_id = parse_id(text.strip())
-    if conversation_id:
-        return queryset.filter(pk=conversation_id)
-    found = Q(pk__in=conversations_saying(text))
-    owners = owners_named(text)
-    return queryset.filter(found | Q(owner__in=owners) if owners else found)
-
-
 def owners_named(text: str) -> list[int]:
     """Return the ids of at most two users: one with that name, one with that e-mail address."""
     named = Q(folded_name=fold_case(text.strip())) | Q(email=text.strip().lower())
@@ -124,27 +125,25 @@ def owners_named(text: str) -> list[int]:
 @admin.register(Conversation)
 class ConversationAdmin(ReadOnlyAdmin):
     list_display = (
-        "headline", "owner_link", "agent", "last_activity", "message_count", "last_status", "feedback",
+        "shown_id", "owner_link", "agent", "last_activity", "message_count", "last_status", "feedback",
     )  # fmt: skip
-    list_display_links = ("headline",)
+    list_display_links = ("shown_id",)
     list_filter = (
-        OwnerFilter, AnswerFilter, FeedbackFilter, AgentFilter, LockedFilter, ("updated_at", DateFilter),
+        OwnerFilter, AnswerFilter, FeedbackFilter, AgentFilter, LockedFilter, DeletedFilter,
+        ("updated_at", DateFilter),
     )  # fmt: skip
     list_select_related = ("owner",)
     ordering = ("-updated_at", "-id")
     sortable_by = ("last_activity",)
-    search_fields = ("title",)  # shows the search field; get_search_results does the search
-    search_help_text = _(
-        "Words of a message or a title, an owner's name or e-mail address, or an id. "
-        "Beginnings of words are found, too; “words in quotes” only in this order."
-    )
+    search_fields = ("id",)  # shows the search field; get_search_results does the search
+    search_help_text = _("An id, or an owner's name or e-mail address.")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         counted = Message.objects.filter(conversation=OuterRef("pk")).order_by().values("conversation")
         last = Run.objects.filter(conversation=OuterRef("pk")).order_by("-created_at", "-id")
         rated = Message.objects.filter(conversation=OuterRef("pk"), feedback__isnull=False)
         rated = rated.order_by("-feedback_at")
-        return Conversation.objects.reviewable().annotate(
+        return Conversation.objects.annotate(
             messages_in_it=Subquery(counted.annotate(n=Count("pk")).values("n")),
             status_of_last=Subquery(last.values("status")[:1]),
             last_feedback=Subquery(rated.values("feedback")[:1]),
@@ -153,12 +152,15 @@ class ConversationAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        text = search_term[:SEARCH_MAX]
-        return (matching(queryset, text) if text.strip() else queryset), False  # type: ignore[arg-type]
+        text = search_term[:SEARCH_MAX].strip()
+        if not text:
+            return queryset, False
+        found = parse_id(text)
+        return queryset.filter(Q(pk=found) if found else Q(owner__in=owners_named(text))), False
 
-    @admin.display(description=_("title"))
-    def headline(self, found: Conversation) -> SafeString:
-        return format_html("<bdi>{}</bdi>", found.title)
+    @admin.display(description=_("id"))
+    def shown_id(self, found: Conversation) -> SafeString:
+        return format_html("<code>{}</code>", found.pk)
 
     @admin.display(description=_("owner"))
     def owner_link(self, found: Conversation) -> SafeString:
@@ -188,10 +190,17 @@ class ConversationAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Show the newest branch through ``?message=``, or the messages before ``?before=``."""
+        """Show the newest branch through ``?message=``, or the messages before ``?before=``.
+
+        Without the right to look, redirect to the page that opens the conversation.
+        """
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        found = open_transcript(request, object_id)
+        found = access_as_staff(request, object_id)
+        if not may_look(request, found):
+            address = reverse("open_conversation", args=[found.pk])
+            query = request.GET.urlencode()
+            return HttpResponseRedirect(f"{address}?{query}" if query else address)
         message, before = request.GET.get("message", ""), request.GET.get("before", "")
         phrases = phrases_of(_search_of(request), PREFIX_LENGTH)
         hit = newest_hit(found, phrases) if phrases and not (message or before) else ""
@@ -199,7 +208,7 @@ class ConversationAdmin(ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "title": found.title,
+            "title": _("Conversation"),
             "conversation": found,
             "transcript": shown,
             "marked": json.dumps([word for phrase in phrases for word in phrase.words]) if phrases else "",
@@ -218,8 +227,8 @@ def feedback_html(value: int | None) -> SafeString | None:
 
 
 def _search_of(request: HttpRequest) -> str:
-    """Return the search of the list that led to this page: Django adds it to each link."""
-    text = QueryDict(request.GET.get("_changelist_filters", "")).get("q", "")
+    """Return the words of the search that led to this page."""
+    text = request.GET.get("q", "")
     return "" if "\x00" in text else text[:SEARCH_MAX]
 
 

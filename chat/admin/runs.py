@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
@@ -12,12 +11,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from chat.access import open_transcript, parse_id
+from chat.access import may_look, parse_id
 from chat.admin.conversations import FeedbackFilter, feedback_html, owners_named, status_html
 from chat.admin.lists import DateFilter, ReadOnlyAdmin, moment
 from chat.endings import SENTENCES
 from chat.models import Process, Run
-from chat.refusals import Refusal
 from chat.text import SEARCH_MAX
 
 
@@ -104,17 +102,22 @@ class RunAdmin(ReadOnlyAdmin):
         return feedback_html(found.rating)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
-        """Return the run. Hide its failure's message from staff who may not open the transcript."""
+        """Return the run. Hide its failure, which may quote the conversation, without the right to look."""
         run = super().get_object(request, object_id, from_field)
-        if run is not None and run.failure and not _may_open_transcript(request, run):
-            run.failure = {**run.failure, "message": _("Only staff who may read the conversation see it.")}
+        if run is not None:
+            is_page = request.resolver_match and request.resolver_match.url_name == "chat_run_change"
+            run.is_hidden = bool(run.failure) and not (is_page and may_look(request, run.conversation))
+            if run.is_hidden:
+                run.failure = None
         return run
 
     def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
         first, *others = super().get_fieldsets(request, obj)
         known = [f"failure_{name}" for name in FAILURE_FIELDS if obj and _failure_field(obj, name)]
         failure = (_("Why it failed"), {"fields": known, "classes": ["wide"]})
-        return [first, *([failure] if known else []), *others]
+        hidden = (_("Why it failed"), {"fields": ["failure_is_hidden"]})
+        parts = [failure] if known else [hidden] if obj and getattr(obj, "is_hidden", False) else []
+        return [first, *parts, *others]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -133,7 +136,7 @@ class RunAdmin(ReadOnlyAdmin):
     @admin.display(description=_("conversation"))
     def conversation_link(self, run: Run) -> SafeString:
         address = reverse("admin:chat_conversation_change", args=[run.conversation_id])
-        return format_html('<a href="{}"><bdi>{}</bdi></a>', address, run.conversation.title)
+        return format_html('<a href="{}"><code>{}</code></a>', address, run.conversation_id)
 
     @admin.display(description=_("status"), ordering="status")
     def shown_status(self, run: Run) -> SafeString | None:
@@ -209,6 +212,12 @@ class RunAdmin(ReadOnlyAdmin):
         return run.client_id
 
     @admin.display(description=_("error"))
+    def failure_is_hidden(self, run: Run) -> SafeString:
+        address = reverse("open_conversation", args=[run.conversation_id])
+        sentence = _("It may quote the conversation. Open that first, then this page again.")
+        return format_html('<a href="{}">{}</a>', address, sentence)
+
+    @admin.display(description=_("error"))
     def failure_kind(self, run: Run) -> str:
         return _failure_field(run, "kind")
 
@@ -227,14 +236,6 @@ class RunAdmin(ReadOnlyAdmin):
     @admin.display(description=_("tokens"), ordering="usage_total")
     def tokens(self, run: Run) -> int:
         return run.usage_total
-
-
-def _may_open_transcript(request: HttpRequest, run: Run) -> bool:
-    try:
-        open_transcript(request, run.conversation_id)
-    except (PermissionDenied, Refusal):
-        return False
-    return True
 
 
 def _failure_field(run: Run, name: str) -> str:

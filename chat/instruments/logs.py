@@ -72,6 +72,12 @@ def set_task_run(run_id: UUID) -> None:
     _run.set(str(run_id))
 
 
+def request_id() -> str:
+    """Return the id of the current request; empty outside of one."""
+    info = _request_info.get()
+    return info.id if info else ""
+
+
 def set_request_run(run_id: UUID) -> None:
     """Assign the log lines of the current request to this run, too."""
     if info := _request_info.get():

@@ -11,7 +11,7 @@ from functools import partial
 from django.conf import settings
 from django.utils import timezone
 
-from chat import doorbell, endings, events, lifecycle
+from chat import doorbell, endings, events, hooks, lifecycle
 from chat.agent.agents import catalog
 from chat.agent.memory.context import load_session
 from chat.agent.memory.payload import invocation_of
@@ -290,6 +290,10 @@ def _log_failure(failure: AgentFailure, session: SessionData) -> None:
 
 
 def _accept(event: Event, progress: _Progress, writer: RunWriter) -> None:
+    for filtered in hooks.filter_event:
+        if (changed := filtered(writer.claim.run, event)) is None:
+            return
+        event = changed
     if event.type == events.TEXT:
         before = progress.size
         event = _within_limit(event, progress)

@@ -12,7 +12,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts import owner
 from accounts.models import User
-from chat.moderators import MODERATORS
+from chat.moderation.groups import MODERATOR
 from tests.accounts.test_accounts import is_signed_in, page, set_up, sign_in, sign_up, the_token
 from tests.conftest import PASSWORD, make_user
 
@@ -153,7 +153,7 @@ def test_no_route_creates_an_account(who: str, settings: Any) -> None:
     if who != "a visitor":
         member = make_user(who, is_staff=who == "mona")
         if who == "mona":
-            member.groups.add(Group.objects.get(name=MODERATORS))
+            member.groups.add(Group.objects.get(name=MODERATOR))
         client.force_login(member)
     before = set(User.objects.values_list("username", flat=True))
     the_token()

@@ -26,6 +26,7 @@ from google.genai import types
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from chat import hooks
 from chat.agent.memory.model_calls import CountedCalls
 from chat.agent.memory.requests import is_asked_by_adk
 from chat.agent.turn import approvals, deadlines, local_code
@@ -108,6 +109,9 @@ class TimedTools(BasePlugin):
     async def before_tool_callback(
         self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext
     ) -> dict[str, Any] | None:
+        for check in hooks.check_tool_call:
+            if refused := check(tool_context.agent_name, tool.name, tool_args):
+                return {"error": refused}
         approved = approvals.current_approvals.get()
         request = approved.requests.get(tool_context.function_call_id or "") if approved else None
         if approved and request and tool_context.tool_confirmation:

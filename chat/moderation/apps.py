@@ -1,0 +1,18 @@
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
+
+
+class ModerationConfig(AppConfig):
+    name = "chat.moderation"
+    verbose_name = _("Moderation")
+
+    def ready(self) -> None:
+        from chat import hooks
+        from chat.moderation import grants, groups
+        from chat.moderation.models import AccessGrant, Consent, SealedConversation
+
+        hooks.looks.append(grants.record_look)
+        for model in (AccessGrant, Consent, SealedConversation):
+            hooks.models_of_conversation.append(model)
+        post_migrate.connect(groups.make_groups, sender=self)
