@@ -1,27 +1,55 @@
-"""Users in Django's admin. Only the site owner can edit staff accounts and permissions.
+"""Users in Django's admin. Nobody sets the password or the address of somebody else there.
 
-chat/admin/members.py registers them, with their conversations.
+chat/moderation/members.py registers them, with their conversations, and writes each change to the audit.
 """
 
 from typing import Any
 
+from allauth.account import admin as allauth_admin
+from allauth.account.models import EmailAddress
+from django import forms
+from django.contrib import admin
 from django.contrib.admin import ShowFacets
 from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest
+from django.urls import URLPattern
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
 
 COUNT_MAX = 5_000  # users; a longer list is searched, not paged through
 SEARCH_LENGTH = 200  # characters: each word is four comparisons, and SQLite refuses a thousand words
 OWNER_ONLY_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 VIEW_FIELDS = ("username", "email", "is_active", "is_staff", "date_joined", "last_login")
 
+# With another address in an account, its password could be reset there. allauth registers the table when its
+# module is imported, which has happened above.
+assert allauth_admin
+admin.site.unregister(EmailAddress)
+
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     @cached_property
     def count(self) -> int:
         return int(self.object_list[:COUNT_MAX].count())  # type: ignore[attr-defined]
+
+
+class NewUserForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Form of a new account, which has no password yet: its member sets one by a link."""
+
+    class Meta:
+        model = User
+        fields = ("username", "email")
+
+    def save(self, commit: bool = True) -> User:
+        user: User = super().save(commit=False)
+        user.set_unusable_password()
+        if commit:
+            user.save()
+        return user
 
 
 class MemberAdmin(UserAdmin):  # type: ignore[type-arg]
@@ -32,8 +60,19 @@ class MemberAdmin(UserAdmin):  # type: ignore[type-arg]
     show_facets = ShowFacets.NEVER
     paginator = BoundedPaginator
     actions = None
-    # With an e-mail address: without one, a new member cannot reset their password.
-    add_fieldsets = ((None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),)
+    form = forms.ModelForm  # Django's own has the field of the password's hash
+    add_form = NewUserForm
+    add_form_template = None
+    add_fieldsets = ((None, {"fields": ("username", "email")}),)
+    fieldsets = (
+        (None, {"fields": ("username", "email", "is_active")}),
+        (_("Staff"), {"fields": OWNER_ONLY_FIELDS}),
+        (_("Dates"), {"fields": ("last_login", "date_joined")}),
+    )
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return Django's URLs without the one that sets a password."""
+        return [url for url in super().get_urls() if url.name != "auth_user_password_change"]
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
         return super().get_search_results(request, queryset, search_term[:SEARCH_LENGTH])
@@ -44,13 +83,13 @@ class MemberAdmin(UserAdmin):  # type: ignore[type-arg]
         return super().get_fieldsets(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return () if _is_owner(request) else OWNER_ONLY_FIELDS
+        if obj is None:
+            return ()
+        fixed = ("email", "last_login", "date_joined")
+        return fixed if _is_owner(request) else (*fixed, *OWNER_ONLY_FIELDS)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return True for members' accounts; for staff accounts only to the site owner.
-
-        A moderator who could set a staff password could sign in with it.
-        """
+        """Return True for members' accounts; for staff accounts only to the site owner."""
         if obj is not None and (obj.is_staff or obj.is_superuser) and not _is_owner(request):
             return False
         return super().has_change_permission(request, obj)

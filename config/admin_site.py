@@ -9,11 +9,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 # The apps whose pages are in the section of accounts.
-ACCOUNT_APPS = ("accounts", "auth", "account")
+ACCOUNT_APPS = ("accounts", "auth")
 # By the model's name, as the pages are listed; others come last.
 ORDER = (
-    "Conversation", "Run", "Agents", "Instruments", "Process", "Suggestion", "User", "EmailAddress", "Group",
+    "Conversation", "Search", "Run", "Agents", "Instruments", "Process", "Suggestion", "Audit", "Rules", "User",
+    "Group",
 )  # fmt: skip
+
+OWNER_ONLY = "no permission"  # which only a superuser has
 
 
 class Site(AdminSite):
@@ -31,6 +34,9 @@ class Site(AdminSite):
             for permission, name, title, route in (
                 ("chat.view_run", "Agents", _("Agents"), "agents"),
                 ("chat.view_sample", "Instruments", _("Instruments"), "instruments"),
+                ("moderation.search_text", "Search", _("Search the texts"), "search_texts"),
+                ("moderation.view_audit", "Audit", _("Audit"), "audit"),
+                (OWNER_ONLY, "Rules", _("Rules"), "policy"),
             )
             if request.user.has_perm(permission)
         ]
@@ -39,9 +45,6 @@ class Site(AdminSite):
             chat["models"] += pages
         for section in apps.values():
             section["models"].sort(key=_place)
-        for model in accounts:
-            if model["object_name"] == "EmailAddress":  # allauth's own name is another word
-                model["name"] = _("E-mail addresses")
         wanted = "accounts" if app_label in ACCOUNT_APPS else app_label
         labels = sorted(apps, key=lambda label: (label != "chat", label))
         return [apps[label] for label in labels if wanted in (None, label)]

@@ -9,10 +9,11 @@ class ModerationConfig(AppConfig):
 
     def ready(self) -> None:
         from chat import hooks
-        from chat.moderation import grants, groups
+        from chat.moderation import account_acts, grants, groups
         from chat.moderation.models import AccessGrant, Consent, SealedConversation
 
         hooks.looks.append(grants.record_look)
+        hooks.terminal_opened.append(account_acts.record_terminal)
         for model in (AccessGrant, Consent, SealedConversation):
             hooks.models_of_conversation.append(model)
         post_migrate.connect(groups.make_groups, sender=self)

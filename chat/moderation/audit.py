@@ -181,14 +181,15 @@ def newest_checkpoint() -> AuditEvent | None:
 
 
 @transaction.atomic
-def log_head(every: timedelta) -> None:
-    """Write the head to the log, unless a process did so within ``every``."""
+def log_head(every: timedelta) -> bool:
+    """Write the head to the log, unless a process did so within ``every``. Return whether it was written."""
     now = timezone.now()
     head = AuditHead.objects.select_for_update().first()
     if head is None or not head.seq or (head.logged_at and head.logged_at > now - every):
-        return
+        return False
     AuditHead.objects.filter(pk=head.pk).update(logged_at=now)
     log.info("The head of the audit is %s", head_text(head.seq, head.hash))
+    return True
 
 
 @transaction.atomic

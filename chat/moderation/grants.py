@@ -93,7 +93,7 @@ def open_with_reason(
     """
     if not staff.has_perms([READ_TEXT, BREAK_GLASS]):
         raise PermissionDenied
-    _check_reason(reason, text, needs_text=delay_days > 0)
+    check_reason(reason, text, needs_text=delay_days > 0)
     if not 0 <= delay_days <= DELAY_DAYS_MAX:
         raise refusals.unprocessable("delay", _("A look can be kept back for at most 30 days."))
     return _open(
@@ -122,11 +122,12 @@ def open_search(staff: User, reason: str, text: str) -> AccessGrant:
     """Store a grant to search texts, and return it. Raises PermissionDenied and 422 refusals."""
     if not staff.has_perm(SEARCH_TEXT):
         raise PermissionDenied
-    _check_reason(reason, text)
+    check_reason(reason, text)
     return _open(staff, Basis.BREAK_GLASS, reason=reason, text=text)
 
 
-def _check_reason(reason: str, text: str, *, needs_text: bool = False) -> None:
+def check_reason(reason: str, text: str, *, needs_text: bool = False) -> None:
+    """Raise a 422 refusal without a reason, or without the words that it needs."""
     if reason not in GrantReason.values:
         raise refusals.unprocessable("reason", _("Choose a reason."))
     if (needs_text or reason == GrantReason.OTHER) and not is_visible(text):

@@ -44,7 +44,17 @@ ACTS: dict[str, Promise] = {
     "member.change": _("Staff changed your account"),
     "terminal.open": _("An operator of this server opened a terminal as you"),
 }
-REASONS = {**dict(GrantReason.choices), **dict(AccessGrant.Basis.choices)}
+REASONS = {
+    **dict(GrantReason.choices),
+    **dict(AccessGrant.Basis.choices),
+    # of member.change: the changed field
+    "username": _("the user name"),
+    "is_active": _("whether it is active"),
+    "is_staff": _("whether it is of staff"),
+    "is_superuser": _("whether it owns the site"),
+    "groups": _("its groups"),
+    "user_permissions": _("its permissions"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from chat import access
+from chat import access, hooks
 from chat.agent.agents import catalog
 from chat.models import Conversation
 from chat.refusals import Refusal
@@ -161,7 +161,13 @@ def _load(options: ChatOptions) -> tuple[User, Conversation | None]:
         if options.agent is not None and options.agent not in catalog.available_names():
             names = ", ".join(catalog.available_names())
             raise CannotStart(_("There is no agent of this name. There are: %(names)s.") % {"names": names})
-        return member, _conversation(member, options)
+        conversation = _conversation(member, options)
+        try:
+            for told in hooks.terminal_opened:
+                told(member)
+        except Refusal as refusal:
+            raise CannotStart(refusal.detail) from refusal
+        return member, conversation
 
 
 def _member(name: str) -> User:
