@@ -159,7 +159,9 @@ def test_10_the_set_up_link_is_gone(as_olga: Client) -> None:
     assert as_olga.get("/accounts/set-up/anything/").status_code == 404
 
 
-def test_11_a_deactivated_account_keeps_its_name_and_address(as_olga: Client, alice: Any, settings: Any) -> None:
+def test_11_a_deactivated_account_keeps_its_name_and_address(
+    as_olga: Client, alice: Any, settings: Any
+) -> None:
     settings.SIGNUP_IS_OPEN = True
     change(as_olga, alice, is_active="")
     form = {"username": "alice", "email": "alice@example.org", "password1": NEW, "password2": NEW}
@@ -169,7 +171,9 @@ def test_11_a_deactivated_account_keeps_its_name_and_address(as_olga: Client, al
     assert alice.check_password(PASSWORD)
 
 
-def test_12_a_terminal_as_the_member_is_seen_by_the_member(alice: Any, monkeypatch: Any, tmp_path: Any) -> None:
+def test_12_a_terminal_as_the_member_is_seen_by_the_member(
+    alice: Any, monkeypatch: Any, tmp_path: Any
+) -> None:
     from chat.terminal.command import ChatOptions, _load
 
     _load(ChatOptions(user="alice"))
@@ -189,9 +193,7 @@ def made_link(client: Client, member: Any) -> str:
 
 
 @pytest.mark.parametrize("name", ["olga", "stefan", "mona"])
-def test_a_moderator_helps_neither_staff_nor_the_owner_nor_herself(
-    olga: Any, mona: Any, name: str
-) -> None:
+def test_a_moderator_helps_neither_staff_nor_the_owner_nor_herself(olga: Any, mona: Any, name: str) -> None:
     make_user("stefan", is_staff=True)
     target = User.objects.get(username=name)
     assert signed_in(mona).post(help_path(target), {"reason": "help"}).status_code == 403
