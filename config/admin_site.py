@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy
 ACCOUNT_APPS = ("accounts", "auth")
 # By the model's name, as the pages are listed; others come last.
 ORDER = (
-    "Conversation", "Search", "Run", "Agents", "Instruments", "Process", "Suggestion", "Audit", "Rules", "User",
-    "Group",
+    "Conversation", "Search", "Run", "Agents", "Instruments", "Process", "Suggestion", "Audit", "Rules",
+    "User", "Group",
 )  # fmt: skip
 
 OWNER_ONLY = "no permission"  # which only a superuser has

@@ -34,6 +34,7 @@ DRAWINGS = {
     "send": "arrow-up",
     "settings": "settings",
     "sign-out": "log-out",
+    "support": "life-buoy",
     "thought": "lightbulb",
     "tool": "wrench",
     "unarchive": "archive-restore",

@@ -28,7 +28,10 @@ export function startEntryMenu(update) {
     const { pinned, archived } = button.dataset;
     const hidden = { pin: pinned, unpin: pinned === "false", archive: archived, unarchive: archived === "false" };
     for (const item of items()) item.hidden = String(hidden[item.value] ?? false) === "true";
-    for (const link of menu.querySelectorAll("a")) link.pathname = `/api/v1/conversations/${button.dataset.conversation}/export`;
+    const { conversation } = button.dataset;
+    for (const link of menu.querySelectorAll("a")) {
+      link.pathname = link.dataset.page ? `/chat/${conversation}/${link.dataset.page}/` : `/api/v1/conversations/${conversation}/export`;
+    }
     // Inside the sidebar, which is a popover on a phone: another place would close it.
     button.closest("nav, header").append(menu);
     menu.showPopover();
@@ -41,7 +44,7 @@ export function startEntryMenu(update) {
     shown()[0].focus();
   }
 
-  // Buttons, and links to downloads, which have no value.
+  // Buttons, and links to a page or downloads, which have no value.
   const items = () => /** @type {HTMLButtonElement[]} */ ([...menu.querySelectorAll(".menu-item")]);
   const shown = () => items().filter((item) => !item.hidden);
 
