@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 from django.contrib import admin
@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User, fold_case
 from chat import refusals
+from chat.database import run_db
 from chat.http import parsing
 from chat.http.fields import Fields
 from chat.moderation import audit
@@ -88,14 +89,17 @@ def export_audit(request: HttpRequest) -> StreamingHttpResponse:
     return response
 
 
-def _lines(through: int) -> Iterator[str]:
+async def _lines(through: int) -> AsyncIterator[str]:
     after = 0
-    while rows := list(
-        AuditEvent.objects.filter(seq__gt=after, seq__lte=through).order_by("seq")[:EXPORTED_AT_ONCE]
-    ):
+    while rows := await run_db(_some_rows, after, through):
         for row in rows:
             yield json.dumps({name: _json(getattr(row, name)) for name in EXPORTED}) + "\n"
         after = rows[-1].seq
+
+
+def _some_rows(after: int, through: int) -> list[AuditEvent]:
+    found = AuditEvent.objects.filter(seq__gt=after, seq__lte=through).order_by("seq")
+    return list(found[:EXPORTED_AT_ONCE])
 
 
 def _json(value: Any) -> Any:
