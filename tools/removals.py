@@ -61,9 +61,7 @@ def verdict_of(removal: Removal) -> str:
     """Return ``failed``, as it should be, ``passed``, or why the test did not run."""
     with tempfile.TemporaryDirectory(prefix="parley-removal-") as folder:
         root = Path(folder) / "checkout"
-        for name in _files():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, root / name)
+        copy_checkout(root)
         try:
             removal.apply(root)
         except ValueError as problem:
@@ -86,6 +84,17 @@ def verdict_of(removal: Removal) -> str:
     return "failed" if run.returncode else "passed"
 
 
+def copy_checkout(root: Path) -> None:
+    """Copy the files of the checkout, changed ones too, to ``root``."""
+    for name in _files():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, root / name)
+
+
+def current_commit() -> str:
+    return _git("rev-parse", "HEAD").strip()
+
+
 def _files() -> list[str]:
     listed = _git("ls-files", "--cached", "--others", "--exclude-standard")
     return [name for name in listed.splitlines() if (ROOT / name).is_file()]
@@ -98,7 +107,7 @@ def _git(*arguments: str) -> str:
 
 def run_all(wanted: Sequence[Removal], log: Path) -> Iterator[tuple[Removal, str]]:
     """Yield the verdict of each removal that the log does not have for this commit, and log it."""
-    commit = _git("rev-parse", "HEAD").strip()
+    commit = current_commit()
     log.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     done = [line["removal"] for line in lines if (line["commit"], line["verdict"]) == (commit, "failed")]

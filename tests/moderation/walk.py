@@ -167,7 +167,8 @@ def filled(route: str, values: dict[str, list[str]]) -> list[str]:
     for chosen in itertools.product(*candidates):
         path = route
         for value in chosen:
-            path = re.sub(r"<[^>]+>", lambda _match, value=value: str(value), path, count=1)
+            before, _open, rest = path.partition("<")
+            path = before + value + rest.partition(">")[2]
         paths.append("/" + path)
     return paths
 
@@ -186,7 +187,7 @@ def parameter_names() -> set[str]:
                     if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
                 }
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".GET.get", ".POST.get")):
-                names |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
+                names |= {str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant)}
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "parameter_name":
                 names.add(ast.literal_eval(node.value))
     return names
@@ -245,7 +246,7 @@ class Walk:
 
     def look_at_letters(self) -> None:
         for letter in mail.outbox:
-            self.look("a letter", letter.subject, str(letter.body))
+            self.look("a letter", str(letter.subject), str(letter.body))
 
 
 def tables_hold(word: str) -> bool:
