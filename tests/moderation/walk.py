@@ -10,6 +10,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def fill(member: Any, conversation: uuid.UUID, run: uuid.UUID) -> dict[str, str]
         call="call",
         asking_call="asking",
         tool="tool",
-        expires_at=now + timezone.timedelta(days=1),
+        expires_at=now + timedelta(days=1),
     )
     other = Conversation.objects.create(owner=member, agent="chat_assistant", title="")
     QueuedAsk.objects.create(conversation=other, owner=member, text="x", position=1)
