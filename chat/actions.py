@@ -263,7 +263,7 @@ def _queue(conversation: Conversation, ask: Ask, refusal: Refusal | None) -> Run
     message_text(ask.query or "")
     if conversation.locked_at:
         raise refusals.locked()
-    hooks.refuse(conversation.owner, conversation, ask.query or "")
+    queue.refuse_by_hooks(conversation.owner, conversation, ask.query or "")
     if refusal:
         raise refusal
     queued = QueuedAsk(
@@ -299,7 +299,7 @@ def _refuse(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> No
         if ask.answers:
             waiting.refuse_decided(target.conversation, ask.answers)
         _refuse_now(target.conversation)
-    hooks.refuse(owner, target.conversation, ask.query or "")
+    queue.refuse_by_hooks(owner, target.conversation, ask.query or "")
     _refuse_over_limit(owner)
 
 
@@ -417,7 +417,7 @@ def send_queued(owner: User, queued: str, process: uuid.UUID | None) -> Run:
         _refuse_now(conversation)
         if queue.has_open_request(conversation):
             raise refusals.undecided()
-        hooks.refuse(owner, conversation, ask.text)
+        queue.refuse_by_hooks(owner, conversation, ask.text)
         _refuse_over_limit(owner)
         return queue.ask_now(conversation, ask, process)
 

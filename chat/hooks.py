@@ -20,15 +20,6 @@ may_ask: list[Callable[[User, Conversation | None], None]] = []
 # Is this prompt allowed? Raises a Refusal. In the same transaction; also for a queued ask when it is asked.
 check_prompt: list[Callable[[User, str], None]] = []
 
-
-def refuse(member: User, conversation: Conversation | None, prompt: str) -> None:
-    """Raise the Refusal of ``may_ask`` or ``check_prompt``, if one has any."""
-    for check in may_ask:
-        check(member, conversation)
-    for check_text in check_prompt:
-        check_text(member, prompt)
-
-
 # Event of a run that is about to be stored and shown: returns it, another one, or None to drop it. Called on
 # the event loop for each delta, so it must not wait.
 filter_event: list[Callable[[uuid.UUID, Event], Event | None]] = []

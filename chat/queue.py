@@ -104,6 +104,14 @@ def _undecided(run: Run) -> bool:
     return open_ones.exists()
 
 
+def refuse_by_hooks(member: User, conversation: Conversation | None, prompt: str) -> None:
+    """Raise the Refusal of a hook that forbids this ask, if one does."""
+    for may_ask in hooks.may_ask:
+        may_ask(member, conversation)
+    for check_prompt in hooks.check_prompt:
+        check_prompt(member, prompt)
+
+
 def ask_next(conversation: Conversation, process: uuid.UUID | None) -> Run | None:
     """Ask the first one of the queue, if nothing prevents it. ``process`` executes its run, if it may."""
     first = conversation.queue.order_by("position").first()
@@ -116,7 +124,7 @@ def ask_next(conversation: Conversation, process: uuid.UUID | None) -> Run | Non
     if why_waiting(conversation, first) != SOON:
         return None
     try:
-        hooks.refuse(conversation.owner, conversation, first.text)
+        refuse_by_hooks(conversation.owner, conversation, first.text)
     except Refusal:
         return None  # it stays in the queue, which shows it as waiting
     return ask_now(conversation, first, process)

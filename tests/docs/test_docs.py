@@ -17,6 +17,7 @@ from chat import events, urls
 from chat.api import views as api
 from chat.endings import SENTENCES
 from chat.instruments import logs, metrics
+from chat.moderation import urls as moderation_urls
 from chat.socket.routing import websocket_urlpatterns
 from chat.terminal.decisions import AS_JSON, DECLINE
 from config import urls as site_urls
@@ -291,7 +292,8 @@ def test_allauth_pages_have_the_documented_addresses() -> None:
 def names_of_routes() -> set[str]:
     """Return the names under which our own code reverses its routes."""
     own = [("chat:", each) for each in urls.urlpatterns]
-    own += [("", each) for each in [*site_urls.urlpatterns, *accounts_urls.urlpatterns]]
+    others = [*site_urls.urlpatterns, *accounts_urls.urlpatterns, *moderation_urls.urlpatterns]
+    own += [("", each) for each in others]
     names = ((space, getattr(each, "name", None)) for space, each in own)
     return {f"{space}{name}" for space, name in names if name}
 
