@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods
 from accounts.models import User
 from chat import refusals
 from chat.access import parse_id
+from chat.admin.conversations import status_html
 from chat.http import parsing
 from chat.http.fields import Fields, Flag, Id
 from chat.models import Conversation
@@ -52,13 +53,14 @@ def opening_page(request: HttpRequest, conversation: str) -> HttpResponse:
                 raise
             refusal = refused
     status = refusal.status if refusal else 200
+    last = found.runs.order_by("-created_at", "-id").only("status").first()
     context = {
         **admin.site.each_context(request),
         "title": _("Open a conversation"),
         "conversation": found,
         "messages_in_it": found.messages.count(),
         "runs_in_it": found.runs.count(),
-        "status_of_last": found.runs.order_by("-created_at", "-id").values_list("status", flat=True).first(),
+        "last_status": status_html(last.status) if last else None,
         "consent": None if found.deleted_at else grants.consents(found).first(),
         "may_break_glass": staff.has_perm(BREAK_GLASS),
         "may_view_users": staff.has_perm("accounts.view_user"),
