@@ -17,11 +17,14 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.secret_file import secret_from_file
+from chat import refusals
 from chat.instruments import logs
 from chat.moderation.models import AuditEvent, AuditHead, AuditText
+from chat.refusals import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +38,19 @@ _HASHED = (
 )  # fmt: skip
 
 
-class AuditBroken(Exception):
-    """The audit cannot be continued: its head is missing, or this process has another key."""
+class AuditBroken(Refusal):
+    """The audit cannot be continued: its head is missing, or this process has no key or another one.
+
+    The user is refused with 503; ``str()`` is the sentence for the operator, and is logged by ``record``.
+    """
+
+    def __init__(self, fault: str) -> None:
+        sentence = _("The audit cannot be written, so nothing is shown. Tell the operator of this site.")
+        super().__init__(503, "unavailable", sentence, retry_after=refusals.RETRY_AFTER_SECONDS)
+        self.fault = fault
+
+    def __str__(self) -> str:
+        return self.fault
 
 
 @transaction.atomic
@@ -53,7 +67,11 @@ def record(
     ``member`` is the user that it concerns. ``text`` was typed, and is stored apart. ``columns`` are further
     ones of AuditEvent. Raises AuditBroken.
     """
-    head = _lock_head()
+    try:
+        head = _lock_head()
+    except AuditBroken as broken:
+        log.error("%s", broken.fault)  # noqa: TRY400  (its traceback says no more)
+        raise
     event = AuditEvent(
         seq=head.seq + 1,
         at=timezone.now(),
@@ -97,7 +115,13 @@ def _check_key(head: AuditHead) -> None:
 
 
 def _key() -> bytes:
-    return secret_from_file(settings.AUDIT_KEY_FILE, KEY_BYTES).encode()
+    try:
+        key = secret_from_file(settings.AUDIT_KEY_FILE, KEY_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuditBroken(f"AUDIT_KEY_FILE cannot be read: {error}") from error
+    if not key:
+        raise AuditBroken("AUDIT_KEY_FILE is empty.")
+    return key.encode()
 
 
 def _digest_of_key() -> str:
