@@ -166,6 +166,8 @@ def head_text(seq: int, digest: str) -> str:
 
 def verify(expected_head: str = "") -> Verification:
     """Check each row, the texts, and that the chain still holds the ``expected_head``. Raises AuditBroken."""
+    # Read before the head, which is written with each row: an honest head is never behind.
+    newest = AuditEvent.objects.order_by("-seq").values_list("seq", flat=True).first() or 0
     head = AuditHead.objects.first() or AuditHead()
     if head.key_digest:
         _check_key(head)
@@ -177,7 +179,7 @@ def verify(expected_head: str = "") -> Verification:
     has_expected = not expected_head
     rows, seq = 0, first
     # Rows that come meanwhile are not looked at.
-    chain = AuditEvent.objects.filter(seq__gt=first, seq__lte=head.seq).order_by("seq")
+    chain = AuditEvent.objects.filter(seq__gt=first, seq__lte=max(head.seq, newest)).order_by("seq")
     for event in chain.iterator(chunk_size=500):
         if event.seq != seq + 1:
             faults.append(f"Rows {seq + 1} to {event.seq - 1} are missing.")
@@ -186,8 +188,7 @@ def verify(expected_head: str = "") -> Verification:
         if str(event.seq) == wanted_seq:
             has_expected = event.hash == wanted_hash
         seq, before, rows = event.seq, event.hash, rows + 1
-    if (seq, before) != (max(head.seq, first), head.hash):
-        faults.append(f"The head names row {head.seq}, and the newest row is {seq}: the tail is missing.")
+    faults += _faults_of_head(head, seq, before)
     if not has_expected and not (wanted_seq.isdigit() and int(wanted_seq) <= first):
         faults.append(f"The chain does not hold the head {expected_head}.")
     digests = dict(AuditEvent.objects.exclude(text_digest="").values_list("seq", "text_digest"))
@@ -195,6 +196,14 @@ def verify(expected_head: str = "") -> Verification:
         if digests.pop(text.seq, "") != digest_of(text):
             faults += [f"The text of row {text.seq} was changed."]
     return Verification(rows, head_text(seq, before) if rows else "", faults, erased_texts=len(digests))
+
+
+def _faults_of_head(head: AuditHead, newest: int, digest: str) -> list[str]:
+    """Compare the head with the newest row and its hash."""
+    if (head.seq, head.hash) == (newest, digest):
+        return []
+    fault = "the head was changed" if newest > head.seq else "the tail is missing"
+    return [f"The head names row {head.seq}, and the newest row is {newest}: {fault}."]
 
 
 def newest_checkpoint() -> AuditEvent | None:
