@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 from django.contrib import admin
@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User, fold_case
 from chat import refusals
+from chat.database import run_db
 from chat.http import parsing
 from chat.http.fields import Fields
 from chat.moderation import audit
@@ -83,19 +84,22 @@ def export_audit(request: HttpRequest) -> StreamingHttpResponse:
     """Send all rows as JSON lines, oldest first; the export itself is a row."""
     staff = staff_with(request, VIEW_AUDIT, EXPORT_DATA)
     through = audit.record("audit.export", actor=staff, object_type="audit").seq
-    response = StreamingHttpResponse(_lines(through), content_type="application/jsonl")
+    response = StreamingHttpResponse(_chunks(through), content_type="application/jsonl")
     response["Content-Disposition"] = 'attachment; filename="audit.jsonl"'
     return response
 
 
-def _lines(through: int) -> Iterator[str]:
-    after = 0
-    while rows := list(
-        AuditEvent.objects.filter(seq__gt=after, seq__lte=through).order_by("seq")[:EXPORTED_AT_ONCE]
-    ):
-        for row in rows:
-            yield json.dumps({name: _json(getattr(row, name)) for name in EXPORTED}) + "\n"
-        after = rows[-1].seq
+async def _chunks(through: int) -> AsyncIterator[str]:
+    last = 0
+    while batch := await run_db(_batch, last, through):
+        yield "".join(
+            json.dumps({name: _json(getattr(row, name)) for name in EXPORTED}) + "\n" for row in batch
+        )
+        last = batch[-1].seq
+
+
+def _batch(last: int, through: int) -> list[AuditEvent]:
+    return list(AuditEvent.objects.filter(seq__gt=last, seq__lte=through).order_by("seq")[:EXPORTED_AT_ONCE])
 
 
 def _json(value: Any) -> Any:
