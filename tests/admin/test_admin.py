@@ -573,12 +573,12 @@ def shape(answer: Answer) -> tuple[int, str, bytes]:
 async def url_pairs(as_alice: Client) -> Iterator[tuple[str, str]]:
     """Return for each kind of page a path that exists, and one that does not."""
     talk = Talk(as_alice)
-    said = await talk.ask("alice's secret 7f3a")
+    said = await talk.ask("alice's secret quokka")
     opened, missing = transcript(talk.conversation), "00000000-0000-7000-8000-000000000000"
     return iter(
         [
             (LIST, LIST),
-            (f"{LIST}?q=7f3a", f"{LIST}?q=nonsense"),
+            (f"{LIST}?q=quokka", f"{LIST}?q=nonsense"),
             (opened, transcript(missing)),
             (opening(talk.conversation), opening(missing)),
             (SEARCH_PAGE, SEARCH_PAGE),
@@ -606,10 +606,10 @@ async def test_other_users_get_nothing_and_cannot_tell_what_exists(
         one, other = await client.get(there), await client.get(not_there)
         assert one.status == refused, there
         assert shape(one) == shape(other), there
-        posted = await client.post(there, form={"title": "mine", "reason": "report", "words": "7f3a"})
+        posted = await client.post(there, form={"title": "mine", "reason": "report", "words": "quokka"})
         only_read = refused == 403 and there.startswith(LIST) and "/change/" in there
         assert posted.status == (405 if only_read else refused), there
-        assert b"7f3a" not in one.body + other.body + posted.body
+        assert b"quokka" not in one.body + other.body + posted.body
     index = await client.get("/admin/")
     assert b"conversation" not in index.body.lower()
 
@@ -635,7 +635,7 @@ async def test_a_deleted_conversation_is_listed_on_demand_only(
     as_alice: Client, as_mona: Client, as_stella: Client, as_olga: Client
 ) -> None:
     talk, kept = Talk(as_alice), Talk(as_alice)
-    said = await talk.ask("secret 7f3a")
+    said = await talk.ask("secret quokka")
     await kept.ask("kept")
     await as_alice.request("DELETE", f"/api/v1/conversations/{talk.conversation}")
     for client in (as_mona, as_olga):
@@ -646,22 +646,22 @@ async def test_a_deleted_conversation_is_listed_on_demand_only(
         assert await listed(client, f"deleted=yes&q={talk.conversation}") == {talk.conversation}
         assert len(rows(await page(client, RUNS))) == 1
         assert (await client.get(f"{RUNS}{said.run}/change/")).status == 302
-    assert await found_by(as_stella, "7f3a") == set()
+    assert await found_by(as_stella, "quokka") == set()
 
 
 async def test_a_deleted_conversation_is_read_with_a_reason_and_named_as_deleted(
     as_alice: Client, as_mona: Client
 ) -> None:
     talk = Talk(as_alice)
-    await talk.ask("secret 7f3a")
+    await talk.ask("secret quokka")
     await as_alice.request("DELETE", f"/api/v1/conversations/{talk.conversation}")
     refused = await as_mona.get(transcript(talk.conversation))
     assert (refused.status, refused.headers["location"]) == (302, opening(talk.conversation))
     facts = await page(as_mona, opening(talk.conversation))
     assert "Deleted" in facts.one("dl").words
-    assert "7f3a" not in facts.text
+    assert "quokka" not in facts.text
     found = await read(as_mona, talk)
-    assert "secret 7f3a" in found.text
+    assert "secret quokka" in found.text
     assert "Deleted" in found.one("dl").words
 
 
@@ -699,13 +699,13 @@ async def test_the_list_of_runs_shows_figures_and_sorts_by_them(
 
 
 async def test_a_run_page_shows_no_text_and_no_title(as_alice: Client, as_mona: Client) -> None:
-    said = await Talk(as_alice).ask("title only\nsecret 7f3a " + "x" * 100)
+    said = await Talk(as_alice).ask("title only\nsecret quokka " + "x" * 100)
     assert rows(await page(as_mona, f"{RUNS}?q={said.run}"))[0]["shown_status"] == "Completed"
     found = await page(as_mona, f"{RUNS}{said.run}/change/")
     assert "state_after" not in found.text
     assert not found.all("textarea")
     assert not found.all("input", name="_save")
-    for text in ("title only", "7f3a", "x" * 100):
+    for text in ("title only", "quokka", "x" * 100):
         assert text not in found.text
 
 

@@ -9,8 +9,7 @@ from tests.conftest import make_staff
 from tests.support.client import Client
 from tests.support.talk import Talk
 
-SECRET = "canary 7f3a"
-REPLY = "reply 9c1d"
+SECRET = "canary quokka"
 
 
 @pytest.fixture
