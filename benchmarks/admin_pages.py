@@ -1,7 +1,8 @@
 """Response times of the admin: ``python -m benchmarks.admin_pages``, after ``make fixture-large``.
 
 Calls the ASGI application as a server does, signed in as the fixture's moderator, one request after
-another, on the configured database. Prints a Markdown table. Its last column is the CPU time of this
+another, on the configured database. The moderator has grants for the transcripts and the search, so each look
+and each search is also a row of the audit. Prints a Markdown table. Its last column is the CPU time of this
 process: on SQLite that is the whole cost, and it does not depend on other load of the machine.
 """
 
@@ -24,18 +25,29 @@ from django.conf import settings  # noqa: E402
 
 from accounts.models import User  # noqa: E402
 from chat.models import Conversation, Message, Run  # noqa: E402
+from chat.moderation import grants  # noqa: E402
 from config.asgi import application  # noqa: E402
 from tests.support.client import Client  # noqa: E402
 
 LIST, RUNS = "/admin/chat/conversation/", "/admin/chat/run/"
-AGENTS = "/admin/agents/"
+AGENTS, SEARCH = "/admin/agents/", "/admin/search/"
+TRANSCRIPTS = 40  # conversations that the moderator opens
+
+Page = tuple[str, str]  # an address, and the words that are posted to it
 
 
-def pages() -> dict[str, Callable[[], str]]:
-    """Return a function for each kind of page; each call returns an address, of another conversation."""
+def pages(moderator: User) -> dict[str, Callable[[], Page]]:
+    """Return a function for each kind of page; each call returns an address, of another conversation.
+
+    Opens the search, and the conversations whose transcripts are read.
+    """
     rng = random.Random(11)  # noqa: S311  (the same pages in every run)
     some = list(Conversation.objects.reviewable().order_by("-updated_at")[:20_000:97])
     longest = Conversation.objects.order_by("-id")[0]  # the fixture's last one has all the remaining messages
+    opened = rng.sample(some, min(TRANSCRIPTS, len(some)))
+    for conversation in {longest, *opened}:
+        grants.open_with_reason(moderator, conversation, "incident", "")
+    grants.open_search(moderator, "incident", "")
     marked = Message.objects.filter(text__contains="Reference mark").values_list("text", flat=True)[:60]
     rare = [text.rpartition(" ")[2].rstrip(".") for text in marked]
     words = [conversation.title.split() for conversation in some]
@@ -48,19 +60,17 @@ def pages() -> dict[str, Callable[[], str]]:
         return f"updated_at__gte=2026-{n:02}-01&updated_at__lt=2026-{n + 1:02}-01"
 
     common = sorted({word for title in words for word in title}, key=len)[:10]
-    return {
+    got: dict[str, Callable[[], str]] = {
         "list": lambda: LIST,
         "list, page 50": lambda: f"{LIST}?p=50",
         "list, of a month": lambda: f"{LIST}?{month()}",
         "list, of an agent": lambda: f"{LIST}?agent=chat_assistant",
         "list, with a failed answer": lambda: f"{LIST}?answer=failed",
         "list, of an owner": lambda: f"{LIST}?owner__id__exact={rng.choice(some).owner_id}",
-        "search, a word of one message": lambda: f"{LIST}?q={rng.choice(rare)}",
-        "search, a word": lambda: f"{LIST}?q={word()}",
-        "search, two words": lambda: f"{LIST}?q={word()}+{word()}",
-        "search, one of the commonest words": lambda: f"{LIST}?q={rng.choice(common)}",
-        "search, an owner": lambda: f"{LIST}?q=member{rng.randint(0, 999):04}",
-        "transcript": lambda: f"{LIST}{rng.choice(some).pk}/change/",
+        "list, an owner by name": lambda: f"{LIST}?q=member{rng.randint(0, 999):04}",
+        "list, deleted": lambda: f"{LIST}?deleted=yes",
+        "facts of a conversation": lambda: f"/admin/open/{rng.choice(some).pk}/",
+        "transcript": lambda: f"{LIST}{rng.choice(opened).pk}/change/",
         "transcript, the longest": lambda: f"{LIST}{longest.pk}/change/",
         "runs": lambda: RUNS,
         "runs, by duration": lambda: f"{RUNS}?o=-6",
@@ -69,15 +79,32 @@ def pages() -> dict[str, Callable[[], str]]:
         "agents": lambda: AGENTS,
         "agent": lambda: f"{AGENTS}chat_assistant/",
     }
+    searched: dict[str, Callable[[], str]] = {
+        "search, a word of one message": lambda: rng.choice(rare),
+        "search, a word": word,
+        "search, two words": lambda: f"{word()} {word()}",
+        "search, one of the commonest words": lambda: rng.choice(common),
+    }
+
+    def posted(words: Callable[[], str]) -> Callable[[], Page]:
+        return lambda: (SEARCH, words())
+
+    def fetched(address: Callable[[], str]) -> Callable[[], Page]:
+        return lambda: (address(), "")
+
+    return {
+        **{kind: fetched(address) for kind, address in got.items()},
+        **{kind: posted(words) for kind, words in searched.items()},
+    }
 
 
-async def measure(client: Client, address: Callable[[], str], times: int) -> tuple[list[float], list[float]]:
+async def measure(client: Client, page: Callable[[], Page], times: int) -> tuple[list[float], list[float]]:
     """Return sorted milliseconds of elapsed and of CPU time for each request, after one warm-up request."""
     took, used = [], []
     for _ in range(times + 1):
-        path = address()
+        path, words = page()
         began, cpu = time.perf_counter(), time.process_time()
-        answer = await client.get(path)
+        answer = await (client.post(path, form={"words": words}) if words else client.get(path))
         took.append((time.perf_counter() - began) * 1000)
         used.append((time.process_time() - cpu) * 1000)
         assert answer.status == 200, (path, answer.status)
@@ -93,12 +120,12 @@ async def main(times: int) -> None:
     moderator = await sync_to_async(User.objects.get)(username="moderator")
     client = await Client(application, moderator).sign_in()
     settings.ALLOWED_HOSTS.append("testserver")  # the host name that the client uses
-    kinds = await sync_to_async(pages)()
+    kinds = await sync_to_async(pages)(moderator)
     database = "SQLite" if settings.ON_SQLITE else "PostgreSQL"
     write_line(f"{database}, {await sync_to_async(row_counts)()}; {times} requests each\n")
     write_line("| page | median ms | p95 ms | worst ms | p95 of CPU ms |\n|---|---|---|---|---|")
-    for kind, address in kinds.items():
-        took, used = await measure(client, address, times)
+    for kind, page in kinds.items():
+        took, used = await measure(client, page, times)
         write_line(
             f"| {kind} | {statistics.median(took):.0f} | {p95(took):.0f} | {took[-1]:.0f} | {p95(used):.0f} |"
         )

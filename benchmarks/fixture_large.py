@@ -69,7 +69,10 @@ def fill(conversations: int, messages: int, say: Callable[[str], None] = lambda 
 
 @transaction.atomic
 def make_members(count: int) -> list[User]:
-    """So many members, and ``moderator``; none can sign in before ``manage.py changepassword``."""
+    """Return so many new members. Make a senior ``moderator``, too.
+
+    None of them can sign in before ``manage.py changepassword``.
+    """
     nobody = make_password(None)
     members = User.objects.bulk_create(
         User(username=f"member{n:04}", email=f"member{n:04}@example.org", password=nobody)
@@ -77,7 +80,7 @@ def make_members(count: int) -> list[User]:
     )
     moderator = User.objects.create(username="moderator", is_staff=True, password=nobody)
     groups.make_groups()  # where a flush took it away
-    moderator.groups.add(Group.objects.get(name=groups.MODERATOR))
+    moderator.groups.add(Group.objects.get(name=groups.SENIOR))
     return members
 
 

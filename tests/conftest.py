@@ -1,4 +1,4 @@
-"""Fixtures for all tests: alice and bob are members, mona is a moderator. Only the model is a fake."""
+"""Fixtures for all tests: alice and bob are members, mona and stella moderators. Only the model is a fake."""
 
 import asyncio
 import os
@@ -131,15 +131,28 @@ def bob(transactional_db: None) -> Any:
     return make_user("bob")
 
 
-@pytest.fixture
-def mona(transactional_db: None) -> Any:
+def make_staff(name: str, *groups: str) -> Any:
+    """Return a new member of the staff, in these groups."""
     from django.contrib.auth.models import Group
 
+    member = make_user(name, is_staff=True)
+    member.groups.set(Group.objects.filter(name__in=groups))
+    assert member.groups.count() == len(groups)
+    return member
+
+
+@pytest.fixture
+def mona(transactional_db: None) -> Any:
     from chat.moderation.groups import MODERATOR
 
-    mona = make_user("mona", is_staff=True)
-    mona.groups.add(Group.objects.get(name=MODERATOR))
-    return mona
+    return make_staff("mona", MODERATOR)
+
+
+@pytest.fixture
+def stella(transactional_db: None) -> Any:
+    from chat.moderation.groups import SENIOR
+
+    return make_staff("stella", SENIOR)
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from chat.models import (
     RunEvent,
     SessionEvent,
 )
+from chat.moderation import audit, grants
+from chat.moderation.models import AccessGrant, AuditEvent, Consent, SealedConversation
 from chat.runs import purging
 from chat.search.index import index_due
 from tests.support.client import Client
@@ -34,7 +36,8 @@ from tests.support.waiting import auntil
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-OWNED = [Conversation, Message, Run, RunEvent, SessionEvent, PersonRequest, RequestLook]
+OF_MODERATION: list[Any] = [AccessGrant, Consent, SealedConversation]
+OWNED = [Conversation, Message, Run, RunEvent, SessionEvent, PersonRequest, RequestLook, *OF_MODERATION]
 
 
 def conversation_of(owner: Any, text: str, turns: int = 3) -> Conversation:
@@ -66,7 +69,22 @@ def conversation_of(owner: Any, text: str, turns: int = 3) -> Conversation:
     assert conversation
     first = conversation.messages.filter(parent=None).get()
     Message.objects.create(conversation=conversation, role="user", text=f"{text} edited", parent=first.parent)
+    open_to_staff(conversation)
     return conversation
+
+
+def open_to_staff(conversation: Conversation) -> None:
+    """Store all that moderation knows of a conversation."""
+    for _ in range(3):
+        grants.give_consent(conversation)
+        AccessGrant.objects.create(
+            staff=conversation.owner,  # anyone: they stay
+            scope="conversation",
+            conversation=conversation,
+            basis="consent",
+            expires_at=timezone.now(),
+        )
+    SealedConversation.objects.create(conversation=conversation)
 
 
 def delete(conversation: Conversation, ago: timedelta) -> None:
@@ -102,8 +120,11 @@ def test_every_row_of_a_deleted_conversation_leaves_and_no_other(
     assert all(kept.values()), kept
     gone = conversation_of(alice, "gone")
     delete(gone, timedelta(days=30, minutes=1))
+    recorded = AuditEvent.objects.count()
     assert purge_all() > 10
     assert rows() == kept
+    assert AuditEvent.objects.count() == recorded == 9
+    assert not audit.verify().faults
     record = Purge.objects.get()
     assert (record.conversations, record.messages) == (1, 7)
 

@@ -39,6 +39,9 @@ POLICY = {
     "chat/runs/<str:run>/stop": MEMBER,
     "chat/list/": MEMBER,
     "chat/<str:conversation>/manage/": MEMBER,
+    "chat/<str:conversation>/support/": MEMBER,
+    "account/staff-access/": MEMBER,
+    "account/what-staff-can-see/": MEMBER,
     "api/v1/": PUBLIC,
     "api/v1/openapi.json": PUBLIC,
     "api/v1/conversations": MEMBER,
@@ -78,6 +81,12 @@ POLICY = {
     "admin/instruments/": STAFF,
     "admin/agents/": STAFF,
     "admin/agents/<str:name>/": STAFF,
+    "admin/open/<str:conversation>/": STAFF,
+    "admin/search/": STAFF,
+    "admin/audit/": STAFF,
+    "admin/audit/export/": STAFF,
+    "admin/audit/<int:seq>/text/": STAFF,
+    "admin/policy/": STAFF,
 }
 
 
@@ -118,6 +127,7 @@ PATHS: dict[str, list[tuple[str, Any]]] = {
     "chat/<str:conversation>/answer/": [("POST", {"{request}": "approve"})],
     "chat/<str:conversation>/branch/": [("POST", {"message": "{prompt}"})],
     "chat/<str:conversation>/manage/": [("GET", None), ("POST", {"title": "mine"})],
+    "chat/<str:conversation>/support/": [("GET", None), ("POST", {"allow": "true"})],
     "chat/<str:conversation>/delete/": [("POST", {})],
     "chat/<str:conversation>/restore/": [("POST", {})],
     "chat/<str:conversation>/<str:message>/edit/": [("POST", {"query": "mine now"})],

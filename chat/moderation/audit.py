@@ -17,11 +17,14 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.secret_file import secret_from_file
+from chat import refusals
 from chat.instruments import logs
 from chat.moderation.models import AuditEvent, AuditHead, AuditText
+from chat.refusals import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +38,19 @@ _HASHED = (
 )  # fmt: skip
 
 
-class AuditBroken(Exception):
-    """The audit cannot be continued: its head is missing, or this process has another key."""
+class AuditBroken(Refusal):
+    """The audit cannot be continued: its head is missing, or this process has no key or another one.
+
+    The user is refused with 503; ``str()`` is the sentence for the operator, and is logged by ``record``.
+    """
+
+    def __init__(self, fault: str) -> None:
+        sentence = _("The audit cannot be written, so nothing is shown. Tell the operator of this site.")
+        super().__init__(503, "unavailable", sentence, retry_after=refusals.RETRY_AFTER_SECONDS)
+        self.fault = fault
+
+    def __str__(self) -> str:
+        return self.fault
 
 
 @transaction.atomic
@@ -53,7 +67,11 @@ def record(
     ``member`` is the user that it concerns. ``text`` was typed, and is stored apart. ``columns`` are further
     ones of AuditEvent. Raises AuditBroken.
     """
-    head = _lock_head()
+    try:
+        head = _lock_head()
+    except AuditBroken as broken:
+        log.error("%s", broken.fault)  # noqa: TRY400  (its traceback says no more)
+        raise
     event = AuditEvent(
         seq=head.seq + 1,
         at=timezone.now(),
@@ -97,7 +115,13 @@ def _check_key(head: AuditHead) -> None:
 
 
 def _key() -> bytes:
-    return secret_from_file(settings.AUDIT_KEY_FILE, KEY_BYTES).encode()
+    try:
+        key = secret_from_file(settings.AUDIT_KEY_FILE, KEY_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuditBroken(f"AUDIT_KEY_FILE cannot be read: {error}") from error
+    if not key:
+        raise AuditBroken("AUDIT_KEY_FILE is empty.")
+    return key.encode()
 
 
 def _digest_of_key() -> str:
@@ -142,6 +166,8 @@ def head_text(seq: int, digest: str) -> str:
 
 def verify(expected_head: str = "") -> Verification:
     """Check each row, the texts, and that the chain still holds the ``expected_head``. Raises AuditBroken."""
+    # Read before the head, which is written with each row: an honest head is never behind.
+    newest = AuditEvent.objects.order_by("-seq").values_list("seq", flat=True).first() or 0
     head = AuditHead.objects.first() or AuditHead()
     if head.key_digest:
         _check_key(head)
@@ -153,7 +179,7 @@ def verify(expected_head: str = "") -> Verification:
     has_expected = not expected_head
     rows, seq = 0, first
     # Rows that come meanwhile are not looked at.
-    chain = AuditEvent.objects.filter(seq__gt=first, seq__lte=head.seq).order_by("seq")
+    chain = AuditEvent.objects.filter(seq__gt=first, seq__lte=max(head.seq, newest)).order_by("seq")
     for event in chain.iterator(chunk_size=500):
         if event.seq != seq + 1:
             faults.append(f"Rows {seq + 1} to {event.seq - 1} are missing.")
@@ -162,8 +188,7 @@ def verify(expected_head: str = "") -> Verification:
         if str(event.seq) == wanted_seq:
             has_expected = event.hash == wanted_hash
         seq, before, rows = event.seq, event.hash, rows + 1
-    if (seq, before) != (max(head.seq, first), head.hash):
-        faults.append(f"The head names row {head.seq}, and the newest row is {seq}: the tail is missing.")
+    faults += _faults_of_head(head, seq, before)
     if not has_expected and not (wanted_seq.isdigit() and int(wanted_seq) <= first):
         faults.append(f"The chain does not hold the head {expected_head}.")
     digests = dict(AuditEvent.objects.exclude(text_digest="").values_list("seq", "text_digest"))
@@ -171,6 +196,14 @@ def verify(expected_head: str = "") -> Verification:
         if digests.pop(text.seq, "") != digest_of(text):
             faults += [f"The text of row {text.seq} was changed."]
     return Verification(rows, head_text(seq, before) if rows else "", faults, erased_texts=len(digests))
+
+
+def _faults_of_head(head: AuditHead, newest: int, digest: str) -> list[str]:
+    """Compare the head with the newest row and its hash."""
+    if (head.seq, head.hash) == (newest, digest):
+        return []
+    fault = "the head was changed" if newest > head.seq else "the tail is missing"
+    return [f"The head names row {head.seq}, and the newest row is {newest}: {fault}."]
 
 
 def newest_checkpoint() -> AuditEvent | None:

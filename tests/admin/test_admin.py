@@ -12,10 +12,19 @@ from django.contrib.auth.models import Group, Permission
 
 from chat.admin.lists import ReadOnlyAdmin
 from chat.models import Conversation, Message, Process, Run, Suggestion
+from chat.moderation.groups import MODERATOR
 from tests.conftest import make_user
 from tests.support.client import Answer, Client
 from tests.support.dom import Element, parse
 from tests.support.gemini import Call, Gemini, Hold, Status, Text, Thought
+from tests.support.staff import (
+    SEARCH_PAGE,
+    open_as_staff,
+    open_search,
+    opening,
+    search_as_staff,
+    transcript,
+)
 from tests.support.talk import Talk, use_tools
 
 LIST = "/admin/chat/conversation/"
@@ -28,14 +37,32 @@ async def as_mona(parley: Any, mona: Any) -> Client:
 
 
 @pytest.fixture
+async def as_stella(parley: Any, stella: Any) -> Client:
+    """Return a client signed in as a senior moderator, with a grant to search texts."""
+    client = await Client(parley, stella).sign_in()
+    await open_search(client)
+    return client
+
+
+@pytest.fixture
 async def as_olga(parley: Any, transactional_db: None) -> Client:
     """Return a client signed in as the site's owner."""
     olga = await sync_to_async(make_user)("olga", is_staff=True, is_superuser=True)
     return await Client(parley, olga).sign_in()
 
 
-def transcript(conversation: str | None) -> str:
-    return f"{LIST}{conversation}/change/"
+async def ask_each(client: Client, *questions: str) -> dict[str, str]:
+    """Ask each question in a conversation of its own; return their ids by question."""
+    talks = {question: Talk(client) for question in questions}
+    for question, talk in talks.items():
+        await talk.ask(question)
+    return {question: str(talk.conversation) for question, talk in talks.items()}
+
+
+async def read(client: Client, talk: Talk, query: str = "") -> Element:
+    """Open a conversation with a reason, and return its transcript."""
+    await open_as_staff(client, talk.conversation)
+    return await page(client, transcript(talk.conversation) + query)
 
 
 async def page(client: Client, path: str) -> Element:
@@ -66,8 +93,17 @@ def rows(found: Element) -> list[dict[str, str]]:
     ]
 
 
-async def titles(client: Client, query: str = "") -> set[str]:
-    return {row["headline"] for row in rows(await page(client, f"{LIST}?{query}"))}
+async def listed(client: Client, query: str = "") -> set[str]:
+    """Return the ids in the list of conversations."""
+    return {row["shown_id"] for row in rows(await page(client, f"{LIST}?{query}"))}
+
+
+async def found_by(client: Client, words: str) -> set[str]:
+    """Return the ids of the conversations that the search of texts shows."""
+    answer = await search_as_staff(client, words)
+    assert answer.status == 200, answer.status
+    tables = parse(tidy(answer.text)).all("table", id="found")
+    return {row.one("th").words for table in tables for row in table.one("tbody").all("tr")}
 
 
 def entries(found: Element) -> list[Element]:
@@ -81,20 +117,23 @@ async def test_the_list_shows_owner_agent_message_count_and_status(
     as_alice: Client, as_bob: Client, as_mona: Client, gemini: Gemini
 ) -> None:
     gemini.on("Go wrong", [Status(400, "INVALID_ARGUMENT")])
-    talk = Talk(as_alice)
+    talk, wrong = Talk(as_alice), Talk(as_bob)
     await talk.ask("What is a quasar?")
     await talk.ask("And a pulsar?")
-    await Talk(as_bob).ask("Go wrong")
-    newest, older = rows(await page(as_mona, LIST))
-    assert (newest["headline"], newest["owner_link"], newest["message_count"]) == ("Go wrong", "bob", "1")
-    assert (newest["last_status"], newest["agent"]) == ("Failed", "chat_assistant")
-    assert (older["headline"], older["owner_link"], older["message_count"]) == (
-        "What is a quasar?",
-        "alice",
-        "4",
+    await wrong.ask("Go wrong")
+    found = await page(as_mona, LIST)
+    newest, older = rows(found)
+    assert (newest["shown_id"], newest["owner_link"]) == (wrong.conversation, "bob")
+    assert (newest["last_status"], newest["agent"], newest["message_count"]) == (
+        "Failed",
+        "chat_assistant",
+        "1",
     )
-    assert older["last_status"] == "Completed"
+    assert (older["shown_id"], older["owner_link"]) == (talk.conversation, "alice")
+    assert (older["last_status"], older["message_count"]) == ("Completed", "4")
     assert older["last_activity"]
+    assert "quasar" not in found.text
+    assert "Go wrong" not in found.text
 
 
 @pytest.mark.parametrize(
@@ -112,32 +151,37 @@ async def test_filters_narrow_the_list(
     as_alice: Client, as_mona: Client, gemini: Gemini, query: str, found: set[str]
 ) -> None:
     gemini.on("Go wrong", [Status(400, "INVALID_ARGUMENT")])
-    await Talk(as_alice).ask("What is a quasar?")
-    await Talk(as_alice).ask("Go wrong")
-    assert await titles(as_mona, query) == found
+    ids = await ask_each(as_alice, "What is a quasar?", "Go wrong")
+    assert await listed(as_mona, query) == {ids[question] for question in found}
 
 
 async def test_feedback_is_a_mark_and_a_filter(as_alice: Client, as_mona: Client) -> None:
+    ids = {}
     for query, value in (("praised", 1), ("blamed", -1), ("passed over", None)):
-        reply = (await as_alice.ask(query))[-2].json()["message"]
+        events = await as_alice.ask(query)
+        ids[query], reply = str(events[0].json()["conversation"]), events[-2].json()["message"]
         body = {"value": value, "reasons": ["wrong"] if value == -1 else [], "text": "No." * (value == -1)}
         await as_alice.request("PUT", f"/api/v1/messages/{reply}/feedback", json_body=body)
-    marks = {row["headline"]: row["feedback"] for row in rows(await page(as_mona, LIST))}
-    assert marks == {"praised": "rated good", "blamed": "rated bad", "passed over": ""}
-    assert await titles(as_mona, "feedback=-1") == {"blamed"}
+    marks = {row["shown_id"]: row["feedback"] for row in rows(await page(as_mona, LIST))}
+    assert marks == {
+        ids["praised"]: "rated good",
+        ids["blamed"]: "rated bad",
+        ids["passed over"]: "",
+    }
+    assert await listed(as_mona, "feedback=-1") == {ids["blamed"]}
     assert [row["feedback"] for row in rows(await page(as_mona, f"{RUNS}?feedback=1"))] == ["rated good"]
-    blamed = await Conversation.objects.aget(title="blamed")
-    reply_entry = entries(await page(as_mona, transcript(str(blamed.pk))))[1]
+    await open_as_staff(as_mona, ids["blamed"])
+    reply_entry = entries(await page(as_mona, transcript(ids["blamed"])))[1]
     assert [each.words for each in reply_entry.one("header").all("span")] == ["rated bad", "It is wrong"]
     assert reply_entry.one("blockquote").words == "No."
 
 
 @pytest.fixture
-async def old_and_new(as_alice: Client) -> None:
+async def old_and_new(as_alice: Client) -> dict[str, str]:
+    ids = await ask_each(as_alice, "old", "new")
     for question, when in (("old", "2024-02-29T23:59:00Z"), ("new", "2026-03-01T00:00:00Z")):
-        talk = Talk(as_alice)
-        await talk.ask(question)
-        await Conversation.objects.filter(pk=talk.conversation or "").aupdate(updated_at=when)
+        await Conversation.objects.filter(pk=ids[question]).aupdate(updated_at=when)
+    return ids
 
 
 @pytest.mark.parametrize(
@@ -151,26 +195,26 @@ async def old_and_new(as_alice: Client) -> None:
     ],
 )
 async def test_the_date_form_reaches_any_days_and_keeps_the_other_filters(
-    old_and_new: None, as_mona: Client, since: str, until: str, found: set[str]
+    old_and_new: dict[str, str], as_mona: Client, since: str, until: str, found: set[str]
 ) -> None:
     form = (await page(as_mona, f"{LIST}?agent=chat_assistant&p=1")).one("form", class_="dates")
     fields = {each["name"]: each.get("value") for each in form.all("input")}
     assert fields == {"agent": "chat_assistant", "updated_at__gte": "", "updated_at__lt": ""}
     shown = await page(as_mona, f"{LIST}?agent=chat_assistant&updated_at__gte={since}&updated_at__lt={until}")
-    assert {row["headline"] for row in rows(shown)} == found
+    assert {row["shown_id"] for row in rows(shown)} == {old_and_new[question] for question in found}
     dates = [each["value"] for each in shown.one("form", class_="dates").all("input", type="date")]
     assert dates == [since, until]
 
 
 async def test_django_s_choices_of_a_date_narrow_the_list(
-    old_and_new: None, as_alice: Client, as_mona: Client
+    old_and_new: dict[str, str], as_alice: Client, as_mona: Client
 ) -> None:
-    await Talk(as_alice).ask("just now")
+    ids = old_and_new | await ask_each(as_alice, "just now")
     sidebar = (await page(as_mona, LIST)).one("nav", id="changelist-filter")
     links = {link.words: link["href"] for link in sidebar.all("a")}
-    assert await titles(as_mona, links["Today"][1:]) == {"just now"}
-    assert "old" not in await titles(as_mona, links["This year"][1:])
-    assert await titles(as_mona, links["Any date"][1:]) == {"old", "new", "just now"}
+    assert await listed(as_mona, links["Today"][1:]) == {ids["just now"]}
+    assert ids["old"] not in await listed(as_mona, links["This year"][1:])
+    assert await listed(as_mona, links["Any date"][1:]) == set(ids.values())
 
 
 @pytest.mark.parametrize(
@@ -189,28 +233,44 @@ async def test_django_s_choices_of_a_date_narrow_the_list(
         ("größe", True),
         ("hidden", True),  # the words of a tag, which PostgreSQL's parser would skip
         ("bar", True),  # foo/bar is not parsed as a path
+        ("alice", False),  # names of owners are found in the list
+        ("canary", False),
+    ],
+)
+async def test_the_search_of_texts_finds_words_of_messages(
+    as_alice: Client, as_stella: Client, gemini: Gemini, text: str, is_found: bool
+) -> None:
+    gemini.on("What is it?", [Text("A quasar is a luminous, active galaxy's Größe. <hidden> foo/bar")])
+    ids = await ask_each(as_alice, "What is it?")
+    assert await found_by(as_stella, text) == (set(ids.values()) if is_found else set())
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
         ("alice", True),
         ("ALICE@example.org", True),
         ("alic", False),  # only a complete user name is found
         ("bob", False),
+        ("quasar", False),  # no words of titles and messages
+        ("What is a quasar?", False),
     ],
 )
-async def test_search_finds_words_of_messages_and_names_of_owners(
-    as_alice: Client, as_mona: Client, gemini: Gemini, bob: Any, text: str, is_found: bool
+async def test_the_list_is_searched_for_ids_and_owners_only(
+    as_alice: Client, as_mona: Client, as_stella: Client, bob: Any, text: str, is_found: bool
 ) -> None:
-    gemini.on("What is it?", [Text("A quasar is a luminous, active galaxy's Größe. <hidden> foo/bar")])
-    await Talk(as_alice).ask("What is it?")
-    assert await titles(as_mona, f"q={quote(text)}") == ({"What is it?"} if is_found else set())
+    ids = await ask_each(as_alice, "What is a quasar?")
+    for client in (as_mona, as_stella):
+        assert await listed(client, f"q={quote(text)}") == (set(ids.values()) if is_found else set())
+        assert await listed(client, f"q={ids['What is a quasar?']}") == set(ids.values())
 
 
-async def test_search_finds_current_titles_and_ids(as_alice: Client, as_mona: Client) -> None:
+async def test_the_search_of_texts_finds_the_current_title(as_alice: Client, as_stella: Client) -> None:
     talk = Talk(as_alice)
     await talk.ask("What is a quasar?")
-    await as_alice.request(
-        "PATCH", f"/api/v1/conversations/{talk.conversation}", json_body={"title": "Night sky"}
-    )
-    assert await titles(as_mona, "q=night") == {"Night sky"}
-    assert await titles(as_mona, f"q={talk.conversation}") == {"Night sky"}
+    path = f"/api/v1/conversations/{talk.conversation}"
+    await as_alice.request("PATCH", path, json_body={"title": "Night sky"})
+    assert await found_by(as_stella, "night") == {talk.conversation}
 
 
 HOSTILE_SEARCHES = [
@@ -228,6 +288,15 @@ async def test_hostile_search_terms_do_not_break_a_list(
     await Talk(as_alice).ask("hello")
     answer = await as_mona.get(f"{path}?q={quote(text, errors='surrogatepass')}")
     assert answer.status == 200
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE_SEARCHES if text != "\ud800"])
+async def test_hostile_words_do_not_break_the_search_of_texts(
+    as_alice: Client, as_stella: Client, text: str
+) -> None:
+    await Talk(as_alice).ask("hello")
+    answer = await search_as_staff(as_stella, text)
+    assert answer.status == (400 if "\x00" in text else 200)
 
 
 @pytest.mark.parametrize(
@@ -284,12 +353,13 @@ async def test_a_list_ends_at_its_limit_and_says_so(
     monkeypatch.setattr("chat.admin.lists.LIST_BOUND", 3)
     made = [Conversation(owner=alice, agent="chat_assistant", title=f"number {n}") for n in range(5)]
     await Conversation.objects.abulk_create(made)
+    newest = [str(each.pk) for each in reversed(made[2:])]
     found = await page(as_mona, LIST)
-    assert [row["headline"] for row in rows(found)] == ["number 4", "number 3", "number 2"]
+    assert [row["shown_id"] for row in rows(found)] == newest
     assert "The newest 3 conversations." in found.words
     # in reverse order the list has the same three
     found = await page(as_mona, f"{LIST}?o=3")
-    assert [row["headline"] for row in rows(found)] == ["number 2", "number 3", "number 4"]
+    assert [row["shown_id"] for row in rows(found)] == newest[::-1]
 
 
 # --- one conversation -------------------------------------------------------------------------------
@@ -311,7 +381,8 @@ async def test_a_transcript_shows_the_reply_as_members_see_it_and_its_run(
     talk = Talk(as_alice)
     said = await talk.ask("What *time* is it?")
     members = parse(tidy((await as_alice.get(f"/chat/{talk.conversation}/")).text))
-    found = await page(as_mona, transcript(talk.conversation))
+    found = await read(as_mona, talk)
+    assert found.one("h1").words == "What *time* is it?"
     question, reply = entries(found)
     assert question.one("h2").words == "alice"
     assert question.one("div", class_="bubble").text == "What *time* is it?"
@@ -347,7 +418,7 @@ async def test_every_branch_can_be_read(as_alice: Client, as_mona: Client, gemin
     said = await talk.ask("hello")
     await talk.ask("go on from the first")
     await talk.ask(prompt=said.prompt)
-    shown = await page(as_mona, transcript(talk.conversation))
+    shown = await read(as_mona, talk)
     assert [each.words for each in shown.all("div", class_="prose")] == ["second answer"]
     nav = shown.one("nav", class_="message-siblings")
     assert "version 2 of 2" in nav.words
@@ -365,7 +436,7 @@ async def test_a_failed_run_without_a_reply_is_shown_at_its_question(
     talk = Talk(as_alice)
     said = await talk.ask("hello")
     await talk.ask(prompt=said.prompt)
-    question, reply = entries(await page(as_mona, transcript(talk.conversation)))
+    question, reply = entries(await read(as_mona, talk))
     assert "Failed model_error" in question.one("ul", class_="run-facts").words
     assert "Completed" in reply.one("ul", class_="run-facts").words
 
@@ -377,6 +448,7 @@ async def test_an_unfinished_reply_is_shown_as_far_as_it_is_stored(
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "hello"}) as exchange:
         await exchange.until("text")
         conversation = (await as_alice.get("/api/v1/conversations")).json()["items"][0]["id"]
+        await open_as_staff(as_mona, conversation)
         live = (await page(as_mona, transcript(conversation))).one("article", class_="live")
         assert live.one("div", class_="prose").words == "so far"
         assert "is being written" in live.words
@@ -391,15 +463,15 @@ async def test_a_long_conversation_is_read_page_by_page(
     talk = Talk(as_alice)
     for question in ("one", "two", "three"):
         await talk.ask(question)
-    found = await page(as_mona, transcript(talk.conversation))
-    read = []
+    found = await read(as_mona, talk)
+    shown = []
     while True:
-        read.append([each.words for each in found.all("div", class_="bubble")])
+        shown.append([each.words for each in found.all("div", class_="bubble")])
         older = [a for a in found.all("a") if a.words == "Older messages"]
         if not older:
             break
         found = await page(as_mona, transcript(talk.conversation) + older[0]["href"])
-    assert read == [["three"], ["two"], ["one"]]
+    assert shown == [["three"], ["two"], ["one"]]
     assert "These are older messages." in found.words
 
 
@@ -410,6 +482,7 @@ async def test_a_message_of_another_conversation_is_not_found(
     mine, other = Talk(as_alice), Talk(as_alice)
     await mine.ask("one")
     said = await other.ask("two")
+    await open_as_staff(as_mona, mine.conversation)
     for value in (said.prompt, "x", "0" * 36):
         assert (await as_mona.get(f"{transcript(mine.conversation)}?{parameter}={value}")).status == 404
 
@@ -417,7 +490,9 @@ async def test_a_message_of_another_conversation_is_not_found(
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}\u202e\"'"
 
 
-async def test_hostile_text_is_escaped_everywhere(as_alice: Client, as_mona: Client, gemini: Gemini) -> None:
+async def test_hostile_text_is_escaped_everywhere(
+    as_alice: Client, as_mona: Client, as_stella: Client, gemini: Gemini
+) -> None:
     gemini.on("x", [Thought(HOSTILE), Text("fine")])
     talk = Talk(as_alice)
     said = await talk.ask("x")
@@ -431,18 +506,25 @@ async def test_hostile_text_is_escaped_everywhere(as_alice: Client, as_mona: Cli
         reply.save(update_fields=["agent", "parts"])
 
     await sync_to_async(store_hostile_text)()
+    await open_as_staff(as_mona, talk.conversation)
+    facts, searched = opening(talk.conversation), await search_as_staff(as_stella, HOSTILE)
     paths = [
         LIST,
         f"{LIST}?q={quote(HOSTILE)}",
+        facts,
         transcript(talk.conversation),
         RUNS,
         f"{RUNS}{said.run}/change/",
     ]
-    for path in paths:
-        found = await page(as_mona, path)
+    typed = await as_mona.post(facts, form={"reason": "none", "text": HOSTILE, "delay_days": HOSTILE})
+    assert typed.status == 422
+    answers = {"search": searched, "typed": typed} | {path: await as_mona.get(path) for path in paths}
+    for path, answer in answers.items():
+        found = parse(tidy(answer.text))
         assert not [each for each in found.all("script") if not each.get("src")], path
         assert not [each for each in found.all() if each.get("onerror")], path
-        assert HOSTILE in found.text or path == f"{LIST}?q={quote(HOSTILE)}", path
+        if path not in (f"{LIST}?q={quote(HOSTILE)}", "search", RUNS):  # nothing found; no agent
+            assert HOSTILE in found.text, path
 
 
 # --- nothing can be changed -------------------------------------------------------------------------
@@ -461,6 +543,7 @@ async def test_the_owner_cannot_change_conversations_or_runs(as_alice: Client, a
     talk = Talk(as_alice)
     said = await talk.ask("hello")
     form = {"title": "mine", "text": "mine", "status": "failed", "post": "yes", "_save": "Save"}
+    await open_as_staff(as_olga, talk.conversation)
     action = {"action": "delete_selected", "_selected_action": str(talk.conversation), "post": "yes"}
     for model, key, change, delete, add in (
         ("conversation", talk.conversation, 405, 404, 404),
@@ -490,13 +573,15 @@ def shape(answer: Answer) -> tuple[int, str, bytes]:
 async def url_pairs(as_alice: Client) -> Iterator[tuple[str, str]]:
     """Return for each kind of page a path that exists, and one that does not."""
     talk = Talk(as_alice)
-    said = await talk.ask("alice's secret 7f3a")
+    said = await talk.ask("alice's secret quokka")
     opened, missing = transcript(talk.conversation), "00000000-0000-7000-8000-000000000000"
     return iter(
         [
             (LIST, LIST),
-            (f"{LIST}?q=7f3a", f"{LIST}?q=nonsense"),
+            (f"{LIST}?q=quokka", f"{LIST}?q=nonsense"),
             (opened, transcript(missing)),
+            (opening(talk.conversation), opening(missing)),
+            (SEARCH_PAGE, SEARCH_PAGE),
             (f"{opened}?message={said.message}", f"{opened}?message={missing}"),
             (RUNS, RUNS),
             (f"{RUNS}{said.run}/change/", f"{RUNS}{missing}/change/"),
@@ -521,10 +606,10 @@ async def test_other_users_get_nothing_and_cannot_tell_what_exists(
         one, other = await client.get(there), await client.get(not_there)
         assert one.status == refused, there
         assert shape(one) == shape(other), there
-        posted = await client.post(there, form={"title": "mine"})
+        posted = await client.post(there, form={"title": "mine", "reason": "report", "words": "quokka"})
         only_read = refused == 403 and there.startswith(LIST) and "/change/" in there
         assert posted.status == (405 if only_read else refused), there
-        assert b"7f3a" not in one.body + other.body + posted.body
+        assert b"quokka" not in one.body + other.body + posted.body
     index = await client.get("/admin/")
     assert b"conversation" not in index.body.lower()
 
@@ -538,27 +623,46 @@ async def test_a_member_is_refused_at_the_admins_sign_in_page(as_bob: Client) ->
 async def test_a_former_moderator_reads_nothing(as_alice: Client, as_mona: Client, mona: Any) -> None:
     talk = Talk(as_alice)
     await talk.ask("hello")
+    await open_as_staff(as_mona, talk.conversation)
     assert (await as_mona.get(transcript(talk.conversation))).status == 200
     await mona.groups.aclear()
     assert (await as_mona.get(transcript(talk.conversation))).status == 403
+    assert (await as_mona.get(opening(talk.conversation))).status == 403
     assert (await as_mona.get(LIST)).status == 403
 
 
-async def test_a_deleted_conversation_is_gone_for_moderators_too(
-    as_alice: Client, as_mona: Client, as_olga: Client
+async def test_a_deleted_conversation_is_listed_on_demand_only(
+    as_alice: Client, as_mona: Client, as_stella: Client, as_olga: Client
+) -> None:
+    talk, kept = Talk(as_alice), Talk(as_alice)
+    said = await talk.ask("secret quokka")
+    await kept.ask("kept")
+    await as_alice.request("DELETE", f"/api/v1/conversations/{talk.conversation}")
+    for client in (as_mona, as_olga):
+        for query in ("", "q=alice", "answer=completed", "deleted=no"):
+            assert await listed(client, query) == {kept.conversation}
+        assert await listed(client, f"q={talk.conversation}") == set()
+        assert await listed(client, "deleted=yes") == {talk.conversation}
+        assert await listed(client, f"deleted=yes&q={talk.conversation}") == {talk.conversation}
+        assert len(rows(await page(client, RUNS))) == 1
+        assert (await client.get(f"{RUNS}{said.run}/change/")).status == 302
+    assert await found_by(as_stella, "quokka") == set()
+
+
+async def test_a_deleted_conversation_is_read_with_a_reason_and_named_as_deleted(
+    as_alice: Client, as_mona: Client
 ) -> None:
     talk = Talk(as_alice)
-    said = await talk.ask("secret 7f3a")
+    await talk.ask("secret quokka")
     await as_alice.request("DELETE", f"/api/v1/conversations/{talk.conversation}")
-    missing = transcript("00000000-0000-7000-8000-000000000000")
-    for client in (as_mona, as_olga):
-        for query in ("", "q=7f3a", f"q={talk.conversation}", "answer=completed", "q=alice"):
-            assert await titles(client, query) == set()
-        assert rows(await page(client, RUNS)) == []
-        assert (await client.get(f"{RUNS}{said.run}/change/")).status == 302
-        gone, never = await client.get(transcript(talk.conversation)), await client.get(missing)
-        assert gone.status == never.status == 404
-        assert gone.body == never.body
+    refused = await as_mona.get(transcript(talk.conversation))
+    assert (refused.status, refused.headers["location"]) == (302, opening(talk.conversation))
+    facts = await page(as_mona, opening(talk.conversation))
+    assert "Deleted" in facts.one("dl").words
+    assert "quokka" not in facts.text
+    found = await read(as_mona, talk)
+    assert "secret quokka" in found.text
+    assert "Deleted" in found.one("dl").words
 
 
 # --- runs and processes -----------------------------------------------------------------------------
@@ -568,9 +672,7 @@ async def test_the_list_of_runs_shows_figures_and_sorts_by_them(
     as_alice: Client, as_mona: Client, gemini: Gemini
 ) -> None:
     gemini.on("Go wrong", [Status(400, "INVALID_ARGUMENT")])
-    await Talk(as_alice).ask("quick")
-    await Talk(as_alice).ask("slow")
-    await Talk(as_alice).ask("Go wrong")
+    ids = await ask_each(as_alice, "quick", "slow", "Go wrong")
 
     def set_times() -> None:
         for title, ms in (("quick", 10), ("slow", 2500)):
@@ -582,31 +684,29 @@ async def test_the_list_of_runs_shows_figures_and_sorts_by_them(
     assert (failed["shown_status"], failed["code"], failed["first_token"]) == ("Failed", "model_error", "")
     assert (slow["first_token"], slow["duration"], slow["deltas"]) == ("2.50 s", "5.00 s", "2500")
     assert slow["size"].replace("\xa0", " ") == "2.4 KB"
-    assert (quick["owner"], quick["conversation_link"]) == ("alice", "quick")
+    assert (quick["owner"], quick["conversation_link"]) == ("alice", ids["quick"])
     for column in (5, 6, 7, 8, 9):
         up = [row["conversation_link"] for row in rows(await page(as_mona, f"{RUNS}?o={column}"))]
         down = [row["conversation_link"] for row in rows(await page(as_mona, f"{RUNS}?o=-{column}"))]
-        assert up.index("quick") < up.index("slow")
-        assert down.index("slow") < down.index("quick")
-    assert [r["conversation_link"] for r in rows(await page(as_mona, f"{RUNS}?status=failed"))] == [
-        "Go wrong"
-    ]
-    assert [r["conversation_link"] for r in rows(await page(as_mona, f"{RUNS}?code=model_error"))] == [
-        "Go wrong"
-    ]
+        assert up.index(ids["quick"]) < up.index(ids["slow"])
+        assert down.index(ids["slow"]) < down.index(ids["quick"])
+    for query in ("status=failed", "code=model_error", f"q={ids['Go wrong']}"):
+        found = rows(await page(as_mona, f"{RUNS}?{query}"))
+        assert [row["conversation_link"] for row in found] == [ids["Go wrong"]]
     assert rows(await page(as_mona, f"{RUNS}?status=expired")) == []
     assert len(rows(await page(as_mona, f"{RUNS}?q=alice"))) == 3
     assert rows(await page(as_mona, f"{RUNS}?q=bob")) == []
 
 
-async def test_a_run_page_shows_no_message_text(as_alice: Client, as_mona: Client) -> None:
-    said = await Talk(as_alice).ask("title only\nsecret 7f3a " + "x" * 100)
+async def test_a_run_page_shows_no_text_and_no_title(as_alice: Client, as_mona: Client) -> None:
+    said = await Talk(as_alice).ask("title only\nsecret quokka " + "x" * 100)
     assert rows(await page(as_mona, f"{RUNS}?q={said.run}"))[0]["shown_status"] == "Completed"
     found = await page(as_mona, f"{RUNS}{said.run}/change/")
     assert "state_after" not in found.text
     assert not found.all("textarea")
     assert not found.all("input", name="_save")
-    assert "x" * 100 not in found.text
+    for text in ("title only", "quokka", "x" * 100):
+        assert text not in found.text
 
 
 async def test_processes_are_listed(as_mona: Client) -> None:
@@ -659,7 +759,7 @@ async def test_permission_to_change_users_does_not_grant_more_rights(
 async def test_the_owner_can_make_a_user_a_moderator(as_olga: Client, as_alice: Client, bob: Any) -> None:
     talk = Talk(as_alice)
     await talk.ask("hello")
-    group = await Group.objects.aget(name="Moderators")
+    group = await Group.objects.aget(name=MODERATOR)
     form = {
         "username": "bob", "email": "bob@example.org",
         "is_active": "on", "is_staff": "on", "groups": str(group.pk),
@@ -667,6 +767,7 @@ async def test_the_owner_can_make_a_user_a_moderator(as_olga: Client, as_alice: 
     }  # fmt: skip
     assert (await as_olga.post(f"/admin/accounts/user/{bob.pk}/change/", form=form)).status == 302
     as_bob = await Client(as_olga.application, bob).sign_in()
+    await open_as_staff(as_bob, talk.conversation)
     assert (await as_bob.get(transcript(talk.conversation))).status == 200
 
 
@@ -679,9 +780,10 @@ async def test_users_cannot_be_deleted_in_the_admin(as_olga: Client, alice: Any)
 def test_permissions_removed_from_the_group_are_not_restored(db: None) -> None:
     from django.core.management import call_command
 
-    group = Group.objects.get(name="Moderators")
+    group = Group.objects.get(name=MODERATOR)
     assert {p.codename for p in group.permissions.all()} == {
         "view_conversation", "view_run", "view_process", "view_user",
+        "view_queue", "read_text", "break_glass", "act_on_content", "act_on_members", "watch_live",
     }  # fmt: skip
     group.permissions.remove(Permission.objects.get(codename="view_user"))
     call_command("migrate", verbosity=0)

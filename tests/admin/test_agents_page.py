@@ -228,8 +228,9 @@ async def test_the_last_failures_lead_to_their_runs(
     assert second.conversation
     await Conversation.objects.filter(pk=second.conversation).aupdate(deleted_at=timezone.now())
     shown = await page(as_mona, f"{PAGE}speaker/")
-    ((_at, code, kind),) = cells(shown, "failures")
-    assert (code, kind) == ("agent", "OSError")
+    ((_at, code),) = cells(shown, "failures")
+    assert code == "agent"
+    assert "OSError" not in shown.text  # an agent can name its own exceptions
     assert shown.one("table", id="failures").one("a")["href"] == f"/admin/chat/run/{failed.run}/change/"
     assert SECRET not in shown.words
     assert cells(await page(as_mona, f"{PAGE}sound/"), "failures") == [["No run failed lately."]]

@@ -45,7 +45,7 @@ def moderator(server: LiveServer, sign_up: SignUp, name: str) -> Member:
         "from accounts.models import User; from django.contrib.auth.models import Group;"
         f"user = User.objects.get(username={name!r}); user.is_staff = True;"
         "user.save(update_fields=['is_staff']);"
-        "user.groups.add(Group.objects.get(name='Moderators'))",
+        "user.groups.add(Group.objects.get(name='Senior moderator'))",
     )
     assert made.returncode == 0, made.stderr
     return member
@@ -81,10 +81,29 @@ def take_screenshot() -> TakeScreenshot:
     return take
 
 
-def open_transcript(page: Page) -> None:
-    page.get_by_role("link", name="What time is it in Lagos?").first.click()
-    expect(page.locator("article.transcript-entry")).to_have_count(2)
+def open_with_reason(page: Page) -> None:
+    """Give the reason that the page asks for."""
+    page.get_by_label("A report").check()
+    page.get_by_role("button", name="Open the conversation").click()
+
+
+def open_transcript(page: Page, messages: int = 2) -> None:
+    """Open alice's newest conversation from the list, with a reason."""
+    page.goto("/admin/chat/conversation/?q=alice")
+    page.locator("#result_list tbody th a").first.click()
+    open_with_reason(page)
+    expect(page.locator("article.transcript-entry")).to_have_count(messages)
     page.wait_for_load_state()  # the text appears before its styles
+
+
+def search_texts(page: Page, words: str) -> None:
+    """Search the texts of all members, with a reason where there is none yet."""
+    page.goto("/admin/search/")
+    if page.get_by_label("A report").count():
+        page.get_by_label("A report").check()
+        page.get_by_role("button", name="Search for 30 minutes").click()
+    page.get_by_role("searchbox").fill(words)
+    page.get_by_role("button", name="Search", exact=True).click()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -96,14 +115,21 @@ def test_a_moderator_reaches_a_transcript_from_the_index(
     take_screenshot(page, f"index-{scheme}")
     page.get_by_role("link", name="Conversations", exact=True).first.click()
     take_screenshot(page, f"list-{scheme}")
-    page.locator("#searchbar").fill("noon lagos")
+    page.locator("#searchbar").fill("alice")
     page.keyboard.press("Enter")
     expect(page.locator("#result_list tbody tr").first).to_contain_text("alice")
     page.locator("#changelist-filter").get_by_role("link", name="Completed").click()
     page.get_by_label("From").fill("2026-01-01")
     page.get_by_role("button", name="Show").click()
     expect(page.get_by_label("From")).to_have_value("2026-01-01")
-    open_transcript(page)
+    expect(page.locator("#result_list")).not_to_contain_text("Lagos")
+    page.locator("#result_list tbody th a").first.click()
+    expect(page.get_by_role("heading", name="Open it with a reason")).to_be_visible()
+    take_screenshot(page, f"opening-{scheme}")
+    open_with_reason(page)
+    expect(page.locator("article.transcript-entry")).to_have_count(2)
+    expect(page.get_by_text("Each look is recorded.")).to_be_visible()
+    page.wait_for_load_state()
     take_screenshot(page, f"transcript-{scheme}")
     expect(page.locator(".bubble")).to_contain_text("<script>alert(1)</script>")
     page.get_by_role("link", name="previous").click()
@@ -157,7 +183,6 @@ def test_an_answer_looks_the_same_in_the_admin_and_to_its_owner(
     chat.locator("#conversations a", has_text="What time is it in Lagos?").first.click()
     expect(chat.locator(".prose")).to_have_count(1)
     chat.wait_for_load_state()
-    admin.goto("/admin/chat/conversation/")
     open_transcript(admin)
     content = ".prose :not(button, button *)"  # the chat's script adds buttons to code
     assert admin.locator(content).evaluate_all(styles) == chat.locator(content).evaluate_all(styles)
@@ -178,7 +203,6 @@ def test_a_transcript_does_not_scroll_sideways(
 
 def test_a_transcript_is_no_taller_than_its_content(visit: Visit, mona: Member, answered_twice: None) -> None:
     page = visit(mona)
-    page.goto("/admin/chat/conversation/")
     open_transcript(page)
     for summary in page.locator("article summary").all():
         summary.click()
@@ -191,7 +215,9 @@ def test_axe_finds_nothing_in_the_admin(visit: Visit, mona: Member, answered_twi
     for path in ("/admin/", "/admin/chat/conversation/", "/admin/chat/run/", "/admin/accounts/user/"):
         page.goto(path)
         assert (path, in_both_schemes(page)) == (path, [])
-    page.goto("/admin/chat/conversation/")
+    page.goto("/admin/chat/conversation/?q=alice")
+    page.locator("#result_list tbody th a").first.click()
+    assert in_both_schemes(page) == []
     open_transcript(page)
     assert in_both_schemes(page) == []
 
@@ -214,8 +240,11 @@ def test_the_words_of_a_search_are_marked_in_the_transcript(
     visit: Visit, mona: Member, answered_twice: None
 ) -> None:
     page = visit(mona)
-    page.goto("/admin/chat/conversation/?q=noon+lagos")
-    open_transcript(page)
+    search_texts(page, "noon lagos")
+    page.locator("#found tbody th a").first.click()
+    open_with_reason(page)
+    expect(page.locator("article.transcript-entry")).to_have_count(2)
+    page.wait_for_load_state()
     marked = "[...CSS.highlights.get('hits')].map((range) => range.toString().toLowerCase())"
     assert set(page.evaluate(marked)) == {"noon", "lagos"}
 
@@ -227,8 +256,10 @@ def test_a_transcript_from_a_search_is_shown_at_the_last_hit(
     with alice.ask("Tell me a story") as stream:
         stream.until("run.completed")
     page = visit(mona)
-    page.goto("/admin/chat/conversation/?q=zebrafish")
-    page.locator("#result_list").get_by_role("link", name="Tell me a story").click()
+    search_texts(page, "zebrafish")
+    expect(page.locator("#found tbody tr")).to_have_count(1)
+    page.locator("#found tbody th a").click()
+    open_with_reason(page)
     expect(page.get_by_text("Here it is: zebrafish.")).to_be_in_viewport()
 
 

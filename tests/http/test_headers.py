@@ -79,11 +79,11 @@ def walk(server: LiveServer) -> dict[str, Any]:
         events = stream.all_events()
     conversation, run = events[0].json()["conversation"], events[0].run
     messages = alice.http.get(f"/api/v1/conversations/{conversation}").json()["messages"]["items"]
-    ids = {"conversation": conversation, "run": run, "message": messages[-1]["id"]}
+    ids = {"conversation": conversation, "run": run, "message": messages[-1]["id"], "seq": "1"}
     found: dict[str, Any] = {}
     for who, member in {"nobody": Member(server.url), "alice": alice, "mona": mona}.items():
         for route in (*POLICY, *STATIC, *MISSING):
-            path = re.sub(r"<(?:str:)?(\w+)>", lambda name: ids.get(name[1], "unknown"), route)
+            path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: ids.get(name[1], "unknown"), route)
             if who == "alice" and route in ("accounts/logout/", "chat/<str:conversation>/delete/"):
                 continue
             for method in METHODS:
@@ -101,7 +101,7 @@ def walk(server: LiveServer) -> dict[str, Any]:
             continue
         with_token = {"X-CSRFToken": member.http.cookies.get("csrftoken") or ""}
         for route in ("api/v1/queued/<queued>", "chat/runs/<str:run>/stop", "chat/<str:conversation>/stop/"):
-            path = re.sub(r"<(?:str:)?(\w+)>", lambda name: ids.get(name[1], "unknown"), route)
+            path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: ids.get(name[1], "unknown"), route)
             for method in ("POST", "DELETE"):
                 answer = member.http.request(method, f"/{path}", headers=with_token, data={"run": run})
                 found[f"{who} {method} /{route} with the token"] = described(answer)

@@ -24,6 +24,7 @@ from tests.support.gemini import Gemini, Hold, Pause, Text
 from tests.support.html_stream_client import Body, body_of, roots
 from tests.support.live import LiveServer
 from tests.support.sse_client import text_of
+from tests.support.staff import open_as_staff, transcript
 from tests.support.waiting import until
 from tests.support.workers import forkers, seconds, workers
 
@@ -187,8 +188,8 @@ async def test_a_page_shows_a_streaming_reply_as_plain_text(
     async with as_alice.open("POST", "/chat/stream", json_body={"query": "long"}) as exchange:
         conversation = (await exchange.until("text"))[0].json()["conversation"]
         assert plain(LONG) in (await as_alice.get(f"/chat/{conversation}/")).text
-        path = f"/admin/chat/conversation/{conversation}/change/"
-        assert plain(LONG) in (await as_mona.get(path)).text
+        await open_as_staff(as_mona, conversation)
+        assert plain(LONG) in (await as_mona.get(transcript(conversation))).text
         gemini.release()
         await exchange.all_events()
 
@@ -212,10 +213,11 @@ def old_reply(alice: Any, tiny_budget: None) -> Message:
 async def test_an_old_reply_is_shown_as_plain_text_and_tried_once(
     as_alice: Client, as_mona: Client, old_reply: Message
 ) -> None:
+    await open_as_staff(as_mona, old_reply.conversation_id)
     before = given_up()
     for client, path in (
         (as_alice, f"/chat/{old_reply.conversation_id}/"),
-        (as_mona, f"/admin/chat/conversation/{old_reply.conversation_id}/change/"),
+        (as_mona, transcript(old_reply.conversation_id)),
         (as_alice, f"/chat/{old_reply.conversation_id}/"),
     ):
         answer = await client.get(path)

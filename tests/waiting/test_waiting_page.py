@@ -6,6 +6,7 @@ from django.contrib.auth.models import Group
 
 from chat.models import PersonRequest
 from tests.support.client import Client
+from tests.support.staff import open_as_staff, transcript
 from tests.waiting.conftest import LEAVE, PAY, Pay
 from tests.waiting.test_approvers import decide, runs_end
 
@@ -78,7 +79,8 @@ async def test_the_moderators_transcript_says_who_decided(
 ) -> None:
     talk, (request,) = await pay()
     as_mona = await Client(parley, mona).sign_in()
-    path = f"/admin/chat/conversation/{talk.conversation}/change/"
+    path = transcript(talk.conversation)
+    await open_as_staff(as_mona, talk.conversation)
     page = (await as_mona.get(path)).text
     assert "for Finance" in page
     assert "Open" in page
