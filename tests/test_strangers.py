@@ -87,6 +87,8 @@ POLICY = {
     "admin/audit/export/": STAFF,
     "admin/audit/<int:seq>/text/": STAFF,
     "admin/policy/": STAFF,
+    "admin/members/<int:member>/sign-in/": STAFF,
+    "accounts/one-time/<str:token>/": PUBLIC,
 }
 
 
