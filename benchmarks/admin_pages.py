@@ -26,10 +26,11 @@ from django.conf import settings  # noqa: E402
 from accounts.models import User  # noqa: E402
 from chat.models import Conversation, Message, Run  # noqa: E402
 from chat.moderation import grants  # noqa: E402
+from chat.moderation.models import AuditEvent  # noqa: E402
 from config.asgi import application  # noqa: E402
 from tests.support.client import Client  # noqa: E402
 
-LIST, RUNS = "/admin/chat/conversation/", "/admin/chat/run/"
+LIST, RUNS, AUDIT = "/admin/chat/conversation/", "/admin/chat/run/", "/admin/audit/"
 AGENTS, SEARCH = "/admin/agents/", "/admin/search/"
 TRANSCRIPTS = 40  # conversations that the moderator opens
 
@@ -51,6 +52,7 @@ def pages(moderator: User) -> dict[str, Callable[[], Page]]:
     marked = Message.objects.filter(text__contains="Reference mark").values_list("text", flat=True)[:60]
     rare = [text.rpartition(" ")[2].rstrip(".") for text in marked]
     words = [conversation.title.split() for conversation in some]
+    newest_row = AuditEvent.objects.latest("seq").seq
 
     def word() -> str:
         return max(rng.choice(words), key=len).strip("…?.")
@@ -76,6 +78,11 @@ def pages(moderator: User) -> dict[str, Callable[[], Page]]:
         "runs, by duration": lambda: f"{RUNS}?o=-6",
         "runs, failed, by duration": lambda: f"{RUNS}?status=failed&o=-6",
         "runs, of a code": lambda: f"{RUNS}?code=crashed",
+        "audit": lambda: AUDIT,
+        "audit, page 100": lambda: f"{AUDIT}?before={max(2, newest_row - 10_000)}",
+        "audit, of a member": lambda: f"{AUDIT}?member=member{rng.randint(0, 999):04}",
+        "audit, of a conversation": lambda: f"{AUDIT}?object={rng.choice(some).pk}",
+        "users": lambda: "/admin/accounts/user/",
         "agents": lambda: AGENTS,
         "agent": lambda: f"{AGENTS}chat_assistant/",
     }

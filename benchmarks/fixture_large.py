@@ -25,7 +25,8 @@ from django.utils import timezone  # noqa: E402
 from accounts.models import User  # noqa: E402
 from chat.actions import title_of  # noqa: E402
 from chat.models import Conversation, Message, Run  # noqa: E402
-from chat.moderation import groups  # noqa: E402
+from chat.moderation import audit, groups  # noqa: E402
+from chat.moderation.models import AuditEvent, AuditHead  # noqa: E402
 from chat.rendering import RENDERER_VERSION, render  # noqa: E402
 from chat.search.index import index_due  # noqa: E402
 
@@ -33,6 +34,7 @@ MEMBERS = 1_000
 BATCH = 500  # conversations a transaction
 AGENTS = ["chat_assistant", "researcher", "translator"]
 DAYS = 730
+MESSAGES_A_LOOK = 5
 
 # How a run ends, and how often: status, code, is there a reply?
 ENDS = [
@@ -62,6 +64,7 @@ def fill(conversations: int, messages: int, say: Callable[[str], None] = lambda 
             say(f"{writer.written} conversations, {writer.messages} messages")
     while index_due():
         pass
+    write_looks(messages // MESSAGES_A_LOOK)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")  # as PostgreSQL does by itself after a while
     say(f"{writer.written} conversations, {writer.messages} messages, {writer.runs} runs.")
@@ -82,6 +85,35 @@ def make_members(count: int) -> list[User]:
     groups.make_groups()  # where a flush took it away
     moderator.groups.add(Group.objects.get(name=groups.SENIOR))
     return members
+
+
+@transaction.atomic
+def write_looks(count: int) -> None:
+    """Continue the audit by so many looks of the moderator."""
+    moderator = User.objects.get(username="moderator")
+    looked_at = list(
+        Conversation.objects.select_related("owner").only("owner__audit_id").order_by("?")[:1_000]
+    )
+    newest = audit.record("audit.export", actor=moderator)
+    for start in range(0, count, 1_000):
+        batch = []
+        for seen in looked_at[: count - start]:
+            event = AuditEvent(
+                seq=newest.seq + 1,
+                at=newest.at + timedelta(milliseconds=1),
+                actor=moderator.audit_id,
+                member=seen.owner.audit_id,
+                action="look",
+                object_type="conversation",
+                object_id=str(seen.pk),
+                reason="report",
+                told_from=newest.at,
+            )
+            event.hash = audit.hash_of(event, newest.hash)
+            batch.append(event)
+            newest = event
+        AuditEvent.objects.bulk_create(batch)
+    AuditHead.objects.update(seq=newest.seq, hash=newest.hash)
 
 
 class Library:
