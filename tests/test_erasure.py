@@ -1,6 +1,9 @@
 """Erasure of an account: nothing of the member is left in any table, index or file; all of others is."""
 
+import fcntl
 import logging
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -20,17 +23,21 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.sessions import SessionStore
-from chat import actions, erasure, lifecycle, personal_data, purge
+from chat import actions, erasure, events, lifecycle, personal_data, purge
 from chat.actions import Ask, send_message
-from chat.models import AccountDeletion, Conversation, PersonRequest, Run
+from chat.endings import End
+from chat.events import Fold
+from chat.lifecycle import Outcome
+from chat.models import AccountDeletion, Conversation, PersonRequest, Process, Run
 from chat.refusals import Refusal
 from chat.runs import erasing
 from chat.search.found import own_hits
-from chat.search.index import index_due
+from chat.search.index import index_due, merge_some
 from tests.conftest import make_user
 from tests.support.canaries import canaries_in, canary, database_text, fill
 from tests.support.client import Client
 from tests.support.gemini import Gemini, Hold, Text
+from tests.support.live import LiveServer
 from tests.support.waiting import auntil
 from tests.test_purge import conversation_of
 
@@ -83,14 +90,18 @@ def everything_of(user: Any, owner: str) -> None:
     gone = conversation_of(user, f"purged {canary(owner)}", turns=1)
     while index_due():
         pass
-    Conversation.objects.filter(pk=gone.pk).update(deleted_at=timezone.now() - timedelta(days=40))
-    record = purge.claim_day(timedelta())
-    assert record
-    while purge.purge_some(record):
-        pass
+    purge_conversation(gone)
     fill(user, owner)
     AccountDeletion.objects.all().delete()
     while index_due():
+        pass
+
+
+def purge_conversation(conversation: Conversation) -> None:
+    Conversation.objects.filter(pk=conversation.pk).update(deleted_at=timezone.now() - timedelta(days=40))
+    record = purge.claim_day(timedelta())
+    assert record
+    while purge.purge_some(record):
         pass
 
 
@@ -156,18 +167,44 @@ def sqlite_bytes() -> bytes:
 
 @pytest.mark.skipif(not project.ON_SQLITE, reason="SQLite's file")
 def test_a_large_file_is_rewritten_when_no_server_uses_it(
-    alice: Any, mail: Path, monkeypatch: pytest.MonkeyPatch
+    alice: Any, bob: Any, mail: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erasure, "VACUUM_MAX_BYTES", 0)
+    for number in range(400):  # alternately in the same pages
+        owner = (alice, bob)[number % 2]
+        Conversation.objects.create(owner=owner, agent="a", title=canary(owner.username))
+    for found in Conversation.objects.order_by("?"):  # too long for their places: pages are split
+        Conversation.objects.filter(pk=found.pk).update(title=found.title * 15)
     everything_of(alice, "alice")
     make_due(alice)
     erase_all()
     assert canaries_in(database_text(), "alice") == set()
-    assert erasure.has_traces()  # copies of rows in pages that hold other rows
-    assert sqlite_bytes().count(b"zqalice") < 20
+    assert erasure.has_traces()
+    assert sqlite_bytes().count(b"zqalice") < 500  # copies in pages that hold other rows, perhaps none
     erasure.clean_file(is_alone=True)
     assert not erasure.has_traces()
     assert b"zqalice" not in sqlite_bytes()
+    assert len(canaries_in(database_text(), "bob")) == 200
+
+
+@pytest.mark.skipif(not project.ON_SQLITE, reason="FTS5")
+@pytest.mark.parametrize("others", [True, False])
+def test_a_merge_drops_the_terms_of_deleted_texts(alice: Any, bob: Any, others: bool) -> None:
+    def index_all() -> None:
+        while index_due():
+            pass
+
+    if others:
+        conversation_of(bob, "kept", turns=1)
+    gone = conversation_of(alice, "xylophone", turns=1)
+    index_all()
+    purge_conversation(gone)
+    index_all()
+    assert "xylophone" in database_text()  # in an older piece of the index
+    for begin in (True, *[False] * 9):
+        merge_some(begin=begin)
+    assert "xylophone" not in database_text()
+    assert len(own_hits(bob, "kept", None, 30)[0]) == (4 if others else 0)
 
 
 @pytest.mark.skipif(not project.ON_SQLITE, reason="SQLite's file")
@@ -190,6 +227,29 @@ def test_the_file_is_cleaned_later_while_it_is_read(alice: Any, mail: Path) -> N
     assert erasure.has_traces()
     erasure.clean_file()
     assert not erasure.has_traces()
+
+
+@pytest.mark.skipif(not project.ON_SQLITE, reason="SQLite's file")
+def test_prepare_rewrites_a_file_with_traces_unless_a_server_uses_it(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path).prepare()
+
+    def figures() -> tuple[int, int]:
+        with closing(sqlite3.connect(tmp_path / "parley.sqlite3")) as file:
+            return tuple(
+                file.execute(f"PRAGMA {n}").fetchone()[0] for n in ("user_version", "freelist_count")
+            )
+
+    with closing(sqlite3.connect(tmp_path / "parley.sqlite3")) as file:
+        file.executescript("CREATE TABLE x (y); INSERT INTO x VALUES (zeroblob(99999)); DROP TABLE x;")
+        file.execute("PRAGMA user_version=2")
+    assert figures()[1] > 20
+    with (tmp_path / "parley.sqlite3.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = server.manage("prepare")
+        assert (said.returncode, figures()[0]) == (0, 2)
+        assert "removed from the database's file later: Another Parley server is using" in said.stderr
+    assert server.manage("prepare").returncode == 0
+    assert figures() == (0, 0)
 
 
 def test_others_still_find_their_texts(alice: Any, bob: Any) -> None:
@@ -241,8 +301,10 @@ def test_one_process_at_a_time_erases(alice: Any, bob: Any) -> None:
     make_due(bob)
     assert erasure.claim_erasure() == alice
     assert erasure.claim_erasure() is None
+    AccountDeletion.objects.filter(pk=bob.pk).update(due_at=timezone.now() - timedelta(days=1))
+    assert erasure.claim_erasure() is None
     AccountDeletion.objects.filter(pk=alice.pk).update(worked_at=timezone.now() - timedelta(minutes=3))
-    assert erasure.claim_erasure() == alice
+    assert erasure.claim_erasure() == bob
 
 
 def test_a_deletion_is_not_due_before_seven_days(alice: Any) -> None:
@@ -350,15 +412,23 @@ def test_an_app_can_add_what_no_declaration_says(alice: Any, monkeypatch: pytest
     assert called == [(alice, True)]
 
 
-def test_a_conversation_that_a_late_request_began_is_erased_too(alice: Any) -> None:
+def test_a_conversation_that_a_late_request_began_is_erased_too(
+    alice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Conversation] = []
+
+    def start_and_index() -> bool:
+        """Begin a conversation after the others are purged."""
+        if not started:
+            started.append(conversation_of(alice, "late words", turns=1))
+        return index_due()
+
+    monkeypatch.setattr(erasure, "index_due", start_and_index)
     make_due(alice)
-    user = erasure.claim_erasure()
-    assert user
-    for number, _pause in enumerate(erasure.erase(user)):
-        if number == 1:
-            conversation_of(alice, "late", turns=1)
-    assert not Conversation.objects.exists()
-    assert not User.objects.filter(pk=alice.pk).exists()
+    erase_all()
+    assert started
+    assert not User.objects.exists()
+    assert "late" not in database_text()
 
 
 async def test_a_server_stops_the_members_answer_and_erases(
@@ -388,6 +458,23 @@ async def test_a_server_stops_the_members_answer_and_erases(
     assert await Run.objects.aget()
     assert (await as_alice.get("/api/v1/conversations")).status == 401
     assert (await as_bob.get("/api/v1/conversations")).status == 200
+
+
+def test_a_run_that_is_being_stopped_is_waited_for(alice: Any) -> None:
+    process = Process.objects.create(host="h", pid=1, boot_id="b", version="v")
+    run = send_message(alice, Ask(query="q"), agents=["a"])
+    claimed = lifecycle.claim(run.pk, process.pk)
+    assert claimed
+    make_due(alice)
+    user = erasure.claim_erasure()
+    assert user
+    steps = erasure.erase(user)
+    assert [next(steps) for _ in range(4)] == [erasure.STEP_PAUSE] + [erasure.RUN_PAUSE] * 3
+    assert Run.objects.get().stop_requested_at
+    assert lifecycle.end(claimed[0], Outcome(End(events.STOPPED, "deleted")), Fold([]))
+    for pause in steps:
+        assert pause < erasure.RUN_PAUSE
+    assert not Run.objects.exists()
 
 
 def test_a_queued_run_ends_with_the_deletion(alice: Any) -> None:

@@ -43,8 +43,8 @@ def _download(request: HttpRequest) -> HttpResponseBase:
         raise Refusal(
             429,
             "too_many",
-            _("You can download your data once an hour: again at %(time)s.")
-            % {"time": formats.time_format(at)},
+            _("You can download your data once an hour: again on %(time)s.")
+            % {"time": formats.date_format(at, "DATETIME_FORMAT")},
             retry_after=max(1, round(wait.total_seconds())),
         )
     chunks = archive_chunks(member, timezone.get_current_timezone())

@@ -135,6 +135,13 @@ async def test_the_download_has_nothing_of_others(as_alice: Client, as_bob: Clie
     assert "Finance" in files["data/requests.json"]
 
 
+async def test_a_message_that_is_hidden_is_not_in_the_download(as_alice: Client) -> None:
+    await as_alice.ask("canary 7f3a")
+    await Message.objects.aupdate(hidden_at=timezone.now())
+    await Conversation.objects.aupdate(title="mine")
+    assert "7f3a" not in "".join((await downloaded(as_alice)).values())
+
+
 async def test_the_pages_of_the_download_load_and_run_nothing(as_alice: Client, gemini: Gemini) -> None:
     gemini.on("<script>alert(1)</script>", [Text("<script>x</script> ![i](https://evil.example/i.png)")])
     await as_alice.ask("<script>alert(1)</script>")
@@ -175,7 +182,7 @@ async def test_a_member_downloads_once_an_hour(as_alice: Client) -> None:
     await downloaded(as_alice)
     again = await as_alice.post(DATA, form={})
     assert again.status == 429
-    assert "once an hour: again at" in words(parse(again.text))
+    assert "once an hour: again on" in words(parse(again.text))
     assert 3500 < int(again.headers["retry-after"]) <= 3600
     await DataDownload.objects.aupdate(begun_at=timezone.now() - timedelta(hours=1))
     assert unzipped(await as_alice.post(DATA, form={}))
@@ -229,13 +236,13 @@ async def test_a_deletion_is_asked_for_and_cancelled(as_alice: Client) -> None:
     assert deletion.user_id == as_alice.user.pk
     for path in (DATA, DELETE):
         shown = await page(as_alice, path)
-        assert "Your account will be deleted on" in shown.one("div", class_="notice").words
+        assert "Your account will be deleted on" in shown.one("p", class_="notice").words
         assert not shown.all("button", class_="danger")
     assert (await as_alice.ask("still"))[-1].data == "[DONE]"
     kept = await as_alice.post(KEEP, form={})
     assert (kept.status, kept.headers["location"]) == (303, DATA)
     assert not await AccountDeletion.objects.aexists()
-    assert not (await page(as_alice, DATA)).all("div", class_="notice")
+    assert not (await page(as_alice, DATA)).all("p", class_="notice")
 
 
 async def test_a_letter_tells_of_the_deletion_once(as_alice: Client) -> None:
