@@ -81,6 +81,7 @@ async def test_the_download_has_everything_of_the_member(as_alice: Client, gemin
     reply = await Message.objects.filter(role="assistant").order_by("created_at").afirst()
     assert reply
     await sync_to_async(actions.give_feedback)(reply, -1, ["wrong"], "not so")
+    await Conversation.objects.aupdate(locked_at=timezone.now())  # else the server asks what is queued
     await QueuedAsk.objects.acreate(conversation=conversation, owner=as_alice.user, text="later", position=1)
     await UserState.objects.acreate(user=as_alice.user, agent="a", key="city", value='"Lisbon"')
     gone = (await as_alice.ask("deleted one"))[0].json()["conversation"]

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import uuid
 from typing import Any
 
 from django.db import connection, models
@@ -17,7 +18,9 @@ FIXED = {
     ("accounts.User", "folded_name"),
     ("sessions.Session", "session_data"),
 }
-TEXTS = (models.CharField, models.TextField)
+TEXTS = (models.CharField, models.TextField, models.FileField)
+
+CANARY_LENGTH = 12
 
 _numbers = itertools.count(1)
 
@@ -70,11 +73,17 @@ def some(model: Any, user: Any) -> Any:
 
 
 def _value(field: Any) -> Any:
+    if field.choices:
+        return field.choices[0][0]
     if isinstance(field, models.DateTimeField):
         return timezone.now()
+    if isinstance(field, models.DateField):
+        return timezone.now().date()
+    if isinstance(field, models.UUIDField):
+        return uuid.uuid4()
     if isinstance(field, models.JSONField):
         return {}
-    return field.choices[0][0] if field.choices else canary("x") if isinstance(field, TEXTS) else 1
+    return canary("x") if isinstance(field, TEXTS) else 1
 
 
 def put_canaries(row: Any, owner: str) -> None:
@@ -87,7 +96,9 @@ def put_canaries(row: Any, owner: str) -> None:
             changed[field.name] = {"items": [], "canary": canary(owner)}
         elif isinstance(field, models.EmailField):
             changed[field.name] = f"{canary(owner)}@example.org"
-        elif isinstance(field, TEXTS):
+        elif isinstance(field, models.BinaryField):
+            changed[field.name] = canary(owner).encode()
+        elif isinstance(field, TEXTS) and (field.max_length or CANARY_LENGTH) >= CANARY_LENGTH:
             changed[field.name] = canary(owner)
     if isinstance(row, User):
         changed["folded_name"] = changed["username"]
