@@ -57,18 +57,15 @@ def request_deletion(user: User) -> tuple[AccountDeletion, bool]:
 
     Raises the 409 refusal for the site owner.
     """
-    with transaction.atomic():
-        if User.objects.select_for_update().filter(pk=user.pk, is_superuser=True).exists():
-            raise Refusal(
-                409,
-                "site_owner",
-                _("You own this site. Make another member its owner first: manage.py hand_over."),
-            )
-        now = timezone.now()
-        due_at = now + timedelta(days=ERASE_DAYS)
-        return AccountDeletion.objects.get_or_create(
-            user=user, defaults={"requested_at": now, "due_at": due_at}
+    if User.objects.filter(pk=user.pk, is_superuser=True).exists():  # checked again before the erasure
+        raise Refusal(
+            409,
+            "site_owner",
+            _("You own this site. Make another member its owner first: manage.py hand_over."),
         )
+    now = timezone.now()
+    due_at = now + timedelta(days=ERASE_DAYS)
+    return AccountDeletion.objects.get_or_create(user=user, defaults={"requested_at": now, "due_at": due_at})
 
 
 def cancel_deletion(user: User) -> bool:
