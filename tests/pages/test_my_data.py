@@ -113,10 +113,10 @@ async def test_the_download_has_everything_of_the_member(as_alice: Client, gemin
 
 
 async def test_the_download_has_nothing_of_others(as_alice: Client, as_bob: Client, mona: Any) -> None:
-    await as_bob.ask("bob's canary 9c1d")
+    await as_bob.ask("zanzibar")
     await as_alice.ask("mine")
     run = await Run.objects.aget(owner=as_alice.user)
-    await Run.objects.filter(pk=run.pk).aupdate(failure={"traceback": "canary 9c1d"})
+    await Run.objects.filter(pk=run.pk).aupdate(failure={"traceback": "zanzibar"})
     await PersonRequest.objects.acreate(
         run=run,
         kind="confirm",
@@ -131,16 +131,16 @@ async def test_the_download_has_nothing_of_others(as_alice: Client, as_bob: Clie
     )
     files = await downloaded(as_alice)
     for name, text in files.items():
-        for foreign in ("9c1d", "bob", "mona", str(as_bob.user.pk) + "@"):
+        for foreign in ("zanzibar", "bob", "mona", str(as_bob.user.pk) + "@"):
             assert foreign not in text, name
     assert "Finance" in files["data/requests.json"]
 
 
 async def test_a_message_that_is_hidden_is_not_in_the_download(as_alice: Client) -> None:
-    await as_alice.ask("canary 7f3a")
+    await as_alice.ask("quetzal")
     await Message.objects.aupdate(hidden_at=timezone.now())
     await Conversation.objects.aupdate(title="mine")
-    assert "7f3a" not in "".join((await downloaded(as_alice)).values())
+    assert "quetzal" not in "".join((await downloaded(as_alice)).values())
 
 
 async def test_the_pages_of_the_download_load_and_run_nothing(as_alice: Client, gemini: Gemini) -> None:
