@@ -33,5 +33,15 @@ def make_owner(user: User) -> None:
     user.save()
 
 
+@transaction.atomic
+def change_owner(user: User) -> User | None:
+    """Make ``user`` the site owner. Return the former one, who stays staff; None if there was none."""
+    former = User.objects.select_for_update().filter(is_superuser=True).first()
+    if former:  # first, because the database allows one
+        User.objects.filter(pk=former.pk).update(is_superuser=False)
+    User.objects.filter(pk=user.pk).update(is_superuser=True, is_staff=True)
+    return former
+
+
 def forget_token() -> None:
     settings.SETUP_TOKEN_FILE.unlink(missing_ok=True)

@@ -49,5 +49,8 @@ looks: list[Callable[[HttpRequest, Conversation], bool]] = []
 # An operator opened a terminal as this member (manage.py chat --user).
 terminal_opened: list[Callable[[User], None]] = []
 
+# The operator made another user the owner of the site (manage.py hand_over). In its transaction.
+owner_changed: list[Callable[[User | None, User], None]] = []
+
 # Models with a key ``conversation``: their rows leave the database with it.
 models_of_conversation: list[type[Model]] = []

@@ -803,6 +803,35 @@ class Purge(models.Model):
         return str(self.day)
 
 
+class AccountDeletion(models.Model):
+    """Wish of a member to delete their account, which is erased at ``due_at`` (chat/erasure.py)."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+")
+    requested_at = models.DateTimeField()
+    due_at = models.DateTimeField()
+    # of the erasure's last step. Null until it begins: then nothing cancels it
+    worked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        default_permissions = ()  # only the member asks and cancels
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.due_at}"
+
+
+class DataDownload(models.Model):
+    """Time at which a member last began to download their data."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+")
+    begun_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()  # only the member downloads
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.begun_at}"
+
+
 class Suggestion(models.Model):
     """Question that the empty page suggests. Without any, Parley's own ones are shown."""
 

@@ -33,6 +33,18 @@ from chat.models import (
 # write meanwhile.
 PURGED_AT_ONCE = 200
 
+# The tables whose rows leave with their conversation.
+PURGED_MODELS = (
+    RunEvent,
+    SessionEvent,
+    RequestLook,
+    PersonRequest,
+    QueuedAsk,
+    Run,
+    Message,
+    Conversation,
+)
+
 
 def due() -> QuerySet[Conversation]:
     """Return the conversations that are to be purged now."""
@@ -84,7 +96,7 @@ def purge_some(record: uuid.UUID) -> bool:
     conversation = due().order_by("deleted_at").values_list("pk", flat=True).first()
     if conversation is None:
         return False
-    messages, conversations = _delete_some(conversation)
+    messages, conversations = delete_some(conversation)
     Purge.objects.filter(pk=record).update(
         last_at=timezone.now(),
         messages=F("messages") + messages,
@@ -93,8 +105,11 @@ def purge_some(record: uuid.UUID) -> bool:
     return True
 
 
-def _delete_some(conversation: uuid.UUID) -> tuple[int, int]:
-    """Delete some rows of a conversation; return how many messages and conversations they were."""
+def delete_some(conversation: uuid.UUID) -> tuple[int, int]:
+    """Delete some rows of a conversation; return how many messages and conversations they were.
+
+    Call it in a transaction. Precondition: the conversation has no active run.
+    """
     beside: tuple[QuerySet[Any], ...] = (
         RunEvent.objects.filter(run__conversation=conversation),
         SessionEvent.objects.filter(run__conversation=conversation),

@@ -1,7 +1,7 @@
 from django.urls import path
 
 from chat.http import probes
-from chat.pages import answers, approvals, manage, manifest, preferences, sidebar
+from chat.pages import answers, approvals, manage, manifest, my_data, preferences, sidebar
 from chat.pages import views as pages
 from chat.stream import views as stream
 
@@ -28,6 +28,9 @@ urlpatterns = [
     path("chat/<str:conversation>/<str:message>/text/", pages.message_source, name="text"),
     path("waiting/", approvals.waiting_page, name="waiting"),
     path("waiting/<str:request_id>/", approvals.decide, name="decide"),
+    path("account/data/", my_data.my_data, name="my_data"),
+    path("account/delete/", my_data.delete_account, name="delete_account"),
+    path("account/delete/cancel/", my_data.keep_account, name="keep_account"),
     path("preferences/", preferences.save, name="preferences"),
     path("manifest.webmanifest", manifest.manifest, name="manifest"),
     path("favicon.ico", manifest.favicon, name="favicon"),

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -174,11 +174,15 @@ def decision_sentence(request: PersonRequest) -> str:
     return answer if len(answer) <= SAID else f"{answer[:SAID]}…"
 
 
-def prompt_sentence(request: PersonRequest, asker: str) -> str:
-    """Return what the prompt message says about a decided request: of an approver's, with both names."""
+def prompt_sentence(request: PersonRequest, asker: str, decider: str | None = None) -> str:
+    """Return what the prompt message says about a decided request: of an approver's, with both names.
+
+    ``decider`` takes the place of the approver's name.
+    """
     if not request.approvers:
         return decision_sentence(request)
-    names = {"tool": request.tool, "asker": asker, "decider": _decider(request)}
+    decider = _decider(request) if decider is None else decider
+    names = {"tool": request.tool, "asker": asker, "decider": decider}
     match request.decision:
         case PersonRequest.Decision.APPROVE:
             return _("Approved by %(decider)s, asked by %(asker)s: %(tool)s") % names
@@ -202,6 +206,26 @@ def part(request: PersonRequest, asker: str) -> dict[str, Any]:
         "by": _decider(request),
         "asked_by": asker,
         "approvers": request.approvers or None,
+    }
+
+
+def without_deciders(
+    text: str, parts: dict[str, Any], hides: Callable[[PersonRequest], bool]
+) -> tuple[str, dict[str, Any]]:
+    """Return a prompt message's text and parts without the approvers' names of the requests that it hides."""
+    items = parts.get("items", ())
+    named = {item["request"]: item for item in items if item.get("type") == "approval" and item.get("by")}
+    if not named:
+        return text, parts
+    hidden = {str(each.pk): each for each in PersonRequest.objects.filter(pk__in=named) if hides(each)}
+    for pk, request in hidden.items():
+        asker, decider = named[pk]["asked_by"], named[pk]["by"]
+        text = text.replace(
+            prompt_sentence(request, asker, decider), prompt_sentence(request, asker, _("another member"))
+        )
+    return text, {
+        **parts,
+        "items": [item | {"by": ""} if item.get("request") in hidden else item for item in items],
     }
 
 

@@ -144,7 +144,8 @@ if ON_SQLITE:
             "timeout": 20,  # with ten writers the longest wait was 3.4 s
             "transaction_mode": "IMMEDIATE",  # DEFERRED ones fail without waiting when they write
             "init_command": f"PRAGMA journal_mode={'WAL' if SQLITE_HAS_SAFE_WAL else 'DELETE'};"
-            "PRAGMA synchronous=FULL;PRAGMA journal_size_limit=67108864;",
+            "PRAGMA synchronous=FULL;PRAGMA journal_size_limit=67108864;"
+            "PRAGMA secure_delete=ON;",  # deleted text is overwritten: chat/erasure.py
         },
         "CONN_MAX_AGE": None,  # opening one takes 0.7 ms
         # a file: with several threads an in-memory database fails with "table is locked"
@@ -236,7 +237,7 @@ EMAIL_TIMEOUT = 10  # seconds; by default a mail server that hangs would block i
 DEFAULT_FROM_EMAIL = formataddr(("Parley", env.EMAIL_FROM)) if "<" not in env.EMAIL_FROM else env.EMAIL_FROM
 if not EMAIL_HOST:  # without a mail server, e-mails are written to files
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-    EMAIL_FILE_PATH = DATA_DIR / "mail"
+EMAIL_FILE_PATH = DATA_DIR / "mail"
 WAITING_EMAIL_MINUTES = env.WAITING_EMAIL_MINUTES
 
 # --- language, files, headers -------------------------------------------------------------------

@@ -33,6 +33,18 @@ def record_terminal(member: User) -> None:
     record_act("terminal.open", None, member)
 
 
+def record_owner(former: User | None, owner: User) -> None:
+    """Store that the operator has handed the site over."""
+    for user in (former, owner):
+        if user:
+            record_act("member.change", None, user, reason="is_superuser")
+
+
+def record_erasure(user: User) -> None:
+    """Store that the account is erased, in the transaction that deletes it."""
+    audit.record("member.erase", actor=None, member=user, object_type="user", object_id=user.audit_id)
+
+
 def end_sign_ins(user: User) -> None:
     """End all sessions of the account, with their streams and sockets, for good: reactivated, it has none."""
     epoch = Coalesce(F("sign_in_epoch"), Value(0)) + 1

@@ -22,6 +22,7 @@ from chat.instruments.watchdog import Watchdog
 from chat.models import Process, new_id
 from chat.rendering import renderer
 from chat.runs import processes, titles
+from chat.runs.erasing import erase_regularly
 from chat.runs.execution import HANDED_OVER, Abort, ClaimedRun, execute_run, prepare_run
 from chat.runs.journal import Journal
 from chat.runs.pending import watch_requests
@@ -106,6 +107,7 @@ class Supervisor:
             doorbell.relay,
             sign_ins.watch,
             purge_regularly,
+            erase_regularly,
             *self._duties,
         ]
         self._background = [_spawn(_run_for_ever(task)) for task in tasks]

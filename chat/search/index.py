@@ -23,6 +23,7 @@ ENTRY_TERMS, ENTRY_BYTES = 16_000, 200_000
 POSITIONS = 256  # that PostgreSQL keeps of one term
 BATCH = 100  # texts in one transaction
 BATCH_CHARACTERS = 200_000  # a batch ends after the text that exceeds this
+MERGED_PAGES = 100  # of 4 KB that one statement writes: in 10 ms
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -133,6 +134,27 @@ def _take_in(cursor: Any, row: _Due, source: _Source, entries: list[list[str]]) 
             )
         else:
             entry = _insert(cursor, POSTGRES_INSERT, entry, [*columns, _tsvector(row.owner, terms)])
+
+
+@transaction.atomic
+def merge_some(*, begin: bool) -> bool:
+    """Merge a part of SQLite's index; return whether there is more. The terms of deleted texts leave with it.
+
+    FTS5 marks terms as deleted, and drops them when the pieces of the index that hold them become one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM chat_search_entry LIMIT 1")
+        if cursor.fetchone() is None:
+            # A merge would leave empty levels, and later merges below them would drop nothing.
+            cursor.execute("INSERT INTO chat_search_terms (chat_search_terms) VALUES ('delete-all')")
+            return False
+        before = connection.connection.total_changes
+        cursor.execute(
+            "INSERT INTO chat_search_terms (chat_search_terms, rank) VALUES ('merge', %s)",
+            [-MERGED_PAGES if begin else MERGED_PAGES],  # a negative number begins with all pieces
+        )
+        # as SQLite's documentation says: less than two changes mean that nothing was merged
+        return bool(connection.connection.total_changes - before >= 2)
 
 
 def _insert(cursor: Any, sql: str, entry: int, columns: list[Any]) -> int:

@@ -280,3 +280,12 @@ def test_the_command_says_whether_the_audit_is_whole(alice: Any, mona: Any, head
     else:
         call_command("verify_audit")
         assert "The audit is whole." in capsys.readouterr().out
+
+
+def test_handing_over_the_site_is_recorded_and_seen_by_both(olga: Any, alice: Any) -> None:
+    call_command("hand_over", "alice")
+    assert {(row.actor, row.member) for row in rows("member.change")} == {
+        (None, olga.audit_id), (None, alice.audit_id),
+    }  # fmt: skip
+    assert_seen_by(alice, "changed your account")
+    assert_seen_by(olga, "changed your account")

@@ -1,6 +1,7 @@
 """Command ``prepare``: migrate the database and collect the static files before the server starts."""
 
 import hashlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 from redis import Redis, RedisError
+
+from chat.erasure import clean_file, has_traces
+from chat.runs.exclusive import HELD_BY_SERVER, LockHeld, acquire_lock
 
 
 class Command(BaseCommand):
@@ -24,6 +28,7 @@ class Command(BaseCommand):
         connection.settings_dict["OPTIONS"].pop("pool", None)
         try:
             self._migrate()
+            self._clean_file()
         except DatabaseError as error:
             raise CommandError(
                 _("The database cannot be used: %(reason)s") % {"reason": " ".join(str(error).split())}
@@ -42,6 +47,16 @@ class Command(BaseCommand):
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             call_command("migrate", interactive=False, verbosity=0)
             self.stdout.write(_("The database is up to date."))
+
+    def _clean_file(self) -> None:
+        if not has_traces():
+            return
+        try:
+            with acquire_lock(HELD_BY_SERVER) or nullcontext():
+                clean_file(is_alone=True)
+        except (LockHeld, OperationalError) as reason:  # another process uses it, or the disk is full
+            said = _("Traces of erased accounts are removed from the database's file later: %(reason)s")
+            self.stderr.write(said % {"reason": reason})
 
     def _collect(self) -> None:
         stamp = Path(settings.STATIC_ROOT).with_suffix(".stamp")
