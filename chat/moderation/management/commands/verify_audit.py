@@ -13,7 +13,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--head",
+            nargs="?",
             default="",
+            const="",
             metavar="SEQ:HASH",
             help="a head that a server has logged; proves that no row up to it was cut off",
         )
