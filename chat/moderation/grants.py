@@ -132,8 +132,7 @@ def _check_reason(reason: str, text: str, *, needs_text: bool = False) -> None:
     if (needs_text or reason == GrantReason.OTHER) and not is_visible(text):
         raise refusals.unprocessable("reason_text", _("Say why, in a few words."))
     if len(text) > TYPED_MAX:
-        sentence = _("At most %(limit)s characters.") % {"limit": TYPED_MAX}
-        raise refusals.unprocessable("too_long", sentence)
+        raise refusals.unprocessable("too_long", _("At most %(limit)s characters.") % {"limit": TYPED_MAX})
 
 
 def _open(
