@@ -102,7 +102,7 @@ def search_texts(page: Page, words: str) -> None:
     if page.get_by_label("A report").count():
         page.get_by_label("A report").check()
         page.get_by_role("button", name="Search for 30 minutes").click()
-    page.get_by_role("searchbox").fill(words)
+    page.get_by_label("Words of a message or a title").fill(words)
     page.get_by_role("button", name="Search", exact=True).click()
 
 
