@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Now
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
@@ -23,6 +23,13 @@ def fold_case(name: str) -> str:
     # Not by the database: SQLite knows the two cases of ASCII letters only. Accents stay, they make other
     # names: accounts/folding.py drops them for searches.
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def able_to_ask(user: str) -> models.Q:
+    """Return the condition that a user may ask; ``user`` is the path to it, such as ``owner__``."""
+    now = Now()
+    ended = models.Q((f"{user}suspended_until", None)) | models.Q((f"{user}suspended_until__lte", now))
+    return ended & models.Q((f"{user}is_active", True))
 
 
 class FoldedName(models.CharField):  # type: ignore[type-arg]
@@ -45,6 +52,10 @@ class Users(UserManager["User"]):
             raise User.DoesNotExist
         return found
 
+    def able_to_ask(self) -> "models.QuerySet[User]":
+        """Return the users that are active and not suspended."""
+        return self.filter(able_to_ask(""))
+
     def get_by_natural_key(self, username: str | None) -> "User":
         """Return the user with that name, in any case. Sign-in looks users up by it."""
         return self.get(folded_name=fold_case(username or ""))
@@ -66,6 +77,8 @@ class User(AbstractUser):
     audit_id = models.UUIDField(null=True, default=uuid.uuid4, editable=False)
     # raised to end all sign-ins of the account. Null counts as 0
     sign_in_epoch = models.PositiveIntegerField(null=True, editable=False)
+    # until then, by the database's time, the user asks and answers nothing
+    suspended_until = models.DateTimeField(null=True, editable=False)
     # since when the user has not read that staff acted on the account
     staff_acted_at = models.DateTimeField(null=True, editable=False)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -132,6 +133,7 @@ def _find_or_store(
     # With the lock: a request with the same key may have been stored while this one waited for it.
     if ask.client_id and (found := _with_key(owner, ask)):
         return found
+    _refuse_suspended(owner)
     if target is None:
         raise refusals.not_found()
     if ask.client_id and ask.answers and (held := _held_before(owner, target, ask)):
@@ -160,6 +162,7 @@ def decide_as_approver(approver: User, answer: Answer, *, refusal: Refusal | Non
     Raises the refusals of ``approvers.lock_request``, 422 for a decision that does not fit, 409 if the run
     cannot start because the conversation is answering elsewhere, and ``refusal``.
     """
+    _refuse_suspended(approver)
     request = approvers.lock_request(approver, answer.request)
     waiting.apply_answer(request, answer)
     if refusal:
@@ -282,6 +285,18 @@ def _queue(conversation: Conversation, ask: Ask, refusal: Refusal | None) -> Run
     elif active is None:
         queue.ask_next(conversation, None)
     return Run.objects.filter(pk=queued.pk).select_related("conversation").first() or queued
+
+
+def _refuse_suspended(member: User) -> None:
+    for (until,) in _suspended.all(member.pk):
+        assert until  # it is in the future
+        raise refusals.suspended(until)
+
+
+# By the database's time, and not from the object: a terminal loads its member once.
+_suspended = Statement(
+    lambda pk: User.objects.filter(pk=pk, suspended_until__gt=Now()).values_list("suspended_until")
+)
 
 
 def _refuse(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> None:
@@ -413,6 +428,7 @@ def send_queued(owner: User, queued: str, process: uuid.UUID | None) -> Run:
     with _locked_queued(owner, queued) as ask:
         if isinstance(ask, Run):
             return ask
+        _refuse_suspended(owner)
         conversation = ask.conversation
         _refuse_now(conversation)
         if queue.has_open_request(conversation):

@@ -110,7 +110,8 @@ def lock_request(user: User, request: uuid.UUID) -> PersonRequest:
     found.run.conversation = conversation
     if conversation.owner_id == user.pk:
         raise refusals.not_approver(found.approvers)
-    if not (found.run.owner.is_active and members_of([found.approvers]).filter(pk=user.pk).exists()):
+    asker = User.objects.able_to_ask().filter(pk=conversation.owner_id)
+    if not (asker.exists() and members_of([found.approvers]).filter(pk=user.pk).exists()):
         raise refusals.not_found()
     if found.decision:
         raise refusals.answered(None)

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import User
+from accounts.models import User, able_to_ask
 from accounts.statements import Statement
 from chat.events import Row
 
@@ -531,11 +531,14 @@ class PersonRequestQuerySet(models.QuerySet["PersonRequest"]):
 
     def waiting(self) -> "PersonRequestQuerySet":
         """Return the undecided ones that are open; of jobs also those that are not in the active branch."""
-        return self.undecided().filter(
-            models.Q(is_job=True) | models.Q(run__reply=models.F("run__conversation__head")),
-            run__conversation__deleted_at=None,
-            run__conversation__locked_at=None,
-            run__owner__is_active=True,
+        return (
+            self.undecided()
+            .filter(
+                models.Q(is_job=True) | models.Q(run__reply=models.F("run__conversation__head")),
+                run__conversation__deleted_at=None,
+                run__conversation__locked_at=None,
+            )
+            .filter(able_to_ask("run__owner__"))
         )
 
 

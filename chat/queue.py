@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import User, able_to_ask
 from accounts.statements import Statement
 from chat import changes, doorbell, hooks, refusals, waiting
 from chat.begin import begin_run, store_question
@@ -118,7 +118,7 @@ def ask_next(conversation: Conversation, process: uuid.UUID | None) -> Run | Non
     if first is None:
         return None
     conversation.refresh_from_db(fields=["head", "locked_at", "deleted_at"])
-    if conversation.deleted_at or not User.objects.filter(pk=conversation.owner_id, is_active=True).exists():
+    if conversation.deleted_at or not User.objects.able_to_ask().filter(pk=conversation.owner_id).exists():
         withdraw_all(conversation)
         return None
     if why_waiting(conversation, first) != SOON:
@@ -161,8 +161,8 @@ def _executor(preferred: uuid.UUID | None) -> Process | None:
 def queues_to_continue() -> list[uuid.UUID]:
     """Return conversations whose queue may go on although no run has just ended there.
 
-    A limit, a lock or a request was in its way, or the account was deactivated. The thorough check is
-    ``ask_next``; this one leaves out the queues that wait for their member.
+    A limit, a lock or a request was in its way, or the account was deactivated or suspended. The thorough
+    check is ``ask_next``; this one leaves out the queues that wait for their member.
     """
     active = Run.objects.active().filter(conversation=OuterRef("conversation"))
     last = Run.objects.counted().filter(conversation=OuterRef("conversation")).order_by("-last_change")
@@ -174,7 +174,7 @@ def queues_to_continue() -> list[uuid.UUID]:
         expires_at__gt=timezone.now(),
     )
     found = QueuedAsk.objects.annotate(last_status=Subquery(last.values("status")[:1])).filter(
-        Q(owner__is_active=False)
+        ~able_to_ask("owner__")
         | Q(conversation__locked_at=None)
         & (Q(interrupts=True) | Q(last_status=Run.Status.COMPLETED))
         & ~Exists(active)

@@ -1,8 +1,11 @@
 """Refusals: the error answers of docs/streaming.md, raised anywhere and answered by one middleware."""
 
+from datetime import datetime
 from typing import Any
 
 from django.http import HttpResponse, JsonResponse
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
 RETRY_AFTER_SECONDS = 2
@@ -64,6 +67,12 @@ def not_found() -> Refusal:
 
 def unprocessable(code: str, detail: str) -> Refusal:
     return Refusal(422, code, detail)
+
+
+def suspended(until: datetime) -> Refusal:
+    sentence = _("Your account is suspended until %(until)s.")
+    shown = date_format(localtime(until), "DATETIME_FORMAT")
+    return Refusal(403, "suspended", sentence % {"until": shown}, until=until.isoformat())
 
 
 def locked() -> Refusal:

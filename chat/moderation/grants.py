@@ -109,10 +109,10 @@ def open_with_reason(
 @transaction.atomic
 def open_by_consent(staff: User, conversation: Conversation) -> AccessGrant:
     """Store a grant by the consent of the owner, and return it. Raises PermissionDenied without consent."""
-    if not staff.has_perm(READ_TEXT) or conversation.deleted_at:
+    if not staff.has_perm(READ_TEXT):
         raise PermissionDenied
     # Locked: a consent that is revoked at the same time ends this grant, too.
-    if not consents(conversation).select_for_update().exists():
+    if not has_consent(conversation):
         raise PermissionDenied
     return _open(staff, Basis.CONSENT, conversation=conversation)
 
@@ -187,7 +187,7 @@ def extend_grant(staff: User, grant: uuid.UUID) -> AccessGrant:
     is_allowed = staff.has_perm(needed) and (
         found.basis == Basis.CONSENT or found.scope == Scope.SEARCH or staff.has_perm(BREAK_GLASS)
     )
-    if found.basis == Basis.CONSENT and not (found.conversation and consents(found.conversation).exists()):
+    if found.basis == Basis.CONSENT and not (found.conversation and has_consent(found.conversation)):
         is_allowed = False
     if not is_allowed:
         raise PermissionDenied
@@ -254,6 +254,11 @@ def search_texts(staff: User, text: str) -> list[Conversation] | None:
 def consents(conversation: Conversation) -> QuerySet[Consent]:
     """Return the owner's consent that is in force: one or none."""
     return Consent.objects.filter(conversation=conversation, revoked_at=None, expires_at__gt=timezone.now())
+
+
+def has_consent(conversation: Conversation) -> bool:
+    """Lock the owner's consent and return whether it is in force. A deletion ends it."""
+    return not conversation.deleted_at and consents(conversation).select_for_update().exists()
 
 
 @transaction.atomic

@@ -36,15 +36,15 @@ def search_page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         typed = SearchForm.read(parsing.body_of(request))
         try:
-            if typed.words is not None:
-                words = typed.words[:SEARCH_MAX].strip()
-                found = grants.search_texts(staff, words) if words else []
-            elif typed.end:
+            if typed.end:
                 grants.end_grant(staff, typed.end)
             elif typed.extend:
                 grants.extend_grant(staff, typed.extend)
-            else:
+            elif typed.reason or typed.words is None:
                 grants.open_search(staff, typed.reason, typed.text)
+            if typed.words is not None:  # also those that were typed when the grant had just ended
+                words = typed.words[:SEARCH_MAX].strip()
+                found = grants.search_texts(staff, words) if words else []
         except Refusal as refused:
             if refused.status == 404:
                 raise

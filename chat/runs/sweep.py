@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from accounts.models import able_to_ask
 from chat import actions, doorbell, events, lifecycle, queue
 from chat.agent.memory.payload import has_calls
 from chat.database import run_db
@@ -35,9 +36,9 @@ log = logging.getLogger(__name__)
 async def sweep(supervisor: "Supervisor") -> None:
     """Launch the runs that were queued for too long, take over orphans, and let queues go on.
 
-    Stop the runs of deactivated accounts.
+    Stop the runs of deactivated and suspended accounts.
     """
-    for stopped in await run_db(_of_deactivated):
+    for stopped in await run_db(_of_suspended):
         await run_db(actions.request_stop, stopped)
         await doorbell.ring(stop_bell_names(stopped.pk))
     for run_id in await run_db(_left_in_queue):
@@ -50,8 +51,8 @@ async def sweep(supervisor: "Supervisor") -> None:
             supervisor.launch(run.pk)
 
 
-def _of_deactivated() -> list[Run]:
-    return list(Run.objects.active().filter(owner__is_active=False, stop_requested_at=None))
+def _of_suspended() -> list[Run]:
+    return list(Run.objects.active().filter(~able_to_ask("owner__"), stop_requested_at=None))
 
 
 def _left_in_queue() -> list[uuid.UUID]:

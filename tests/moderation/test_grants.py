@@ -623,3 +623,15 @@ async def test_an_incomplete_reason_opens_no_search(
     assert answer.status == 422
     assert sentence in answer.text
     assert not await AccessGrant.objects.aexists()
+
+
+async def test_words_that_were_typed_when_the_search_ended_are_searched_after_it_is_open_again(
+    as_stella: Client, talk: Talk
+) -> None:
+    await open_search(as_stella)
+    await AccessGrant.objects.aupdate(expires_at=timezone.now())
+    refused = await as_stella.post("/admin/search/", form={"words": "wombat"})
+    assert '<input type="hidden" name="words" value="wombat">' in refused.text
+    found = await as_stella.post("/admin/search/", form={"words": "wombat", "reason": "report"})
+    assert "0 conversations" in found.text
+    assert len(await rows(action="search")) == 1

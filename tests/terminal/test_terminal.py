@@ -76,6 +76,15 @@ def test_a_failed_answer_is_reported_and_sets_the_exit_code(parley_here: LiveSer
     assert done.returncode == 1
 
 
+def test_a_suspended_member_asks_nothing(parley_here: LiveServer) -> None:
+    until = "from accounts.models import User; User.objects.update(suspended_until='2099-01-01T00:00:00Z')"
+    assert parley_here.manage("shell", "-c", until).returncode == 0
+    done = chat_piped(parley_here, "one\n")
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert done.stderr.startswith("Your account is suspended until 1 Jan 2099")
+    assert stored(parley_here, "SELECT count(*) FROM chat_message") == [(0,)]
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [

@@ -11,6 +11,7 @@ from django.contrib.auth.models import Group
 from django.core.checks import run_checks
 from django.utils import timezone
 
+from accounts.models import User
 from chat.models import Conversation, PersonRequest, RequestLook, Run
 from chat.runs.supervisor import supervisor
 from tests.support import oracle
@@ -352,3 +353,23 @@ async def test_a_decision_of_a_deactivated_askers_request_is_refused(
     await as_alice.user.asave(update_fields=["is_active"])
     assert (await decide(as_carol, request)).status == 404
     assert (await as_carol.get("/api/v1/requests")).json() == {"items": []}
+
+
+async def test_a_suspended_approver_decides_nothing(pay: Pay, as_carol: Client) -> None:
+    _talk, (request,) = await pay()
+    await User.objects.filter(pk=as_carol.user.pk).aupdate(suspended_until=timezone.now() + timedelta(days=1))
+    assert code(await decide(as_carol, request)) == (403, "suspended")
+    assert await PersonRequest.objects.filter(decision="").acount() == 1
+
+
+async def test_a_request_of_a_suspended_asker_waits_until_the_suspension_ends(
+    pay: Pay, as_carol: Client, as_alice: Client
+) -> None:
+    _talk, (request,) = await pay()
+    asker = User.objects.filter(pk=as_alice.user.pk)
+    await asker.aupdate(suspended_until=timezone.now() + timedelta(days=1))
+    assert (await decide(as_carol, request)).status == 404
+    assert (await as_carol.get("/api/v1/requests")).json() == {"items": []}
+    await asker.aupdate(suspended_until=timezone.now())
+    assert (await decide(as_carol, request)).json() == {"state": "started"}
+    await runs_end()
