@@ -133,3 +133,21 @@ def test_while_the_database_is_cut_off_no_text_is_shown_without_its_row(
     until(lambda: mona.http.get("/readyz").status_code == 200)
     # A look whose answer was cut after its commit is a row without a shown text, never the other way round.
     assert 0 < shown[0] <= recorded(servers[0])
+
+
+@pytest.mark.parametrize("taken", ["role", "grant", "account"])
+def test_what_is_taken_at_one_server_ends_at_the_other_with_the_next_look(
+    servers: list[LiveServer], mona: Member, transcript: str, taken: str
+) -> None:
+    there = mona.at(servers[-1].url)
+    assert CANARY in there.http.get(transcript).text
+    code = {
+        "role": "User.objects.get(username='mona').groups.clear()",
+        "grant": "AccessGrant.objects.update(revoked_at='2026-01-01T00:00:00Z')",
+        "account": "User.objects.filter(username='mona').update(is_active=False)",
+    }[taken]
+    imports = "from accounts.models import User; from chat.moderation.models import AccessGrant;"
+    assert servers[0].manage("shell", "-c", imports + code).returncode == 0
+    answer = there.http.get(transcript, follow_redirects=True)
+    assert CANARY not in answer.text
+    assert recorded(servers[0]) == 1

@@ -273,3 +273,26 @@ def test_a_sign_in_that_ends_at_one_server_ends_its_streams_and_sockets_at_the_o
     gemini.release()
     code = f"from chat.models import Run; print(Run.objects.get(pk='{run}').status)"
     until(lambda: one.manage("shell", "-v0", "-c", code).stdout.strip() == status)
+
+
+def test_a_suspension_at_one_server_stops_the_answer_at_the_other(
+    servers: tuple[LiveServer, LiveServer], gemini: Gemini
+) -> None:
+    one, two = servers
+    alice = one.member("alice")
+    there = alice.at(two.url)
+    gemini.on("slow", [Text("shown"), Hold(), Text(" never shown")])
+    with there.ask("slow") as stream:
+        stream.until("text")
+        until = (
+            "from accounts.models import User; User.objects.update(suspended_until='2099-01-01T00:00:00Z')"
+        )
+        assert one.manage("shell", "-c", until).returncode == 0
+        began = time.monotonic()
+        rest = stream.all_events()
+        assert time.monotonic() - began < 10
+    assert [event.name for event in rest][-2] == "run.stopped"
+    for member in (alice, there):
+        assert member.http.get("/").status_code == 200
+        with member.ask("more") as refused:
+            assert refused.response.status_code == 403
