@@ -289,3 +289,19 @@ def test_handing_over_the_site_is_recorded_and_seen_by_both(olga: Any, alice: An
     }  # fmt: skip
     assert_seen_by(alice, "changed your account")
     assert_seen_by(olga, "changed your account")
+
+
+def test_the_history_of_a_user_reveals_to_no_other_staff_which_ids_exist(alice: Any) -> None:
+    nora = make_user("nora", is_staff=True)
+    answers = [
+        signed_in(nora).get(f"/admin/accounts/user/{pk}/history/").status_code for pk in (alice.pk, 10**6)
+    ]
+    assert answers == [403, 403]
+
+
+def test_conversations_are_counted_only_for_staff_who_may_list_them(alice: Any) -> None:
+    nora = make_user("nora", is_staff=True)
+    nora.user_permissions.add(Permission.objects.get(codename="view_user"))
+    page = signed_in(nora).get("/admin/accounts/user/").content.decode()
+    assert "alice" in page
+    assert "column-conversations" not in page
