@@ -73,7 +73,7 @@ async def queries(walker: Walk) -> list[dict[str, str]]:
     assert run is not None
     words = [walker.canaries["chat.Message.text"]]
     ids = [str(run.conversation_id), str(run.reply_id)] if IS_FULL else [str(run.reply_id)]
-    common = ["1", "yes", "true", "-1"] if IS_FULL else ["true"]
+    common = ["1", "true"] if IS_FULL else ["true"]
     return [{name: value} for name in sorted(walk.parameter_names()) for value in (*words, *ids, *common)]
 
 
