@@ -125,9 +125,9 @@ def owners_named(text: str) -> list[int]:
 @admin.register(Conversation)
 class ConversationAdmin(ReadOnlyAdmin):
     list_display = (
-        "shown_id", "owner_link", "agent", "last_activity", "message_count", "last_status", "feedback",
+        "last_activity", "owner_link", "agent", "message_count", "last_status", "feedback", "shown_id",
     )  # fmt: skip
-    list_display_links = ("shown_id",)
+    list_display_links = ("last_activity", "shown_id")
     list_filter = (
         OwnerFilter, AnswerFilter, FeedbackFilter, AgentFilter, LockedFilter, DeletedFilter,
         ("updated_at", DateFilter),

@@ -70,7 +70,7 @@ def pages() -> dict[str, str]:
     return {
         "list": LIST,
         "list, last page": f"{LIST}?p=2",
-        "list, reversed": f"{LIST}?o=3",
+        "list, reversed": f"{LIST}?o=0",
         "list, one month": f"{LIST}?{when.format('updated_at')}",
         "list, one agent": f"{LIST}?agent=chat_assistant",
         "list, failed": f"{LIST}?answer=failed",

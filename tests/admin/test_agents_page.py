@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from chat.admin import agents
-from chat.models import Conversation, Run
+from chat.models import Conversation, Reload, Run
 from tests.admin.test_admin import as_mona, as_olga, page
 from tests.support.client import Client
 from tests.support.dom import Element
@@ -253,3 +253,8 @@ async def test_without_a_folder_there_is_nothing_to_reload(as_olga: Client) -> N
     shown = (await page(as_olga, PAGE)).one(id="content-main")
     assert "AGENTS_DIR is not set" in shown.words
     assert not shown.all("form")
+
+
+async def test_only_the_owner_reloads(as_mona: Client) -> None:
+    assert (await as_mona.post("/admin/agents/", form={})).status == 403
+    assert not await Reload.objects.aexists()

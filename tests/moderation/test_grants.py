@@ -635,3 +635,26 @@ async def test_words_that_were_typed_when_the_search_ended_are_searched_after_it
     found = await as_stella.post("/admin/search/", form={"words": "wombat", "reason": "report"})
     assert "0 conversations" in found.text
     assert len(await rows(action="search")) == 1
+
+
+async def test_a_page_links_only_to_what_its_reader_may_view(parley: Any, talk: Talk) -> None:
+    nora = await sync_to_async(make_user)("nora", is_staff=True)
+    able = ["view_conversation", "read_text", "break_glass"]
+    await nora.user_permissions.aset([p async for p in Permission.objects.filter(codename__in=able)])
+    as_nora = await Client(parley, nora).sign_in()
+    facts = await as_nora.get(opening(talk.conversation))
+    await open_as_staff(as_nora, talk.conversation)
+    shown = await as_nora.get(transcript(talk.conversation))
+    for answer in (facts, shown):
+        assert answer.status == 200
+        assert "/admin/chat/run/" not in answer.text
+        assert "/admin/accounts/user/" not in answer.text
+
+
+async def test_without_break_glass_the_page_offers_no_reason(parley: Any, talk: Talk) -> None:
+    nora = await sync_to_async(make_user)("nora", is_staff=True)
+    able = ["view_conversation", "read_text"]
+    await nora.user_permissions.aset([p async for p in Permission.objects.filter(codename__in=able)])
+    page = await (await Client(parley, nora).sign_in()).get(opening(talk.conversation))
+    assert page.status == 200
+    assert 'name="reason"' not in page.text
