@@ -8,10 +8,11 @@ from chat.moderation.migrations import _audit_guard
 
 def seal_deleted(apps: Any, schema_editor: Any) -> None:
     """No one was told that staff could open conversations that were deleted before: nobody ever does."""
-    sealed = apps.get_model("moderation", "SealedConversation").objects
+    sealed = apps.get_model("moderation", "SealedConversation")
     deleted = apps.get_model("chat", "Conversation").objects.filter(deleted_at__isnull=False)
-    for pk in deleted.values_list("pk", flat=True).iterator(chunk_size=500):
-        sealed.get_or_create(pk=pk)
+    found = list(deleted.values_list("pk", flat=True))
+    marks = [sealed(conversation_id=pk) for pk in found]
+    sealed.objects.bulk_create(marks, batch_size=500, ignore_conflicts=True)
 
 
 def remove_titles(apps: Any, schema_editor: Any) -> None:
