@@ -86,5 +86,8 @@ def test_staff_act_on_members_the_owner_on_staff_and_nobody_on_the_owner(
         True, False, False, False,
     ]  # fmt: skip
     assert [may_act_on(olga, each) for each in (alice, stefan, olga)] == [True, True, False]
-    able(alice, ["act_on_members"])  # a permission alone makes nobody staff
     assert not may_act_on(able(nora, []), alice)
+    # each rule by itself: not on oneself, and not on an owner who is no staff
+    assert not may_act_on(able(alice, ["act_on_members"]), alice)
+    User.objects.filter(pk=olga.pk).update(is_staff=False)
+    assert not may_act_on(able(nora, ["act_on_members"]), User.objects.get(pk=olga.pk))

@@ -102,7 +102,7 @@ def _exists(label: str) -> bool:
     return name in {column.name for column in apps.get_model(app, model)._meta.concrete_fields}
 
 
-@pytest.mark.timeout(1800 if IS_FULL else 120)
+@pytest.mark.timeout(3600 if IS_FULL else 120)
 async def test_the_owner_without_a_grant_reads_no_text_at_any_address(
     walker: Walk, as_alice: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
