@@ -305,3 +305,9 @@ def test_conversations_are_counted_only_for_staff_who_may_list_them(alice: Any) 
     page = signed_in(nora).get("/admin/accounts/user/").content.decode()
     assert "alice" in page
     assert "column-conversations" not in page
+
+
+def test_staff_without_the_permission_do_not_learn_which_accounts_exist(mona: Any, alice: Any) -> None:
+    mona.groups.set([Group.objects.get(name=TRIAGE)])
+    paths = [help_path(alice), reverse("help_to_sign_in", args=[10**6])]
+    assert [signed_in(mona).get(path).status_code for path in paths] == [403, 403]
