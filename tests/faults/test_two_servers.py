@@ -253,8 +253,14 @@ def end_by_deactivation(server: LiveServer, alice: Member) -> None:
     assert server.manage("shell", "-c", code).returncode == 0
 
 
+def end_by_password(server: LiveServer, alice: Member) -> None:
+    code = "u = User.objects.get(username='alice'); u.set_password('another horse battery'); u.save()"
+    assert server.manage("shell", "-c", f"from accounts.models import User; {code}").returncode == 0
+
+
 @pytest.mark.parametrize(
-    ("end", "status"), [(end_by_sign_out, "completed"), (end_by_deactivation, "stopped")]
+    ("end", "status"),
+    [(end_by_sign_out, "completed"), (end_by_password, "completed"), (end_by_deactivation, "stopped")],
 )
 def test_a_sign_in_that_ends_at_one_server_ends_its_streams_and_sockets_at_the_other(
     servers: tuple[LiveServer, LiveServer], gemini: Gemini, end: Any, status: str
@@ -296,3 +302,19 @@ def test_a_suspension_at_one_server_stops_the_answer_at_the_other(
         assert member.http.get("/").status_code == 200
         with member.ask("more") as refused:
             assert refused.response.status_code == 403
+
+
+def test_a_deletion_at_one_server_stops_the_answer_at_the_other(
+    servers: tuple[LiveServer, LiveServer], gemini: Gemini
+) -> None:
+    one, two = servers
+    alice = one.member("alice")
+    gemini.on("slow", [Text("shown"), Hold(), Text(" never shown")])
+    with alice.at(two.url).ask("slow") as stream:
+        conversation = stream.until("text")[0].json()["conversation"]
+        deleted = alice.http.delete(f"/api/v1/conversations/{conversation}", headers=alice.headers())
+        assert deleted.status_code == 204
+        began = time.monotonic()
+        rest = stream.all_events()
+        assert time.monotonic() - began < 10
+    assert (rest[-2].name, rest[-2].json()["code"]) == ("run.stopped", "deleted")

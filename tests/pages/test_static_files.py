@@ -91,7 +91,7 @@ def test_the_bundles_hold_every_module_and_sheet_of_the_page() -> None:
     assert not re.search(r"^(?:import|export)\b", script, re.MULTILINE)
     sheet = bundled(STATIC / "css" / "chat.css")
     assert "@import" not in sheet
-    others = {"admin", "agents", "chat", "facts", "forms", "instruments", "transcript"}
+    others = {"admin", "agents", "chat", "facts", "forms", "instruments", "moderation", "transcript"}
     for path in STYLES:
         assert (path.read_text() in sheet) == (path.stem not in others), path.name
 
