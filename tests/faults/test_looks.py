@@ -121,6 +121,7 @@ def test_while_the_database_is_cut_off_no_text_is_shown_without_its_row(
 
     looking = threading.Thread(target=look)
     looking.start()
+    until(lambda: shown[0] > 0)
     with psycopg.connect(live_database["DATABASE_URL"], autocommit=True) as admin:
         for _ in range(20):
             admin.execute(
