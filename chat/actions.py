@@ -11,7 +11,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -288,15 +287,10 @@ def _queue(conversation: Conversation, ask: Ask, refusal: Refusal | None) -> Run
 
 
 def _refuse_suspended(member: User) -> None:
-    for (until,) in _suspended.all(member.pk):
-        assert until  # it is in the future
+    # The object is of this request. Whether the time has come, the database says.
+    until = member.suspended_until
+    if until and not User.objects.able_to_ask().filter(pk=member.pk).exists():
         raise refusals.suspended(until)
-
-
-# By the database's time, and not from the object: a terminal loads its member once.
-_suspended = Statement(
-    lambda pk: User.objects.filter(pk=pk, suspended_until__gt=Now()).values_list("suspended_until")
-)
 
 
 def _refuse(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> None:

@@ -134,6 +134,7 @@ class TerminalChat:
         return end.type == events.COMPLETED and not self.output_failed
 
     def _send(self, ask: Ask) -> Run | Held:
+        self.member.refresh_from_db(fields=["suspended_until"])  # it was loaded when the terminal opened
         if ask.answers:
             stored = actions.send_or_queue(self.member, ask, agents=(), refusal=changed_refusal(ask.answers))
             assert not isinstance(stored, QueuedAsk), "only questions are queued"
