@@ -74,7 +74,12 @@ async def queries(walker: Walk) -> list[dict[str, str]]:
     words = [walker.canaries["chat.Message.text"]]
     ids = [str(run.conversation_id), str(run.reply_id)] if IS_FULL else [str(run.reply_id)]
     common = ["1", "true"] if IS_FULL else ["true"]
-    return [{name: value} for name in sorted(walk.parameter_names()) for value in (*words, *ids, *common)]
+    return [
+        {name: value}
+        for name in sorted(walk.parameter_names())
+        # A question of the owner's own comes back in the owner's conversations.
+        for value in (["hello"] if name == "query" else [*words, *ids, *common])
+    ]
 
 
 async def whole(walker: Walk, only: str = "") -> None:
