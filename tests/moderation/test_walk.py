@@ -78,7 +78,7 @@ async def queries(walker: Walk) -> list[dict[str, str]]:
         {name: value}
         for name in sorted(walk.parameter_names())
         # A question of the owner's own comes back in the owner's conversations.
-        for value in (["hello"] if name == "query" else [*words, *ids, *common])
+        for value in ([*ids, "hello"] if name in {"query", "message"} else [*words, *ids, *common])
     ]
 
 
