@@ -6,7 +6,7 @@ import secrets
 import signal
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def keep_permissions_when_emptying() -> Iterator[None]:
     from django.db import connection
     from django.test import TransactionTestCase
 
-    from chat.moderation.migrations import _audit_guard
+    from tests.support.guards import without_guards
 
     original: list[tuple[str, str]] = []
     kept = {"auth_group", "auth_group_permissions", "auth_permission", "django_content_type"}
@@ -65,17 +65,6 @@ def keep_permissions_when_emptying() -> Iterator[None]:
         return list(
             Group.objects.values_list("name", "permissions__codename").order_by("name", "permissions")
         )
-
-    @contextmanager
-    def without_guards() -> Iterator[None]:
-        """Let the rows of the audit be deleted."""
-        with connection.schema_editor() as editor:
-            _audit_guard.drop(None, editor)
-        try:
-            yield
-        finally:
-            with connection.schema_editor() as editor:
-                _audit_guard.create(None, editor)
 
     def empty(case: TransactionTestCase) -> None:
         from chat.moderation.models import AuditEvent

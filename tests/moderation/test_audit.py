@@ -3,8 +3,6 @@
 import json
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,12 @@ from django.utils import timezone
 from chat.moderation import audit, audit_page
 from chat.moderation.audit import AuditBroken
 from chat.moderation.groups import AUDITOR
-from chat.moderation.migrations import _audit_guard
 from chat.moderation.models import AuditEvent, AuditHead, AuditText
 from chat.refusals import Refusal
 from tests.admin.test_admin import tidy
 from tests.support.client import Client
 from tests.support.dom import Element, parse
+from tests.support.guards import without_guards
 from tests.support.staff import AUDIT_PAGE, open_as_staff
 from tests.support.talk import Talk
 
@@ -40,18 +38,6 @@ def record(count: int, **columns: Any) -> list[AuditEvent]:
 def run_sql(statement: str, *values: Any) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement, values)
-
-
-@contextmanager
-def without_guards() -> Iterator[None]:
-    """Drop the triggers, as someone with the rights of the database's owner can."""
-    with connection.schema_editor() as editor:
-        _audit_guard.drop(None, editor)
-    try:
-        yield
-    finally:
-        with connection.schema_editor() as editor:
-            _audit_guard.create(None, editor)
 
 
 # --- the chain --------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class ModelOfConversation:
 
 @dataclass
 class World:
-    """What all examples share: the accounts and their browsers. Their clock is moved by the machine."""
+    """Accounts and their browsers, shared by all examples. The machine moves their clock."""
 
     now: datetime
     users: dict[str, User]

@@ -1,4 +1,4 @@
-"""What staff do in the admin before they read: open a conversation, or the search, with a reason."""
+"""Steps of staff in the admin before they read: open a conversation, or the search, with a reason."""
 
 from typing import Any
 
