@@ -79,6 +79,12 @@ class User(AbstractUser):
     sign_in_epoch = models.PositiveIntegerField(null=True, editable=False)
     # until then, by the database's time, the user asks and answers nothing
     suspended_until = models.DateTimeField(null=True, editable=False)
+    # why, and by which decision of chat/moderation
+    suspended_reason = models.CharField(max_length=32, null=True, editable=False)  # noqa: DJ001  (as epoch)
+    suspended_decision = models.UUIDField(null=True, editable=False)
+    # of a warning that the user has not acknowledged, and its decision: until then nothing is asked
+    warned_at = models.DateTimeField(null=True, editable=False)
+    warned_decision = models.UUIDField(null=True, editable=False)
     # since when the user has not read that staff acted on the account
     staff_acted_at = models.DateTimeField(null=True, editable=False)
 
@@ -102,6 +108,12 @@ class User(AbstractUser):
                 name="accounts_user_audit_id",
             ),
         ]
+
+    def is_suspended(self) -> bool:
+        """Return whether the user is suspended now, by the database's time."""
+        if self.suspended_until is None:
+            return False
+        return User.objects.filter(pk=self.pk, suspended_until__gt=Now()).exists()
 
     def get_session_auth_hash(self) -> str:
         """Return the value that a session must hold: another one after a new password or a new epoch."""

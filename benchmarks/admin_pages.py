@@ -26,13 +26,15 @@ from django.conf import settings  # noqa: E402
 
 from accounts.models import User  # noqa: E402
 from chat.models import Conversation, Message, Run  # noqa: E402
-from chat.moderation import grants  # noqa: E402
-from chat.moderation.models import AuditEvent  # noqa: E402
+from chat.moderated import ModerationReason  # noqa: E402
+from chat.moderation import grants, review  # noqa: E402
+from chat.moderation.models import AuditEvent, ReviewItem  # noqa: E402
+from chat.moderation.queue_page import Place  # noqa: E402
 from config.asgi import application  # noqa: E402
 from tests.support.client import Client  # noqa: E402
 
 LIST, RUNS, AUDIT = "/admin/chat/conversation/", "/admin/chat/run/", "/admin/audit/"
-AGENTS, SEARCH = "/admin/agents/", "/admin/search/"
+AGENTS, SEARCH, QUEUE = "/admin/agents/", "/admin/search/", "/admin/moderation/"
 TRANSCRIPTS = 40  # conversations that the moderator opens
 
 Page = tuple[str, str]  # an address, and the words that are posted to it
@@ -54,6 +56,14 @@ def pages(moderator: User) -> dict[str, Callable[[], Page]]:
     rare = [text.rpartition(" ")[2].rstrip(".") for text in marked]
     words = [conversation.title.split() for conversation in some]
     newest_row = AuditEvent.objects.latest("seq").seq
+    items = list(ReviewItem.objects.filter(status="open").values_list("pk", flat=True)[:20_000:97])
+    claimed = rng.sample(items, min(TRANSCRIPTS, len(items)))
+    for item in claimed:
+        review.claim_item(moderator, item)
+    middle = (
+        ReviewItem.objects.filter(status="open").order_by("-priority", "opened_at", "id")[12_000:].first()
+    )
+    later = Place.of(middle).cursor if middle else ""
 
     def word() -> str:
         return max(rng.choice(words), key=len).strip("…?.")
@@ -83,6 +93,18 @@ def pages(moderator: User) -> dict[str, Callable[[], Page]]:
         "audit, page 100": lambda: f"{AUDIT}?before={max(2, newest_row - 10_000)}",
         "audit, of a member": lambda: f"{AUDIT}?member=member{rng.randint(0, 999):04}",
         "audit, of a conversation": lambda: f"{AUDIT}?object={rng.choice(some).pk}",
+        "first page": lambda: "/admin/",
+        "queue": lambda: QUEUE,
+        "queue, a later page": lambda: f"{QUEUE}?after={later}",
+        "queue, of a reason": lambda: f"{QUEUE}?reason={rng.choice(ModerationReason.values)}",
+        "queue, of a source": lambda: f"{QUEUE}?source=block",
+        "queue, of an agent": lambda: f"{QUEUE}?agent=translator",
+        "queue, dismissed": lambda: f"{QUEUE}?status=dismissed",
+        "queue, the last 24 hours": lambda: f"{QUEUE}?age=day",
+        "queue, my claims": lambda: f"{QUEUE}?mine=true",
+        "item": lambda: f"{QUEUE}{rng.choice(items)}/",
+        "item, claimed": lambda: f"{QUEUE}{rng.choice(claimed)}/",
+        "figures of the queue": lambda: f"{QUEUE}figures/",
         "users": lambda: "/admin/accounts/user/",
         "agents": lambda: AGENTS,
         "agent": lambda: f"{AGENTS}chat_assistant/",

@@ -23,18 +23,26 @@ from django.db import connection, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from accounts.models import User  # noqa: E402
-from chat.actions import title_of  # noqa: E402
 from chat.models import Conversation, Message, Run  # noqa: E402
 from chat.moderation import audit, groups  # noqa: E402
-from chat.moderation.models import AuditEvent, AuditHead  # noqa: E402
+from chat.moderation.models import (  # noqa: E402
+    AuditEvent,
+    AuditHead,
+    Decision,
+    Report,
+    ReviewItem,
+)
+from chat.moderation.reports import WEIGHTS  # noqa: E402
 from chat.rendering import RENDERER_VERSION, render  # noqa: E402
 from chat.search.index import index_due  # noqa: E402
+from chat.text import title_of  # noqa: E402
 
 MEMBERS = 1_000
 BATCH = 500  # conversations a transaction
 AGENTS = ["chat_assistant", "researcher", "translator"]
 DAYS = 730
 MESSAGES_A_LOOK = 5
+MESSAGES_AN_ITEM = 20
 
 # How a run ends, and how often: status, code, is there a reply?
 ENDS = [
@@ -65,6 +73,7 @@ def fill(conversations: int, messages: int, say: Callable[[str], None] = lambda 
     while index_due():
         pass
     write_looks(messages // MESSAGES_A_LOOK)
+    write_items(messages // MESSAGES_AN_ITEM)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")  # as PostgreSQL does by itself after a while
     say(f"{writer.written} conversations, {writer.messages} messages, {writer.runs} runs.")
@@ -114,6 +123,61 @@ def write_looks(count: int) -> None:
             newest = event
         AuditEvent.objects.bulk_create(batch)
     AuditHead.objects.update(seq=newest.seq, hash=newest.hash)
+
+
+@transaction.atomic
+def write_items(count: int) -> None:
+    """Put so many replies into the review queue: half of them undecided, every tenth with a decision."""
+    rng = random.Random(17)  # noqa: S311  (the same items in every fixture)
+    moderator = User.objects.get(username="moderator")
+    replies = Message.objects.filter(role=Message.Role.ASSISTANT).select_related("conversation")
+    step = max(1, replies.count() // count) if count else 1
+    batch: list[ReviewItem] = []
+    for number, reply in enumerate(replies.only("conversation", "created_at").order_by("pk").iterator()):
+        if number % step:
+            continue
+        batch.append(_item_of(reply, rng, moderator))
+        if len(batch) == BATCH:
+            _store_items(batch, rng, moderator)
+            batch = []
+    _store_items(batch, rng, moderator)
+
+
+def _item_of(reply: Message, rng: random.Random, moderator: User) -> ReviewItem:
+    status = rng.choices(ReviewItem.Status.values, [48, 2, 0, 20, 28, 1, 1])[0]  # no open appeal
+    item = ReviewItem(
+        message=reply,
+        conversation=reply.conversation,
+        member_id=reply.conversation.owner_id,
+        agent=reply.conversation.agent,
+        status=status,
+        opened_at=reply.created_at,
+        mailed_at=reply.created_at,
+    )
+    if not item.is_undecided:
+        item.decided_by, item.decided_at = (
+            moderator,
+            reply.created_at + timedelta(minutes=rng.randint(1, 900)),
+        )
+    return item
+
+
+def _store_items(items: list[ReviewItem], rng: random.Random, moderator: User) -> None:
+    reports, decided = [], []
+    for item in items:
+        reason = rng.choices(list(WEIGHTS), [1, 1, 10, 8, 20, 60])[0]
+        item.priority = WEIGHTS[reason]
+        about = {"item": item, "reason": reason, "member_id": item.member_id}
+        source = rng.choices(Report.Source.values, [80, 15, 5])[0]
+        reports.append(Report(**about, source=source, note="As it was said.", reported_at=item.opened_at))
+        if item.status == ReviewItem.Status.ACTIONED and item.decided_at and rng.random() < 0.5:
+            decided.append(
+                Decision(**about, kind=Decision.Kind.WARN, decided_by=moderator, decided_at=item.decided_at,
+                         ended_at=item.decided_at)
+            )  # fmt: skip
+    ReviewItem.objects.bulk_create(items)
+    Report.objects.bulk_create(reports)
+    Decision.objects.bulk_create(decided)
 
 
 class Library:

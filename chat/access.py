@@ -16,6 +16,7 @@ from chat import hooks, refusals
 from chat.models import Conversation, Message, Run
 
 M = TypeVar("M", bound=Model)
+F = TypeVar("F")
 
 UNDO_MINUTES = 10  # a deletion can be undone
 
@@ -28,6 +29,11 @@ def parse_id(value: str | uuid.UUID) -> uuid.UUID | None:
     if isinstance(value, uuid.UUID):
         return value
     return uuid.UUID(value) if CANONICAL.fullmatch(value) else None
+
+
+def required_id(value: str) -> uuid.UUID:
+    """Return the id that a path spells. Raises the 404 refusal if it is malformed."""
+    return _found(parse_id(value))
 
 
 def access_conversation(user: User, conversation: str | uuid.UUID) -> Conversation:
@@ -83,7 +89,10 @@ def access_message(conversation: Conversation, message: str | uuid.UUID) -> Mess
 def access_reply(user: User, message: str | uuid.UUID) -> Message:
     """Return a reply in one of the user's own conversations. Raises the 404 refusal."""
     own = Message.objects.filter(
-        role=Message.Role.ASSISTANT, conversation__owner=user, conversation__deleted_at=None
+        role=Message.Role.ASSISTANT,
+        conversation__owner=user,
+        conversation__deleted_at=None,
+        hidden_at=None,
     )
     return _get(own.select_related("conversation"), message)
 
@@ -108,12 +117,17 @@ def may_look(request: HttpRequest, conversation: Conversation) -> bool:
     return any(may(request, conversation) for may in hooks.looks)
 
 
+def may_watch(request: HttpRequest) -> bool:
+    """Return whether pages of staff link to the page of a running reply, which checks more than this."""
+    return any(may(request) for may in hooks.watches)
+
+
 def _get(queryset: QuerySet[M], value: str | uuid.UUID) -> M:
     found_id = parse_id(value)
     return _found(queryset.filter(pk=found_id).first() if found_id else None)
 
 
-def _found(found: M | None) -> M:
+def _found(found: F | None) -> F:
     if found is None:
         raise refusals.not_found()
     return found

@@ -19,12 +19,15 @@ from accounts.statements import Statement, insert
 from chat import approvers, changes, hooks, lifecycle, queue, refusals, waiting
 from chat.access import lock_conversation, parse_id, restorable
 from chat.begin import Reservation, begin_run, store_question
+from chat.calls import keeping
+from chat.calls.models import LiveCall
+from chat.files.attaching import check_files, keep_for_queue, release_files
 from chat.models import Conversation, Message, PersonRequest, QueuedAsk, Run
+from chat.moderated import lock_of
 from chat.refusals import Refusal
-from chat.text import is_visible, message_text
+from chat.text import is_visible, message_text, title_of
 from chat.waiting import Answer
 
-TITLE_LENGTH = 60
 TITLE_MAX = 200  # of a member's own title, as the column
 
 
@@ -49,6 +52,7 @@ class Ask:
 
     query: str | None = None
     prompt: uuid.UUID | None = None
+    files: tuple[uuid.UUID, ...] = ()  # own uploads; only with ``query``, which may be empty then
     answers: tuple[Answer, ...] = ()
     conversation: uuid.UUID | None = None
     parent: uuid.UUID | _Absent | None = ABSENT
@@ -65,6 +69,8 @@ class Ask:
             body.append([[str(each.request), each.decision, each.payload] for each in self.answers])
         if self.if_busy != IfBusy.REFUSE:
             body.append(self.if_busy)
+        if self.files:
+            body.append(["files", *map(str, self.files)])
         return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 
@@ -167,6 +173,7 @@ def decide_as_approver(approver: User, answer: Answer, *, refusal: Refusal | Non
     if refusal:
         raise refusal
     conversation = request.run.conversation
+    _refuse_in_call(conversation)
     # Not within the limit of the asker's active runs: nobody would start the run later.
     ask = Ask(conversation=conversation.pk, answers=(answer,))
     run = _decide(approver, conversation, [request], ask, None)
@@ -262,16 +269,19 @@ def _queue(conversation: Conversation, ask: Ask, refusal: Refusal | None) -> Run
     Returns the run that answers it if it was asked in this transaction. Raises 422, 423 and 409 refusals,
     then ``refusal``.
     """
-    message_text(ask.query or "")
+    _question_text(ask)
     if conversation.locked_at:
-        raise refusals.locked()
-    queue.refuse_by_hooks(conversation.owner, conversation, ask.query or "")
+        raise refusals.locked(lock_of(conversation))
+    _refuse_in_call(conversation)
+    queue.refuse_by_rules(conversation.owner, conversation, ask.query or "")
+    files = check_files(conversation.owner, ask.files)
     if refusal:
         raise refusal
     queued = QueuedAsk(
         client_id=ask.client_id,
         request_digest=ask.digest() if ask.client_id else "",
         text=ask.query or "",
+        files=[str(pk) for pk in keep_for_queue(conversation, files)] or None,
         mode=ask.mode,
         interrupts=ask.if_busy == IfBusy.INTERRUPT,
     )
@@ -287,10 +297,8 @@ def _queue(conversation: Conversation, ask: Ask, refusal: Refusal | None) -> Run
 
 
 def _refuse_suspended(member: User) -> None:
-    # The object is of this request. Whether the time has come, the database says.
-    until = member.suspended_until
-    if until and not User.objects.able_to_ask().filter(pk=member.pk).exists():
-        raise refusals.suspended(until)
+    if (until := member.suspended_until) and member.is_suspended():
+        raise refusals.suspended(until, member.suspended_reason, member.suspended_decision)
 
 
 def _refuse(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> None:
@@ -300,21 +308,40 @@ def _refuse(owner: User, target: _Target, ask: Ask, agents: Sequence[str]) -> No
     if ask.agent is not None and ask.agent not in agents:
         raise refusals.unprocessable("unknown_agent", _("There is no agent of this name."))
     if target.prompt is None and not ask.answers:
-        message_text(ask.query or "")
+        _question_text(ask)
+    if target.prompt and target.prompt.hidden_at:
+        raise refusals.hidden()
     if target.prompt and (answered := target.prompt.answers.filter(answered__isnull=False).first()):
         raise refusals.answered(str(answered.pk))
     if target.conversation:
         # Before ``busy``: the run of the decision may be active, and a second try would be refused again.
         if ask.answers:
             waiting.refuse_decided(target.conversation, ask.answers)
+        _refuse_in_call(target.conversation)
         _refuse_now(target.conversation)
-    queue.refuse_by_hooks(owner, target.conversation, ask.query or "")
+    queue.refuse_by_rules(owner, target.conversation, ask.query or "")
     _refuse_over_limit(owner)
+
+
+def _question_text(ask: Ask) -> str:
+    """Return the text of the question. Raises the 422 refusal; a question with files may have no text."""
+    return "" if ask.files and not ask.query else message_text(ask.query or "")
+
+
+def _refuse_in_call(conversation: Conversation) -> None:
+    """Raise the 409 refusal while a call is connected in the conversation; end a call that is lost."""
+    if _calls.all(conversation.pk):  # nearly never
+        keeping.refuse_in_call(conversation)
+
+
+_calls = Statement(
+    lambda conversation: LiveCall.objects.filter(conversation=conversation, ended_at=None).values_list("pk")
+)
 
 
 def _refuse_now(conversation: Conversation) -> None:
     if conversation.locked_at:
-        raise refusals.locked()
+        raise refusals.locked(lock_of(conversation))
     if active := _active.first(conversation.pk):
         raise refusals.busy(str(active[0]))
 
@@ -338,6 +365,7 @@ def _store(
         said = [waiting.prompt_sentence(request, owner.username) for request in target.requests]
         question = "\n".join(said)
     items = [waiting.part(request, owner.username) for request in target.requests]
+    files = check_files(owner, ask.files) if ask.files else []
     digest = ask.digest() if ask.client_id else ""
     groups = {request.approvers for request in target.requests}
     # Without a number of its requests, the conversation never had one.
@@ -354,13 +382,16 @@ def _store(
         conversation = Conversation(
             owner=owner,
             agent=ask.agent or agents[0],
-            title=title_of(question),
+            title=title_of(question or files[0].name),
             created_at=now,
             updated_at=now,
             last_change=change,
         )
         insert(conversation)
-    prompt = target.prompt or store_question(conversation, target.parent, question, items, now)
+    elif conversation.head_id is None and not conversation.title_is_manual:
+        conversation.title = title_of(question or files[0].name)
+        Conversation.objects.filter(pk=conversation.pk).update(title=conversation.title, last_change=change)
+    prompt = target.prompt or store_question(conversation, target.parent, question, items, now, files)
     run = begin_run(
         conversation,
         prompt,
@@ -379,15 +410,32 @@ def _store(
     return run
 
 
-def title_of(text: str) -> str:
-    """Return a title without a model: the first words of the question, on one line."""
-    line = " ".join(text.split())
-    if len(line) <= TITLE_LENGTH:
-        return line
-    cut = line[: TITLE_LENGTH - 1]
-    if " " in cut[TITLE_LENGTH // 2 :]:
-        cut = cut[: cut.rindex(" ")]
-    return cut + "…"
+@transaction.atomic
+def begin_turn(owner: User, conversation: uuid.UUID, text: str, reservation: Reservation) -> Run:
+    """Store the prompt of a turn of a call, and its run, which the process of the ``reservation`` executes.
+
+    ``text`` is empty as long as the spoken words are not known. Raises 404, 401, 403, 423, 409 and 429
+    refusals.
+    """
+    owner = User.objects.get(pk=owner.pk)  # as it is now: a call lasts
+    found = lock_conversation(owner, conversation, message=None)
+    if not owner.is_active:
+        raise refusals.not_signed_in()
+    _refuse_suspended(owner)
+    if found is None:
+        raise refusals.not_found()
+    held = found[0]
+    _refuse_now(held)
+    queue.refuse_by_rules(owner, held, text)
+    _refuse_over_limit(owner)
+    now = timezone.now()
+    had_requests = held.waiting_change  # an open one lapses, as with a written question
+    change = changes.announce(owner.pk, approvers.concerned(held) if had_requests else ())
+    prompt = store_question(held, held.head_id, text, None, now)
+    run = begin_run(held, prompt, now, change, mode=Run.Mode.LIVE, **reservation.fields)
+    if text and prompt.parent_id is None and not held.title_is_manual:
+        Conversation.objects.filter(pk=held.pk).update(title=title_of(text), last_change=change)
+    return run
 
 
 def request_stop(run: Run) -> Run:
@@ -411,6 +459,7 @@ def withdraw(owner: User, queued: str) -> None:
         if isinstance(ask, Run):
             raise refusals.asked(str(ask.pk))
         queue.remove(ask)
+        release_files(ask.conversation, ask.files or ())
         queue.announce_queue(ask.conversation)
 
 
@@ -424,10 +473,11 @@ def send_queued(owner: User, queued: str, process: uuid.UUID | None) -> Run:
             return ask
         _refuse_suspended(owner)
         conversation = ask.conversation
+        _refuse_in_call(conversation)
         _refuse_now(conversation)
         if queue.has_open_request(conversation):
             raise refusals.undecided()
-        queue.refuse_by_hooks(owner, conversation, ask.text)
+        queue.refuse_by_rules(owner, conversation, ask.text)
         _refuse_over_limit(owner)
         return queue.ask_now(conversation, ask, process)
 
@@ -452,6 +502,28 @@ def _locked_queued(owner: User, queued: str) -> Iterator[QueuedAsk | Run]:
                     yield ask
                     return
         raise refusals.not_found()
+
+
+@transaction.atomic
+def open_conversation(owner: User, agent: str | None, *, agents: Sequence[str]) -> Conversation:
+    """Return a conversation without messages, to speak in: the owner's last one, or a new one.
+
+    ``agents`` are the choices, the default first. Raises the refusals of an ask for a
+    suspended member and for an unknown agent.
+    """
+    _refuse_suspended(owner)
+    if agent is not None and agent not in agents:
+        raise refusals.unprocessable("unknown_agent", _("There is no agent of this name."))
+    chosen = agent or agents[0]
+    # At most one an agent, however often a call fails to begin.
+    empty = Conversation.objects.visible_to(owner).filter(agent=chosen, head=None, locked_at=None)
+    if found := empty.order_by("-created_at").first():
+        return found
+    # Its first question becomes the title.
+    conversation = Conversation(owner=owner, agent=chosen, title=_("New conversation"))
+    insert(conversation)
+    changes.announce_conversation(conversation)
+    return conversation
 
 
 def rename(conversation: Conversation, title: str) -> None:
@@ -517,6 +589,8 @@ def choose_branch(conversation: Conversation, message: Message) -> None:
 def give_feedback(reply: Message, value: int | None, reasons: Sequence[str], text: str) -> None:
     """Store the owner's feedback on a reply in place of the earlier one; None removes it."""
     detail = {"reasons": list(reasons), "text": text} if value is not None and (reasons or text) else None
+    # before the message and what the hook locks, as where moderators decide
+    Conversation.objects.select_for_update().get(pk=reply.conversation_id)
     Message.objects.filter(pk=reply.pk).update(
         feedback=value,
         feedback_at=None if value is None else timezone.now(),

@@ -116,7 +116,7 @@ def lock_request(user: User, request: uuid.UUID) -> PersonRequest:
     if found.decision:
         raise refusals.answered(None)
     if conversation.locked_at:
-        raise refusals.locked()
+        raise refusals.locked(None)  # the words are for the owner
     if found.pk not in {each.pk for each in open_requests(conversation)}:
         raise refusals.lapsed()
     return found

@@ -1,6 +1,7 @@
 """Beginning of a run: its question, and the run with its first event."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 from accounts import statements
 from chat import events
 from chat.events import Row
+from chat.files.attaching import attach_files, claim_files, items_of
+from chat.files.models import File
 from chat.models import Conversation, Message, Run, RunEvent
 
 
@@ -32,18 +35,31 @@ def store_question(
     text: str,
     items: list[dict[str, Any]] | None,
     now: datetime,
+    files: Sequence[File] = (),
 ) -> Message:
-    """Store a prompt; ``items`` are those of its parts, if they are not just its text."""
+    """Store a prompt; ``items`` are those of its parts, if they are not just its text and its files.
+
+    ``files`` are own ones, as ``check_files`` returns them.
+    """
+    claimed = claim_files(conversation, files) if files else []
+    said = question_items(text)["items"] if text or not files else []
     question = Message(
         conversation=conversation,
         parent_id=parent,
         role=Message.Role.USER,
         text=text,
-        parts={"v": 1, "items": items or [{"type": "text", "text": text}]},
+        parts={"v": 1, "items": items or (said + items_of(claimed) if claimed else said)},
         created_at=now,
     )
     statements.insert(question)
+    if claimed:
+        attach_files(conversation, question, claimed)
     return question
+
+
+def question_items(text: str) -> dict[str, Any]:
+    """Return the parts of a prompt that is only text."""
+    return {"v": 1, "items": [{"type": "text", "text": text}]}
 
 
 def begin_run(conversation: Conversation, prompt: Message, now: datetime, change: int, **fields: Any) -> Run:

@@ -22,6 +22,7 @@ RUN_BEGUN = "run"  # stored, in QUEUED
 RUN_ENDED = "run_ended"
 WAITS = "waiting"  # requests of the conversation; without one, what waits for the member's groups
 QUEUE = "queued"  # a queued ask was added, withdrawn or asked
+DECISION = "decision"  # moderators decided something about the member: read the shown page again
 EVERYTHING = "anew"  # read everything again: too many changes to name, or an unknown number
 
 UNKNOWN_NUMBER = -1  # is in no ledger, so a reader that has it is told EVERYTHING
@@ -87,6 +88,11 @@ def announce_decisions(conversation: Conversation, approvers: Iterable[int]) -> 
     Conversation.objects.filter(pk=conversation.pk).update(waiting_change=number)
 
 
+def announce_decision(member_id: int) -> None:
+    """Record that moderators decided something about the member, at the end of their transaction."""
+    Ledger.objects.filter(pk=member_id).update(decision_change=announce(member_id))
+
+
 def last_of(owner_ids: Iterable[int]) -> dict[int, int]:
     """Return the last number of each of these members, without members that never had a change."""
     return dict(_last.all(list(owner_ids)))
@@ -112,6 +118,7 @@ def since(owner_id: int, after: int) -> tuple[int, list[Change]]:
     ]
     found = [(number, Change(CONVERSATION, pk)) for number, pk in conversations] + _runs(changed)
     found += _waiting(owner_id, after, last) + _queues(owner_id, after, last)
+    found += _decisions(owner_id, after, last)
     if len(found) > CHANGES_NAMED:
         return last, [Change(EVERYTHING)]
     # Stable: a new conversation and its first run have one number, and the conversation stays first.
@@ -132,6 +139,11 @@ def _queues(owner_id: int, after: int, last: int) -> list[tuple[int, Change]]:
     found = Conversation.objects.filter(owner=owner_id, queue_change__gt=after, queue_change__lte=last)
     numbers = found.values_list("queue_change", "pk")
     return [(number or 0, Change(QUEUE, pk)) for number, pk in numbers[: CHANGES_NAMED + 1]]
+
+
+def _decisions(owner_id: int, after: int, last: int) -> list[tuple[int, Change]]:
+    own = Ledger.objects.filter(pk=owner_id, decision_change__gt=after, decision_change__lte=last)
+    return [(number or 0, Change(DECISION)) for number in own.values_list("decision_change", flat=True)]
 
 
 def _runs(changed: dict[str, int]) -> list[tuple[int, Change]]:

@@ -6,12 +6,16 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError
 from django.urls import URLResolver, get_resolver
 from django.utils.module_loading import import_string
 
+from chat.agent.agents.services import ServiceError, own_services
+from chat.agent.live.voices import check_speech
 from chat.approvers import members_of
+from chat.files.blobs import storage
+from chat.files.comparison import hosts_without_shared_files
 from chat.http.event_loop import runs_on_event_loop
 
 
@@ -78,7 +82,34 @@ def letters_are_sent(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register()
-def approvers_exist(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def own_services_load(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    # An error, not a fallback: agents would write to another store than the one that the owner named.
+    try:
+        own_services()
+    except ServiceError as error:
+        return [
+            Error(
+                str(error),
+                hint="Correct services.py, services.yaml or the setting; the log has the traceback.",
+                id="chat.E003",
+            )
+        ]
+    return []
+
+
+@register()
+def speech_loads(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    hint = "Name a LiveIngress and a LiveEgress, for example google.adk.live.GeminiSTT and GeminiTTS."
+    found = check_speech() if settings.LIVE_STT or settings.LIVE_TTS else []
+    return [Error(sentence, hint=hint, id="chat.E004") for sentence in found]
+
+
+@register(Tags.database)
+def approvers_exist(
+    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    if not databases:
+        return []
     groups = sorted({group for tools in settings.APPROVERS.values() for group in tools.values()})
     try:
         empty = [group for group in groups if not members_of([group]).exists()]
@@ -92,3 +123,40 @@ def approvers_exist(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         )
         for group in empty
     ]
+
+
+@register(Tags.database)
+def files_are_shared(
+    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    if not databases:
+        return []
+    try:
+        hosts = hosts_without_shared_files()
+    except DatabaseError:  # there are no tables yet
+        return []
+    if not hosts:
+        return []
+    return [
+        checks.Warning(
+            f"Servers run on {len(hosts)} machines, and files are in a folder: {', '.join(hosts)}.",
+            hint="Set FILES_STORAGE to a storage that all of them reach, or let them share the folder.",
+            id="chat.W004",
+        )
+    ]
+
+
+@register()
+def files_storage_can_be_made(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    try:
+        storage()
+    # A storage reads its options here, and may raise anything for wrong ones.
+    except Exception as error:  # noqa: BLE001
+        return [
+            Error(
+                f"The storage of FILES_STORAGE cannot be made: {type(error).__name__}.",
+                hint="Compare its OPTIONS with the documentation of its BACKEND.",
+                id="chat.E003",
+            )
+        ]
+    return []

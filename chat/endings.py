@@ -15,7 +15,8 @@ from chat.models import Run
 class End:
     """How a run ends: the type of its terminal event, and the code or the finish that is stored.
 
-    Completed runs have no ``code``, other runs no ``finish``. A run that its member stopped has neither.
+    Completed runs have no ``code``, other runs no ``finish``. A run that its member stopped has neither; one
+    that somebody else stopped gets the code of ``Run.stop_code``.
     """
 
     type: str
@@ -30,6 +31,8 @@ STATUS_OF = {
     events.EXPIRED: Run.Status.EXPIRED,
 }
 
+MODERATED = "moderated"  # code of a run that a moderator stopped
+INTERRUPTED = "interrupted"  # code of a spoken answer that was not heard to its end
 APPROVAL = "approval"  # finish of a run whose tool call waits for a user
 
 # By code: the sentence for the user, and whether asking again may help.
@@ -52,7 +55,8 @@ SENTENCES: dict[str, tuple[Promise, bool]] = {
     "crashed": (_("The server failed twice while this answer was written."), False),
     "lost": (_("The server was interrupted while this answer was written."), True),
     "deleted": (_("The conversation was deleted."), False),
-    "moderated": (_("A moderator stopped this answer."), False),
+    MODERATED: (_("A moderator stopped this answer."), False),
+    INTERRUPTED: (_("This answer was interrupted while it was spoken."), True),
     "internal": (_("Something went wrong in Parley. The site's owner can find it in the log."), True),
     "stopped": (_("You stopped this answer."), True),
 }

@@ -20,6 +20,7 @@ THOUGHT = "thought"
 TOOL_CALLED = "tool.called"
 TOOL_RETURNED = "tool.returned"
 FILE = "file"
+HEARD = "heard"
 SOURCES = "sources"
 AGENT = "agent"
 WAITING = "waiting"
@@ -99,6 +100,11 @@ def thought(value: str) -> Event:
     return Event(THOUGHT, {"text": value})
 
 
+def heard(value: str, *, final: bool) -> Event:
+    """Return the event of a member's spoken words: the whole transcript so far."""
+    return Event(HEARD, {"text": clean_text(value), "final": final})
+
+
 def tool_called(call_id: str, name: str, args: dict[str, Any]) -> Event:
     """Return the event of a call; ``args_size`` says that its arguments are cut."""
     args, size = shortened(args)
@@ -117,9 +123,16 @@ def tool_returned(
     return Event(TOOL_RETURNED, {**called, kind: value, "elapsed_ms": elapsed_ms, **cut})
 
 
-def file(name: str, version: int, *, note: str) -> Event:
-    """Return the event of a file that the agent saved; ``note`` is a sentence on how long it is kept."""
-    return Event(FILE, {"name": clean_text(name), "version": version, "note": note})
+def file(
+    agent_name: str, item: dict[str, Any], *, artifact: str | None = None, version: int | None = None
+) -> Event:
+    """Return the event of a file that the agent made; ``item`` is as ``File.as_item`` returns it.
+
+    An artifact without bytes of its own, and one that another artifact service keeps, has None as ``file``.
+    """
+    saved = {} if artifact is None else {"artifact": clean_text(artifact), "version": version}
+    about = {**item, "name": clean_text(item["name"])}
+    return Event(FILE, {"agent": clean_text(agent_name), **about, **saved})
 
 
 def sources(items: list[dict[str, Any]], spans: list[dict[str, Any]], queries: list[str]) -> Event:
@@ -267,14 +280,24 @@ def sources_of(items: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     return next((item for item in items if item["type"] == "sources"), None)
 
 
+def has_stored_file(item: dict[str, Any]) -> bool:
+    """Return whether an item of a message is a file with its bytes.
+
+    Older ones have only a name, and so have artifacts of another service.
+    """
+    return item["type"] == "file" and bool(item.get("file"))
+
+
 class Fold:
     """Text and items of a reply, accumulated from its run's events.
 
-    The text is that of the last ``replace`` and of the events after it, separators included.
+    The text is that of the last ``replace`` and of the events after it, separators included. ``question`` is
+    what the member of a live run has said, as far as its log has it.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.agent = ""
+        self.question = ""
         # Texts and thoughts stay lists of pieces until they are read: appending to a string would copy
         # a long reply once per delta.
         self._items: list[dict[str, Any]] = []
@@ -294,6 +317,10 @@ class Fold:
     def has_visible_text(self) -> bool:
         """Return whether the reply's text has anything but white space."""
         return any(not piece.isspace() for piece in self._pieces if piece)
+
+    @property
+    def has_files(self) -> bool:
+        return any(item["type"] == "file" for item in self._items)
 
     @property
     def called(self) -> list[str]:
@@ -326,12 +353,13 @@ class Fold:
                 self._extend("text", data["text"])
             case "thought":
                 self._extend("thought", data["text"])
-            case "tool.called":
-                self._items.append({"type": "tool", "agent": self.agent, **data})
+            case "tool.called" | "sources" | "file" | "step":
+                kind = "tool" if event.type == TOOL_CALLED else event.type
+                self._items.append({"type": kind, "agent": self.agent, **data})
             case "tool.returned":
                 self._return(data)
-            case "sources" | "file" | "step":
-                self._items.append({"type": event.type, "agent": self.agent, **data})
+            case "heard":
+                self.question = data["text"]
             case "agent.failed":
                 self._items.append({"type": "failed", "agent": data["name"], **data})
             case "replace":

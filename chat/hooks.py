@@ -46,6 +46,9 @@ message_rated: list[Callable[[Message], None]] = []
 # any function, nobody may.
 looks: list[Callable[[HttpRequest, Conversation], bool]] = []
 
+# May the signed-in staff watch replies while they are written? Lists and transcripts then link to that page.
+watches: list[Callable[[HttpRequest], bool]] = []
+
 # An operator opened a terminal as this member (manage.py chat --user).
 terminal_opened: list[Callable[[User], None]] = []
 

@@ -22,8 +22,10 @@ from django.utils import timezone
 
 from accounts import statements
 from chat import approvers, changes, events, hooks, queue
+from chat.begin import question_items
 from chat.endings import STATUS_OF, USAGE, End, terminal_data
 from chat.events import Event, Fold, Row, Usage
+from chat.files.models import Artifact, File
 from chat.instruments import metrics
 from chat.log import append, read_log
 from chat.models import (
@@ -37,6 +39,7 @@ from chat.models import (
     UserState,
 )
 from chat.rendering import RENDERER_VERSION
+from chat.text import title_of
 from chat.waiting import request_json
 
 
@@ -46,6 +49,14 @@ class Claim:
 
     run: uuid.UUID
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Words of a spoken turn's member: the text of its prompt, and the ADK event, if they said anything."""
+
+    text: str
+    payload: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,7 @@ class Outcome:
     app_state: dict[str, Any] = field(default_factory=dict)
     failure: dict[str, Any] | None = None  # as in Run.failure
     requests: Sequence[PersonRequest] = ()  # that now wait for a person
+    question: Question | None = None  # of a live run, whose prompt's text is written when it is known
 
 
 def claim(run_id: uuid.UUID, process_id: uuid.UUID) -> tuple[Claim, Run] | None:
@@ -129,6 +141,8 @@ def _keep_shown(run: Run, conversation: Conversation, shown: Outcome, fold: Fold
     """
     if not fold.has_items:
         SessionEvent.objects.filter(run=run).delete()
+        # Versions of artifacts keep their numbers, and are on no branch.
+        Artifact.objects.filter(run=run).update(attempt=0)
         return None
     log = [row.event() for row in read_log(run.pk)]
     now = timezone.now()
@@ -160,6 +174,9 @@ def _keep_shown(run: Run, conversation: Conversation, shown: Outcome, fold: Fold
     append(kept.pk, [started, *log[1:], Event(shown.end.type, terminal_data(kept))])
     moved = SessionEvent.objects.filter(run=run).update(run=kept)
     _append_session(kept, shown.session_events, moved)
+    # They are hidden, and on a branch, with the reply that has them.
+    File.objects.filter(run=run).update(run=kept)
+    Artifact.objects.filter(run=run, attempt=run.attempt).update(run=kept)
     return str(kept.reply.pk)
 
 
@@ -264,6 +281,8 @@ def _end(ending: _Ending, outcome: Outcome, reply: Message | None, rest: Sequenc
     run, conversation, end = ending.run, ending.conversation, outcome.end
     if conversation.deleted_at and end.type != events.COMPLETED:
         end = End(events.STOPPED, "deleted")
+    elif run.stop_code and end == End(events.STOPPED):
+        end = End(events.STOPPED, run.stop_code)
     changed: dict[str, Any] = {"updated_at": now}  # of the conversation
     if reply is not None:
         reply.conversation, reply.parent_id, reply.run, reply.created_at = (
@@ -298,6 +317,7 @@ def _end(ending: _Ending, outcome: Outcome, reply: Message | None, rest: Sequenc
     run.last_change = changes.announce(run.owner_id, concerned)
     if requests:
         changed["waiting_change"] = run.last_change
+    changed |= _end_question(run, conversation, outcome.question)
     statements.update(Run, run.pk, **{name: getattr(run, name) for name in _ENDED_COLUMNS})
     _store_session(run, outcome, ending.session_events)
     statements.update(Conversation, conversation.pk, **changed)
@@ -322,6 +342,39 @@ _ENDED_COLUMNS = [
 ]  # fmt: skip
 
 
+@transaction.atomic
+def write_question(claim: Claim, text: str) -> bool:
+    """Write the words of a live run's member into its prompt; False if the run is another's.
+
+    The end of the run may complete them. No other message is written twice.
+    """
+    run = _lock(claim.run, status=Run.Status.RUNNING, epoch=claim.epoch)
+    if run is None:
+        return False
+    for check_prompt in hooks.check_prompt:
+        check_prompt(run.owner, text)
+    _write_question(run, text)
+    return True
+
+
+def _end_question(run: Run, conversation: Conversation, question: Question | None) -> dict[str, Any]:
+    """Write a live run's question; return the columns of the conversation that change with it."""
+    if question is None:
+        return {}
+    is_first = _write_question(run, question.text)
+    if not (is_first and question.text) or conversation.title_is_manual:
+        return {}
+    return {"title": title_of(question.text), "last_change": run.last_change}
+
+
+def _write_question(run: Run, text: str) -> bool:
+    """Write the prompt's text. Return whether it is the first one of its conversation."""
+    prompt = Message.objects.only("parent_id", "hidden_at", "text").get(pk=run.prompt_id)
+    if prompt.hidden_at is None and prompt.text != text:
+        Message.objects.filter(pk=prompt.pk).update(text=text, parts=question_items(text))
+    return prompt.parent_id is None and prompt.hidden_at is None
+
+
 def _draft(fold: Fold, html: str | None) -> Message:
     return Message(
         role=Message.Role.ASSISTANT,
@@ -340,6 +393,9 @@ def _append_session(run: Run, payloads: Sequence[str], position: int) -> None:
 
 def _store_session(run: Run, outcome: Outcome, position: int) -> None:
     """Store the session's last payloads, the first at ``position``, and what the run changed beyond it."""
+    if outcome.question:  # its place is the first one, which the run's writer has left free
+        _append_session(run, [outcome.question.payload] if outcome.question.payload else [], 0)
+        position += 1
     _append_session(run, outcome.session_events, position)
     agent = run.conversation.agent
     # Write in the order of the keys, or two runs that end at the same time can deadlock.

@@ -27,6 +27,7 @@ def new_id() -> uuid.UUID:
 
 _IS_WAITING = """(chat_conversation.locked_at IS NULL AND EXISTS (
     SELECT 1 FROM chat_personrequest AS request JOIN chat_run AS run ON request.run_id = run.id
+    JOIN chat_message AS reply ON reply.id = run.reply_id AND reply.hidden_at IS NULL
     WHERE run.reply_id = chat_conversation.head_id AND request.decision = '' AND NOT request.is_job
         AND request.approvers = '' AND request.expires_at > %s
 ))"""
@@ -73,7 +74,10 @@ class Conversation(models.Model):
     pinned_at = models.DateTimeField(null=True, blank=True)
     # not in the list, but in the list of archived ones, until it is taken out or asked in again
     archived_at = models.DateTimeField(null=True, blank=True)
+    # set by a moderator, with the reason and the words that its owner reads
     locked_at = models.DateTimeField(null=True, blank=True)
+    locked_reason = models.CharField(max_length=32, null=True, blank=True)  # noqa: DJ001  (see queue_change)
+    locked_words = models.TextField(null=True, blank=True)  # noqa: DJ001
     deleted_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
@@ -248,7 +252,10 @@ _tops = Statement(lambda conversation: _children(conversation).filter(parent=Non
 
 
 class Message(models.Model):
-    """Question or reply, written once. Messages are a tree: edits and regenerated replies are siblings."""
+    """Question or reply, written once. Messages are a tree: edits and regenerated replies are siblings.
+
+    The prompt of a spoken turn is stored before its words are known: ``lifecycle`` writes them later.
+    """
 
     class Role(models.TextChoices):
         USER = "user"
@@ -281,7 +288,11 @@ class Message(models.Model):
     feedback = models.SmallIntegerField(choices=Feedback.choices, null=True, blank=True)
     feedback_at = models.DateTimeField(null=True, blank=True)
     feedback_detail = models.JSONField(null=True, blank=True)  # its reasons and text
+    # hidden by a moderator, with the reason and the words that its owner reads. Then it has no text: a table
+    # of chat/moderation keeps that
     hidden_at = models.DateTimeField(null=True, blank=True)
+    hidden_reason = models.CharField(max_length=32, null=True, blank=True)  # noqa: DJ001
+    hidden_words = models.TextField(null=True, blank=True)  # noqa: DJ001
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = MessageQuerySet.as_manager()
@@ -348,6 +359,7 @@ class Run(models.Model):
     class Mode(models.TextChoices):
         SSE = "sse", _("SSE")
         NONE = "none", _("None")
+        LIVE = "live", _("Live")
 
     ACTIVE: ClassVar = [Status.QUEUED, Status.RUNNING]
 
@@ -376,6 +388,11 @@ class Run(models.Model):
     # ADK's session state after this run. JSON text keeps numbers and NaN as they were
     state_after = models.TextField(default="{}")
     stop_requested_at = models.DateTimeField(_("stop requested at"), null=True, blank=True)
+    # the code with which it ends if it is stopped by somebody else than its owner
+    stop_code = models.CharField(max_length=32, null=True, blank=True)  # noqa: DJ001
+    # of a run whose question or reply is hidden: digests of the values that it left in the session's state
+    # (memory/hidden.py). Later runs are given neither these nor its files
+    hidden_marks = models.JSONField(null=True, blank=True, editable=False)
     code = models.CharField(_("code"), max_length=32, blank=True)
     finish = models.CharField(_("finish"), max_length=16, blank=True)
     # the exception that failed its agent: kind, place, message, traceback. The message may quote
@@ -411,6 +428,10 @@ class Run(models.Model):
             ),
             # the socket: changes after a number
             models.Index(fields=["owner", "last_change"], name="chat_run_changes"),
+            # each run: what hidden ones of the member have left
+            models.Index(
+                fields=["owner"], condition=models.Q(hidden_marks__isnull=False), name="chat_run_hidden"
+            ),
             # the instruments page: runs that ended in the last hours
             models.Index(
                 fields=["-ended_at"], condition=models.Q(ended_at__isnull=False), name="chat_run_ended_last"
@@ -479,6 +500,7 @@ class QueuedAsk(models.Model):
     client_id = models.UUIDField(null=True, blank=True)
     request_digest = models.CharField(max_length=64, blank=True)
     text = models.TextField()
+    files = models.JSONField(null=True, blank=True)  # ids of uploads. Null, as Conversation.queue_change
     mode = models.CharField(max_length=8, choices=Run.Mode, default=Run.Mode.SSE)
     # 1 is asked next. Without a gap: with the constraints, at most QUEUE_MAX
     position = models.PositiveSmallIntegerField()
@@ -537,6 +559,7 @@ class PersonRequestQuerySet(models.QuerySet["PersonRequest"]):
                 models.Q(is_job=True) | models.Q(run__reply=models.F("run__conversation__head")),
                 run__conversation__deleted_at=None,
                 run__conversation__locked_at=None,
+                run__reply__hidden_at=None,
             )
             .filter(able_to_ask("run__owner__"))
         )
@@ -546,7 +569,8 @@ class PersonRequest(models.Model):
     """A call that waits for a person. Its run has ended; the run that ``answered_by`` names goes on.
 
     It is open while it has no decision, is not expired, and its reply is the end of the active branch. A
-    *job*, whose tool has returned a first value, stays open when the conversation goes on.
+    *job*, whose tool has returned a first value, stays open when the conversation goes on. None is
+    open while its reply is hidden.
     """
 
     class Kind(models.TextChoices):
@@ -704,6 +728,8 @@ class Ledger(models.Model):
     last_change = models.PositiveBigIntegerField(default=0)
     # the number of the last change of what waits for the member's groups
     waiting_change = models.PositiveBigIntegerField(default=0, db_default=0)
+    # the same for what moderators decided about the member, and for the answers to reports and appeals
+    decision_change = models.PositiveBigIntegerField(null=True, blank=True)
 
     def __str__(self) -> str:
         return f"{self.owner_id}: {self.last_change}"

@@ -17,6 +17,9 @@ from django.db.models import Model, Q, QuerySet
 
 from accounts.models import User
 from chat import waiting
+from chat.calls.models import LiveCall
+from chat.files.models import Artifact, Blob, File, UploadPart
+from chat.files.reading import HIDDEN_RUN, NOT_HIDDEN
 from chat.models import (
     AccountDeletion,
     AppState,
@@ -166,7 +169,10 @@ def _log_entries_about(user: User) -> Iterator[Rows]:
         )
 
 
-def _without_deciders(user: User, row: dict[str, Any]) -> dict[str, Any]:
+def _as_shown(user: User, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a message without the names of approvers; a hidden one without its text, too."""
+    if row["hidden_at"]:
+        return {**row, "text": "", "parts": {"v": 1, "items": []}, "feedback": None, "feedback_detail": None}
     text, parts = waiting.without_deciders(
         row["text"], row["parts"], lambda request: request.decided_by_id != user.pk
     )
@@ -186,7 +192,11 @@ declare(LogEntry, "user", export=Export("your_changes_in_the_admin", "action_tim
 declare(
     User,
     "pk",
-    export=Export("account", "username email first_name last_name date_joined last_login is_staff is_active"),
+    export=Export(
+        "account",
+        "username email first_name last_name date_joined last_login is_staff is_active suspended_until "
+        "suspended_reason warned_at",
+    ),
 )
 declare(User.groups.through, "user", export=Export("groups", "group__name"))
 declare(User.user_permissions.through, "user", export=Export("permissions", "permission__codename"))
@@ -207,7 +217,8 @@ declare(
     "owner",
     export=Export(
         "conversations",
-        "id title agent head pinned_at archived_at locked_at deleted_at created_at updated_at",
+        "id title agent head pinned_at archived_at locked_at locked_reason locked_words deleted_at "
+        "created_at updated_at",
     ),
 )
 declare(
@@ -215,9 +226,9 @@ declare(
     "conversation__owner",
     export=Export(
         "messages",
-        "id conversation parent role agent text parts run feedback feedback_at feedback_detail created_at",
-        where=Q(hidden_at=None),
-        clean=_without_deciders,
+        "id conversation parent role agent text parts run feedback feedback_at feedback_detail hidden_at "
+        "hidden_reason hidden_words created_at",
+        clean=_as_shown,
     ),
 )
 declare(
@@ -238,6 +249,7 @@ declare(
         "requests",
         "id run kind tool args hint schema payload approvers asked_at expires_at decision answer decided_at "
         "answered_by started_at",
+        where=Q(run__reply__hidden_at=None),  # its arguments are of the reply
     ),
 )
 declare(
@@ -257,6 +269,24 @@ declare(
     "conversation__owner",
     export=Export("queued_questions", "id conversation position text created_at"),
 )
+declare(
+    Artifact,
+    "owner",
+    export=Export(
+        "artifacts", "id agent conversation name version metadata file run created_at", where=~HIDDEN_RUN
+    ),
+)
+declare(UploadPart, "file__owner", reason="It is a part of a file that is not complete.")
+declare(
+    File,
+    "owner",
+    export=Export(
+        "files",
+        "id conversation message run name mime size width height created_at",
+        where=NOT_HIDDEN,
+    ),
+)
+declare(Blob, reason="It is the content of files, whoever they belong to.")
 declare(RunEvent, "run__conversation__owner", reason="It is a message, piece by piece.")
 declare(SessionEvent, "run__conversation__owner", reason="It is a message, as the agent reads it.")
 declare(UserState, "user", export=Export("memory_of_agents", "agent key value"))
@@ -272,3 +302,8 @@ declare(Process, reason="It is a server.")
 declare(Purge, reason="It is a count of all members' conversations.")
 declare(Sample, reason="It is a count of all members' runs.")
 declare(Suggestion, reason="It is the site owner's text for all members.")
+declare(
+    LiveCall,
+    "owner",
+    export=Export("calls", "id conversation opened_at ended_at end_code seconds_in seconds_out turns"),
+)

@@ -17,6 +17,8 @@ from django.utils import timezone
 
 from chat import actions, hooks
 from chat.access import UNDO_MINUTES
+from chat.files.models import Artifact, File
+from chat.files.reading import HIDDEN_RUN
 from chat.models import (
     Conversation,
     Message,
@@ -40,6 +42,8 @@ PURGED_MODELS = (
     RequestLook,
     PersonRequest,
     QueuedAsk,
+    Artifact,
+    File,
     Run,
     Message,
     Conversation,
@@ -116,6 +120,11 @@ def delete_some(conversation: uuid.UUID) -> tuple[int, int]:
         RequestLook.objects.filter(request__run__conversation=conversation),
         PersonRequest.objects.filter(run__conversation=conversation),
         QueuedAsk.objects.filter(conversation=conversation),
+        Artifact.objects.filter(conversation=conversation),  # they refer to their files
+        File.objects.filter(conversation=conversation),
+        # ``user:`` artifacts outlive the conversation. Without the run no one would know that it was hidden.
+        Artifact.objects.filter(HIDDEN_RUN, conversation=None, run__conversation=conversation),
+        File.objects.filter(HIDDEN_RUN, conversation=None, run__conversation=conversation),
         *(model._default_manager.filter(conversation=conversation) for model in hooks.models_of_conversation),
     )
     for rows in beside:

@@ -15,6 +15,8 @@ from accounts.models import User, able_to_ask
 from accounts.statements import Statement
 from chat import changes, doorbell, hooks, refusals, waiting
 from chat.begin import begin_run, store_question
+from chat.files.attaching import files_left, release_files
+from chat.files.models import File
 from chat.models import QUEUE_MAX, Conversation, PersonRequest, Process, QueuedAsk, Run
 from chat.refusals import Refusal
 
@@ -74,6 +76,8 @@ def remove(ask: QueuedAsk) -> None:
 
 def withdraw_all(conversation: Conversation) -> None:
     """Delete the whole queue."""
+    for ids in conversation.queue.values_list("files", flat=True):
+        release_files(conversation, ids or ())
     if conversation.queue.all().delete()[0]:
         announce_queue(conversation)
 
@@ -100,12 +104,14 @@ def why_waiting(conversation: Conversation, first: QueuedAsk) -> str:
 
 def _undecided(run: Run) -> bool:
     # Also when another branch is shown: a queue must not go on there because its member looks at it.
-    open_ones = run.requests.filter(decision="", is_job=False, expires_at__gt=timezone.now())
-    return open_ones.exists()
+    undecided = run.requests.filter(decision="", is_job=False, expires_at__gt=timezone.now())
+    return undecided.filter(run__reply__hidden_at=None).exists()
 
 
-def refuse_by_hooks(member: User, conversation: Conversation | None, prompt: str) -> None:
-    """Raise the Refusal of a hook that forbids this ask, if one does."""
+def refuse_by_rules(member: User, conversation: Conversation | None, prompt: str) -> None:
+    """Raise the Refusal of a warning that is not acknowledged, or of a hook that forbids this ask."""
+    if member.warned_at:
+        raise refusals.warned(member.warned_decision)
     for may_ask in hooks.may_ask:
         may_ask(member, conversation)
     for check_prompt in hooks.check_prompt:
@@ -124,7 +130,7 @@ def ask_next(conversation: Conversation, process: uuid.UUID | None) -> Run | Non
     if why_waiting(conversation, first) != SOON:
         return None
     try:
-        refuse_by_hooks(conversation.owner, conversation, first.text)
+        refuse_by_rules(conversation.owner, conversation, first.text)
     except Refusal:
         return None  # it stays in the queue, which shows it as waiting
     return ask_now(conversation, first, process)
@@ -135,7 +141,8 @@ def ask_now(conversation: Conversation, ask: QueuedAsk, process: uuid.UUID | Non
     now, change = timezone.now(), changes.announce(conversation.owner_id)
     remove(ask)
     Conversation.objects.filter(pk=conversation.pk).update(queue_change=change)
-    prompt = store_question(conversation, conversation.head_id, ask.text, None, now)
+    files = files_left(conversation.owner, [uuid.UUID(pk) for pk in ask.files or ()])
+    prompt = store_question(conversation, conversation.head_id, ask.text, None, now, files)
     run = begin_run(
         conversation,
         prompt,
@@ -169,6 +176,7 @@ def queues_to_continue() -> list[uuid.UUID]:
     undecided = PersonRequest.objects.filter(
         run__conversation=OuterRef("conversation"),
         run__reply=OuterRef("conversation__head"),
+        run__reply__hidden_at=None,
         decision="",
         is_job=False,
         expires_at__gt=timezone.now(),
@@ -195,7 +203,17 @@ def queue_json(conversation: Conversation) -> list[dict[str, Any]]:
     """Return the queue of a conversation as clients receive it."""
     queue = _queue_of.all(conversation.pk)
     why = why_waiting(conversation, queue[0]) if queue else ""
-    return [{"id": str(ask.pk), "text": ask.text, "why": why} for ask in queue]
+    ids = [uuid.UUID(pk) for ask in queue for pk in ask.files or ()]
+    files = {str(file.pk): file.as_item() for file in File.objects.filter(pk__in=ids)} if ids else {}
+    return [
+        {
+            "id": str(ask.pk),
+            "text": ask.text,
+            "why": why,
+            "files": [files[pk] for pk in ask.files or () if pk in files],
+        }
+        for ask in queue
+    ]
 
 
 _queue_of = Statement(lambda pk: QueuedAsk.objects.filter(conversation=pk).order_by("position"))

@@ -1,5 +1,6 @@
 """Refusals: the error answers of docs/streaming.md, raised anywhere and answered by one middleware."""
 
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -69,18 +70,43 @@ def unprocessable(code: str, detail: str) -> Refusal:
     return Refusal(422, code, detail)
 
 
-def suspended(until: datetime) -> Refusal:
+def suspended(until: datetime, reason: str | None, decision: uuid.UUID | None) -> Refusal:
     sentence = _("Your account is suspended until %(until)s.")
     shown = date_format(localtime(until), "DATETIME_FORMAT")
-    return Refusal(403, "suspended", sentence % {"until": shown}, until=until.isoformat())
+    return Refusal(
+        403,
+        "suspended",
+        sentence % {"until": shown},
+        until=until.isoformat(),
+        reason=reason,
+        decision=str(decision) if decision else None,
+    )
 
 
-def locked() -> Refusal:
-    return Refusal(423, "locked", _("A moderator has locked this conversation."))
+def warned(decision: uuid.UUID | None) -> Refusal:
+    return Refusal(
+        409,
+        "warning",
+        _("A moderator has warned you. Read the warning first, under “Decisions”."),
+        decision=str(decision) if decision else None,
+    )
+
+
+def locked(lock: dict[str, Any] | None) -> Refusal:
+    """Return the refusal; ``lock`` is that of ``moderated.lock_of``."""
+    return Refusal(423, "locked", _("A moderator has locked this conversation."), locked=lock)
+
+
+def hidden() -> Refusal:
+    return Refusal(409, "hidden", _("A moderator has hidden this question."))
 
 
 def busy(run: str) -> Refusal:
     return Refusal(409, "busy", _("This conversation is already answering."), run=run)
+
+
+def in_call() -> Refusal:
+    return Refusal(409, "in_call", _("A call is open in this conversation. Hang up before you write."))
 
 
 def queue_full(limit: int) -> Refusal:
@@ -119,8 +145,8 @@ def changed() -> Refusal:
     )
 
 
-def too_many(detail: str) -> Refusal:
-    return Refusal(429, "too_many", detail, retry_after=RETRY_AFTER_SECONDS)
+def too_many(detail: str, *, retry_after: int = RETRY_AFTER_SECONDS) -> Refusal:
+    return Refusal(429, "too_many", detail, retry_after=retry_after)
 
 
 def unavailable(detail: str) -> Refusal:

@@ -12,6 +12,7 @@ from chat import refusals
 # Invisible characters that Unicode files under letters, marks and symbols.
 INVISIBLE = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
 SEARCH_MAX = 200  # characters
+TITLE_LENGTH = 60
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -25,6 +26,17 @@ def message_text(value: str) -> str:
             _("The message is longer than %(limit)s KiB.") % {"limit": settings.MESSAGE_MAX_BYTES // 1024},
         )
     return value
+
+
+def title_of(text: str) -> str:
+    """Return a title without a model: the first words of the question, on one line."""
+    line = " ".join(text.split())
+    if len(line) <= TITLE_LENGTH:
+        return line
+    cut = line[: TITLE_LENGTH - 1]
+    if " " in cut[TITLE_LENGTH // 2 :]:
+        cut = cut[: cut.rindex(" ")]
+    return cut + "…"
 
 
 def check_search(value: str) -> str:

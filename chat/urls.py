@@ -1,7 +1,18 @@
 from django.urls import path
 
 from chat.http import probes
-from chat.pages import answers, approvals, manage, manifest, my_data, preferences, sidebar
+from chat.pages import (
+    answers,
+    approvals,
+    conversation_files,
+    files,
+    manage,
+    manifest,
+    memories,
+    my_data,
+    preferences,
+    sidebar,
+)
 from chat.pages import views as pages
 from chat.stream import views as stream
 
@@ -20,15 +31,20 @@ urlpatterns = [
     path("chat/<str:conversation>/stop/", pages.stop, name="stop"),
     path("chat/<str:conversation>/answer/", answers.answer, name="answer"),
     path("chat/<str:conversation>/branch/", pages.choose_version, name="branch"),
+    path("chat/<str:conversation>/files/", conversation_files.conversation_files, name="files"),
     path("chat/<str:conversation>/manage/", manage.manage, name="manage"),
     path("chat/<str:conversation>/delete/", pages.delete, name="delete"),
     path("chat/<str:conversation>/restore/", pages.undo_deletion, name="restore"),
     path("chat/<str:conversation>/<str:message>/edit/", pages.edit, name="edit"),
     path("chat/<str:conversation>/<str:message>/feedback/", pages.rate, name="feedback"),
     path("chat/<str:conversation>/<str:message>/text/", pages.message_source, name="text"),
+    path("files/<str:file>/<path:name>", files.file_bytes, name="file"),
+    path("thumbnails/<str:file>", files.thumbnail, name="thumbnail"),
     path("waiting/", approvals.waiting_page, name="waiting"),
     path("waiting/<str:request_id>/", approvals.decide, name="decide"),
     path("account/data/", my_data.my_data, name="my_data"),
+    path("account/memories/", memories.memories_page, name="memories"),
+    path("account/memories/<str:memory>/", memories.change_memory, name="memory"),
     path("account/delete/", my_data.delete_account, name="delete_account"),
     path("account/delete/cancel/", my_data.keep_account, name="keep_account"),
     path("preferences/", preferences.save, name="preferences"),

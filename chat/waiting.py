@@ -43,7 +43,10 @@ def open_requests(conversation: Conversation) -> list[PersonRequest]:
     if conversation.deleted_at or conversation.locked_at or conversation.head_id is None:
         return []
     undecided = PersonRequest.objects.filter(
-        run__conversation=conversation, decision="", expires_at__gt=timezone.now()
+        run__conversation=conversation,
+        run__reply__hidden_at=None,
+        decision="",
+        expires_at__gt=timezone.now(),
     ).select_related("run")
     found = list(undecided.order_by("asked_at", "id"))
     jobs = {request.run.reply_id for request in found if request.is_job}
@@ -74,6 +77,7 @@ _undecided_in = Statement(
         expires_at__gt=now,
         run__conversation__deleted_at=None,
         run__conversation__locked_at=None,
+        run__reply__hidden_at=None,
     ).values_list("run__conversation", "run__reply", "run__conversation__head")
 )
 

@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy
 ACCOUNT_APPS = ("accounts", "auth")
 # By the model's name, as the pages are listed; others come last.
 ORDER = (
-    "Conversation", "Search", "Run", "Agents", "Instruments", "Process", "Suggestion", "Audit", "Rules",
-    "User", "Group",
+    "Review", "Figures", "Conversation", "Search", "Run", "LiveCall", "Agents", "Instruments", "Process",
+    "Suggestion", "Audit", "Rules", "User", "Group",
 )  # fmt: skip
 
 OWNER_ONLY = "no permission"  # which only a superuser has
@@ -34,18 +34,21 @@ class Site(AdminSite):
             for permission, name, title, route in (
                 ("chat.view_run", "Agents", _("Agents"), "agents"),
                 ("chat.view_sample", "Instruments", _("Instruments"), "instruments"),
+                ("moderation.view_queue", "Review", _("Review queue"), "review_queue"),
+                ("moderation.view_queue", "Figures", _("Figures of the queue"), "review_figures"),
                 ("moderation.search_text", "Search", _("Search the texts"), "search_texts"),
                 ("moderation.view_audit", "Audit", _("Audit"), "audit"),
                 (OWNER_ONLY, "Rules", _("Rules"), "policy"),
             )
             if request.user.has_perm(permission)
         ]
+        pages += apps.pop("calls", {"models": []})["models"]
         if pages:
             chat = apps.setdefault("chat", self._section("chat", _("Chat"), []))
             chat["models"] += pages
         for section in apps.values():
             section["models"].sort(key=_place)
-        wanted = "accounts" if app_label in ACCOUNT_APPS else app_label
+        wanted = {"calls": "chat", **dict.fromkeys(ACCOUNT_APPS, "accounts")}.get(app_label or "", app_label)
         labels = sorted(apps, key=lambda label: (label != "chat", label))
         return [apps[label] for label in labels if wanted in (None, label)]
 

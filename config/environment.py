@@ -90,6 +90,19 @@ def _days_by_agent(value: str, info: ValidationInfo) -> dict[str, float]:
     return {agent: float(each) for agent, each in found.items()}
 
 
+def _files_storage(value: str, info: ValidationInfo) -> dict[str, Any]:
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    fits = isinstance(found, dict) and {"BACKEND"} <= found.keys() <= {"BACKEND", "OPTIONS"}
+    if not (fits and isinstance(found["BACKEND"], str) and isinstance(found.get("OPTIONS", {}), dict)):
+        example = '{"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": {"bucket_name": "parley"}}'
+        # without the value: it may hold a password
+        raise ValueError(f"{info.field_name} must be JSON such as {example}.")
+    return {"BACKEND": found["BACKEND"], "OPTIONS": found.get("OPTIONS", {})}
+
+
 def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
         return IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
@@ -130,6 +143,7 @@ Strings = Annotated[list[str], PlainValidator(_strings)]
 Networks = Annotated[list[IPv4Network | IPv6Network], PlainValidator(_networks)]
 Approvers = Annotated[dict[str, dict[str, str]], PlainValidator(_approvers)]
 DaysByAgent = Annotated[dict[str, float], PlainValidator(_days_by_agent)]
+FilesStorage = Annotated[dict[str, Any], PlainValidator(_files_storage)]
 LOWER = BeforeValidator(str.lower)
 
 
@@ -284,6 +298,11 @@ Guidelines:
     AGENT_LOAD_SECONDS: Annotated[Number, Field(ge=0.1)] = 20
     """time to import one of these agents at the start; after it the agent is listed as broken. Big libraries
     take 5 s"""
+    MEMORY_SERVICE_URI: str = ""
+    """another [memory service](agents.md#services-of-your-own) for all agents, as `adk web` takes it with
+    `--memory_service_uri`. By default Parley's own, on its database"""
+    ARTIFACT_SERVICE_URI: str = ""
+    """another [artifact service](agents.md#services-of-your-own), as with `--artifact_service_uri`"""
     ALLOW_LOCAL_CODE: Switch = False
     """on lets agents run code and commands on this machine, [confined](agents.md#code-on-this-machine). Off
     by default, because members influence what a model writes; such agents are then listed as not available"""
@@ -296,6 +315,18 @@ Guidelines:
     question"""
     DEMO_DELAY_SECONDS: Number = 0.03
     """the demo model's pause between two words, which makes streaming visible"""
+    LIVE: Switch = True
+    """off lets nobody speak with an agent ([voice](agents.md#voice))"""
+    LIVE_MODEL: Annotated[
+        str | None,
+        "`gemini-2.5-flash-native-audio-preview-12-2025`, on Vertex AI `gemini-live-2.5-flash-native-audio`",
+    ] = None
+    """the model that speaks for agents whose model is Gemini, with their account. Empty: none"""
+    LIVE_STT: str = ""
+    """the speech-to-text for all other models, by a dotted name: `google.adk.live.GeminiSTT`, or a
+    `LiveIngress` of your own"""
+    LIVE_TTS: str = ""
+    """the text-to-speech for them, such as `google.adk.live.GeminiTTS`, or a `LiveEgress` of your own"""
 
     # --- limits --------------------------------------------------------------------------------------
 
@@ -306,6 +337,16 @@ Guidelines:
     """of one question, in UTF-8: 128 KiB. Users paste documents"""
     BODY_MAX_BYTES: Annotated[Whole, Field(ge=1024)] = 1024 * 1024
     """of a request's body: 1 MiB. Fits the longest question in any JSON encoding"""
+    FILES_STORAGE: Annotated[FilesStorage, "the folder `files` in `DATA_DIR`"] = {}
+    """where the bytes of files are, as JSON: any storage of Django, such as
+    `{"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": {"bucket_name": "parley"}}`, whose package you
+    install. It must be private, and overwrite a name that is saved again. Servers on several machines need
+    one that all of them reach ([files](operations.md#files))"""
+    FILE_MAX_BYTES: Whole = 25 * 1024 * 1024
+    """of one file: 25 MiB. It is sent in parts, so `BODY_MAX_BYTES` may be smaller"""
+    FILES_QUOTA_BYTES: Whole = 1024 * 1024 * 1024
+    """of all files of one member: 1 GiB. The same content counts once, and files of a deleted conversation
+    count until it leaves the database"""
     REPLY_MAX_BYTES: Whole = 1024 * 1024
     """of one reply: 1 MiB, many times a usual reply. A reply that reaches it is completed with `finish`
     `length`"""
@@ -341,6 +382,12 @@ Guidelines:
     kernel's buffer is set to a quarter. By default the kernel buffers 4 MB for a reader that has stopped"""
     STALL_SECONDS: Number = 30
     """a connection whose reader reads nothing for this long is closed. The reader may resume"""
+    LIVE_SECONDS: Number = 1800
+    """of one call: half an hour. Providers end a session on their side, too, and Parley resumes it"""
+    LIVE_IDLE_SECONDS: Number = 300
+    """a call in which neither side has said anything for this long ends"""
+    LIVE_MINUTES_A_DAY: WholeOrZero = 60
+    """of sound, of both sides together, in one member's calls of the last 24 hours. `0` is no limit"""
     CONTEXT_EVENTS: Annotated[Whole, Field(ge=200)] = 400
     """maximum of ADK events that a run starts from: whole runs, newest first. At least 200"""
     CONTEXT_TOKENS: Annotated[Whole, Field(ge=1000)] = 200_000

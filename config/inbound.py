@@ -28,6 +28,12 @@ LINGER_BYTES = 1024 * 1024
 # Parsing one frame costs 40 µs, and clients need to send none (the socket consumer accepts 60 messages a
 # minute): five floods kept all other clients waiting for 1.7 s, whether signed in or not.
 FRAMES_A_MINUTE = 120
+# The same for a socket that was accepted as one of a call, whose page sends 50 frames of audio a second, and
+# several at a time when it was delayed. The application accepts less, and says why it closes.
+CALL_FRAME_MAX = 64 * 1024  # bytes
+CALL_FRAMES_A_SECOND = 150
+CALL_BYTES_A_SECOND = 128 * 1024
+CALL_SECONDS = 2  # over which these are averaged
 FLOODED = 4400  # the socket consumer closes with the same code after too many messages
 
 
@@ -206,15 +212,52 @@ class Factory(http_protocol.HTTPFactory):
 class SocketProtocol(ws_protocol.WebSocketProtocol):
     """Daphne's protocol, which closes a socket that receives too many frames of any kind."""
 
-    _minute = 0.0
+    _period_began = 0.0
     _frames = 0
+    _bytes = 0
+    _takes_audio = False
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        if message.get("takes_audio") and message["type"] == "websocket.accept":
+            self._takes_audio = True
+            self.maxFramePayloadSize = self.maxMessagePayloadSize = CALL_FRAME_MAX
+        super().handle_reply(message)
+
+    def serverSend(self, content: str | bytes, binary: bool = False) -> None:
+        """Send a message; drop it if the socket closes, of which the application has not heard yet."""
+        if self.state in (self.STATE_CONNECTING, self.STATE_OPEN):
+            super().serverSend(content, binary)
+
+    def serverClose(self, code: int | None = None) -> None:
+        """Close the socket with any code of the registry, such as 1012."""
+        if code is not None and 1000 < code < 3000:  # which sendClose refuses
+            self.sendCloseFrame(code=code)
+        else:
+            super().serverClose(code)
+
+    def _max_message_size_exceeded(self, size: int, most: int, reason: str) -> None:
+        if self._takes_audio:  # say so, and discard what comes; other sockets are cut off
+            self.failedByMe = True
+            self.sendClose(code=FLOODED)
+        else:
+            super()._max_message_size_exceeded(size, most, reason)
 
     def onFrameBegin(self) -> None:
         super().onFrameBegin()
         now = self.factory.reactor.seconds()
-        if now - self._minute >= 60:
-            self._minute, self._frames = now, 0
+        period = CALL_SECONDS if self._takes_audio else 60
+        if now - self._period_began >= period:
+            self._period_began, self._frames, self._bytes = now, 0, 0
         self._frames += 1
-        if self._frames > FRAMES_A_MINUTE:
+        self._bytes += self.current_frame.length
+        if self._is_flooded():
             self.sendClose(code=FLOODED)
             self.dropConnection()
+
+    def _is_flooded(self) -> bool:
+        if not self._takes_audio:
+            return self._frames > FRAMES_A_MINUTE
+        return (
+            self._frames > CALL_FRAMES_A_SECOND * CALL_SECONDS
+            or self._bytes > CALL_BYTES_A_SECOND * CALL_SECONDS
+        )

@@ -3,11 +3,13 @@
 import os
 import sqlite3
 from email.utils import formataddr
+from pathlib import Path
 from urllib.parse import quote
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 from accounts.secret_file import secret_from_file
 from config import environment
@@ -79,6 +81,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
     "accounts",
     "chat",
+    "chat.calls",
+    "chat.files",
+    "chat.memories",
     "chat.moderation",
     "allauth",
     "allauth.account",
@@ -251,9 +256,30 @@ FORMAT_MODULE_PATH = "config.formats"
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 SERVESTATIC_KEEP_ONLY_HASHED_FILES = True  # no URL names the unhashed ones, which are half of all files
+# What Django's storage in a folder needs; another storage has its own options.
+FILES_IN_FOLDER = {
+    "location": DATA_DIR / "files",
+    "allow_overwrite": True,
+    "file_permissions_mode": 0o600,
+    "directory_permissions_mode": 0o700,
+}
+FOLDER_STORAGE = "django.core.files.storage.FileSystemStorage"
+FILES_STORAGE = env.FILES_STORAGE or {"BACKEND": FOLDER_STORAGE, "OPTIONS": {}}
+FILES_ARE_IN_FOLDER = FILES_STORAGE["BACKEND"] == FOLDER_STORAGE
+FILES_TEMP_DIR = DATA_DIR / "files" / "tmp"
+if FILES_ARE_IN_FOLDER:
+    FILES_STORAGE = {**FILES_STORAGE, "OPTIONS": FILES_IN_FOLDER | FILES_STORAGE["OPTIONS"]}
+    # Beside the stored files, which are moved to their place.
+    FILES_TEMP_DIR = Path(FILES_STORAGE["OPTIONS"]["location"]) / "tmp"
+else:
+    try:
+        import_string(FILES_STORAGE["BACKEND"])
+    except ImportError as error:
+        raise ImproperlyConfigured(f"FILES_STORAGE: the BACKEND cannot be imported ({error}).") from error
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": FOLDER_STORAGE},
     "staticfiles": {"BACKEND": "config.static.StaticStorage"},
+    "files": FILES_STORAGE,
 }
 
 CONTENT_SECURITY_POLICY = {
@@ -261,7 +287,8 @@ CONTENT_SECURITY_POLICY = {
         "default-src": [NONE],
         "script-src": [NONCE],
         "style-src": [SELF],
-        "img-src": [SELF, "data:"],
+        "img-src": [SELF, "data:", "blob:"],  # blob: a picture before it is sent
+        "media-src": [SELF],
         "font-src": [SELF],
         "connect-src": [SELF],
         "manifest-src": [SELF],
@@ -288,10 +315,16 @@ AGENT_MAX_OUTPUT_TOKENS = env.AGENT_MAX_OUTPUT_TOKENS
 AGENT_SHOWS_THOUGHTS = env.AGENT_SHOWS_THOUGHTS
 AGENTS_DIR = env.AGENTS_DIR
 AGENT_LOAD_SECONDS = env.AGENT_LOAD_SECONDS
+MEMORY_SERVICE_URI = env.MEMORY_SERVICE_URI
+ARTIFACT_SERVICE_URI = env.ARTIFACT_SERVICE_URI
 ALLOW_LOCAL_CODE = env.ALLOW_LOCAL_CODE
 APPROVERS = env.APPROVERS
 TITLES = env.TITLES
 DEMO_DELAY_SECONDS = env.DEMO_DELAY_SECONDS
+LIVE = env.LIVE
+LIVE_MODEL = env.LIVE_MODEL
+LIVE_STT = env.LIVE_STT
+LIVE_TTS = env.LIVE_TTS
 
 # --- limits -------------------------------------------------------------------------------------
 
@@ -300,6 +333,8 @@ if not LIMITS and not ON_LOOPBACK:
     raise ImproperlyConfigured("LIMITS=off is refused unless HOST is a loopback address.")
 MESSAGE_MAX_BYTES = env.MESSAGE_MAX_BYTES
 BODY_MAX_BYTES = env.BODY_MAX_BYTES
+FILE_MAX_BYTES = env.FILE_MAX_BYTES
+FILES_QUOTA_BYTES = env.FILES_QUOTA_BYTES
 REPLY_MAX_BYTES = env.REPLY_MAX_BYTES
 RENDER_SECONDS = env.RENDER_SECONDS
 FIRST_TOKEN_SECONDS = env.FIRST_TOKEN_SECONDS
@@ -314,6 +349,9 @@ SOCKETS_PER_MEMBER = env.SOCKETS_PER_MEMBER
 RUNS_PER_MEMBER = env.RUNS_PER_MEMBER
 UNSENT_MAX_BYTES = env.UNSENT_MAX_BYTES
 STALL_SECONDS = env.STALL_SECONDS
+LIVE_SECONDS = env.LIVE_SECONDS
+LIVE_IDLE_SECONDS = env.LIVE_IDLE_SECONDS
+LIVE_MINUTES_A_DAY = env.LIVE_MINUTES_A_DAY
 CONTEXT_EVENTS = env.CONTEXT_EVENTS
 CONTEXT_TOKENS = env.CONTEXT_TOKENS
 DRAIN_SECONDS = env.DRAIN_SECONDS

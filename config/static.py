@@ -11,7 +11,7 @@ from servestatic.storage import CompressedManifestStaticFilesStorage
 
 TYPES = {".js": "text/javascript", ".css": "text/css"}
 # A file that only names others, and becomes all of them (docs/decisions/0035).
-BUNDLES = ("chat/main.js", "chat/waiting_page.js", "chat/css/chat.css")
+BUNDLES = ("chat/main.js", "chat/live/call.js", "chat/waiting_page.js", "chat/css/chat.css")
 
 SHEET = re.compile(r'^@import "\./([\w.]+)";$', re.MULTILINE)
 IMPORT = re.compile(r'^import \{ (.+) \} from "\./(\w+)\.js";$', re.MULTILINE)
@@ -38,13 +38,20 @@ class StaticStorage(CompressedManifestStaticFilesStorage):
 
 
 def bundled(path: Path) -> str:
-    """Return a style sheet with its imports in place, or a module with all that it imports."""
+    """Return a style sheet with its imports in place, or a module with all that it imports.
+
+    A module that exports something, because another one imports it when it is needed, still does.
+    """
     source = path.read_text()
     if path.suffix == ".css":
         return SHEET.sub(lambda found: bundled(path.parent / found[1]), source)
     modules: dict[str, str] = {}
     _add_module(path, modules)
-    return f"{{\n{''.join(modules.values())}}}\n"  # in a block, so that the minifier shortens their names
+    # In a block or a function, so that the minifier shortens their names.
+    if exports := EXPORT.findall(source):
+        names, own = ", ".join(exports), f"${path.stem}"
+        return f"export const {{ {names} }} = (() => {{\n{''.join(modules.values())}return {own};\n}})();\n"
+    return f"{{\n{''.join(modules.values())}}}\n"
 
 
 def _add_module(path: Path, modules: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from django.conf import settings
 
 from tests.support.client import Client
 from tests.support.gemini import Gemini
+from tests.support.gemini_live import GeminiLive
 
 PASSWORD = "correct horse battery"
 
@@ -102,6 +103,23 @@ def gemini(gemini_server: Gemini) -> Iterator[Gemini]:
     """Return the server that plays Gemini, and reset it after the test."""
     yield gemini_server
     gemini_server.reset()
+
+
+@pytest.fixture(scope="session")
+def gemini_live_server() -> Iterator[GeminiLive]:
+    server = GeminiLive()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def gemini_live(
+    gemini_live_server: GeminiLive, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[GeminiLive]:
+    """Return the server that plays Gemini over TLS, also live. Ask for it before ``parley``."""
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", gemini_live_server.url)
+    yield gemini_live_server
+    gemini_live_server.reset()
 
 
 def make_user(name: str, **fields: Any) -> Any:

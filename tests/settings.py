@@ -26,7 +26,7 @@ os.environ.setdefault("TITLES", "first-words")  # most tests count the model's c
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 from config.settings import *  # noqa: F403
-from config.settings import DATABASES, ON_SQLITE, STATIC_ROOT
+from config.settings import DATABASES, ON_SQLITE, STATIC_ROOT, STORAGES
 
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # left empty: the finders serve the files
 
@@ -38,6 +38,6 @@ if ON_SQLITE:
 # Argon2 is slow by design, and no test depends on it.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    **STORAGES,
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }

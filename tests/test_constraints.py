@@ -1,6 +1,7 @@
 """The constraints of the database: each test tries to break one."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import User
+from chat.memories.models import Memory
 from chat.models import (
     AppState,
     Conversation,
@@ -183,3 +185,23 @@ def test_a_removed_column_stays_for_servers_of_the_previous_version(table: str, 
         assert column not in columns
     else:
         assert columns[column].default is not None
+
+
+def memory_of(stored: dict[str, Any], **fields: Any) -> Memory:
+    base = {"owner": stored["owner"], "agent": "a", "text": "t", "content": {}, "digest": "d"}
+    return Memory.objects.create(**(base | fields))
+
+
+def test_a_memory_has_text_and_the_conversation_of_its_run(stored: dict[str, Any]) -> None:
+    assert_refused(lambda: memory_of(stored, text=""))
+    assert_refused(lambda: memory_of(stored, run=stored["run"]))
+    memory_of(stored, run=stored["run"], conversation=stored["conversation"])
+
+
+def test_a_memory_is_stored_once_in_a_conversation_and_edited_after_that(stored: dict[str, Any]) -> None:
+    memory = memory_of(stored, conversation=stored["conversation"])
+    assert_refused(lambda: memory_of(stored, conversation=stored["conversation"]))
+    memory_of(stored, conversation=stored["conversation"], agent="b")
+    memory_of(stored)
+    before = memory.created_at - timedelta(seconds=1)
+    assert_refused(lambda: Memory.objects.filter(pk=memory.pk).update(edited_at=before))

@@ -25,7 +25,10 @@ def refuse_word(_member: Any, prompt: str) -> None:
 async def test_nothing_is_hooked_by_default_but_moderation() -> None:
     lists = {name: value for name, value in vars(hooks).items() if isinstance(value, list)}
     hooked = {name for name, functions in lists.items() if functions}
-    assert hooked == {"looks", "terminal_opened", "owner_changed", "models_of_conversation"}
+    assert hooked == {
+        "looks", "message_rated", "models_of_conversation", "owner_changed", "run_blocked",
+        "terminal_opened", "watches",
+    }  # fmt: skip
 
 
 async def test_a_member_who_may_not_ask_is_refused_by_stream_page_and_queue(

@@ -12,9 +12,12 @@ from django.utils import timezone
 
 from chat import actions, changes, events, lifecycle, purge
 from chat.actions import Ask, send_message
+from chat.calls.models import LiveCall
 from chat.endings import End
 from chat.events import Fold
+from chat.files.models import Artifact, Blob, File
 from chat.lifecycle import Outcome
+from chat.memories.models import Memory
 from chat.models import (
     Conversation,
     Message,
@@ -27,7 +30,20 @@ from chat.models import (
     SessionEvent,
 )
 from chat.moderation import audit, grants
-from chat.moderation.models import AccessGrant, AuditEvent, Consent, SealedConversation
+from chat.moderation.models import (
+    AccessGrant,
+    Appeal,
+    AuditEvent,
+    Consent,
+    Decision,
+    HiddenMessage,
+    HiddenRun,
+    HiddenTitle,
+    Report,
+    ReviewItem,
+    ReviewNote,
+    SealedConversation,
+)
 from chat.runs import purging
 from chat.search.index import index_due
 from tests.support.client import Client
@@ -36,13 +52,20 @@ from tests.support.waiting import auntil
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-OF_MODERATION: list[Any] = [AccessGrant, Consent, SealedConversation]
-OWNED = [Conversation, Message, Run, RunEvent, SessionEvent, PersonRequest, RequestLook, *OF_MODERATION]
+OF_MODERATION: list[Any] = [
+    AccessGrant, Appeal, Consent, Decision, HiddenMessage, HiddenRun, HiddenTitle, Report, ReviewItem,
+    ReviewNote, SealedConversation,
+]  # fmt: skip
+OWNED: list[Any] = [
+    Conversation, Message, Run, RunEvent, SessionEvent, PersonRequest, RequestLook, Artifact, File, Memory,
+    LiveCall, *OF_MODERATION,
+]  # fmt: skip
 
 
 def conversation_of(owner: Any, text: str, turns: int = 3) -> Conversation:
     """Store a conversation in which everything is: replies, an edit, requests that were looked at, events."""
     process = Process.objects.create(host="h", pid=1, boot_id="b", version="v")
+    blob = Blob.objects.get_or_create(sha256="0" * 64, size=1)[0]
     conversation: Conversation | None = None
     for n in range(turns):
         ask = Ask(query=f"{text} {n}", conversation=conversation.pk if conversation else None)
@@ -66,6 +89,14 @@ def conversation_of(owner: Any, text: str, turns: int = 3) -> Conversation:
             answered_by=run,
         )
         RequestLook.objects.create(request=request, person=owner)
+        of_run = {"owner": owner, "conversation": conversation, "run": run}
+        file = File.objects.create(blob=blob, name="f.txt", size=1, **of_run)
+        Artifact.objects.create(agent="a", name="f.txt", version=n, file=file, **of_run)
+        Memory.objects.create(
+            owner=owner, agent="a", conversation=conversation, run=run, text=text, content={}, digest=str(n)
+        )
+        now = timezone.now()
+        LiveCall.objects.create(conversation=conversation, owner=owner, opened_at=now, ended_at=now)
     assert conversation
     first = conversation.messages.filter(parent=None).get()
     Message.objects.create(conversation=conversation, role="user", text=f"{text} edited", parent=first.parent)
@@ -85,6 +116,19 @@ def open_to_staff(conversation: Conversation) -> None:
             expires_at=timezone.now(),
         )
     SealedConversation.objects.create(conversation=conversation)
+    HiddenTitle.objects.create(conversation=conversation, title="t", shown="s")
+    owner = conversation.owner
+    for message in conversation.messages.all():
+        item = ReviewItem.objects.create(message=message, conversation=conversation, member=owner)
+        Report.objects.create(item=item, source="report", reason="other", member=owner)
+        ReviewNote.objects.create(item=item, text="note")
+        decision = Decision.objects.create(
+            kind="hide", member=owner, conversation=conversation, message=message, reason="other", item=item
+        )
+        Appeal.objects.create(decision=decision, item=item, text="please")
+        HiddenMessage.objects.create(message=message, conversation=conversation)
+    for run in conversation.runs.all():
+        HiddenRun.objects.create(run=run, conversation=conversation)
 
 
 def delete(conversation: Conversation, ago: timedelta) -> None:

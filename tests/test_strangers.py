@@ -1,5 +1,6 @@
 """Access by strangers: every route, its policy, and its answers to users who may not see the object."""
 
+import json
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,9 +10,13 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
+from chat.memories.models import Memory
 from chat.models import Conversation, Message, PersonRequest, QueuedAsk, Run
+from chat.moderation.models import Decision
 from chat.socket.routing import websocket_urlpatterns
 from tests.support.client import Answer, Client
+from tests.support.files import PNG
+from tests.support.files import send as upload
 from tests.support.gemini import Gemini, Text
 
 PUBLIC, MEMBER, STAFF = "public", "member", "staff"
@@ -32,30 +37,51 @@ POLICY = {
     "chat/<str:conversation>/<str:message>/edit/": MEMBER,
     "chat/<str:conversation>/<str:message>/feedback/": MEMBER,
     "chat/<str:conversation>/<str:message>/text/": MEMBER,
+    "files/<str:file>/<path:name>": MEMBER,
+    "thumbnails/<str:file>": MEMBER,
     "waiting/": APPROVER,
     "waiting/<str:request_id>/": APPROVER,
     "account/data/": MEMBER,
+    "account/memories/": MEMBER,
+    "account/memories/<str:memory>/": MEMBER,
     "account/delete/": MEMBER,
     "account/delete/cancel/": MEMBER,
     "preferences/": MEMBER,
     "chat/runs/<str:run>/events": MEMBER,
     "chat/runs/<str:run>/stop": MEMBER,
     "chat/list/": MEMBER,
+    "chat/<str:conversation>/files/": MEMBER,
     "chat/<str:conversation>/manage/": MEMBER,
     "chat/<str:conversation>/support/": MEMBER,
     "account/staff-access/": MEMBER,
     "account/what-staff-can-see/": MEMBER,
+    "chat/<str:conversation>/<str:message>/report/": MEMBER,
+    "account/reports/": MEMBER,
+    "account/decisions/": MEMBER,
+    "account/decisions/<str:decision>/appeal/": MEMBER,
+    "account/decisions/<str:decision>/acknowledge/": MEMBER,
+    "api/v1/messages/<message>/report": MEMBER,
+    "api/v1/reports": MEMBER,
+    "api/v1/decisions": MEMBER,
+    "api/v1/decisions/<decision>/appeal": MEMBER,
+    "api/v1/decisions/<decision>/acknowledge": MEMBER,
     "api/v1/": PUBLIC,
     "api/v1/openapi.json": PUBLIC,
     "api/v1/conversations": MEMBER,
     "api/v1/conversations/<conversation>": MEMBER,
     "api/v1/conversations/<conversation>/export": MEMBER,
     "api/v1/conversations/<conversation>/restore": MEMBER,
+    "api/v1/conversations/<conversation>/artifacts": MEMBER,
+    "api/v1/files": MEMBER,
+    "api/v1/files/<file>": MEMBER,
+    "api/v1/files/<file>/parts/<number>": MEMBER,
     "api/v1/messages/<message>/feedback": MEMBER,
     "api/v1/runs/<run>": MEMBER,
     "api/v1/queued/<queued>": MEMBER,
     "api/v1/queued/<queued>/send": MEMBER,
     "api/v1/search": MEMBER,
+    "api/v1/memories": MEMBER,
+    "api/v1/memories/<memory>": MEMBER,
     "api/v1/requests": APPROVER,
     "api/v1/requests/<request_id>/decision": APPROVER,
     "api/v1/agents": MEMBER,
@@ -85,18 +111,27 @@ POLICY = {
     "admin/agents/": STAFF,
     "admin/agents/<str:name>/": STAFF,
     "admin/open/<str:conversation>/": STAFF,
+    "admin/open/<str:conversation>/files/<str:file>/<path:name>": STAFF,
     "admin/search/": STAFF,
     "admin/audit/": STAFF,
     "admin/audit/export/": STAFF,
     "admin/audit/<int:seq>/text/": STAFF,
     "admin/policy/": STAFF,
+    "admin/moderation/figures/": STAFF,
+    "admin/moderation/figures/export/": STAFF,
+    "admin/watch/<str:run>/": STAFF,
+    "admin/watch/<str:run>/events": STAFF,
+    "admin/moderation/": STAFF,
+    "admin/moderation/<str:item>/": STAFF,
+    "admin/decide/<str:conversation>/": STAFF,
+    "admin/members/<int:member>/decide/": STAFF,
     "admin/members/<int:member>/sign-in/": STAFF,
     "accounts/one-time/<str:token>/": PUBLIC,
 }
 
 
-# The same for sockets: /ws/ is the only one.
-SOCKET_POLICY = {"ws/": MEMBER, "": "nobody"}
+# The same for sockets.
+SOCKET_POLICY = {"ws/": MEMBER, "ws/live/<str:conversation>/": MEMBER, "": "nobody"}
 
 
 def routes(patterns: Any, before: str = "") -> Iterator[str]:
@@ -131,6 +166,7 @@ PATHS: dict[str, list[tuple[str, Any]]] = {
     "chat/<str:conversation>/stop/": [("POST", {"run": "{run}"})],
     "chat/<str:conversation>/answer/": [("POST", {"{request}": "approve"})],
     "chat/<str:conversation>/branch/": [("POST", {"message": "{prompt}"})],
+    "chat/<str:conversation>/files/": [("GET", None)],
     "chat/<str:conversation>/manage/": [("GET", None), ("POST", {"title": "mine"})],
     "chat/<str:conversation>/support/": [("GET", None), ("POST", {"allow": "true"})],
     "chat/<str:conversation>/delete/": [("POST", {})],
@@ -141,13 +177,27 @@ PATHS: dict[str, list[tuple[str, Any]]] = {
     "chat/runs/<str:run>/stop": [("POST", {})],
     "api/v1/conversations/<conversation>": [("GET", None), ("PATCH", {"title": "mine"}), ("DELETE", None)],
     "chat/<str:conversation>/<str:message>/feedback/": [("POST", {"value": "1"})],
+    "chat/<str:conversation>/<str:message>/report/": [("GET", None), ("POST", {"reason": "wrong"})],
+    "account/decisions/<str:decision>/appeal/": [("POST", {"text": "why?"})],
+    "account/decisions/<str:decision>/acknowledge/": [("POST", {})],
+    "api/v1/messages/<message>/report": [("POST", {"reason": "wrong"})],
+    "api/v1/decisions/<decision>/appeal": [("POST", {"text": "why?"})],
+    "api/v1/decisions/<decision>/acknowledge": [("POST", {})],
     "api/v1/conversations/<conversation>/export": [("GET", None)],
     "api/v1/conversations/<conversation>/restore": [("POST", None)],
+    "api/v1/conversations/<conversation>/artifacts": [("GET", None)],
+    "files/<str:file>/<path:name>": [("GET", None), ("HEAD", None)],
+    "thumbnails/<str:file>": [("GET", None)],
+    "api/v1/files/<file>": [("GET", None), ("DELETE", None)],
+    "api/v1/files/<file>/parts/<number>": [("PUT", PNG)],
     "api/v1/messages/<message>/feedback": [("PUT", {"value": 1})],
     "api/v1/runs/<run>": [("GET", None)],
+    "account/memories/<str:memory>/": [("POST", {"do": "edit", "text": "mine"})],
+    "api/v1/memories/<memory>": [("PATCH", {"text": "mine"}), ("DELETE", None)],
     "api/v1/queued/<queued>": [("DELETE", None)],
     "api/v1/queued/<queued>/send": [("POST", {})],
 }
+CREATES = {"api/v1/messages/<message>/report", "api/v1/decisions/<decision>/appeal"}  # 201
 WRONG_IDS = ["random", "foreign", "upper", "braces", "urn", "bare", "word", "long", "nil"]
 
 
@@ -173,7 +223,8 @@ def spelled(kind: str, own: str, foreign: str) -> str:
 async def asked(client: Client, query: str) -> dict[str, str]:
     """Ask, and return the ids of conversation, run, prompt, reply (``message``) and a request after it.
 
-    Also that of a queued ask (``queued``), in another conversation, and of a ``deleted`` conversation.
+    Also that of a queued ask (``queued``), in another conversation, of a ``deleted`` conversation, of a
+    ``decision`` and of a ``memory``.
     """
     events = await client.ask(query)
     started = events[0].json()
@@ -190,29 +241,40 @@ async def asked(client: Client, query: str) -> dict[str, str]:
     gone = await Conversation.objects.acreate(
         owner=client.user, agent=started["agent"], title=query, deleted_at=timezone.now()
     )
+    warning = await Decision.objects.acreate(kind="warn", member=client.user, reason="other")
     ids = {"request": str(waits.pk), "queued": str(queued.pk), "deleted": str(gone.pk)}
+    ids["decision"] = str(warning.pk)
+    ids["file"] = (await upload(client, "pic.png", PNG))["id"]
+    memory = await Memory.objects.acreate(owner=client.user, agent="a", text=query, content={})
+    ids["memory"] = str(memory.pk)
     return {**started, "message": events[-2].json()["message"], **ids}
 
 
 def object_of(route: str) -> str:
     if "restore" in route:
         return "deleted"
-    return next(name for name in ("conversation", "run", "message", "queued") if name in route)
+    names = ("conversation", "run", "message", "queued", "decision", "file", "memory")
+    return next(name for name in names if f"{name}>" in route)
 
 
 def addressed(route: str, name: str, value: str, started: dict[str, str]) -> str:
     """Return the path of a route: the object ``name`` in it is ``value``."""
     named = "conversation" if name == "deleted" else name
     path = "/" + route.replace(f"<str:{named}>", value).replace(f"<{named}>", value)
-    return path.replace("<str:message>", started["message" if "feedback" in route else "prompt"])
+    path = path.replace("<path:name>", "pic.png").replace("<number>", "0")
+    return path.replace(
+        "<str:message>", started["prompt" if "edit" in route or "text" in route else "message"]
+    )
 
 
 async def send(client: Client, method: str, path: str, body: Any, started: dict[str, str]) -> Answer:
     """Send a request; ``{run}``, ``{prompt}`` and ``{request}`` in its body are those of ``started``."""
+    if isinstance(body, bytes):
+        return await client.request(method, path, body=body)
     body = body and {
         k.format(**started): v.format(**started) if isinstance(v, str) else v for k, v in body.items()
     }
-    if path.startswith("/chat/") and path.endswith("/") and method == "POST":
+    if path.startswith(("/chat/", "/account/")) and path.endswith("/") and method == "POST":
         return await client.request(method, path, form=body)
     return await client.request(method, path, json_body=body)
 
@@ -254,7 +316,7 @@ async def test_the_owner_gets_the_object(as_alice: Client, route: str) -> None:
     for method, body in PATHS[route]:
         path = addressed(route, name, mine[name], mine)
         is_form = method == "POST" and path.endswith("/")
-        expected = 303 if is_form else 204 if method == "DELETE" else 200
+        expected = 303 if is_form else 204 if method == "DELETE" else 201 if route in CREATES else 200
         assert (await send(as_alice, method, path, body, mine)).status == expected
 
 
@@ -307,13 +369,17 @@ async def test_a_visitor_gets_no_object(visitor: Client, as_alice: Client, route
         statuses.add(answer.status)
         if answer.status == 302:
             assert "/login/?next=" in answer.headers["location"]
-    of_the_api = path.startswith(("/api/", "/chat/stream", "/chat/runs/"))
+    of_the_api = path.startswith(("/api/", "/chat/stream", "/chat/runs/", "/thumbnails/")) or path.endswith(
+        "/events"
+    )
     assert statuses == ({401, 405} if of_the_api else {302})
 
 
 @pytest.mark.parametrize("route", SOCKET_POLICY)
 async def test_a_visitors_socket_receives_nothing(visitor: Client, as_alice: Client, route: str) -> None:
-    for path in (f"/{route}", f"/{route}?after=0"):
+    started = (await as_alice.ask("alice's canary 7f3a"))[0].json()
+    own = route.replace("<str:conversation>", started["conversation"])
+    for path in (f"/{own}", f"/{own}?after=0", f"/{route}"):
         async with visitor.socket(path) as socket:
             await as_alice.ask("alice's canary 7f3a")
             if SOCKET_POLICY[route] == MEMBER:
@@ -321,7 +387,8 @@ async def test_a_visitors_socket_receives_nothing(visitor: Client, as_alice: Cli
                 assert await socket.closed() == 4401
             else:
                 assert await socket.refused()
-            assert socket.text == []
+            refusals = [json.loads(text)["code"] for text in socket.text]
+            assert refusals == (["not_signed_in"] if "live" in route else [])
 
 
 async def test_a_visitors_form_redirects_to_the_sign_in_without_a_csrf_token_too(visitor: Client) -> None:

@@ -40,7 +40,7 @@ TEMPLATES = {
     for path in sorted((ROOT / "templates").rglob("*"))
     if path.suffix in (".html", ".txt")
 }
-SCRIPTS = {path: path.read_text() for path in sorted((ROOT / "chat" / "static" / "chat").glob("*.js"))}
+SCRIPTS = {path: path.read_text() for path in sorted((ROOT / "chat" / "static" / "chat").rglob("*.js"))}
 
 # The functions whose calls makemessages extracts.
 PLURALS = {"ngettext", "ngettext_lazy"}

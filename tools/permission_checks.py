@@ -24,6 +24,7 @@ TESTS = {
     "chat/admin/": ["tests/admin"],
     "": ["tests/moderation", "tests/admin", "tests/test_strangers.py"],
 }
+NAME_LETTERS = 5  # of a module's name, by which its own tests are found and run first
 LOG = ROOT / "var" / "permission_checks.jsonl"
 JOBS = 2
 RUN_SECONDS = 600
@@ -110,13 +111,25 @@ def verdict_of(check: TurnedOff) -> str:
             if not check.file.startswith(beginning):
                 continue
             run = subprocess.run(  # noqa: S603  (our own names of tests)
-                [*command, *tests], cwd=root, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
+                [*command, *_tests_named_like(check.file), *tests],
+                cwd=root,
+                capture_output=True,
+                text=True,
+                timeout=RUN_SECONDS,
+                check=False,
             )
             if run.returncode == 1:
                 return "failed"
             if run.returncode:
                 return f"did not run: {run.stdout[-500:]}{run.stderr[-500:]}"
     return "passed"
+
+
+def _tests_named_like(file: str) -> list[str]:
+    """Return the test files with the beginning of the module's name. They notice in a tenth of the time."""
+    pattern = f"test_*{Path(file).stem[:NAME_LETTERS]}*.py"
+    found = [path for folder in ("moderation", "admin") for path in (ROOT / "tests" / folder).glob(pattern)]
+    return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
 def run_all(wanted: Sequence[TurnedOff], log: Path) -> Iterator[tuple[TurnedOff, str]]:

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User, fold_case
-from chat.access import access_as_staff, may_look, parse_id
+from chat.access import access_as_staff, may_look, may_watch, parse_id
 from chat.admin.lists import LIST_BOUND, DateFilter, ReadOnlyAdmin
 from chat.admin.transcripts import newest_hit, transcript_of
 from chat.models import Conversation, Message, Run
@@ -214,6 +214,7 @@ class ConversationAdmin(ReadOnlyAdmin):
             "marked": json.dumps([word for phrase in phrases for word in phrase.words]) if phrases else "",
             "may_view_runs": request.user.has_perm("chat.view_run"),
             "may_view_users": request.user.has_perm("accounts.view_user"),
+            "may_watch": bool(shown.live) and may_watch(request),
         }
         return TemplateResponse(request, "admin/chat/transcript.html", context)
 

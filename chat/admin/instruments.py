@@ -1,6 +1,6 @@
 """Instruments page of the admin: charts and tables of all processes over the last hours."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import quantiles
@@ -16,6 +16,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from chat.admin.charts import Chart, Series
+from chat.calls.models import LiveCall
+from chat.files.comparison import hosts_without_shared_files
 from chat.models import Message, Process, Run, Sample
 from chat.samples import Sum
 
@@ -24,6 +26,7 @@ WINDOWS = {1: 1, 6: 5, 24: 20, 48: 40}
 DEFAULT_HOURS = 6
 RUNS_READ = 5000  # of the newest: 40 ms on SQLite
 FEEDBACK_READ = 5000  # of the newest
+CALLS_READ = 5000  # of the newest
 SAMPLES_READ = 12_000  # four processes for 48 hours: 120 ms
 MedianAndP95 = tuple[float | None, float | None]
 END_LABELS = (Run.Status.COMPLETED, Run.Status.STOPPED, Run.Status.FAILED, Run.Status.EXPIRED)
@@ -83,8 +86,10 @@ def instruments(request: HttpRequest) -> HttpResponse:
         "charts": [*_run_charts(slices), *_sample_charts(slices)],
         "codes": _codes(runs),
         "feedback": _feedback(slices.since),
+        "calls": _calls(slices.since),
         "refusals": sorted(whole.refusals.items(), key=lambda item: (-item[1], item[0])),
         "stalls": sorted(whole.stalls.items(), key=lambda item: (-item[1], item[0])),
+        "hosts_without_shared_files": hosts_without_shared_files(),
         "processes": Process.objects.order_by("started_at")[:100],
         "limit": RUNS_READ if len(runs) == RUNS_READ else None,
     }
@@ -125,6 +130,19 @@ def _feedback(since: datetime) -> list[tuple[str, int, int, float]]:
     agents = sorted({agent for agent, _value in counted})
     pairs = [(agent, counted[agent, 1], counted[agent, -1]) for agent in agents]
     return [(agent, good, bad, 100 * good / (good + bad)) for agent, good, bad in pairs]
+
+
+def _calls(since: datetime) -> list[tuple[str, int, int, float, float]]:
+    """Return each agent with its numbers of calls and turns, and the minutes of sound in and out."""
+    opened = LiveCall.objects.filter(opened_at__gte=since).order_by("-opened_at")
+    sums: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0, 0, 0])
+    columns = opened.values_list("conversation__agent", "turns", "seconds_in", "seconds_out")
+    for agent, *figures in columns[:CALLS_READ]:
+        sums[agent] = [total + figure for total, figure in zip(sums[agent], [1, *figures], strict=True)]
+    return [
+        (agent, int(calls), int(turns), heard / 60, said / 60)
+        for agent, (calls, turns, heard, said) in sorted(sums.items())
+    ]
 
 
 def _of_values(values: list[float]) -> MedianAndP95:
@@ -210,13 +228,14 @@ def _sample_charts(slices: TimeSlices) -> list[Chart]:
         Chart(
             "open",
             _("Open"),
-            _("The most runs, streams and sockets that were open at the same time, in all processes."),
+            _("The most runs, streams, sockets and calls that were open at the same time, in all processes."),
             _("maximum"),
             times,
             [
                 Series(_("runs"), level("parley_active_runs")),
                 Series(_("streams"), level("parley_open_streams")),
                 Series(_("sockets"), level("parley_open_sockets")),
+                Series(_("calls"), level("parley_open_calls")),
             ],
         ),
         Chart(

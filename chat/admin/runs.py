@@ -4,14 +4,14 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import F, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from chat.access import may_look, parse_id
+from chat.access import may_look, may_watch, parse_id
 from chat.admin.conversations import FeedbackFilter, feedback_html, owners_named, status_html
 from chat.admin.lists import DateFilter, ReadOnlyAdmin, moment
 from chat.endings import SENTENCES
@@ -66,7 +66,7 @@ class RunAdmin(ReadOnlyAdmin):
     ordering = ("-created_at", "-id")
     search_fields = ("id",)
     search_help_text = _("The id of a run or a conversation, or an owner's name or e-mail address.")
-    change_form_template = "admin/chat/facts.html"
+    change_form_template = "admin/chat/run.html"
     fieldsets = (
         (
             None,
@@ -100,6 +100,24 @@ class RunAdmin(ReadOnlyAdmin):
     @admin.display(description=_("feedback"), empty_value="")
     def feedback(self, found: Any) -> SafeString | None:
         return feedback_html(found.rating)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Add a link to each running reply for staff who may watch it."""
+        shows_running = request.GET.get(StatusFilter.parameter_name) == Run.Status.RUNNING
+        links = ("watch_link",) if shows_running and may_watch(request) else ()
+        return (*self.list_display, *links)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        context = {"may_watch": may_watch(request), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, context)
+
+    @admin.display(description=_("live"))
+    def watch_link(self, run: Run) -> SafeString | None:
+        if not run.is_active:
+            return None
+        return format_html('<a href="{}">{}</a>', reverse("watch", args=[run.pk]), _("watch"))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
         """Return the run. Hide its failure, which may quote the conversation, without the right to look."""
@@ -201,7 +219,12 @@ class RunAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("how the model sends"))
     def transport(self, run: Run) -> str:
-        return str(_("as a stream") if run.mode == Run.Mode.SSE else _("as a whole"))
+        words = {
+            Run.Mode.SSE.value: _("as a stream"),
+            Run.Mode.NONE.value: _("as a whole"),
+            Run.Mode.LIVE.value: _("by voice"),
+        }
+        return str(words[run.mode])
 
     @admin.display(description=_("ADK's invocation"), empty_value="-")
     def invocation(self, run: Run) -> str:

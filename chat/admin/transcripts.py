@@ -1,12 +1,16 @@
 """Transcript of a conversation for moderators: its messages as the owner sees them, and their runs."""
 
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.db.models import Q
+
 from chat.access import access_message
 from chat.answer_fields import args_of, visible
-from chat.models import Conversation, Message, PersonRequest, Run
+from chat.files.models import File
+from chat.models import BRANCH_MAX, Conversation, Message, PersonRequest, Run
 from chat.pages import transcript
 from chat.pages.outcomes import RequestOutcome, outcome_of, requests_of
 from chat.pages.transcript import LiveReply, PageMessage
@@ -35,6 +39,7 @@ class TranscriptEntry:
     siblings: list[uuid.UUID]  # all versions of the message, itself included
     runs: list[Run]  # the run of a reply, or the runs of a question that have no reply
     requests: list[AskedRequest]  # that the reply ended with
+    files: list[File]  # of the question, or of its runs; hidden ones, too
 
     @property
     def message(self) -> Message:
@@ -87,10 +92,10 @@ def transcript_of(
     the active branch show it. Raises the 404 refusal for a message of another conversation.
     """
     end = _end(conversation, message, before)
-    branch = _branch(end)
+    branch = _branch(end, TRANSCRIPT_LENGTH)
     if hit and hit not in {str(each.pk) for each in branch}:
         end = access_message(conversation, hit).pk
-        branch = _branch(end)
+        branch = _branch(end, TRANSCRIPT_LENGTH)
     unanswered = _runs_without_reply(branch)
     active = next((run for run in unanswered if run.is_active), None)
     return Transcript(
@@ -102,6 +107,20 @@ def transcript_of(
     )
 
 
+def entries_around(conversation: Conversation, message: Message, beside: int) -> list[TranscriptEntry]:
+    """Return a message with at most ``beside`` messages on either side.
+
+    They are of the active branch if the message is in it, otherwise of the newest branch through it.
+    """
+    above = Message.objects.ids_above(conversation.head_id, BRANCH_MAX)
+    if message.pk not in above:
+        above = Message.objects.ids_above(Message.objects.leaf_below(message.pk), BRANCH_MAX)
+    place = above.index(message.pk) if message.pk in above else 0
+    last = max(place - beside, 0)
+    branch = _branch(above[last], limit=place - last + 1 + beside)
+    return _entries(conversation, branch, _runs_without_reply(branch))
+
+
 def _end(conversation: Conversation, message: str, before: str) -> uuid.UUID | None:
     if before:
         return access_message(conversation, before).parent_id
@@ -110,9 +129,9 @@ def _end(conversation: Conversation, message: str, before: str) -> uuid.UUID | N
     return conversation.head_id
 
 
-def _branch(end: uuid.UUID | None) -> list[Message]:
+def _branch(end: uuid.UUID | None, limit: int) -> list[Message]:
     runs_too = Message.objects.select_related("run").defer("run__state_after")
-    return runs_too.branch(end, limit=TRANSCRIPT_LENGTH)
+    return runs_too.branch(end, limit=limit)
 
 
 def _runs_without_reply(branch: Sequence[Message]) -> list[Run]:
@@ -130,6 +149,7 @@ def _entries(
     for request in requests_of(branch, []):
         asked.setdefault(request.run_id, []).append(request)
     open_now = {request.pk for request in open_requests(conversation)} if asked else set()
+    files_by = _files_by(branch, unanswered)
     entries = []
     for shown in transcript.page_messages(branch, may_ask=False):
         message = shown.message
@@ -144,5 +164,16 @@ def _entries(
             )
             for request in (asked.get(message.run_id, []) if message.run_id else [])
         ]
-        entries.append(TranscriptEntry(shown, siblings[message.parent_id], runs, requests))
+        files = [file for key in (message.pk, *(run.pk for run in runs)) for file in files_by[key]]
+        entries.append(TranscriptEntry(shown, siblings[message.parent_id], runs, requests, files))
     return entries
+
+
+def _files_by(branch: Sequence[Message], unanswered: Sequence[Run]) -> dict[uuid.UUID, list[File]]:
+    """Return the complete files of the branch's questions and runs, by the id of either."""
+    runs = [message.run_id for message in branch if message.run_id] + [run.pk for run in unanswered]
+    of_any = Q(message__in=[message.pk for message in branch]) | Q(run__in=runs)
+    found: dict[uuid.UUID, list[File]] = defaultdict(list)
+    for file in File.objects.filter(of_any, blob__isnull=False).order_by("created_at", "pk"):
+        found[file.message_id or file.run_id or file.pk].append(file)
+    return found

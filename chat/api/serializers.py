@@ -2,13 +2,17 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from accounts.statements import Statement
 from chat import waiting
+from chat.agent.agents.catalog import AgentInfo
+from chat.agent.live import voices
 from chat.endings import called_by, explain
 from chat.events import rfc3339
 from chat.models import Conversation, Message, Run
+from chat.moderated import hiding_of, lock_of
 from chat.search.found import Hit
 
 
@@ -25,12 +29,25 @@ def conversation_json(
         "agent": found.agent,
         "pinned": found.pinned_at is not None,
         "archived": found.archived_at is not None,
+        "locked": lock_of(found),
         "head": _id(found.head_id),
         "active_run": _id(active_run),
         "created_at": rfc3339(found.created_at),
         "updated_at": rfc3339(found.updated_at),
         "is_waiting": is_waiting,
     }
+
+
+def agent_json(agent: AgentInfo) -> dict[str, Any]:
+    """Return an agent with whether it can speak in a call, and why it cannot."""
+    reason = agent.reason
+    if agent.available:
+        try:
+            voices.voice_of(agent.name)
+        except voices.NoVoice as error:
+            reason = str(error)
+    can_speak = agent.available and reason is None
+    return {**asdict(agent), "live": can_speak, "live_reason": None if can_speak else reason}
 
 
 def conversations(found: Sequence[Conversation]) -> list[dict[str, Any]]:
@@ -58,8 +75,9 @@ def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
             "siblings": [str(pk) for pk in siblings[m.parent_id]],
             "role": m.role,
             "agent": m.agent or None,
-            "text": m.text,
-            "parts": parts[m.pk],
+            "text": "" if m.hidden_at else m.text,
+            "parts": {"v": 1, "items": []} if m.hidden_at else parts[m.pk],
+            "hidden": hiding_of(m),
             "run": _id(newest_runs.get(m.pk) if m.role == Message.Role.USER else m.run_id),
             "feedback": feedback(m),
             "created_at": rfc3339(m.created_at),
@@ -69,7 +87,7 @@ def messages(found: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def feedback(message: Message) -> dict[str, Any] | None:
-    if message.feedback is None:
+    if message.feedback is None or message.hidden_at:
         return None
     return {"value": message.feedback, "reasons": [], "text": "", **(message.feedback_detail or {})}
 
@@ -119,8 +137,9 @@ def whole_answer(run_id: uuid.UUID) -> dict[str, Any]:
         and {
             "id": str(reply.pk),
             "role": reply.role,
-            "text": reply.text,
+            "text": "" if reply.hidden_at else reply.text,
             "created_at": rfc3339(reply.created_at),
+            **({"hidden": hiding_of(reply)} if reply.hidden_at else {}),
         },
         "usage": found.usage(),
     }

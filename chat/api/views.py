@@ -1,6 +1,5 @@
 """Views of ``/api/v1``, described by ``/api/v1/openapi.json``."""
 
-from dataclasses import asdict
 from typing import Any, Literal
 
 from django.contrib.auth.decorators import login_not_required
@@ -13,7 +12,8 @@ from ninja.operation import Operation
 from chat import actions, approvers, doorbell, queue, refusals, waiting
 from chat.access import access_conversation, access_message, access_reply, access_run, parse_id
 from chat.agent.agents import catalog
-from chat.api import export, serializers
+from chat.api import export, files, memories, serializers
+from chat.files.artifacts import artifact_json, versions_on_branch
 from chat.http import paging, parsing
 from chat.http.asks import AskBody, AskQuery
 from chat.http.decisions import store_decision
@@ -73,6 +73,14 @@ class Api(NinjaAPI):
 
 
 api = Api(title="Parley", version="1", docs_url=None, openapi_url="/openapi.json", auth=member_of)
+api.add_router("", files.files_router)
+api.add_router("", memories.memories_router)
+
+
+class ModeratedOut(Schema):
+    reason: str = Field(description="Its code: one of harmful, self_harm, illegal, privacy, wrong, other.")
+    words: str = Field(description="The moderator's own, for the owner; may be empty.")
+    at: str
 
 
 class ConversationOut(Schema):
@@ -81,6 +89,7 @@ class ConversationOut(Schema):
     agent: str
     pinned: bool
     archived: bool
+    locked: ModeratedOut | None = Field(description="Set while a moderator has locked the conversation.")
     head: str | None
     active_run: str | None
     created_at: str
@@ -109,6 +118,9 @@ class MessageOut(Schema):
     agent: str | None
     text: str
     parts: dict[str, Any]
+    hidden: ModeratedOut | None = Field(
+        description="Set while a moderator has hidden it: then it has no text."
+    )
     run: str | None
     feedback: FeedbackOut | None
     created_at: str
@@ -165,10 +177,20 @@ class DecisionOut(Schema):
     state: Literal["decided", "started"]
 
 
+class QueuedFileOut(Schema):
+    file: str
+    name: str
+    mime: str
+    size: int
+    width: int | None
+    height: int | None
+
+
 class QueuedOut(Schema):
     id: str = Field(description="Also the id of its run, once it was asked.")
     text: str
     why: str = Field(description="Why the queue waits.")
+    files: list[QueuedFileOut]
 
 
 class SentOut(Schema):
@@ -181,6 +203,12 @@ class ConversationWithMessagesOut(ConversationOut):
     messages: MessagesOut
 
 
+class NewConversation(Fields):
+    """Body of the POST that opens a conversation without a question."""
+
+    agent: str | None = Field(None, description="Its agent; the default one if absent.")
+
+
 class ConversationChange(Fields):
     """Body of PATCH: what is absent or null stays as it is."""
 
@@ -188,6 +216,20 @@ class ConversationChange(Fields):
     pinned: Flag = False
     archived: Flag = False
     head: Id = None
+
+
+class ArtifactOut(Schema):
+    name: str
+    version: int
+    file: str
+    mime: str
+    size: int
+    run: str | None
+    created_at: str
+
+
+class ArtifactsOut(Schema):
+    items: list[ArtifactOut]
 
 
 class UsageOut(Schema):
@@ -223,6 +265,8 @@ class AgentOut(Schema):
     description: str
     available: bool
     reason: str | None
+    live: bool  # the agent can speak, in a call
+    live_reason: str | None  # why it cannot
 
 
 class AgentsOut(Schema):
@@ -263,6 +307,24 @@ def list_conversations(
         signed_in_user(request), cursor, paging.limit_of(limit), archived=archived == "true"
     )
     return {"items": serializers.conversations(page), "next": following}
+
+
+@api.post(
+    "/conversations",
+    response={201: ConversationOut},
+    openapi_extra={
+        "requestBody": {
+            "content": {"application/json": {"schema": NewConversation.model_json_schema()}},
+            "required": True,
+        }
+    },
+)
+def create_conversation(request: HttpRequest) -> Any:
+    """Open a conversation without a question, to speak in."""
+    member = signed_in_user(request)
+    body = NewConversation.read(parsing.json_body(request))
+    found = actions.open_conversation(member, body.agent, agents=catalog.available_names())
+    return Status(201, _described(found))
 
 
 @api.get("/conversations/{conversation}", response=ConversationWithMessagesOut, by_alias=True)
@@ -332,7 +394,9 @@ def restore_conversation(request: HttpRequest, conversation: str) -> Any:
 class ExportQuery(Fields):
     """Query string of an export."""
 
-    format: Literal["markdown", "json"] = "markdown"
+    format: Literal["markdown", "json", "zip"] = Field(
+        "markdown", description="zip: Markdown with the files beside it."
+    )
     all: Flag = Field(False, description="Every branch instead of the active one.")
 
 
@@ -349,6 +413,12 @@ def export_conversation(request: HttpRequest, conversation: str) -> Any:
     asked = ExportQuery.read(parsing.query_fields(request))
     found = access_conversation(signed_in_user(request), conversation)
     return export.download(found, asked.format, every_branch=asked.all)
+
+
+@api.get("/conversations/{conversation}/artifacts", response=ArtifactsOut)
+def list_artifacts(request: HttpRequest, conversation: str) -> Any:
+    found = access_conversation(signed_in_user(request), conversation)
+    return {"items": [artifact_json(each) for each in versions_on_branch(found)]}
 
 
 @api.put(
@@ -424,7 +494,7 @@ def search(request: HttpRequest, q: str = "", cursor: str | None = None, limit: 
 
 @api.get("/agents", response=AgentsOut)
 def list_agents(request: HttpRequest) -> Any:
-    return {"items": [asdict(agent) for agent in catalog.all_agents()]}
+    return {"items": [serializers.agent_json(agent) for agent in catalog.all_agents()]}
 
 
 def urls() -> Any:

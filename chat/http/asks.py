@@ -37,9 +37,12 @@ class AskBody(AskQuery):
     """Fields of an ask by POST."""
 
     prompt: Id = Field(None, description="An old question to answer again; excludes query and parent.")
+    files: list[Id] | None = Field(
+        None, description="Ids of own uploads, at most ten; only with query, or in its place."
+    )
     answers: list[AnswerFields] | None = Field(
         None,
-        description="Decisions about open requests; needs conversation, excludes query, prompt and parent.",
+        description="Decisions about open requests; needs conversation, excludes what a question has.",
     )
     parent: IdOrEmpty = Field(
         "", description="The message before the question: null is the root, absent the end of the branch."
@@ -74,11 +77,14 @@ def _ask(request: HttpRequest, body: AskBody) -> Ask:
     if body.query is not None and body.message is not None:
         raise refusals.malformed(_("query and message are the same field: send one."))
     query = body.query if body.query is not None else body.message
+    if query is None and body.files:
+        query = ""
     _check_combination(body, query)
     return Ask(
         query=query,
         prompt=body.prompt,
         conversation=body.conversation,
+        files=tuple(each for each in body.files or () if each),
         answers=tuple(Answer(each.id, each.decision, each.payload) for each in body.answers or () if each.id),
         parent=ABSENT if body.parent == "" else body.parent,
         agent=body.agent or None,
@@ -91,10 +97,12 @@ def _ask(request: HttpRequest, body: AskBody) -> Ask:
 def _check_combination(body: AskBody, query: str | None) -> None:
     """Raise the 400 refusal for fields that exclude or need each other."""
     if body.prompt and (query is not None or body.parent != ""):
-        raise refusals.malformed(_("prompt excludes query and parent."))
+        raise refusals.malformed(_("prompt excludes query, files and parent."))
     if body.answers is not None:
         if query is not None or body.prompt or body.parent != "" or not body.conversation:
-            raise refusals.malformed(_("answers needs conversation, and excludes query, prompt and parent."))
+            raise refusals.malformed(
+                _("answers needs conversation, and excludes query, files, prompt and parent.")
+            )
         named = {each.id for each in body.answers if each.id}
         if not named or len(named) < len(body.answers):
             raise refusals.malformed(_("answers must name each request once."))

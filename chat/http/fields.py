@@ -15,6 +15,7 @@ from chat.access import CANONICAL
 _SENTENCES: dict[str, Promise] = {
     "string_type": _("%(name)s must be text."),
     "bool_type": _("%(name)s must be true or false."),
+    "int_type": _("%(name)s must be a whole number."),
     "id": _("%(name)s must be a UUID."),
     "list_type": _("%(name)s must be a list."),
     "literal_error": _("%(name)s must be %(expected)s."),

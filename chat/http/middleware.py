@@ -30,7 +30,7 @@ if settings.REDIS_URL:
     SERVICES_AWAY = (*SERVICES_AWAY, RedisError)
 
 # Called by programs: refused in JSON, with a status instead of a redirect.
-PROGRAM_PATHS = ("/api/", "/chat/stream", "/chat/runs/", "/healthz", "/readyz")
+PROGRAM_PATHS = ("/api/", "/chat/stream", "/chat/runs/", "/thumbnails/", "/healthz", "/readyz")
 
 
 def is_for_programs(request: HttpRequest) -> bool:

@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -17,6 +17,8 @@ from accounts.statements import Statement
 from chat import refusals
 from chat.access import parse_id
 from chat.models import Conversation, ConversationQuerySet
+
+M = TypeVar("M", bound=Model)
 
 DEFAULT_LIMIT = 30
 MAX_LIMIT = 100
@@ -31,6 +33,23 @@ def limit_of(value: str | None) -> int:
             _("limit must be a whole number from 1 to %(maximum)s.") % {"maximum": MAX_LIMIT}
         )
     return int(value)
+
+
+def page_of_newest(
+    found: QuerySet[M], moment: str, cursor: str | None, limit: int
+) -> tuple[list[M], str | None]:
+    """Return a page of rows, from ``cursor`` on, and the cursor of the next page. Raises the 400 refusal.
+
+    The newest come first, by the column ``moment``.
+    """
+    if cursor:
+        at, last = _moment_and_id(decode_cursor(cursor))
+        found = found.filter(Q(**{f"{moment}__lt": at}) | Q(**{moment: at, "pk__lt": last}))
+    page = list(found.order_by(f"-{moment}", "-pk")[: limit + 1])
+    if len(page) <= limit:
+        return page, None
+    end = page[limit - 1]
+    return page[:limit], encode_cursor(f"{getattr(end, moment).isoformat()} {end.pk}")
 
 
 def page_of_conversations(
@@ -87,32 +106,38 @@ def _cursor_of(part: int, conversation: Conversation) -> str:
 
 
 def _conversation_cursor(cursor: str) -> tuple[int, datetime, uuid.UUID]:
-    part, _space, place = _decode(cursor).partition(" ")
-    moment, _space, conversation = place.partition(" ")
-    found = parse_id(conversation)
+    part, _space, place = decode_cursor(cursor).partition(" ")
+    if part not in ("0", "1"):
+        raise bad_cursor()
+    return int(part), *_moment_and_id(place)
+
+
+def _moment_and_id(place: str) -> tuple[datetime, uuid.UUID]:
+    moment, _space, spelled = place.partition(" ")
+    found = parse_id(spelled)
     try:
         when = datetime.fromisoformat(moment)
-        if found is None or when.tzinfo is None or part not in ("0", "1"):
-            raise _bad_cursor()
-        return int(part), when.astimezone(UTC), found  # in the year 9999, UTC may overflow
+        if found is None or when.tzinfo is None:
+            raise bad_cursor()
+        return when.astimezone(UTC), found  # in the year 9999, UTC may overflow
     except (ValueError, OverflowError) as error:
-        raise _bad_cursor() from error
+        raise bad_cursor() from error
 
 
 def message_cursor(cursor: str) -> uuid.UUID:
     """Return the message that a page of messages ends with. Raises the 400 refusal."""
-    found = parse_id(_decode(cursor))
+    found = parse_id(decode_cursor(cursor))
     if found is None:
-        raise _bad_cursor()
+        raise bad_cursor()
     return found
 
 
 def search_cursor(cursor: str) -> tuple[int, uuid.UUID]:
     """Return the place of a search's last hit. Raises the 400 refusal."""
-    entry, _space, source = _decode(cursor).partition(" ")
+    entry, _space, source = decode_cursor(cursor).partition(" ")
     found = parse_id(source)
     if found is None or not (entry.isascii() and entry.isdigit() and len(entry) <= 18):
-        raise _bad_cursor()
+        raise bad_cursor()
     return int(entry), found
 
 
@@ -120,12 +145,13 @@ def encode_cursor(place: str) -> str:
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str) -> str:
+def decode_cursor(cursor: str) -> str:
+    """Return the place that ``encode_cursor`` was given. Raises the 400 refusal."""
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise _bad_cursor() from error
+        raise bad_cursor() from error
 
 
-def _bad_cursor() -> refusals.Refusal:
+def bad_cursor() -> refusals.Refusal:
     return refusals.malformed(_("cursor is not valid."))

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -19,6 +20,7 @@ from chat.text import check_text
 
 MAX_DEPTH = 32
 MAX_NESTED = 10_000  # arrays and objects; 300,000 of them took 0.4 s on the database's thread
+PIECE_BYTES = 64 * 1024
 MAX_INTEGER = 2**53  # above it JavaScript's numbers are not exact
 FORMS = {"application/x-www-form-urlencoded", "multipart/form-data"}
 
@@ -34,9 +36,13 @@ def media_type(request: HttpRequest) -> str:
     charset = (request.content_params or {}).get("charset", "utf-8").lower()
     if kind not in FORMS | {"application/json"} or charset not in {"utf-8", "utf8"}:
         raise refusals.wrong_content_type()
+    _check_encoding(request)
+    return kind
+
+
+def _check_encoding(request: HttpRequest) -> None:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise refusals.wrong_content_type()
-    return kind
 
 
 def check_size(request: HttpRequest) -> None:
@@ -75,6 +81,25 @@ def json_body(request: HttpRequest) -> dict[str, Any]:
     if media_type(request) in FORMS:
         raise refusals.wrong_content_type()
     return body_of(request)
+
+
+def raw_chunks(request: HttpRequest) -> Iterator[bytes]:
+    """Yield a body of any type in pieces. Raises the 415, 413 and 400 refusals; 415 for a compressed one."""
+    _check_encoding(request)
+    check_size(request)
+    with unreadable_is_refused():
+        while piece := request.read(PIECE_BYTES):
+            yield piece
+
+
+def uploaded_file(request: HttpRequest) -> "UploadedFile[bytes]":
+    """Return the one file of a form, its field ``file``. Raises as ``body_of``."""
+    check_size(request)
+    with unreadable_is_refused():
+        files, fields = request.FILES, _single_values(request.POST)
+    if fields or [*files] != ["file"] or len(files.getlist("file")) != 1:
+        raise refusals.malformed(_("The form must have one field, file."))
+    return files.getlist("file")[0]
 
 
 def _form_fields(request: HttpRequest) -> dict[str, Any]:

@@ -163,6 +163,15 @@ loop_late_milliseconds = Level(
 coalescing_milliseconds = Level(
     "parley_coalescing_milliseconds", "For how long the chunks of a model's answer gather at the moment."
 )
+open_calls_gauge = Level("parley_open_calls", "Spoken conversations that this process holds.")
+call_seconds = Tally(
+    "parley_call_seconds",
+    "Seconds of sound in calls, from members (in) and from models (out).",
+    ("direction",),
+)
+dropped_audio_bytes = Tally(
+    "parley_dropped_audio_bytes", "Bytes of sound dropped, because a member's connection was too slow.", ()
+)
 unsent_bytes = Level("parley_unsent_bytes", "Bytes that wait in this process for slow readers, in total.")
 paused_connections = Level(
     "parley_paused_connections", "Connections whose client reads too slowly at the moment."
@@ -184,7 +193,7 @@ loop_stalled_seconds = Tally(
 )
 
 HISTOGRAMS = (delta_bytes, delta_gap_seconds, journal_commit_seconds, journal_batch_events)
-LEVELS = (active_runs, open_streams, open_sockets_gauge, unsent_bytes, paused_connections)
+LEVELS = (active_runs, open_streams, open_sockets_gauge, open_calls_gauge, unsent_bytes, paused_connections)
 ALL = (
     first_token_seconds,
     *HISTOGRAMS,
@@ -192,6 +201,8 @@ ALL = (
     *LEVELS,
     loop_late_milliseconds,
     coalescing_milliseconds,
+    call_seconds,
+    dropped_audio_bytes,
     refusals,
     renders_given_up,
     responses,

@@ -127,7 +127,10 @@ def names_of(keys: set[uuid.UUID]) -> dict[uuid.UUID | None, str]:
 # The actions that are recorded, for the filter.
 ACTIONS = (
     "look", "search", "grant.open", "grant.extend", "grant.end", "consent.give", "consent.end",
-    "member.reset_link", "member.one_time_link", "member.link_used", "member.add", "member.change",
-    "member.erase", "group.change", "terminal.open", "policy.change", "audit.text", "audit.export",
-    "audit.checkpoint",
+    "report", "item.claim", "item.release", "item.note", "item.escalated", "item.dismissed",
+    "item.actioned", "item.upheld", "item.overturned", "decision.hide", "decision.lock",
+    "decision.stop", "decision.warn", "decision.suspend", "decision.end", "warning.acknowledge", "appeal",
+    "watch", "queue.export", "member.reset_link", "member.one_time_link", "member.link_used", "member.add",
+    "member.change", "member.erase", "group.change", "terminal.open", "policy.change", "audit.text",
+    "audit.export", "audit.checkpoint",
 )  # fmt: skip

@@ -45,7 +45,9 @@ def grant_of(staff: User, conversation: Conversation) -> AccessGrant | None:
 
 
 def _in_force(staff: User, conversation: Conversation) -> QuerySet[AccessGrant]:
-    own = AccessGrant.objects.in_force().filter(staff=staff, conversation=conversation)
+    own = AccessGrant.objects.in_force().filter(
+        staff=staff, conversation=conversation, scope=Scope.CONVERSATION
+    )
     if not staff.has_perm(READ_TEXT):
         return own.none()
     if not staff.has_perm(BREAK_GLASS):
@@ -208,7 +210,8 @@ def end_grant(staff: User, grant: uuid.UUID) -> AccessGrant:
 
 
 def _own(staff: User, grant: uuid.UUID) -> AccessGrant:
-    own = AccessGrant.objects.filter(pk=grant, staff=staff, revoked_at=None)
+    # That of an item is extended and ended by its claim.
+    own = AccessGrant.objects.filter(pk=grant, staff=staff, revoked_at=None).exclude(scope=Scope.ITEM)
     found = own.select_related("conversation__owner").select_for_update(of=("self",)).first()
     if found is None:
         raise refusals.not_found()
@@ -217,7 +220,9 @@ def _own(staff: User, grant: uuid.UUID) -> AccessGrant:
 
 def last_grant_of(staff: User, conversation: Conversation) -> AccessGrant | None:
     """Return the grant that can be extended by one click, if any."""
-    own = AccessGrant.objects.filter(staff=staff, conversation=conversation, revoked_at=None)
+    own = AccessGrant.objects.filter(
+        staff=staff, conversation=conversation, scope=Scope.CONVERSATION, revoked_at=None
+    )
     return own.filter(expires_at__gt=timezone.now() - EXTENDABLE).order_by("-expires_at").first()
 
 

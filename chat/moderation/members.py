@@ -20,6 +20,7 @@ from chat.http.members import signed_in_user
 from chat.models import Conversation
 from chat.moderation import audit
 from chat.moderation.account_acts import end_sign_ins, record_act
+from chat.moderation.duties import may_act_on
 
 COLUMNS = ("conversations", "last_activity")
 
@@ -66,11 +67,12 @@ class AuditedMemberAdmin(MemberAdmin):
         if obj is None:
             return (first, *others)
         name, options = first
-        more = ("sign_in_help", *(COLUMNS if _may_list(request) else ()))
+        decides = ("decisions",) if may_act_on(signed_in_user(request), obj) else ()
+        more = ("sign_in_help", *decides, *(COLUMNS if _may_list(request) else ()))
         return ((name, {**options, "fields": (*options["fields"], *more)}), *others)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        own = () if obj is None else ("sign_in_help", *COLUMNS)
+        own = () if obj is None else ("sign_in_help", "decisions", *COLUMNS)
         return (*super().get_readonly_fields(request, obj), *own)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -91,6 +93,11 @@ class AuditedMemberAdmin(MemberAdmin):
     def sign_in_help(self, user: Any) -> SafeString | None:
         address = reverse("help_to_sign_in", args=[user.pk])
         return format_html('<a href="{}">{}</a>', address, _("Help this member to sign in"))
+
+    @admin.display(description=_("decisions"))
+    def decisions(self, user: Any) -> SafeString:
+        address = reverse("decide_member", args=[user.pk])
+        return format_html('<a href="{}">{}</a>', address, _("Warn or suspend, and what was decided"))
 
     @admin.display(description=_("conversations"), empty_value="0")
     def conversations(self, user: Any) -> SafeString | None:

@@ -3,19 +3,23 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.models import User
 from chat import refusals
-from chat.access import parse_id
+from chat.access import access_as_staff, may_look, parse_id
 from chat.admin.conversations import status_html
+from chat.files.models import File
 from chat.http import parsing
 from chat.http.fields import Fields, Flag, Id
+from chat.http.file_responses import file_response
 from chat.models import Conversation
 from chat.moderation import grants
 from chat.moderation.duties import BREAK_GLASS, READ_TEXT, staff_with
@@ -75,6 +79,24 @@ def opening_page(request: HttpRequest, conversation: str) -> HttpResponse:
         "text_max": grants.TYPED_MAX,
     }
     return render(request, "admin/moderation/opening.html", context, status=status)
+
+
+@never_cache
+@require_safe
+def transcript_file(request: HttpRequest, conversation: str, file: str, name: str) -> HttpResponseBase:
+    """Send a file of a conversation that staff have opened, a hidden one too. The look is recorded.
+
+    Without the right to look, redirect to the page that opens the conversation.
+    """
+    found = access_as_staff(request, conversation)
+    if not may_look(request, found):
+        return HttpResponseRedirect(reverse("open_conversation", args=[found.pk]))
+    pk = parse_id(file)
+    of_it = Q(message__conversation=found) | Q(run__conversation=found)
+    stored = File.objects.filter(of_it, pk=pk, blob__isnull=False).first() if pk else None
+    if stored is None:
+        raise refusals.not_found()
+    return file_response(request, stored)
 
 
 def _conversation(conversation: str) -> Conversation:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from accounts.models import User
 from chat.http import parsing
 from chat.http.fields import Fields, Flag
 from chat.http.members import signed_in_user
@@ -22,6 +23,13 @@ class PolicyForm(Fields):
     """Fields of the form; a box that is not ticked is absent."""
 
     members_see_looks: Flag = False
+    takes_reports: Flag = False
+    takes_feedback: Flag = False
+    takes_blocks: Flag = False
+    watches_live: Flag = False
+
+
+SWITCHES = tuple(PolicyForm.model_fields)
 
 
 def policy_in_force() -> Policy:
@@ -31,25 +39,28 @@ def policy_in_force() -> Policy:
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def policy_page(request: HttpRequest) -> HttpResponse:
-    """Show the rules to the site's owner; a POST changes them, and is a row of the audit."""
+    """Show the rules to the site's owner; a POST changes them. Each change is a row of the audit."""
     owner = signed_in_user(request)
     if not owner.is_superuser:
         raise PermissionDenied
     if request.method == "POST":
-        form = PolicyForm.read(parsing.body_of(request))
-        with transaction.atomic():
-            audit.record(
-                "policy.change",
-                actor=owner,
-                object_type="policy",
-                object_id="members_see_looks",
-                reason="on" if form.members_see_looks else "off",
-            )
-            Policy.objects.update_or_create(
-                pk=1,
-                defaults={"members_see_looks": form.members_see_looks, "changed_at": timezone.now()},
-            )
+        _store_rules(owner, PolicyForm.read(parsing.body_of(request)))
         messages.success(request, _("The rules are stored. Members read them under “What staff can see”."))
         return HttpResponseRedirect(reverse("policy"), status=303)
     context = {**admin.site.each_context(request), "title": _("Rules"), "policy": policy_in_force()}
     return render(request, "admin/moderation/policy.html", context)
+
+
+@transaction.atomic
+def _store_rules(owner: User, form: PolicyForm) -> None:
+    # Locked, so that of two changes at the same time each is compared with what it replaces.
+    Policy.objects.get_or_create(pk=1)
+    policy = Policy.objects.select_for_update().get(pk=1)
+    changed = [name for name in SWITCHES if getattr(form, name) != getattr(policy, name)]
+    for name in changed:
+        is_on = getattr(form, name)
+        setattr(policy, name, is_on)
+        reason = "on" if is_on else "off"
+        audit.record("policy.change", actor=owner, object_type="policy", object_id=name, reason=reason)
+    policy.changed_at = timezone.now()
+    policy.save(update_fields=[*changed, "changed_at"])

@@ -1,25 +1,28 @@
 """The archive of *My data*: a ZIP that is written while it is sent, in JSON and in readable HTML.
 
-A step reads one page of rows. Memory holds that page, and the ZIP's directory of files.
+A step reads one page of rows, or one piece of a file. Memory holds that, and the ZIP's directory of files.
 """
 
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import tzinfo
-from io import RawIOBase
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from accounts.models import User
 from chat import personal_data, waiting
-from chat.database import run_db
+from chat.events import has_stored_file
+from chat.files.models import File
+from chat.files.reading import NOT_HIDDEN
+from chat.http.zips import ZipEntry, file_entry, zip_chunks, zip_name
 from chat.models import Conversation, Message
+from chat.moderated import hidden_sentence
 from chat.pages.transcript import display_name
 from chat.personal_data import ids_in_pages, values_in_pages
 from chat.rendering.renderer import plain
@@ -27,49 +30,10 @@ from chat.rendering.renderer import plain
 ROWS_AT_ONCE = 50  # that are in memory at the same time
 PLACE = mark_safe("<!-- content -->")  # in the rendered frame of a page; escaped text has no such tag
 
-File = tuple[str, Iterator[str]]
 
-
-class _Buffer(RawIOBase):
-    """File that a ZipFile can only append to, and that is emptied after each step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, part: Any) -> int:
-        self._parts.append(bytes(part))
-        return len(part)
-
-    def drain(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
-
-
-async def archive_chunks(user: User, zone: tzinfo) -> AsyncIterator[bytes]:
+def archive_chunks(user: User, zone: tzinfo) -> AsyncIterator[bytes]:
     """Yield the bytes of the ZIP. Times in its HTML are in ``zone``."""
-    parts = _zip_parts(user, zone)
-    # Each part reads one page, on a thread that may use the database.
-    while (part := await run_db(next, parts, None)) is not None:
-        if part:
-            yield part
-
-
-def _zip_parts(user: User, zone: tzinfo) -> Iterator[bytes]:
-    buffer = _Buffer()
-    now = timezone.localtime(timezone=zone)
-    with ZipFile(buffer, "w") as archived:
-        for name, parts in _files(user, _in_zone(zone)):
-            info = ZipInfo(name, now.timetuple()[:6])
-            info.compress_type = ZIP_DEFLATED
-            with archived.open(info, "w", force_zip64=True) as file:  # its size is not known yet
-                for part in parts:
-                    file.write(part.encode())
-                    yield buffer.drain()
-    yield buffer.drain()
+    return zip_chunks(_entries(user, _in_zone(zone)), zone)
 
 
 Render = Callable[[str, dict[str, Any]], str]
@@ -83,16 +47,21 @@ def _in_zone(zone: tzinfo) -> Render:
     return render
 
 
-def _files(user: User, render: Render) -> Iterator[File]:
-    yield "index.html", _index(user, render)
+def _entries(user: User, render: Render) -> Iterator[ZipEntry]:
+    yield ZipEntry("index.html", _index(user, render))
     for data in personal_data.declarations:
         if data.export:
-            yield f"data/{data.export.file}.json", _json(user, data)
+            yield ZipEntry(f"data/{data.export.file}.json", _json(user, data))
     for ids in ids_in_pages(_conversations_of(user), ROWS_AT_ONCE):
         for pk in ids:
             # Deleted meanwhile, perhaps.
             if found := Conversation.objects.filter(pk=pk).first():
-                yield f"conversations/{pk}.html", _conversation(found, render)
+                yield ZipEntry(f"conversations/{pk}.html", _conversation(found, render))
+    own = File.objects.filter(NOT_HIDDEN, owner=user, blob__isnull=False)
+    for ids in ids_in_pages(own, ROWS_AT_ONCE):
+        for pk in ids:
+            if (file := own.filter(pk=pk).first()) and (entry := file_entry(file)):
+                yield entry
 
 
 def _json(user: User, data: personal_data.PersonalData) -> Iterator[str]:
@@ -135,8 +104,7 @@ def _index(user: User, render: Render) -> Iterator[str]:
 
 def _conversation(found: Conversation, render: Render) -> Iterator[str]:
     context = {"conversation": found, "agent": display_name(found.agent), "content": PLACE}
-    shown = found.messages.filter(hidden_at=None).order_by("created_at", "id")
-    ids = list(shown.values_list("pk", flat=True))
+    ids = list(found.messages.order_by("created_at", "id").values_list("pk", flat=True))
     batches = (ids[at : at + ROWS_AT_ONCE] for at in range(0, len(ids), ROWS_AT_ONCE))
     return _framed(
         render("conversation", context),
@@ -156,6 +124,11 @@ def _messages_context(ids: list[uuid.UUID], owner_id: int) -> dict[str, Any]:
                 "is_question": message.role == Message.Role.USER,
                 "agent": display_name(message.agent),
                 "html": _html_of(message, owner_id),
+                "files": [
+                    {"name": item["name"], "address": f"../{zip_name(item['file'], item['name'])}"}
+                    for item in message.parts.get("items", [])
+                    if has_stored_file(item)
+                ],
                 "version": siblings[message.parent_id].index(message.pk) + 1,
                 "versions": len(siblings[message.parent_id]),
             }
@@ -165,6 +138,8 @@ def _messages_context(ids: list[uuid.UUID], owner_id: int) -> dict[str, Any]:
 
 
 def _html_of(message: Message, owner_id: int) -> SafeString:
+    if message.hidden_at:
+        return format_html("<p><em>{}</em></p>", hidden_sentence())
     if message.html:
         return mark_safe(message.html)  # noqa: S308  (sanitized when it was stored)
     text, _parts = waiting.without_deciders(

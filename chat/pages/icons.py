@@ -9,9 +9,12 @@ from django.utils.safestring import SafeString, mark_safe
 
 # Parley's name of an icon, after the action of its control, and lucide's name of the drawing.
 DRAWINGS = {
+    "adjust": "sliders-horizontal",
     "again": "refresh-cw",
     "alert": "triangle-alert",
     "archive": "archive",
+    "attach": "paperclip",
+    "audio": "audio-lines",
     "chevron": "chevron-down",
     "close": "x",
     "copy": "copy",
@@ -22,14 +25,19 @@ DRAWINGS = {
     "bad": "thumbs-down",
     "export": "download",
     "file": "file-text",
+    "files": "files",
     "good": "thumbs-up",
+    "hang-up": "phone-off",
     "keys": "keyboard",
     "menu": "panel-left",
+    "mic": "mic",
     "more": "ellipsis",
+    "muted": "mic-off",
     "new": "square-pen",
     "next": "chevron-right",
     "pin": "pin",
     "previous": "chevron-left",
+    "report": "flag",
     "search": "search",
     "send": "arrow-up",
     "settings": "settings",
@@ -39,6 +47,7 @@ DRAWINGS = {
     "tool": "wrench",
     "unarchive": "archive-restore",
     "unpin": "pin-off",
+    "video": "film",
 }
 # Drawings that lucide lacks: Parley's logo, and a filled stop.
 OWN_DRAWINGS = {

@@ -2,34 +2,25 @@
 
 import asyncio
 import logging
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from smtplib import SMTPRecipientsRefused
 
 from django.conf import settings
-from django.core.mail import EmailMessage, get_connection
 from django.db import DatabaseError, InterfaceError
-from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
 from chat.approvers import members_of
-from chat.database import run_db, run_db_patiently
-from chat.http.address import browser_address
+from chat.database import run_db
 from chat.models import PersonRequest, RequestLook
+from chat.pages import mailing
 from chat.runs.supervisor import supervisor
 from chat.waiting import is_open
 
 log = logging.getLogger(__name__)
-
-PAUSE_SECONDS = 30.0  # between two looks for due letters: little of a minute, the setting's unit
-WARNING_SECONDS = 600.0  # between two warnings that the mail server is away
-
-_warned_at = [-WARNING_SECONDS]  # time.monotonic() of the last warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +44,7 @@ class Letter:
 async def send_letters() -> None:
     """Send due letters for as long as this process serves."""
     while True:
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(mailing.PAUSE_SECONDS)  # little of a minute, the setting's unit
         if settings.WAITING_EMAIL_MINUTES:
             try:
                 await send_due_letters()
@@ -71,13 +62,13 @@ async def send_due_letters() -> None:
         letter = await run_db(_claim, addressee)
         if letter is None:
             continue
-        try:
-            await asyncio.to_thread(_hand_over, letter)
-        except OSError as error:  # smtplib's errors, too
-            await run_db_patiently(_give_back, letter)
-            _warn(error)
-            if not isinstance(error, SMTPRecipientsRefused):
-                return
+        of_owner = letter.addressee.conversation
+        path = reverse("chat:conversation", args=[of_owner]) if of_owner else reverse("chat:waiting")
+        facts = {"is_owner": bool(of_owner)}
+        if not await mailing.send_claimed(
+            "chat/letters/waiting", path, facts, letter.addresses, _give_back, letter
+        ):
+            return
 
 
 def _due_addressees() -> list[Addressee]:
@@ -151,47 +142,9 @@ def _concern(member: User, requests: Sequence[PersonRequest], seen: set[tuple[uu
     return any(each.run.owner_id != member.pk and (each.pk, member.pk) not in seen for each in requests)
 
 
-def _hand_over(letter: Letter) -> None:
-    """Give the letter to the mail server, for each address its own. Raises OSError if it took none."""
-    if letter.addressee.conversation:
-        path = reverse("chat:conversation", args=[letter.addressee.conversation])
-    else:
-        path = reverse("chat:waiting")
-    address = browser_address()
-    facts = {"address": address, "link": address + path, "is_owner": bool(letter.addressee.conversation)}
-    title = render_to_string("chat/letters/waiting_subject.txt").strip()
-    text = render_to_string("chat/letters/waiting_message.txt", facts)
-    handed_over = 0
-    try:
-        with get_connection() as connection:
-            for to in letter.addresses:
-                try:
-                    EmailMessage(title, text, to=[to], connection=connection).send()
-                except SMTPRecipientsRefused as error:
-                    if any(code < 500 for code, _reason in error.recipients.values()):
-                        raise
-                    # For good: another attempt would end in the same way.
-                    log.warning("The mail server refuses an address of a member: no letter is sent to it")
-                handed_over += 1
-    except OSError as error:
-        if not handed_over:
-            raise
-        # Those who have their letter would get it again.
-        _warn(error)
-
-
 def _give_back(letter: Letter) -> None:
     for request in letter.requests:
         PersonRequest.objects.filter(pk=request, mailed_at=letter.claimed_at).update(mailed_at=None)
-
-
-def _warn(error: OSError) -> None:
-    """Log that the mail server is away, at most once in WARNING_SECONDS. A refusal's text has addresses."""
-    now = time.monotonic()
-    if now - _warned_at[0] >= WARNING_SECONDS:
-        _warned_at[0] = now
-        reason = type(error).__name__ if isinstance(error, SMTPRecipientsRefused) else error
-        log.warning("A letter about a request is sent later: the mail server did not take it: %s", reason)
 
 
 supervisor.add_duty(send_letters)

@@ -14,10 +14,23 @@ from accounts.statements import Statement
 from chat import endings
 from chat.agent.agents import catalog
 from chat.agent.agents.catalog import AgentInfo
-from chat.events import CODE_TOOL, REPLACE, REQUESTS, Fold, kilobytes, sources_of, tools_called
+from chat.agent.live.voices import reason_without_voice
+from chat.events import (
+    CODE_TOOL,
+    HEARD,
+    REPLACE,
+    REQUESTS,
+    Fold,
+    has_stored_file,
+    kilobytes,
+    sources_of,
+    tools_called,
+)
 from chat.log import read_log
 from chat.models import Message, PersonRequest, Run, new_id
+from chat.moderated import label_of
 from chat.pages.cards import RequestCard
+from chat.pages.file_cards import FileCard, ReplyPiece, cards_of, cut_at_files
 from chat.pages.outcomes import RequestOutcome, outcome_of, requests_of
 from chat.rendering import RENDERER_VERSION
 from chat.rendering.renderer import render_in_time, render_reply_in_time, render_unfinished_in_time
@@ -46,6 +59,7 @@ class Step:
     state: str = ""
     seconds: float | None = None
     file: str = ""  # name of the saved file
+    is_card: bool = False  # the member's pages show that file as a card
     version: int | None = None
     note: str = ""  # how long the file is kept, or why the agent failed
     node: str = ""  # name of a workflow's node that is done
@@ -59,6 +73,7 @@ class AgentSection:
     speaker: str  # empty if it is that of the section before, or if there is one agent
     steps: list[Step]
     html: str
+    pieces: list[ReplyPiece]  # the HTML, cut at the files
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,7 @@ class PageMessage:
     pager: Pager | None = None  # None without other versions
     steps: list[Step] = field(default_factory=list)
     sections: list[AgentSection] = field(default_factory=list)  # empty if one agent wrote all of it
+    files: list[FileCard] = field(default_factory=list)  # of a question
     ending: str = ""  # sentence about a run that did not complete
     broken: Run | None = None  # the run, if it failed or expired
     cut_off: bool = False  # the model reached its limit of tokens
@@ -107,6 +123,9 @@ class PageMessage:
     called: list[str] = field(default_factory=list)  # tools whose actions that may repeat
     restarted: bool = False  # the server restarted, and the reply began again
     attempt_pager: Pager | None = None  # of a failed run after the replies to this prompt
+    moderated: bool = False  # a moderator stopped the run
+    interrupted: bool = False  # the member heard only the beginning of a spoken answer
+    heard: str = ""  # what the member of a call has said so far, until the text is stored
 
     @property
     def answer_key(self) -> uuid.UUID:
@@ -128,6 +147,11 @@ class PageMessage:
         return ", ".join(outcome.name for outcome in self.in_doubt)
 
     @property
+    def hidden_reason(self) -> str:
+        """The sentence of the reason for which a moderator has hidden it."""
+        return label_of(self.message.hidden_reason)
+
+    @property
     def html(self) -> str:
         """Sanitized HTML of the text."""
         message = self.message
@@ -137,12 +161,21 @@ class PageMessage:
         return render_reply_in_time(message.text, self.sources)
 
     @property
+    def pieces(self) -> list[ReplyPiece]:
+        """The HTML of a reply, cut at its files."""
+        return cut_at_files(self.html, self.message.parts.get("items", []))
+
+    @property
     def sources(self) -> dict[str, Any] | None:
         return sources_of(self.message.parts.get("items", []))
 
     @property
+    def text(self) -> str:
+        return self.message.text or self.heard
+
+    @property
     def is_long(self) -> bool:
-        text = self.message.text
+        text = self.text
         return text.count("\n") >= FOLD_LINES or len(text) > FOLD_CHARACTERS
 
     @property
@@ -165,9 +198,12 @@ class LiveReply:
     seq: int  # of the last event
     speaker: str
     html: str
+    pieces: list[ReplyPiece]
     steps: list[Step]
     sources: dict[str, Any] | None
     thinking: bool  # the last step is a thought, which may grow
+    heard: str  # what the member of a call has said so far; empty for a written question
+    hearing: bool  # and is still saying
     pager: Pager | None
     restarted: bool  # the server restarted, and the reply began again
 
@@ -200,13 +236,18 @@ def page_messages(
         )
         for message in branch
     ]
-    answers = {each.message.pk for each in shown if each.is_answer}
+    # Neither a decision nor a hidden question is asked again.
+    answers = {each.message.pk for each in shown if each.is_answer or each.message.hidden_at}
     for each in shown:
+        if each.message.hidden_at and each.message.role == Message.Role.ASSISTANT:
+            continue  # nothing of its run is shown
         run = unanswered.get(each.message.pk) or each.message.run
         if run and not run.is_active:
             each.ending = endings.explain(run.status, run.code)["detail"] or ""
             each.broken = run if run.status in (Run.Status.FAILED, Run.Status.EXPIRED) else None
             each.restarted = run.attempt > 1 and each.pager is not None and run.status != Run.Status.EXPIRED
+            each.moderated = run.code == endings.MODERATED
+            each.interrupted = run.code == endings.INTERRUPTED
             each.cut_off = run.status == Run.Status.COMPLETED and run.finish in CUT_OFF
             each.waits = each is shown[-1] and run.finish == endings.APPROVAL
         is_last = is_end and each is shown[-1]
@@ -217,13 +258,15 @@ def page_messages(
         if each.message.role == Message.Role.ASSISTANT:
             found = [outcome_of(r, open_now, is_end=is_last) for r in asked.get(each.message.run_id, [])]
             each.outcomes = [outcome for outcome in found if outcome]
-        if run and each.broken:
+        if run and each.broken and not each.message.hidden_at:
             decided = [outcome_of(r, [], is_end=is_last) for r in answered.get(run.pk, [])]
             each.in_doubt = [outcome for outcome in decided if outcome and outcome.state == "in_doubt"]
             each.offers_question = may_ask and is_last
         is_question = each.prompt not in answers
-        if may_ask and run and is_question and (each.message.role == Message.Role.ASSISTANT or is_last):
-            each.again = _again(run, is_last=is_last)
+        is_reply = each.message.role == Message.Role.ASSISTANT
+        if may_ask and run and is_question and (is_reply or is_last):
+            # An interrupted answer is no failure: it is answered again as a whole one is.
+            each.again = _again(run, is_last=is_last and not (each.interrupted and is_reply))
         if is_last and each.message.pk in unanswered:
             each.attempt_pager = attempt_pager(each.message.pk)
     called = _called([each.prompt for each in shown if each.again and each.prompt])
@@ -250,14 +293,20 @@ def live_reply(run: Run) -> LiveReply:
     rows = list(read_log(run.pk))
     fold = Fold(row.event() for row in rows)
     items = fold.items
+    heard = next((row.event().data for row in reversed(rows) if row.type == HEARD), None)
+    hearing = run.mode == Run.Mode.LIVE and not items and not (heard and heard["final"])
+    html = render_unfinished_in_time(fold.text)
     return LiveReply(
         run=run.pk,
         seq=rows[-1].seq,
         speaker=display_name(fold.agent or run.conversation.agent),
-        html=render_unfinished_in_time(fold.text),
+        html=html,
+        pieces=cut_at_files(html, items),
         steps=_steps(items, ended=False),
         sources=fold.sources,
         thinking=bool(items) and items[-1]["type"] == "thought",
+        heard=heard["text"] if heard else "",
+        hearing=hearing and not run.prompt.text,
         pager=attempt_pager(run.prompt_id),
         restarted=any("kept" in row.event().data for row in rows if row.type == REPLACE),
     )
@@ -271,11 +320,18 @@ class AgentChoice:
     speaker: str
     about: str  # its description, or why it is not available
     available: bool
+    no_voice: str  # why nobody can speak with it; empty if it can speak
 
 
 def agent_choices(agents: Iterable[AgentInfo]) -> list[AgentChoice]:
     return [
-        AgentChoice(each.name, display_name(each.name), _about(each), available=each.available)
+        AgentChoice(
+            each.name,
+            display_name(each.name),
+            _about(each),
+            each.available,
+            reason_without_voice(each.name) or "",
+        )
         for each in agents
     ]
 
@@ -293,11 +349,13 @@ def display_name(agent: str) -> str:
 
 
 def _page_message(message: Message, pager: Pager | None, asks: set[str]) -> PageMessage:
-    items = message.parts.get("items", [])
+    items = [] if message.hidden_at else message.parts.get("items", [])
     if message.role == Message.Role.USER:
         decisions = [item for item in items if item["type"] == "approval"]
         names = list(dict.fromkeys(item["by"] for item in decisions))
-        return PageMessage(message, "", pager, is_answer=bool(decisions), decided_by=names)
+        return PageMessage(
+            message, "", pager, files=cards_of(items), is_answer=bool(decisions), decided_by=names
+        )
     steps, sections = _steps(items, asks, ended=True), _sections(items, asks)
     return PageMessage(message, display_name(message.agent), pager, steps, sections)
 
@@ -334,7 +392,7 @@ def _sections(items: Iterable[dict[str, Any]], asks: set[str]) -> list[AgentSect
         at += len(whole)
         html = render_reply_in_time(text, sources and _sources_from(sources, start)) if text else ""
         heading = display_name(agent) if several and agent != speaker else ""
-        found.append(AgentSection(heading, _steps(own, asks, ended=True), html))
+        found.append(AgentSection(heading, _steps(own, asks, ended=True), html, cut_at_files(html, own)))
         speaker = agent
     return found
 
@@ -410,7 +468,8 @@ def _steps(items: Iterable[dict[str, Any]], asks: Collection[str] = (), *, ended
         elif item["type"] == "failed":
             steps.append(Step(failed=display_name(item["name"]), note=item["detail"]))
         elif item["type"] == "file":
-            steps.append(Step(file=item["name"], version=item["version"], note=item["note"]))
+            note, version = item.get("note", ""), item.get("version")
+            steps.append(Step(file=item["name"], is_card=has_stored_file(item), version=version, note=note))
     return steps
 
 

@@ -26,6 +26,9 @@ from chat.access import (
 )
 from chat.actions import Held, IfBusy, Stored
 from chat.agent.agents import catalog
+from chat.agent.live.voices import reason_without_voice
+from chat.files.attaching import FILES_MAX
+from chat.files.kinds import INLINE_BYTES
 from chat.http import asks, paging, parsing
 from chat.http.event_loop import RedirectAfter
 from chat.http.feedback import feedback_in_form
@@ -36,7 +39,9 @@ from chat.models import Conversation, Message, Run, Suggestion
 from chat.pages import preferences, sidebar, transcript
 from chat.pages.cards import cards
 from chat.pages.excerpt import excerpt_of
+from chat.pages.file_cards import cards_of
 from chat.pages.queued import queue_context
+from chat.pages.standing import standing_of
 from chat.refusals import Refusal
 from chat.runs.pending import stop_bell_names
 from chat.runs.stopping import stop_and_wait
@@ -128,7 +133,7 @@ def rate(request: HttpRequest, conversation: str, message: str) -> HttpResponse:
     """Store the feedback that a form holds, and redirect to its message, with a form for reasons if bad."""
     found = access_conversation(signed_in_user(request), conversation)
     reply = access_message(found, message)
-    if reply.role != Message.Role.ASSISTANT:
+    if reply.role != Message.Role.ASSISTANT or reply.hidden_at:
         raise refusals.not_found()
     feedback = feedback_in_form(request)
     actions.give_feedback(reply, feedback.value, feedback.reasons, feedback.text)
@@ -196,7 +201,11 @@ def _send_form(request: HttpRequest, conversation: str | None, edited: str) -> S
         question = access_message(found, edited)
         if question.role != Message.Role.USER:
             raise refusals.not_found()
-        ask = replace(ask, prompt=None, parent=question.parent_id, if_busy=IfBusy.REFUSE)
+        if question.hidden_at:
+            raise refusals.hidden()
+        # Files are left out with scripts only: the form has no fields for them.
+        files = tuple(uuid.UUID(card.pk) for card in cards_of(question.parts.get("items", [])))
+        ask = replace(ask, prompt=None, files=files, parent=question.parent_id, if_busy=IfBusy.REFUSE)
     return store_ask(member, ask)
 
 
@@ -215,14 +224,20 @@ def render_page(
     # Read first: the page may then hear of a change twice, but misses none.
     last_change = changes.last_of([member.pk]).get(member.pk, 0)
     found, run = access_conversation_now(member, conversation) if conversation else (None, None)
+    standing = standing_of(member, found)
     context = {
         "last_change": last_change,
         "conversation": found,
+        "standing": standing,
         "active_run": run,
         **sidebar.list_context(request, member, shown=found),
         "waiting_count": _waiting_count(member),
         **_hits_context(request, member),
-        **(_messages_context(request, found, run, edited) if found else _welcome_context(request, member)),
+        **(
+            _messages_context(request, found, run, edited, may_ask=standing.may_ask)
+            if found
+            else _welcome_context(request, member)
+        ),
         # Idempotency keys of the forms: a form that is sent twice asks once.
         "client_id": uuid.uuid4(),
         "again_id": uuid.uuid4(),
@@ -238,8 +253,13 @@ def render_page(
         "fold_characters": transcript.FOLD_CHARACTERS,
         "signed_out_code": consumer.SIGNED_OUT,
         "deleted_days": f"{settings.DELETED_DAYS:g}",
+        "files_max": FILES_MAX,
+        "file_max_bytes": settings.FILE_MAX_BYTES,
+        "inline_bytes": INLINE_BYTES,
     }
-    return render(request, "chat/page.html", context, status=refusal.status if refusal else 200)
+    response = render(request, "chat/page.html", context, status=refusal.status if refusal else 200)
+    response.uses_microphone = True  # type: ignore[attr-defined]  # config/policy.py allows it
+    return response
 
 
 def _waiting_count(member: User) -> int | None:
@@ -249,19 +269,24 @@ def _waiting_count(member: User) -> int | None:
 
 
 def _messages_context(
-    request: HttpRequest, found: Conversation, run: Run | None, edited: str
+    request: HttpRequest, found: Conversation, run: Run | None, edited: str, *, may_ask: bool
 ) -> dict[str, Any]:
     """Return the context of a conversation's messages; ``run`` is its active one."""
     edited = edited or request.GET.get("edit", "")
     excerpt = excerpt_of(found, request.GET, edited)
     messages, hit = excerpt.messages, excerpt.hit
     # Another branch may be shown while a run is active.
-    live = run if run and excerpt.is_end and run.prompt_id == found.head_id else None
+    shown = transcript.page_messages(
+        messages, run, may_ask=may_ask, is_end=excerpt.is_end, requests=cards(found)
+    )
+    is_shown = run and excerpt.is_end and run.prompt_id == found.head_id
+    live = transcript.live_reply(run) if run and is_shown else None
+    if live:
+        shown[-1].heard = live.heard
     return {
-        "shown_messages": transcript.page_messages(
-            messages, run, may_ask=True, is_end=excerpt.is_end, requests=cards(found)
-        ),
-        "live": transcript.live_reply(live) if live else None,
+        "shown_messages": shown,
+        "live": live,
+        "no_voice": reason_without_voice(found.agent) or "",
         **queue_context(found),
         "edited": parse_id(edited),
         "edited_text": request.POST.get("query"),
@@ -285,6 +310,7 @@ def _welcome_context(request: HttpRequest, member: User) -> dict[str, Any]:
         "chosen": chosen,
         "deleted": restorable(member, request.GET.get("deleted", "")).first(),
         "speaker": chosen.speaker,
+        "no_voice": chosen.no_voice,
         "suggestions": Suggestion.objects.all()[:SUGGESTIONS_SHOWN] or SUGGESTIONS,
     }
 

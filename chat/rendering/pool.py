@@ -113,9 +113,12 @@ class Pool:
         self._selector.register(self._ear, selectors.EVENT_READ)
         threading.Thread(target=self._run, name="render", daemon=True).start()
 
-    def submit(self, name: str, *arguments: Any) -> "Future[tuple[float, Any]]":
-        """Return the future of a job's CPU seconds and result, or of NotRendered. Thread-safe."""
-        job = _Job(settings.RENDER_SECONDS, name, arguments)
+    def submit(self, name: str, *arguments: Any, budget: float) -> "Future[tuple[float, Any]]":
+        """Return the future of a job's CPU seconds and result, or of NotRendered. Thread-safe.
+
+        ``budget`` is the CPU seconds that it may take.
+        """
+        job = _Job(budget, name, arguments)
         self._jobs.append(job)
         try:
             self._bell.send(b"1")

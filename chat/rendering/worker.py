@@ -128,7 +128,13 @@ def _part(tail: str, definitions: dict[str, list[str]], closes: bool) -> list[An
     return [stream.closed, left, stream._definitions, stream.open_html()]
 
 
-JOBS: dict[str, Callable[..., Any]] = {"whole": render, "part": _part}
+def _thumbnail(path: str) -> str | None:
+    from chat.rendering.thumbnails import thumbnail_of  # Pillow takes 8 MB, and most workers need none
+
+    return thumbnail_of(path)
+
+
+JOBS: dict[str, Callable[..., Any]] = {"whole": render, "part": _part, "thumbnail": _thumbnail}
 
 
 if __name__ == "__main__":

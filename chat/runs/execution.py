@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,8 @@ from django.utils import timezone
 from chat import doorbell, endings, events, hooks, lifecycle
 from chat.agent.agents import catalog
 from chat.agent.memory.context import load_session
-from chat.agent.memory.payload import invocation_of
+from chat.agent.memory.file_parts import question_parts
+from chat.agent.memory.payload import encode_question, invocation_of
 from chat.agent.memory.requests import requests_in
 from chat.agent.memory.session_data import SessionData
 from chat.agent.turn import approvals, containment, deadlines
@@ -26,7 +28,7 @@ from chat.database import AWAY, run_db_patiently
 from chat.endings import End
 from chat.events import ADK_TOOLS, Event, Fold, Row, Usage
 from chat.instruments import metrics
-from chat.lifecycle import Claim, Outcome
+from chat.lifecycle import Claim, Outcome, Question
 from chat.log import last_seq, read_log
 from chat.models import PersonRequest, Run
 from chat.rendering.renderer import render_in_time_async, render_reply_in_time
@@ -61,14 +63,14 @@ class Abort:
 
 
 @dataclass(slots=True)
-class _Progress:
+class Progress:
     """Output of the run so far, and its times."""
 
     fold: Fold
     started: float  # time.monotonic() at which the question was stored
     ttft_ms: int | None = None
     size: int = 0  # bytes of the reply's text
-    frozen: bool = False  # after an abort or at the size limit, _pump drops the agent's later events
+    frozen: bool = False  # after an abort or at the size limit, the agent's later events are dropped
     full: bool = False  # REPLY_MAX_BYTES is reached
     last_text: float = 0.0  # time.monotonic()
     details: ExceptionDetails | None = None  # the exception that ended the agent
@@ -76,7 +78,35 @@ class _Progress:
     def milliseconds(self) -> int:
         return max(0, round((time.monotonic() - self.started) * 1000))
 
-    def measure_text(self, size: int) -> None:
+    def accept(self, event: Event, writer: RunWriter) -> Event | None:
+        """Journal the event. Return it as the hooks and the size limit leave it, None if they drop it."""
+        for filtered in hooks.filter_event:
+            if (changed := filtered(writer.claim.run, event)) is None:
+                return None
+            event = changed
+        if event.type == events.TEXT:
+            before = self.size
+            event = self._within_limit(event)
+            if not event.data["text"]:
+                return None
+            self._measure_text(self.size - before)
+        elif event.type == events.REPLACE:
+            self.size = len(event.data["text"].encode())
+        self.fold.add(event)
+        writer.write(event)
+        return event
+
+    def _within_limit(self, event: Event) -> Event:
+        """Return the text event, cut between characters where the reply reaches REPLY_MAX_BYTES."""
+        encoded = event.data["text"].encode()
+        room = settings.REPLY_MAX_BYTES - self.size
+        self.size += len(encoded)
+        if len(encoded) <= room:
+            return event
+        self.full = True
+        return events.text(encoded[: max(0, room)].decode(errors="ignore"))
+
+    def _measure_text(self, size: int) -> None:
         """Count a delta of ``size`` bytes in the metrics."""
         now = time.monotonic()
         if self.ttft_ms is None:
@@ -128,7 +158,7 @@ async def execute_run(claimed: ClaimedRun, journal: Journal, abort: Abort) -> No
 async def _execute(claimed: ClaimedRun, writer: RunWriter, abort: Abort) -> list[Row] | None:
     claim, run, session = claimed.claim, claimed.run, claimed.session
     waited = (timezone.now() - run.created_at).total_seconds()
-    progress = _Progress(Fold(), time.monotonic() - max(0.0, waited))
+    progress = Progress(Fold(), time.monotonic() - max(0.0, waited))
     progress.fold.agent = run.conversation.agent
     translator, end = None, INTERNAL
     try:
@@ -142,7 +172,7 @@ async def _execute(claimed: ClaimedRun, writer: RunWriter, abort: Abort) -> list
         # above the size limit.
         if translator and end.type != events.COMPLETED and not progress.full:
             for event in translator.flush():
-                _accept(event, progress, writer)
+                progress.accept(event, writer)
     except Exception:
         log.exception("Run %s failed inside Parley", claim.run)
         end = INTERNAL
@@ -169,7 +199,7 @@ async def _execute(claimed: ClaimedRun, writer: RunWriter, abort: Abort) -> list
     outcome = _outcome(end, progress, session, translator, payloads)
     if session is not None and end.type == events.COMPLETED:
         outcome = replace(outcome, requests=requests_in(session.own_payloads))
-    return await _end(claim, outcome, progress.fold, rest)
+    return await end_run(claim, outcome, progress.fold, rest)
 
 
 def _may_have_acted(session: SessionData, fold: Fold) -> bool:
@@ -182,7 +212,8 @@ def _may_have_acted(session: SessionData, fold: Fold) -> bool:
     )
 
 
-async def _end(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = ()) -> list[Row] | None:
+async def end_run(claim: Claim, outcome: Outcome, fold: Fold, rest: Sequence[Event] = ()) -> list[Row] | None:
+    """Render the reply, and end the run as ``lifecycle.end`` does."""
     # Rendered before the transaction, so that the database's thread does not wait for it.
     if fold.sources:
         html = await asyncio.to_thread(render_reply_in_time, fold.text, fold.sources)
@@ -199,7 +230,7 @@ def deliver_rows(claim: Claim, rows: list[Row] | None) -> None:
             doorbell.ring_soon([str(claim.run)])
 
 
-async def _answer(translator: ReplyTranslator, progress: _Progress, writer: RunWriter, abort: Abort) -> End:
+async def _answer(translator: ReplyTranslator, progress: Progress, writer: RunWriter, abort: Abort) -> End:
     """Run the agent to its end, its deadline or the abort."""
     deadline = deadlines.RunDeadline(streams=translator.streams)
     deadlines.run_deadline.set(deadline)  # the task of this run has a context of its own
@@ -245,81 +276,53 @@ async def _cancel(pump: "asyncio.Task[End]", claim: Claim) -> None:
     pump.add_done_callback(_ignoring.discard)
 
 
-async def _pump(translator: ReplyTranslator, progress: _Progress, writer: RunWriter) -> End:
+async def _pump(translator: ReplyTranslator, progress: Progress, writer: RunWriter) -> End:
     """Journal the agent's events."""
     try:
         async with aclosing(translator.events()) as stream:
             async for event in stream:
                 if progress.frozen:
                     continue
-                _accept(event, progress, writer)
+                progress.accept(event, writer)
                 if progress.full:
                     progress.frozen = True
                     translator.abort.set()
     except AgentFailure as failure:
         if not progress.full:
             progress.details = failure.details
-            _log_failure(failure, translator.session)
+            log_failure(failure, translator.session.run_id, translator.session.agent)
             return End(events.FAILED, failure.code)
     return _completion(translator, progress)
 
 
-def _completion(translator: ReplyTranslator, progress: _Progress) -> End:
+def _completion(translator: ReplyTranslator, progress: Progress) -> End:
     """Return the end of a run whose agent did not fail, or was ended at the size limit."""
     if progress.full:
         return End(events.COMPLETED, finish="length")
     if translator.pending_calls:
         return End(events.COMPLETED, finish=endings.APPROVAL)
-    if not (progress.fold.has_visible_text or translator.used_tools):
+    if not (progress.fold.has_visible_text or progress.fold.has_files or translator.used_tools):
         return End(events.FAILED, "empty")
     return End(events.COMPLETED, finish=translator.finish)
 
 
-def _log_failure(failure: AgentFailure, session: SessionData) -> None:
+def log_failure(failure: AgentFailure, run_id: uuid.UUID, agent: str) -> None:
     """Log why the agent failed: classes, files and lines, and no text that a member or the model wrote."""
     details = failure.details
     where = f" at {details.place}" if details and details.place else ""
     log.warning(
         "Run %s: the agent failed (%s): %s%s",
-        session.run_id,
+        run_id,
         failure.code,
         failure.reason,
         where,
-        extra={"fields": {"agent": session.agent, "exception": details.traceback if details else ""}},
+        extra={"fields": {"agent": agent, "exception": details.traceback if details else ""}},
     )
-
-
-def _accept(event: Event, progress: _Progress, writer: RunWriter) -> None:
-    for filtered in hooks.filter_event:
-        if (changed := filtered(writer.claim.run, event)) is None:
-            return
-        event = changed
-    if event.type == events.TEXT:
-        before = progress.size
-        event = _within_limit(event, progress)
-        if not event.data["text"]:
-            return
-        progress.measure_text(progress.size - before)
-    elif event.type == events.REPLACE:
-        progress.size = len(event.data["text"].encode())
-    progress.fold.add(event)
-    writer.write(event)
-
-
-def _within_limit(event: Event, progress: _Progress) -> Event:
-    """Return the text event, cut between characters where the reply reaches REPLY_MAX_BYTES."""
-    encoded = event.data["text"].encode()
-    room = settings.REPLY_MAX_BYTES - progress.size
-    progress.size += len(encoded)
-    if len(encoded) <= room:
-        return event
-    progress.full = True
-    return events.text(encoded[: max(0, room)].decode(errors="ignore"))
 
 
 def _outcome(
     end: End,
-    progress: _Progress,
+    progress: Progress,
     session: SessionData | None,
     translator: ReplyTranslator | None,
     payloads: list[str],
@@ -342,7 +345,7 @@ def _outcome(
 async def end_from_log(claim: Claim, run: Run, end: End) -> list[Row] | None:
     """End a run with the events in its log, because its writer is gone."""
     outcome, fold = await run_db_patiently(stored_outcome, run, end)
-    return await _end(claim, outcome, fold)
+    return await end_run(claim, outcome, fold)
 
 
 def stored_outcome(run: Run, end: End) -> tuple[Outcome, Fold]:
@@ -358,8 +361,17 @@ def stored_outcome(run: Run, end: End) -> tuple[Outcome, Fold]:
         session_events=close_history(
             payloads, fold, run, catalog.root_name(run.conversation.agent), session.answers
         ),
+        question=question_of(run, run.prompt.text or fold.question) if run.mode == Run.Mode.LIVE else None,
         state=session.state,
         user_state=session.user_delta,
         app_state=session.app_delta,
     )
     return outcome, fold
+
+
+def question_of(run: Run, text: str, invocation_id: str = "") -> Question:
+    """Return what the end of a live run stores of the member's words; no ADK event if there were none."""
+    parts = question_parts(text, [])
+    asked_at = run.created_at.timestamp()
+    payload = encode_question(parts, invocation_id or f"run-{run.pk}", asked_at) if text.strip() else None
+    return Question(text, payload)

@@ -51,14 +51,19 @@ def assign(run_id: uuid.UUID) -> bool:
 
 
 def pending_requests(process_id: uuid.UUID, executed: Sequence[uuid.UUID]) -> list[tuple[uuid.UUID, str]]:
-    """Return the runs assigned to this process and its runs with a stop request, each with its status.
+    """Return the runs assigned to this process, and its runs that are to stop, each with its status.
 
-    ``executed`` are the runs that it executes: if its row was deleted, they no longer refer to it.
+    ``executed`` are the runs that it executes: if its row was deleted, they no longer refer to it. One that
+    another process has ended, as a moderator who hides its reply does, is to stop, too.
     """
     # ended_at=None is the condition of the index chat_run_active.
     own = Run.objects.active().filter(Q(process=process_id) | Q(pk__in=executed), ended_at=None)
     requested = own.filter(Q(status=Run.Status.QUEUED) | Q(stop_requested_at__isnull=False))
-    return list(requested.values_list("pk", "status"))
+    found = requested.order_by().values_list("pk", "status")
+    if not executed:
+        return list(found)
+    ended = Run.objects.filter(pk__in=executed, ended_at__isnull=False).order_by()
+    return list(found.union(ended.values_list("pk", "status"), all=True))
 
 
 async def watch_requests(supervisor: "Supervisor") -> None:

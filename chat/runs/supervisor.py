@@ -52,6 +52,7 @@ class Supervisor:
         self._reserved: set[uuid.UUID] = set()  # changed by threads, one element at a time
         self._background: list[asyncio.Task[None]] = []
         self._duties: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._when_draining: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._when_drained: list[Callable[[], None]] = []
         self._uninstall_containment: Callable[[], None] | None = None
         self._starting: asyncio.Future[None] | None = None
@@ -69,6 +70,10 @@ class Supervisor:
         self._duties.append(duty)
         if on_drained:
             self._when_drained.append(on_drained)
+
+    def before_drain(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start ``work`` when the process begins to drain, which ends after it. Call it before the start."""
+        self._when_draining.append(work)
 
     async def start(self) -> None:
         """Register the process and start the background tasks, which take over orphans.
@@ -117,12 +122,13 @@ class Supervisor:
         if self.id is None:
             return
         self.draining = True
+        begun = [_spawn(work()) for work in self._when_draining]
         await self._try(processes.mark_draining, self.id)
         if self.runs:
             await asyncio.wait([task for task, _ in self.runs.values()], timeout=settings.DRAIN_SECONDS)
         self.hand_over()
-        if self.runs:
-            await asyncio.wait([task for task, _ in self.runs.values()], timeout=10)
+        if left := [task for task, _ in self.runs.values()] + begun:
+            await asyncio.wait(left, timeout=10)
         for close in self._when_drained:
             close()
 

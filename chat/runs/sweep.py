@@ -14,7 +14,8 @@ from accounts.models import able_to_ask
 from chat import actions, doorbell, events, lifecycle, queue
 from chat.agent.memory.payload import has_calls
 from chat.database import run_db
-from chat.endings import End
+from chat.endings import INTERRUPTED, End
+from chat.files.models import Artifact
 from chat.models import Run
 from chat.runs.execution import (
     LOST,
@@ -94,6 +95,7 @@ async def _take_over(supervisor: "Supervisor", run_id: uuid.UUID, epoch: int) ->
             if rows is None:
                 return
             deliver_rows(claim, rows)
+            run.attempt += 1
         await execute_run(await run_db(prepare_run, claim, run), supervisor.journal, abort)
 
     what = "ended" if end else "begun" if is_new else "restarted"
@@ -103,13 +105,17 @@ async def _take_over(supervisor: "Supervisor", run_id: uuid.UUID, epoch: int) ->
 
 def _has_not_begun(run: Run) -> bool:
     """Return whether its process was lost before the agent started: then it is still the first attempt."""
-    return not run.events.filter(seq__gt=1).exists() and not run.session_events.exists()
+    has_shown = run.events.filter(seq__gt=1).exists() or run.session_events.exists()
+    # A callback may have saved an artifact before the first event.
+    return not has_shown and not Artifact.objects.filter(run=run).exists()
 
 
 def _end_of_orphan(run: Run) -> End | None:
     """Return how a run that no process executes ends, or None if it restarts."""
     if run.stop_requested_at:
         return End(events.STOPPED)
+    if run.mode == Run.Mode.LIVE:  # nobody listens any more
+        return End(events.STOPPED, INTERRUPTED)
     # A call's ADK event is committed before its tool starts, and before the call is shown. An approved call
     # is shown before that, and ``started_at`` is committed before its tool starts.
     answers = list(run.answered.all())

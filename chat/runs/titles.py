@@ -15,7 +15,7 @@ from chat import actions, lifecycle
 from chat.agent.agents.title import write_title
 from chat.database import run_db
 from chat.models import Run
-from chat.text import is_visible
+from chat.text import is_visible, title_of
 
 log = logging.getLogger(__name__)
 
@@ -67,4 +67,4 @@ def _first_run(run_id: uuid.UUID) -> Run | None:
         pk=run_id, status=Run.Status.COMPLETED, prompt__parent=None, usage_calls__lt=settings.MODEL_CALLS
     )
     run = first.select_related("conversation", "prompt", "reply").defer("state_after").first()
-    return run if run and run.conversation.title == actions.title_of(run.prompt.text) else None
+    return run if run and run.conversation.title == title_of(run.prompt.text) else None

@@ -4,7 +4,6 @@ The readers of one run in this process share its rendering, see RenderedReply.
 """
 
 import asyncio
-import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -19,6 +18,7 @@ from chat.events import REPLACE, TERMINAL, TEXT, THOUGHT, TOOL_RETURNED, Event, 
 from chat.models import Message
 from chat.rendering import RENDERER_VERSION
 from chat.rendering.renderer import plain, render_in_time_async, render_part
+from chat.rendering.roots import root_elements
 
 FRAME_SECONDS = 0.1  # at most ten html events a second: text that grows faster is not read any faster
 # The pause after a render is at least 10 times its CPU time: rendering a reply takes a tenth of a core at
@@ -30,8 +30,6 @@ IDLE_PER_RENDER = 10
 GATHER_SECONDS = FRAME_SECONDS
 
 _replies: dict[uuid.UUID, "RenderedReply"] = {}
-HTML_TAG = re.compile(r'<(/?)([a-z0-9]+)[^">]*(?:"[^"]*"[^">]*)*>')  # as nh3 writes it: ">" in attributes
-VOID = {"br", "hr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ class RenderedReply:
             html = None
         if html is None:
             html = await render_in_time_async(self._text())
-        closed = await asyncio.to_thread(_root_elements, html)  # 0.1 s for a hostile megabyte
+        closed = await asyncio.to_thread(root_elements, html)  # 0.1 s for a hostile megabyte
         return Snapshot(seq, closed, len(closed), "")
 
 
@@ -131,7 +129,7 @@ class RenderedThought(RenderedReply):
     """A thought's text and HTML. Its HTML is not stored."""
 
     async def _load_stored(self, seq: int) -> Snapshot:
-        closed = _root_elements(await render_in_time_async(self._text()))
+        closed = root_elements(await render_in_time_async(self._text()))
         return Snapshot(seq, closed, len(closed), "")
 
 
@@ -139,17 +137,6 @@ def _stored_html(run_id: uuid.UUID) -> str | None:
     """Return the stored HTML of a run's reply, None if another version of the renderer wrote it."""
     found = Message.objects.filter(run=run_id, renderer_version=RENDERER_VERSION)
     return found.values_list("html", flat=True).first()
-
-
-def _root_elements(html: str) -> list[str]:
-    found, depth, begin = [], 0, 0
-    for tag in HTML_TAG.finditer(html):
-        if tag[2] not in VOID:
-            depth += -1 if tag[1] else 1
-        if depth == 0:
-            found.append(html[begin : tag.end()])
-            begin = tag.end()
-    return found
 
 
 @contextmanager

@@ -114,6 +114,6 @@ async def replay(rows: list[Row], after: int) -> AsyncGenerator[list[Row], None]
 
 def _rows_of_pruned(run: Run) -> list[Row]:
     """Return the run's start (seq 1), its whole text if it has one, and its end (the last two seqs)."""
-    text = run.reply.text if run.reply else ""
+    text = run.reply.text if run.reply and not run.reply.hidden_at else ""
     said = [Row.of(run.last_seq - 1, events.text(text))] if text else []
     return [first_row(run), *said, Row.of(run.last_seq, endings.terminal_event(run))]

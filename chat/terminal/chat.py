@@ -1,9 +1,11 @@
 """One conversation in a terminal: sends a question, follows its run, and writes the reply as it comes."""
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from django.utils.translation import gettext as _
 
@@ -13,9 +15,14 @@ from chat.actions import Ask, Held
 from chat.agent.agents import catalog
 from chat.agent.agents.changed import changed_refusal
 from chat.database import AWAY, run_db, run_db_patiently
-from chat.endings import APPROVAL
+from chat.endings import APPROVAL, MODERATED
 from chat.events import Event, Row
+from chat.files import uploads
+from chat.files.blobs import CHUNK_BYTES
+from chat.files.kinds import Given, given_as
+from chat.files.models import File
 from chat.models import Conversation, PersonRequest, QueuedAsk, Run
+from chat.moderated import label_of, lock_of
 from chat.refusals import Refusal
 from chat.runs.follow import follow
 from chat.runs.pending import stop_bell_names
@@ -24,12 +31,16 @@ from chat.terminal.executor import RunExecutor
 from chat.terminal.outputs import FileOutput, Output
 from chat.terminal.signals import handle_ctrl_c
 from chat.terminal.stderr import Stderr, incomplete_note, waiting_note
+from chat.terminal.text import on_one_line
 from chat.text import check_text
 from chat.waiting import Answer
 
 REASSIGN_SECONDS = 1.0  # of silence, after which the executing process may be dead
 AWAY_MAX_SECONDS = 60.0  # for which a reader waits for a database that is away
 AWAY_RETRY_SECONDS = 0.5
+WORDS_MAX = 2000  # characters of a moderator's words
+# columns of the member that moderators change
+_DECIDED = ["suspended_until", "suspended_reason", "suspended_decision", "warned_at", "warned_decision"]
 
 
 class TerminalChat:
@@ -58,7 +69,9 @@ class TerminalChat:
         self.output_failed = False
         self.waits = False  # the last run ended because the agent needs a person
         self.refused = ""  # code of the refusal of the last ask
+        self.attached: list[uuid.UUID] = []  # uploads that the next question has
         self._run: uuid.UUID | None = None
+        self._is_emptied = False  # the text of the reply was replaced by none
 
     def ask(self, question: str) -> bool:
         """Ask, and write the reply; return whether it is complete, or write a message that says why not.
@@ -66,11 +79,47 @@ class TerminalChat:
         Raise ExitRequested for a second Ctrl-C, and OSError of stdout. A file that fails is dropped.
         """
         new_one = None if self.conversation else self.agent
-        return self._follow_up(Ask(query=question, conversation=self.conversation, agent=new_one))
+        files = tuple(self.attached)
+        return self._follow_up(
+            Ask(query=question, files=files, conversation=self.conversation, agent=new_one)
+        )
+
+    def attach(self, path: Path) -> None:
+        """Upload a file, which the next question has. Write a message that says why not, or what it is."""
+        try:
+            if not path.is_file():  # to open a pipe would wait for a writer
+                self.stderr.message(_("There is no file %(file)s.") % {"file": path})
+                return
+            with path.open("rb") as source:
+                file = self.loop.run(run_db(_upload, self.member, path.name, source))
+        except Refusal as refusal:
+            self.stderr.message(_message_of(refusal))
+        except AWAY:
+            self.stderr.message(_("The database does not answer. The file was not added."))
+        except OSError as error:
+            self.stderr.message(
+                _("%(file)s cannot be read: %(reason)s.") % {"file": path, "reason": error.strerror}
+            )
+        else:
+            self.attached.append(file.pk)
+            facts = {"name": file.name, "mime": file.mime, "size": events.kilobytes(file.size)}
+            added = _("Added to the next question: %(name)s, %(mime)s, %(size)s KB.") % facts
+            only_name = " " + _("The agent gets only its name.")
+            is_given = given_as(file.mime, file.size) != Given.NAME
+            self.stderr.message(added + ("" if is_given else only_name))
 
     def answer(self, answers: tuple[Answer, ...]) -> bool:
         """Store decisions, and write how the reply goes on. Return and raise as ``ask`` does."""
         return self._follow_up(Ask(answers=answers, conversation=self.conversation))
+
+    def say_if_closed(self) -> None:
+        """Write a message if a moderator's decision forbids to ask here. Raise what the database raises."""
+        try:
+            refusal = self.loop.run(run_db(_closing_refusal, self.member, self.conversation))
+        except Refusal as error:
+            refusal = error  # the conversation was deleted
+        if refusal:
+            self.stderr.message(_message_of(refusal))
 
     def open_requests(self) -> list[list[PersonRequest]]:
         """Return what waits for the member: the requests of the last reply together, and each job by itself.
@@ -91,7 +140,7 @@ class TerminalChat:
 
     def _follow_up(self, ask: Ask) -> bool:
         self.stderr.restart_silence()
-        self.interrupted = self.waits = False
+        self.interrupted = self.waits = self._is_emptied = False
         self.refused = ""
         with handle_ctrl_c(self._interrupt):
             try:
@@ -115,7 +164,7 @@ class TerminalChat:
         if isinstance(run, Held):
             self.stderr.message(_("Stored. The agent goes on when the others have decided, too."))
             return True
-        self.conversation, self._run = run.conversation_id, run.pk
+        self.conversation, self._run, self.attached = run.conversation_id, run.pk, []
         if self.interrupted:
             self._request_stop(run.pk)
         self.loop.run(self.executor.ensure_executed(run.pk))
@@ -126,6 +175,10 @@ class TerminalChat:
             if end.type == events.WAITING:
                 asked.append(end.data)
             self._show(end)
+        if self._is_emptied and end.data.get("code") == MODERATED:
+            self._each_output(lambda output: output.withdraw())
+        elif self._is_emptied:
+            self._each_output(lambda output: output.restart())
         self.waits = end.data.get("finish") == APPROVAL
         note = waiting_note(asked) if self.waits else incomplete_note(end.type, end.data)
         self._each_output(lambda output: output.end(note))
@@ -134,7 +187,8 @@ class TerminalChat:
         return end.type == events.COMPLETED and not self.output_failed
 
     def _send(self, ask: Ask) -> Run | Held:
-        self.member.refresh_from_db(fields=["suspended_until"])  # it was loaded when the terminal opened
+        # The member was loaded when the terminal opened.
+        self.member.refresh_from_db(fields=_DECIDED)
         if ask.answers:
             stored = actions.send_or_queue(self.member, ask, agents=(), refusal=changed_refusal(ask.answers))
             assert not isinstance(stored, QueuedAsk), "only questions are queued"
@@ -166,9 +220,13 @@ class TerminalChat:
     def _show(self, event: Event) -> None:
         if event.type in (events.TEXT, events.REPLACE):
             self.stderr.end_line()
-            if event.type == events.REPLACE:
-                self._each_output(lambda output: output.restart())
-            if text := event.data["text"]:
+            text = event.data["text"]
+            if event.type == events.REPLACE or (text and self._is_emptied):
+                # Of an empty one, the next text or the end of the run shows what it means.
+                self._is_emptied = event.data == {"text": ""}
+                if not self._is_emptied:
+                    self._each_output(lambda output: output.restart())
+            if text:
                 self._each_output(lambda output: output.text(text))
         else:
             self.stderr.show_event(event)
@@ -205,8 +263,23 @@ class TerminalChat:
         await doorbell.ring(stop_bell_names(run_id))
 
 
+def _upload(member: User, name: str, source: BinaryIO) -> File:
+    size = os.fstat(source.fileno()).st_size
+    file = uploads.create_upload(member, name, size)
+    return uploads.receive_whole(file, iter(lambda: source.read(CHUNK_BYTES), b""))
+
+
 def _store_stop_request(member: User, run_id: uuid.UUID) -> None:
     actions.request_stop(access.access_run(member, run_id))
+
+
+def _closing_refusal(member: User, conversation: uuid.UUID | None) -> Refusal | None:
+    """Return the refusal that each ask gets now because of a moderator's decision, if there is one."""
+    member.refresh_from_db(fields=_DECIDED)
+    if (until := member.suspended_until) and member.is_suspended():
+        return refusals.suspended(until, member.suspended_reason, member.suspended_decision)
+    found = access.access_conversation(member, conversation) if conversation else None
+    return refusals.locked(lock_of(found)) if found and found.locked_at else None
 
 
 def _open_requests(member: User, conversation: uuid.UUID) -> list[PersonRequest]:
@@ -223,8 +296,15 @@ def _check(question: str) -> None:
 
 
 def _message_of(refusal: Refusal) -> str:
+    """Return the sentences for a refusal; of a moderator's decision with its reason and words."""
     if refusal.status == 404:
         return _("This conversation no longer exists.")
+    decided = refusal.extra.get("locked") or refusal.extra
+    if reason := decided.get("reason"):
+        sentence = _("%(sentence)s Reason: %(reason)s.")
+        shown = sentence % {"sentence": refusal.detail, "reason": label_of(reason)}
+        words = decided.get("words")
+        return f"{shown} “{on_one_line(words, WORDS_MAX)}”" if words else shown
     hint = " " + _("Try again in a moment.") if refusal.retry_after or refusal.code == "busy" else ""
     return f"{refusal.detail}{hint}"
 

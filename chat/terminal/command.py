@@ -82,8 +82,8 @@ def _run(chat: TerminalChat, asked: Iterator[str], interactive: bool, prompt: De
     try:
         with readable_errors():
             chat.loop.run(chat.executor.open())
-        if interactive:
-            _welcome(chat)
+            if interactive:
+                _welcome(chat)
         code = _ask_all(chat, asked, interactive, prompt)
         if interactive and chat.conversation:
             chat.stderr.note(_("To go on: %(command)s") % {"command": _command_to_go_on(chat)})
@@ -109,6 +109,9 @@ def _ask_all(
     if prompt:
         _decide_all(chat, prompt, left)
     for question in asked:
+        if interactive and (path := questions.path_of_file(question)):
+            chat.attach(path)
+            continue
         complete = chat.ask(question)
         if interactive:
             if prompt:
@@ -148,7 +151,8 @@ def _welcome(chat: TerminalChat) -> None:
     chat.stderr.note(f"Parley {settings.VERSION}, {chat.agent}. {answers}")
     if chat.title:
         chat.stderr.note(_("The conversation goes on: %(title)s") % {"title": chat.title})
-    chat.stderr.note(_("Ctrl-C stops an answer; exit or Ctrl-D leaves."))
+    chat.stderr.note(_("Ctrl-C stops an answer; /file PATH adds a file; exit or Ctrl-D leaves."))
+    chat.say_if_closed()
 
 
 # --- member, conversation, files ----------------------------------------------------------------

@@ -21,6 +21,9 @@ class Output(Protocol):
     def restart(self) -> None:
         """Mark the reply's text so far as replaced by the text that follows."""
 
+    def withdraw(self) -> None:
+        """Mark the reply's text so far as hidden by a moderator."""
+
     def end(self, note: str = "") -> None:
         """End the reply; ``note`` says why it is incomplete, if it is."""
 
@@ -43,6 +46,10 @@ class PipeOutput:
     def restart(self) -> None:
         self.stream.end_line()
         self.stream.write("[" + _("started again") + "]\n")
+
+    def withdraw(self) -> None:
+        self.stream.end_line()
+        self.stream.write("[" + _("hidden by a moderator") + "]\n")
 
     def end(self, note: str = "") -> None:
         self.stream.end_line()  # the note goes to stderr
@@ -90,6 +97,10 @@ class FileOutput:
     def restart(self) -> None:
         self.stream.end_line()
         self.stream.write("[" + _("started again") + "] ")
+
+    def withdraw(self) -> None:
+        self.stream.end_line()
+        self.stream.write("[" + _("hidden by a moderator") + "]\n")
 
     def end(self, note: str = "") -> None:
         self.stream.end_line()

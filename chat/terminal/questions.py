@@ -1,7 +1,9 @@
 """Sources of questions: the keyboard, a pipe, the demonstration."""
 
+import shlex
 import termios
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import IO
 
 from django.utils.translation import gettext as _
@@ -17,6 +19,7 @@ DEMO_QUESTIONS = (
     "How does it compare to classical computing?",
 )
 EXIT_WORDS = {"exit", "quit"}
+FILE_COMMAND = "/file "
 
 
 def piped_questions(lines: Iterable[bytes]) -> Iterator[str]:
@@ -79,3 +82,15 @@ def until_exit(questions: Iterable[str]) -> Iterator[str]:
             return
         if word:
             yield question
+
+
+def path_of_file(line: str) -> Path | None:
+    """Return the path that ``/file PATH`` names, with ``~`` and quotes as in a shell; None for a question."""
+    if not line.startswith(FILE_COMMAND):
+        return None
+    typed = line.removeprefix(FILE_COMMAND).strip()
+    try:
+        [typed] = shlex.split(typed)  # a terminal puts quotes around a name that is dropped on it
+    except ValueError:  # several words, or a quote in the name
+        pass
+    return Path(typed).expanduser()

@@ -53,7 +53,7 @@ class Stderr:
                     f"{_whole(data.get('size'))} ({data['elapsed_ms']} ms)"
                 )
             case events.FILE:
-                self.note(_("+ %(name)s, version %(version)s, %(note)s") % data)
+                self.note(f"+ {_file(data)}")
             case events.SOURCES:
                 for each in data["items"]:
                     self.note(f"[{each['n']}] {each['title']} {each['uri']}")
@@ -146,6 +146,17 @@ class Stderr:
 
 def _short(value: Any) -> str:
     return on_one_line(json.dumps(value, ensure_ascii=False), VALUE_LENGTH)
+
+
+def _file(data: dict[str, Any]) -> str:
+    """Return the sentence for a file that the agent made; events before files were stored have a note."""
+    if "note" in data:
+        return _("%(name)s, version %(version)s, %(note)s") % data
+    size = {"size": events.kilobytes(data["size"])}
+    facts = [data["name"], data["mime"], _("%(size)s KB") % size]
+    if data.get("version"):
+        facts.append(_("version %(version)s") % {"version": data["version"]})
+    return ", ".join(facts)
 
 
 def _whole(size: int | None) -> str:

@@ -9,8 +9,10 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.admin import site
 from django.contrib.auth.models import Group, Permission
+from django.utils import timezone
 
 from chat.admin.lists import ReadOnlyAdmin
+from chat.calls.models import LiveCall
 from chat.models import Conversation, Message, Process, Run, Suggestion
 from chat.moderation.groups import MODERATOR
 from tests.conftest import make_user
@@ -29,6 +31,7 @@ from tests.support.talk import Talk, use_tools
 
 LIST = "/admin/chat/conversation/"
 RUNS = "/admin/chat/run/"
+CALLS = "/admin/calls/livecall/"
 
 
 @pytest.fixture
@@ -575,6 +578,8 @@ async def url_pairs(as_alice: Client) -> Iterator[tuple[str, str]]:
     talk = Talk(as_alice)
     said = await talk.ask("alice's secret quokka")
     opened, missing = transcript(talk.conversation), "00000000-0000-7000-8000-000000000000"
+    assert talk.conversation
+    call = await LiveCall.objects.acreate(conversation_id=talk.conversation, owner=as_alice.user)
     return iter(
         [
             (LIST, LIST),
@@ -588,6 +593,8 @@ async def url_pairs(as_alice: Client) -> Iterator[tuple[str, str]]:
             (f"{RUNS}{said.run}/history/", f"{RUNS}{missing}/history/"),
             ("/admin/accounts/user/1/change/", "/admin/accounts/user/999999/change/"),
             ("/admin/chat/process/", "/admin/chat/process/"),
+            (CALLS, CALLS),
+            (f"{CALLS}{call.pk}/change/", f"{CALLS}{missing}/change/"),
         ]
     )  # fmt: skip
 
@@ -713,6 +720,28 @@ async def test_processes_are_listed(as_mona: Client) -> None:
     (row,) = rows(await page(as_mona, "/admin/chat/process/"))
     assert row["pid"].isdigit()
     assert row["heartbeat_at"]
+
+
+async def test_calls_are_listed_and_nobody_changes_them(as_alice: Client, as_mona: Client) -> None:
+    said = await Talk(as_alice).ask("secret quokka")
+    run = await Run.objects.aget(pk=said.run)
+    call = await LiveCall.objects.acreate(
+        conversation_id=run.conversation_id,
+        owner=as_alice.user,
+        handle="secret handle",
+        turns=3,
+        seconds_in=90,
+    )
+    (row,) = rows(await page(as_mona, CALLS))
+    assert (row["owner"], row["state"], row["turns"], row["minutes_heard"]) == ("alice", "open", "3", "1.5")
+    found = await page(as_mona, f"{CALLS}{call.pk}/change/")
+    assert "secret" not in found.text
+    assert not found.all("input", name="_save")
+    assert (await as_mona.post(f"{CALLS}{call.pk}/change/", form={"turns": "1"})).status == 403
+    now = timezone.now()
+    await LiveCall.objects.aupdate(ended_at=now, end_code="hung_up", handle=None)
+    (row,) = rows(await page(as_mona, CALLS))
+    assert row["state"] == "hung_up"
 
 
 # --- users ------------------------------------------------------------------------------------------

@@ -51,9 +51,12 @@ def sections(found: Element) -> dict[str, list[str]]:
 async def test_the_index_has_one_section_for_the_chat_and_one_for_accounts(as_olga: Client) -> None:
     assert sections(await page(as_olga, "/admin/")) == {
         "Chat": [
+            "Review queue",
+            "Figures of the queue",
             "Conversations",
             "Search the texts",
             "Runs",
+            "Calls",
             "Agents",
             "Instruments",
             "Processes",
@@ -67,7 +70,15 @@ async def test_the_index_has_one_section_for_the_chat_and_one_for_accounts(as_ol
 
 async def test_the_index_shows_a_moderator_only_what_they_may_open(as_mona: Client) -> None:
     assert sections(await page(as_mona, "/admin/")) == {
-        "Chat": ["Conversations", "Runs", "Agents", "Processes"],
+        "Chat": [
+            "Review queue",
+            "Figures of the queue",
+            "Conversations",
+            "Runs",
+            "Calls",
+            "Agents",
+            "Processes",
+        ],
         "Accounts": ["Users"],
     }
 

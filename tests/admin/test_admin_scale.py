@@ -22,13 +22,14 @@ from chat.search.index import index_due
 
 SEARCH, AUDIT = "/admin/search/", "/admin/audit/"
 LIST, RUNS, USERS = "/admin/chat/conversation/", "/admin/chat/run/", "/admin/accounts/user/"
-AGENTS = "/admin/agents/"
+AGENTS, CALLS = "/admin/agents/", "/admin/calls/livecall/"
 TABLES = (
     "chat_conversation", "chat_message", "chat_run", "chat_runevent", "chat_search_entry",
-    "moderation_accessgrant", "moderation_auditevent",
+    "moderation_accessgrant", "moderation_auditevent", "moderation_reviewitem", "moderation_report",
 )  # fmt: skip
 QUERIES_MAX = 15
-QUERIES_OF_A_LOOK = 4  # the grant, again for the bar, whether the conversation is sealed, the audit's head
+# The grant, again for the bar, whether the conversation is sealed, the audit's head; and the files.
+QUERIES_OF_A_LOOK = 5
 
 
 @pytest.fixture
@@ -93,6 +94,8 @@ def pages() -> dict[str, str]:
         "runs, one conversation": f"{RUNS}?conversation__id__exact={conversation.pk}",
         "runs, one owner": f"{RUNS}?q=member0001",
         "run": f"{RUNS}{run.pk}/change/",
+        "calls": CALLS,
+        "calls, one month": f"{CALLS}?{when.format('opened_at')}",
         "audit": AUDIT,
         "audit, one action": f"{AUDIT}?action=grant.open",
         "audit, one actor": f"{AUDIT}?actor=moderator",
@@ -153,6 +156,8 @@ INDEXES = {
     "runs, failed": "chat_run_of_status",
     "runs, one code": "chat_run_of_code",
     "list, failed": "chat_run_of_status",
+    "calls": "calls_newest",
+    "calls, one month": "calls_newest",
     "agent": "chat_run_of_status",
 }
 

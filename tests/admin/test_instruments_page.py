@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from chat import samples
 from chat.admin.charts import Chart, Series, round_up, short_number
+from chat.calls.models import LiveCall
 from chat.models import Run, Sample
 from chat.runs.supervisor import supervisor
 from chat.samples import Sum
@@ -115,6 +116,21 @@ async def test_feedback_is_counted_for_each_agent(as_owner: Client, as_alice: Cl
     tables = parse((await as_owner.get("/admin/instruments/")).text).all("table")
     table = next(each for each in tables if each.one("caption").words == "Feedback")
     assert [cell.words for cell in table.one("tbody").all("td")] == ["chat_assistant", "2", "1", "67 %"]
+
+
+async def test_calls_are_counted_for_each_agent(as_owner: Client, as_alice: Client) -> None:
+    started = (await as_alice.ask("one"))[0].json()
+    now = timezone.now()
+    for hours, seconds in ((0, 90), (1, 30), (7, 600)):
+        at = now - timedelta(hours=hours)
+        await LiveCall.objects.acreate(
+            owner=as_alice.user, conversation_id=started["conversation"], opened_at=at, ended_at=at, turns=2,
+            seconds_in=seconds, seconds_out=2 * seconds,
+        )  # fmt: skip
+    tables = parse((await as_owner.get(PAGE)).text).all("table")
+    table = next(each for each in tables if each.one("caption").words == "Calls")
+    cells = [cell.words for cell in table.one("tbody").all("td")]
+    assert cells == ["chat_assistant", "2", "4", "2.0", "4.0"]
 
 
 async def test_a_process_takes_samples_by_itself(parley: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -296,7 +296,7 @@ def in_parts(fact: Fact, turn: Turn) -> bool:
         case "call" | "result" | "request", _:
             return any(_in_tool(fact, item) for item in own if item["type"] == "tool")
         case "artifact", [name, version]:
-            return any((item.get("name"), item.get("version")) == (name, version) for item in own)
+            return any((item.get("artifact"), item.get("version")) == (name, version) for item in own)
         case "cut off", _:
             return _finish(turn) in ("max_tokens", None)
         case "error", message:
@@ -346,6 +346,12 @@ def on_page(fact: Fact, turn: Turn) -> bool:
             return any(endings) or (isinstance(message, str) and _letters(message) in _letters(turn.shown))
         case "result", [name, {"error": error, **more}] if not more:  # without the word "error"
             return all(_letters(each) in _letters(turn.shown) for each in (name, str(error)))
+        case "file", content:  # by the name of its file, or as a sentence
+            cards = [item for item in turn.items if item["type"] == "file"]
+            names = [item["name"] for item in cards if content in (item["name"], item["mime"])]
+            return any(_letters(name) in _letters(turn.shown) for name in [*names, content])
+        case "artifact", [name, _]:
+            return _letters(name.removeprefix("user:")) in _letters(turn.shown)
         case _, content:
             shown = _letters(turn.shown)
             # A call and its result are JSON on the page, in which a line break is the letter n.

@@ -194,6 +194,8 @@ async def test_a_server_with_only_broken_agents_answers(
     await write_agents({f"{name}.py": code for name, (code, _why) in BROKEN.items() if name != "endless"})
     items = (await as_alice.get("/api/v1/agents")).json()["items"]
     assert [item["available"] for item in items] == [True] + [False] * (len(BROKEN) - 1)
+    for item in items[1:]:
+        assert (item["live"], item["live_reason"]) == (False, item["reason"])
     assert (await Talk(as_alice).ask("Hello")).text == "You said: Hello"
     refused = await as_alice.post("/chat/stream", {"query": "Hello", "agent": "exits"})
     assert (refused.status, refused.json()["error"]["code"]) == (422, "unknown_agent")

@@ -165,11 +165,11 @@ async def test_the_output_of_a_join_is_shown(write_agents: WriteAsync, as_alice:
     }
 
 
-async def test_an_image_is_replaced_by_a_note(write_agents: WriteAsync, as_alice: Client) -> None:
+async def test_an_image_alone_is_a_reply(write_agents: WriteAsync, as_alice: Client) -> None:
     talk = await talk_to(write_agents, as_alice, "root_agent = scripted([picture()])")
     said = await talk.ask("Draw.")
     assert said.end == "run.completed"
-    assert said.text == "[A file that cannot be shown here yet: image/png, 3 KB]"
+    assert (said.text, [event.json()["size"] for event in said.named("file")]) == ("", [3000])
     await oracle.acheck([said.events])
 
 
@@ -179,13 +179,15 @@ async def test_an_image_between_texts_keeps_its_place(
 ) -> None:
     code = "root_agent = scripted([Part(text='Here:'), picture(), Part(text='Well?')])"
     talk = await talk_to(write_agents, as_alice, code)
-    text = "Here:\n\n[A file that cannot be shown here yet: image/png, 3 KB]\n\nWell?"
+    text = "Here:\n\nWell?"
     if stream:
         said = await talk.ask("Draw.")
         assert said.text == text and not said.named("replace")
         await oracle.acheck([said.events])
     else:
         assert (await talk.ask_whole("Draw.", agent="it"))["message"]["text"] == text
+    items = (await talk.reply())["parts"]["items"]
+    assert [item["type"] for item in items] == ["text", "file", "text"]
 
 
 async def test_code_executed_by_the_model_is_a_step(write_agents: WriteAsync, as_alice: Client) -> None:

@@ -15,6 +15,7 @@ from chat.models import Message, Run
 from chat.rendering import render
 from tests.support import oracle
 from tests.support.client import Client
+from tests.support.files import PNG, send
 from tests.support.gemini import Gemini
 from tests.support.talk import Talk
 
@@ -194,3 +195,19 @@ async def test_one_demo_model_serves_concurrent_conversations(talk: Talk, settin
     for n, each in enumerate(said):
         assert f"Question number {n}" in each.text
         assert sum(f"Question number {m}" in each.text for m in range(5)) == 1
+
+
+async def test_the_demo_draws_a_picture(talk: Talk) -> None:
+    said = await talk.ask("Draw me a fish")
+    file = said.named("file")[0].json()
+    assert (file["name"], file["mime"], file["width"], file["height"]) == (
+        "circles.png", "image/png", 640, 360,
+    )  # fmt: skip
+    picture = await talk.client.get(f"/files/{file['file']}/circles.png")
+    assert picture.body.startswith(b"\x89PNG")
+
+
+async def test_the_demo_says_that_a_file_arrived(talk: Talk) -> None:
+    sent = await send(talk.client, "pixel.png", PNG)
+    said = await talk.ask("What is it?", files=[sent["id"]])
+    assert f"I got your file, of {len(PNG)} bytes and type `image/png`." in said.text

@@ -1,7 +1,11 @@
 """/api/v1: the stored conversations, messages and runs as docs/streaming.md promises them."""
 
 from datetime import datetime
+from typing import Any
 
+import pytest
+
+from chat.agent.live import voices
 from chat.models import Message, Run
 from tests.support.client import Client
 from tests.support.gemini import Call, Gemini, Hold, Text, Thought
@@ -14,8 +18,8 @@ async def test_a_conversation_is_its_active_branch(as_alice: Client, gemini: Gem
     read = (await as_alice.get(f"/api/v1/conversations/{started['conversation']}")).json()
     question, reply = read["messages"]["items"]
     assert set(read) == {
-        "id", "title", "agent", "pinned", "archived", "head", "active_run", "created_at", "updated_at",
-        "is_waiting", "waiting", "queued", "messages",
+        "id", "title", "agent", "pinned", "archived", "locked", "head", "active_run", "created_at",
+        "updated_at", "is_waiting", "waiting", "queued", "messages",
     }  # fmt: skip
     assert read["head"] == reply["id"]
     assert read["active_run"] is None
@@ -28,6 +32,7 @@ async def test_a_conversation_is_its_active_branch(as_alice: Client, gemini: Gem
         "agent": None,
         "text": "one",
         "parts": {"v": 1, "items": [{"type": "text", "text": "one"}]},
+        "hidden": None,
         "run": started["run"],
         "feedback": None,
         "created_at": question["created_at"],
@@ -131,16 +136,42 @@ async def test_the_agents_are_listed(as_alice: Client) -> None:
     assert items[0]["reason"] is None
 
 
+async def test_an_agent_says_whether_it_can_speak(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(agent: str) -> None:
+        raise voices.NoVoice("Calls are turned off.")
+
+    answers: list[tuple[Any, tuple[bool, str | None]]] = [
+        (lambda agent: None, (True, None)),
+        (silent, (False, "Calls are turned off.")),
+    ]
+    for voice_of, expected in answers:
+        monkeypatch.setattr(voices, "voice_of", voice_of)
+        item = (await as_alice.get("/api/v1/agents")).json()["items"][0]
+        assert (item["live"], item["live_reason"]) == expected
+        assert item["available"] is True
+
+
 async def test_the_api_describes_itself(visitor: Client) -> None:
     described = (await visitor.get("/api/v1/openapi.json")).json()
     assert {
         "/api/v1/conversations",
         "/api/v1/conversations/{conversation}",
+        "/api/v1/conversations/{conversation}/artifacts",
         "/api/v1/conversations/{conversation}/export",
         "/api/v1/conversations/{conversation}/restore",
+        "/api/v1/decisions",
+        "/api/v1/decisions/{decision}/acknowledge",
+        "/api/v1/decisions/{decision}/appeal",
+        "/api/v1/files",
+        "/api/v1/files/{file}",
+        "/api/v1/files/{file}/parts/{number}",
+        "/api/v1/memories",
+        "/api/v1/memories/{memory}",
         "/api/v1/messages/{message}/feedback",
+        "/api/v1/messages/{message}/report",
         "/api/v1/queued/{queued}",
         "/api/v1/queued/{queued}/send",
+        "/api/v1/reports",
         "/api/v1/requests",
         "/api/v1/requests/{request_id}/decision",
         "/api/v1/runs/{run}",
@@ -155,7 +186,7 @@ async def test_the_api_describes_the_fields_of_an_ask(visitor: Client) -> None:
     body = stream["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == {
         "query", "message", "conversation", "agent", "client_id", "prompt", "parent", "stream",
-        "answers", "if_busy",
+        "answers", "if_busy", "files",
     }  # fmt: skip
     assert body["additionalProperties"] is False
     assert [each["name"] for each in stream["get"]["parameters"]] == [

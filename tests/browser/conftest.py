@@ -31,26 +31,34 @@ SignUp = Callable[[LiveServer, str], Member]
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def launch() -> Iterator[Callable[..., Browser]]:
+    """Return a function that launches Chromium, with the given arguments."""
     path = chromium()
     if not path:
         if "browser" in os.environ.get("REQUIRE_JOBS", "").split(","):
             pytest.fail(HINT)
         pytest.skip(HINT)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
+    with sync_playwright() as playwright:  # only one of it in a process
+        yield lambda *arguments: playwright.chromium.launch(executable_path=path, args=list(arguments))
+
+
+@pytest.fixture(scope="session")
+def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
+    browser = launch()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")
 def server(gemini_server: Gemini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """Start Parley with the real Gemini client, connected to the fake Gemini server."""
+    yield from serve(tmp_path_factory.mktemp("parley"), gemini_server)
+
+
+def serve(data_dir: Path, gemini_server: Gemini) -> Iterator[LiveServer]:
+    """Yield a server, and kill it afterwards. A module whose tests empty a table has one of its own."""
     server = LiveServer(
-        tmp_path_factory.mktemp("parley"),
-        GOOGLE_API_KEY="not-a-key",
-        GOOGLE_GEMINI_BASE_URL=gemini_server.url,
-        LIMITS="off",
+        data_dir, GOOGLE_API_KEY="not-a-key", GOOGLE_GEMINI_BASE_URL=gemini_server.url, LIMITS="off"
     )
     yield server.prepare().start()
     server.kill()
@@ -122,7 +130,7 @@ class Watch:
         dialog.dismiss()
 
     def _request(self, requested: str, own: str) -> None:
-        if not requested.startswith((f"{own}/", "data:", "about:")):
+        if not requested.startswith((f"{own}/", f"blob:{own}/", "data:", "about:")):
             self.faults.append(f"request: {requested}")
 
     def unexpected(self) -> list[str]:

@@ -9,9 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.browser.conftest import ask, wait_until_idle
+from tests.browser.lines import Line
 from tests.support.chromium import chromium
 from tests.support.gemini import Call, Gemini, Hold, Status, Text, Thought
 from tests.support.live import PASSWORD, LiveServer, Member
@@ -81,12 +82,18 @@ def finish_answer(gemini: Gemini, page: Page) -> None:
     script(gemini)
 
 
+def opened_as(
+    member: Member, browser: Browser, server: LiveServer, options: dict[str, Any]
+) -> tuple[BrowserContext, Page]:
+    context = browser.new_context(base_url=server.url, reduced_motion="reduce", **options)
+    cookies = [(cookie.name, cookie.value or "") for cookie in member.http.cookies.jar]
+    context.add_cookies([{"name": name, "value": value, "url": server.url} for name, value in cookies])
+    return context, context.new_page()
+
+
 def take_chat_pictures(server: LiveServer, gemini: Gemini, browser: Browser, member: Member) -> None:
     def opened(options: dict[str, Any]) -> tuple[BrowserContext, Page]:
-        context = browser.new_context(base_url=server.url, reduced_motion="reduce", **options)
-        cookies = [(cookie.name, cookie.value or "") for cookie in member.http.cookies.jar]
-        context.add_cookies([{"name": name, "value": value, "url": server.url} for name, value in cookies])
-        return context, context.new_page()
+        return opened_as(member, browser, server, options)
 
     for title in ("Release checklist", "Postgres or SQLite for tests?", "خطة الرحلة إلى القاهرة"):
         with member.ask(title) as stream:
@@ -137,8 +144,67 @@ def take_chat_pictures(server: LiveServer, gemini: Gemini, browser: Browser, mem
         context.close()
 
 
-def take_admin_pictures(server: LiveServer, browser: Browser) -> None:
-    """Take the pictures of the admin: the site owner reads a transcript."""
+def take_call_pictures(server: LiveServer, playwright: Playwright, member: Member) -> None:
+    """Take the pictures of a call in the newest conversation; a stand-in for the server speaks."""
+    browser = playwright.chromium.launch(
+        executable_path=chromium(),
+        args=["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+    )
+    for name, options in (("call", DESKTOP), ("call-phone", PHONE)):
+        context, page = opened_as(member, browser, server, options)
+        line = Line(page)
+        page.goto("/")
+        page.locator("#conversations a").first.evaluate("(link) => link.click()")
+        page.wait_for_load_state()
+        page.get_by_role("button", name="Speak", exact=True).click()
+        expect(page.locator(".call-state")).to_have_text("Listening")
+        page.get_by_role("button", name="Microphone and speaker").click()
+        line.say(5)
+        expect(page.locator(".call-state")).to_have_text("Speaking")
+        take(page, name)
+        context.close()
+    browser.close()
+
+
+REPORTED = "May I take two tablets at once?"
+REPORTS = (
+    (REPORTED, "Yes, take as many as you like.", "self_harm"),
+    ("Who lives next door?", "A family with two children.", "privacy"),
+    ("When was the bridge built?", "In 1911.", "wrong"),
+)
+
+
+def report_replies(gemini: Gemini, member: Member) -> None:
+    """Let a member report a reply of each conversation."""
+    for question, answer, reason in REPORTS:
+        gemini.on(question, [Text(answer)])
+        with member.ask(question) as stream:
+            reply = stream.all_events()[-2].json()["message"]
+        body = {"reason": reason, "note": ""}
+        path = f"/api/v1/messages/{reply}/report"
+        assert member.http.post(path, json=body, headers=member.headers()).status_code == 201
+
+
+def take_moderation_pictures(desk: Page, page: Page) -> None:
+    """Take the pictures of the queue, an item, and the decision as its member reads it."""
+    desk.goto("/admin/moderation/")
+    take(desk, "queue")
+    desk.locator(".queue-link").first.click()
+    desk.get_by_role("button", name="Claim").click()
+    desk.get_by_label("Hide the message").check()
+    desk.get_by_role("radio", name="It is harmful or dangerous").check()
+    desk.get_by_label("Words for the member").fill("Please ask a pharmacist.")
+    take(desk, "item")
+    desk.get_by_role("button", name="Act", exact=True).click()
+    desk.goto("/admin/")
+    take(desk, "start")
+    page.goto("/account/decisions/")
+    page.locator("details.appeal summary").first.click()
+    take(page, "decision")
+
+
+def take_admin_pictures(server: LiveServer, browser: Browser, gemini: Gemini, member: Member) -> None:
+    """Take the pictures of the admin: the site owner reads a transcript, and decides about a report."""
     page = browser.new_page(base_url=server.url, **DESKTOP)
     page.goto(f"/accounts/set-up/{(server.data_dir / 'setup-token').read_text().strip()}/")
     page.get_by_label("User name").fill("mona")
@@ -158,6 +224,10 @@ def take_admin_pictures(server: LiveServer, browser: Browser) -> None:
     take(page, "review")
     page.goto("/admin/chat/conversation/")
     take(page, "conversations")
+    report_replies(gemini, member)
+    context, own_page = opened_as(member, browser, server, DESKTOP)
+    take_moderation_pictures(page, own_page)
+    context.close()
     page.close()
 
 
@@ -173,8 +243,10 @@ def main() -> int:
         try:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=chromium())
-                take_chat_pictures(server, gemini, browser, server.member("alice"))
-                take_admin_pictures(server, browser)
+                alice = server.member("alice")
+                take_chat_pictures(server, gemini, browser, alice)
+                take_call_pictures(server, playwright, alice)
+                take_admin_pictures(server, browser, gemini, alice)
                 browser.close()
         finally:
             server.kill()

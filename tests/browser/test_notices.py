@@ -1,20 +1,10 @@
-"""Notices: they disappear with their cause, and say what cannot be done yet."""
+"""Notices: they disappear with their cause."""
 
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignUp, Visit, ask, conversation_of, wait_until_idle
 from tests.support.gemini import Gemini, Hold, Text
 from tests.support.live import LiveServer, Member
-
-DROP = """([kind, target]) => {
-    const data = new DataTransfer();
-    data.items.add(new File(["x"], "a.png", { type: "image/png" }));
-    const options = { bubbles: true, cancelable: true };
-    const event = kind === "paste"
-        ? new ClipboardEvent(kind, { ...options, clipboardData: data })
-        : new DragEvent(kind, { ...options, dataTransfer: data });
-    return document.querySelector(target).dispatchEvent(event);
-}"""
 
 
 def open_page(page: Page, path: str = "/") -> None:
@@ -57,23 +47,6 @@ def test_a_sent_question_needs_no_network_if_the_server_answers(visit: Visit, al
     open_page(page)
     ask(page, "Hello")
     expect(page.locator("article.assistant .prose")).to_have_text("You said: Hello")
-    expect(page.locator("#notice")).to_be_empty()
-
-
-def test_a_dropped_file_does_not_replace_the_page(visit: Visit, alice: Member) -> None:
-    page = visit(alice)
-    open_page(page)
-    assert page.evaluate(DROP, ["dragover", "main"]) is False  # prevented
-    assert page.evaluate(DROP, ["drop", "main"]) is False
-    expect(page.locator("#notice")).to_have_text("Files cannot be sent yet.")
-
-
-def test_a_pasted_file_is_answered_by_a_sentence(visit: Visit, alice: Member) -> None:
-    page = visit(alice)
-    open_page(page)
-    assert page.evaluate(DROP, ["paste", "#query"]) is False
-    expect(page.locator("#notice")).to_have_text("Files cannot be sent yet.")
-    page.keyboard.type("x")
     expect(page.locator("#notice")).to_be_empty()
 
 

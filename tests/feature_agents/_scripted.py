@@ -1,15 +1,34 @@
 """Models that need no network: one plays a script, one repeats the request that it receives."""
 
 import asyncio
+import io
 import json
+import wave
 from collections.abc import AsyncGenerator
 from typing import Any
 
 from google.adk.agents import Agent
 from google.adk.models import BaseLlm, LlmRequest, LlmResponse
 from google.genai import types
+from PIL import Image
 
 Part = types.Part
+
+
+def picture(kind: str) -> bytes:
+    """Return a small picture, for example a "PNG"."""
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), "teal").save(file, kind)
+    return file.getvalue()
+
+
+def sound() -> bytes:
+    """Return a short sound as WAV."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((1, 2, 16_000, 0, "NONE", ""))
+        writer.writeframes(bytes(3_200))
+    return file.getvalue()
 
 
 def call(name: str, /, **args: Any) -> Part:

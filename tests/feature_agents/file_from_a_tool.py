@@ -1,6 +1,6 @@
 """Calls a tool whose result has a picture."""
 
-from _scripted import Part
+from _scripted import Part, picture
 from google.adk.agents import BaseAgent
 from google.adk.events import Event
 from google.genai import types
@@ -12,7 +12,7 @@ class Camera(BaseAgent):
             content = types.Content(role=role, parts=[part])
             return Event(author=self.name, invocation_id=ctx.invocation_id, content=content)
 
-        blob = types.FunctionResponseBlob(data=b"x" * 5_000, mime_type="image/webp")
+        blob = types.FunctionResponseBlob(data=picture("WEBP"), mime_type="image/webp")
         yield event("model", Part(function_call=types.FunctionCall(id="c1", name="photograph", args={})))
         yield event(
             "user",

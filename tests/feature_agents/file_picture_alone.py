@@ -1,6 +1,6 @@
 """Answers with a picture and nothing else."""
 
-from _scripted import Part, scripted
+from _scripted import Part, picture, scripted
 from google.genai import types
 
-root_agent = scripted([Part(inline_data=types.Blob(data=b"x" * 12_000, mime_type="image/png"))])
+root_agent = scripted([Part(inline_data=types.Blob(data=picture("PNG"), mime_type="image/png"))])

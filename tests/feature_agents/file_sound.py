@@ -1,6 +1,6 @@
 """Answers with a sound, and no text."""
 
-from _scripted import Part, scripted
+from _scripted import Part, scripted, sound
 from google.genai import types
 
-root_agent = scripted([Part(inline_data=types.Blob(data=b"x" * 48_000, mime_type="audio/wav"))])
+root_agent = scripted([Part(inline_data=types.Blob(data=sound(), mime_type="audio/wav"))])

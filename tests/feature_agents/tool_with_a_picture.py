@@ -2,13 +2,13 @@
 
 from datetime import date
 
-from _scripted import Part, call, scripted
+from _scripted import Part, call, picture, scripted
 from google.genai import types
 
 
 def photograph():
     """Takes a photograph."""
-    return types.Part(inline_data=types.Blob(data=b"x" * 5_000, mime_type="image/webp"))
+    return types.Part(inline_data=types.Blob(data=picture("WEBP"), mime_type="image/webp"))
 
 
 def describe():
@@ -16,7 +16,7 @@ def describe():
     return {
         "says": "an owl",
         "on": date(2026, 1, 2),
-        "picture": Part(inline_data=types.Blob(data=b"y" * 2_000, mime_type="image/gif")),
+        "picture": Part(inline_data=types.Blob(data=picture("GIF"), mime_type="image/gif")),
     }
 
 

@@ -193,8 +193,8 @@ class GrantMachine(RuleBasedStateMachine):
         )
 
     def has_consent(self, number: int) -> bool:
-        until = self.conversations[number].consent_until
-        return until is not None and until > self.now
+        found = self.conversations[number]
+        return not found.is_deleted and found.consent_until is not None and found.consent_until > self.now
 
     def refusal(self, staff: str, number: int) -> int | None:
         """Return the status that refuses the page of the opening as a whole."""
@@ -247,7 +247,7 @@ class GrantMachine(RuleBasedStateMachine):
         self.add(staff, number, is_opened=status == 303, is_by_consent=False)
 
     def open_by_consent(self, staff: str, number: int) -> None:
-        is_allowed = self.has_consent(number) and not self.conversations[number].is_deleted
+        is_allowed = self.has_consent(number)
         status = self.post(staff, number, consent="true")
         assert status == (self.refusal(staff, number) or (303 if is_allowed else 403))
         self.add(staff, number, is_opened=status == 303, is_by_consent=True)

@@ -97,15 +97,40 @@ def test_the_owner_turns_the_page_off_and_members_read_that(
 ) -> None:
     olga = make_user("olga", is_staff=True, is_superuser=True)
     look(mona, quasar)
-    assert signed_in(olga).post(reverse("policy"), {}).status_code == 303
+    assert signed_in(olga).post(reverse("policy"), {"takes_reports": "true"}).status_code == 303
     assert "turned off" in shown_to(alice)
     assert "What is a quasar?" not in shown_to(alice)
     assert "turned off" in shown_to(alice, RULES)
     (row,) = AuditEvent.objects.filter(action="policy.change")
-    assert (row.actor, row.reason) == (olga.audit_id, "off")
-    signed_in(olga).post(reverse("policy"), {"members_see_looks": "true"})
+    assert (row.actor, row.object_id, row.reason) == (olga.audit_id, "members_see_looks", "off")
+    signed_in(olga).post(reverse("policy"), {"members_see_looks": "true", "takes_reports": "true"})
     assert "What is a quasar?" in shown_to(alice)
     assert "turned off" not in shown_to(alice, RULES)
+
+
+@pytest.mark.parametrize(
+    ("switch", "sentence"),
+    [
+        ("takes_reports", "a reply that you report"),
+        ("takes_feedback", "a reply that you rate as bad, if you say why"),
+        ("takes_blocks", "an answer that the model or its provider blocks"),
+        ("watches_live", "Staff may watch an answer while it is written"),
+    ],
+)
+def test_each_switch_is_a_row_and_members_read_it(alice: Any, switch: str, sentence: str) -> None:
+    olga = make_user("olga", is_staff=True, is_superuser=True)
+    before = {"members_see_looks": "true"}
+    signed_in(olga).post(reverse("policy"), before)
+    assert sentence not in shown_to(alice, RULES)
+    for _same in range(2):
+        signed_in(olga).post(reverse("policy"), {**before, switch: "true"})
+    assert sentence in shown_to(alice, RULES)
+    page = signed_in(olga).get(reverse("policy")).content.decode()
+    assert f'name="{switch}" value="true" checked' in page
+    signed_in(olga).post(reverse("policy"), before)
+    rows = AuditEvent.objects.filter(action="policy.change").order_by("seq")
+    expected = [("takes_reports", "off"), (switch, "on"), (switch, "off")]
+    assert [(row.object_id, row.reason) for row in rows] == expected
 
 
 def test_only_the_owner_changes_the_rules(mona: Any) -> None:

@@ -13,9 +13,11 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import clear_url_caches, path
 
+from chat.files import blobs
+from chat.files.models import File
 from chat.instruments.logs import JsonFormatter
 from chat.models import Conversation, Message, PersonRequest, QueuedAsk, Run
-from chat.moderation.models import AuditEvent
+from chat.moderation.models import AuditEvent, Decision, ReviewItem
 from config import urls
 from tests.conftest import make_user
 from tests.moderation import walk
@@ -49,18 +51,23 @@ async def values(walker: Walk) -> dict[str, list[str]]:
     queued = await QueuedAsk.objects.afirst()
     alice = await sync_to_async(lambda: run.owner)()
     group = await Group.objects.afirst()
-    assert request and queued and group
+    item, decision = await ReviewItem.objects.afirst(), await Decision.objects.afirst()
+    file = await File.objects.afirst()
+    assert request and queued and group and item and decision and file
     return {
         "conversation": [conversation],
         "run": [str(run.pk)],
         "message": [message, str(run.reply_id)],
         "request_id": [str(request.pk)],
         "queued": [str(queued.pk)],
+        "decision": [str(decision.pk)],
+        "item": [str(item.pk)],
         "member": [str(alice.pk)],
         "object_id": [conversation, str(run.pk), str(alice.pk), str(group.pk), str(request.pk)],
         "name": ["chat_assistant"],
+        "file": [str(file.pk)],
         "seq": ["1"],  # 1000000 is staff's own text: shown by a POST that is a row (test_audit.py)
-        "app_label": ["chat", "accounts", "moderation", "auth"],
+        "app_label": ["chat", "accounts", "calls", "moderation", "auth"],
         "content_type_id": ["1", "2"],
         "url": ["admin/nowhere", "admin/chat/conversation"],
         "*": [conversation, "word"],
@@ -107,13 +114,16 @@ def _exists(label: str) -> bool:
     return name in {column.name for column in apps.get_model(app, model)._meta.concrete_fields}
 
 
-@pytest.mark.timeout(3600 if IS_FULL else 120)
+@pytest.mark.timeout(3600 if IS_FULL else 240)
 async def test_the_owner_without_a_grant_reads_no_text_at_any_address(
     walker: Walk, as_alice: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
+    file = await File.objects.afirst()
+    assert file is not None
+    assert await sync_to_async(blobs.read)(file) == walker.canaries[walk.BYTES].encode()
     for label, word in walker.canaries.items():
-        assert await sync_to_async(walk.tables_hold)(word[:30]), label
+        assert label == walk.BYTES or await sync_to_async(walk.tables_hold)(word[:30]), label
     await whole(walker, only="" if IS_FULL else "admin")
     for address in ("/metrics", "/nowhere", "/admin/nowhere/", "/api/v1/nowhere"):
         await walker.visit("GET", address)
@@ -206,7 +216,16 @@ async def test_without_a_gate_the_walk_fails(
     walker: Walk, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     monkeypatch.setattr(importlib.import_module(module), "may_look", lambda request, conversation: True)
-    await whole(walker, only="admin/chat/")
+    if module == "chat.moderation.watching":
+        await whole(walker, only="admin/watch/")
+    elif module == "chat.moderation.opening":
+        await whole(walker, only="admin/open/")
+    elif module.startswith("chat.admin"):
+        await whole(walker, only="admin/chat/")
+    else:
+        item = await ReviewItem.objects.aget()
+        await walker.visit("GET", f"/admin/moderation/{item.pk}/")
+        await walker.visit("GET", f"/admin/decide/{item.conversation_id}/?message={item.message_id}")
     assert walker.leaks
 
 
@@ -215,9 +234,21 @@ async def test_with_a_grant_the_text_is_there(walker: Walk) -> None:
     conversation = (await Run.objects.aget()).conversation_id
     opened = await walker.client.request("POST", f"/admin/open/{conversation}/", form={"reason": "report"})
     answer = await walker.client.get(opened.headers["location"])
-    for label in ("chat.Message.text", "chat.Message.feedback_detail"):
+    for label in ("chat.Message.text", "chat.Message.feedback_detail", "moderation.HiddenMessage.text"):
         assert walker.canaries[label] in answer.text, label
     run = await Run.objects.afirst()
     assert run is not None
     answer = await walker.client.get(f"/admin/chat/run/{run.pk}/change/")
     assert json.loads(json.dumps(walker.canaries["chat.Run.failure"])) in answer.text
+
+
+async def test_with_a_claim_the_text_of_an_item_is_there(walker: Walk) -> None:
+    item = await ReviewItem.objects.aget()
+    address = f"/admin/moderation/{item.pk}/"
+    await walker.client.request("POST", address, form={"do": "claim"})
+    answer = await walker.client.get(address)
+    for label in (
+        "chat.Message.text", "moderation.Report.note", "moderation.ReviewNote.text",
+        "moderation.Decision.words", "moderation.Appeal.text", "moderation.HiddenMessage.text",
+    ):  # fmt: skip
+        assert walker.canaries[label] in answer.text, label

@@ -22,6 +22,10 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from chat import access
+from chat.calls.models import LiveCall
+from chat.files import blobs
+from chat.files.models import Artifact, File
+from chat.memories.models import Memory
 from chat.models import (
     AppState,
     Conversation,
@@ -32,7 +36,20 @@ from chat.models import (
     SessionEvent,
     UserState,
 )
-from chat.moderation.models import AccessGrant, AuditText
+from chat.moderated import ModerationReason
+from chat.moderation.models import (
+    AccessGrant,
+    Appeal,
+    AuditText,
+    Decision,
+    HiddenMessage,
+    HiddenRun,
+    HiddenTitle,
+    Policy,
+    Report,
+    ReviewItem,
+    ReviewNote,
+)
 from tests.support.client import Answer, Client
 
 ROOT = Path(access.__file__).parent.parent
@@ -46,21 +63,35 @@ FACTS = {
     "accounts.User.password": "a canary would end the member's sign-in; held by tests of the account pages",
     "chat.Conversation.agent": "a fact: the agent",
     "chat.Message.agent": "a fact: the agent",
+    "chat.Message.hidden_reason": "a code, of a list",
     "chat.UserState.agent": "a fact: the agent",
     "chat.AppState.agent": "a fact: the agent",
+    "memories.Memory.agent": "a fact: the agent",
+    "memories.Memory.digest": "a digest",
     "chat.Run.code": "a fact: the status",
+    "moderation.ReviewItem.agent": "a fact: the agent",
     "chat.Run.finish": "a fact: the status",
     "chat.Run.model": "a fact: the model",
     "chat.Run.invocation_id": "a fact: an id",
     "chat.RunEvent.type": "a code",
     "chat.PersonRequest.approvers": "the name of a group",
     "chat.Suggestion.text": "the owner's own",
+    "accounts.User.suspended_reason": "a code",
+    "chat.Conversation.locked_reason": "a code",
+    "chat.Run.stop_code": "a code",
+    "calls.LiveCall.end_code": "a code",
     "moderation.OneTimeLink.digest": "a digest",
+    "files.Blob.sha256": "a digest",
+    "files.File.mime": "a fact: the type",
+    "files.Artifact.agent": "a fact: the agent",
+    "chat.QueuedAsk.files": "ids",
     "moderation.AuditText.salt": "staff's own",
     "account.EmailAddress.email": "a fact: the owner",
     "admin.LogEntry.object_id": "a fact: an id",
     "admin.LogEntry.change_message": "Django's, of forms of the admin, which have no member's text",
 }
+# In no column: what a file says.
+BYTES = "files.Blob.bytes"
 # Models that hold nothing of a member.
 NOBODYS = {
     "chat.Process", "chat.Sample", "auth.Permission", "auth.Group", "contenttypes.ContentType",
@@ -97,10 +128,14 @@ def fill(member: Any, conversation: uuid.UUID, run: uuid.UUID) -> dict[str, str]
     )
     other = Conversation.objects.create(owner=member, agent="chat_assistant", title="")
     QueuedAsk.objects.create(conversation=other, owner=member, text="x", position=1)
+    LiveCall.objects.create(conversation=other, owner=member)
     UserState.objects.create(user=member, agent="chat_assistant", key="k", value="1")
     AppState.objects.create(agent="chat_assistant", key="k", value="1")
+    Memory.objects.create(owner=member, agent="chat_assistant", text="x", content={})
     SessionEvent.objects.get_or_create(run_id=run, position=99, defaults={"payload": "{}"})
     AuditText.objects.create(seq=10**6, salt="s", text="x", about=member)
+    _store_files(member, run)
+    _moderate(member, run)
     apps.get_model("admin", "LogEntry").objects.create(
         user=member,
         content_type=apps.get_model("contenttypes", "ContentType").objects.get_for_model(Conversation),
@@ -109,7 +144,7 @@ def fill(member: Any, conversation: uuid.UUID, run: uuid.UUID) -> dict[str, str]
         action_flag=2,
         change_message="",
     )
-    found = {}
+    found = {BYTES: canary(BYTES)}
     for model, column in columns():
         label = f"{model._meta.label}.{column.name}"
         rows = model._default_manager.all()
@@ -128,6 +163,42 @@ def fill(member: Any, conversation: uuid.UUID, run: uuid.UUID) -> dict[str, str]
     )
     Run.objects.filter(pk=run).update(status=Run.Status.FAILED, code="agent")
     return found
+
+
+def _store_files(member: Any, run: uuid.UUID) -> None:
+    """Store a file of the question and one that the run has saved; their bytes hold a canary."""
+    found = Run.objects.get(pk=run)
+    of_both = {"owner": member, "conversation": found.conversation, "size": 0, "mime": "text/plain"}
+    for name, fields in (("a.txt", {"message": found.prompt}), ("b.txt", {"run": found})):
+        with blobs.writer() as writer:
+            writer.write(canary(BYTES).encode())
+            file = File(name=name, **of_both, **fields)
+            blobs.store(writer.finish(), file)
+    Artifact.objects.create(
+        owner=member, agent="chat_assistant", conversation=found.conversation, name="b.txt", version=0,
+        file=file, run=found, attempt=1,
+    )  # fmt: skip
+
+
+def _moderate(member: Any, run: uuid.UUID) -> None:
+    """Report the reply, ask a second question that is hidden, and appeal against that: each has texts."""
+    found = Run.objects.get(pk=run)
+    shared = {"conversation": found.conversation, "member": member}
+    Policy.objects.update_or_create(pk=1, defaults={"watches_live": True})  # its page is walked through
+    item = ReviewItem.objects.create(message=found.reply, agent="chat_assistant", priority=50, **shared)
+    Report.objects.create(
+        item=item, source="report", reason=ModerationReason.HARMFUL, note="x", member=member
+    )
+    ReviewNote.objects.create(item=item, text="x")
+    hidden = Message.objects.create(
+        conversation=found.conversation, parent=found.reply, role="user", hidden_at=timezone.now()
+    )
+    Conversation.objects.filter(pk=found.conversation_id).update(head=hidden)
+    decision = Decision.objects.create(kind="hide", message=hidden, reason="harmful", item=item, **shared)
+    Appeal.objects.create(decision=decision, item=item, text="x")
+    HiddenMessage.objects.create(message=hidden, conversation=found.conversation)
+    HiddenRun.objects.create(run=found, conversation=found.conversation)
+    HiddenTitle.objects.create(conversation=found.conversation)
 
 
 def _value(label: str, column: Any, word: str) -> Any:

@@ -127,7 +127,7 @@ async def test_thoughts_and_tool_calls_are_collapsed_and_escaped(as_alice: Clien
     assert not tool.all("details")
     assert hostile in asked.text.replace("\\", "")
     assert "No time zone is known" in answered.text
-    assert not page.all("img")
+    assert not article.all("img")
 
 
 async def test_a_tool_that_failed_says_so(as_alice: Client, gemini: Gemini, monkeypatch: Any) -> None:

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat import actions
+from chat.memories.models import Memory
 from chat.models import (
     AccountDeletion,
     Conversation,
@@ -84,6 +85,7 @@ async def test_the_download_has_everything_of_the_member(as_alice: Client, gemin
     await Conversation.objects.aupdate(locked_at=timezone.now())  # else the server asks what is queued
     await QueuedAsk.objects.acreate(conversation=conversation, owner=as_alice.user, text="later", position=1)
     await UserState.objects.acreate(user=as_alice.user, agent="a", key="city", value='"Lisbon"')
+    await Memory.objects.acreate(owner=as_alice.user, agent="a", text="Likes tea", content={})
     gone = (await as_alice.ask("deleted one"))[0].json()["conversation"]
     await as_alice.request("DELETE", f"/api/v1/conversations/{gone}")
 
@@ -99,6 +101,7 @@ async def test_the_download_has_everything_of_the_member(as_alice: Client, gemin
     assert len(found["data/runs.json"]) == 3
     assert [each["text"] for each in found["data/queued_questions.json"]] == ["later"]
     assert found["data/memory_of_agents.json"][0]["value"] == '"Lisbon"'
+    assert [each["text"] for each in found["data/memories.json"]] == ["Likes tea"]
 
     index = parse(files["index.html"])
     links = {link.words: link["href"] for link in index.all("a")}

@@ -10,7 +10,8 @@ from config.static import bundled
 
 STATIC = Path(str(finders.find("chat/main.js"))).parent
 STYLES = sorted((STATIC / "css").glob("*.css"))
-SCRIPTS = sorted(STATIC.glob("*.js"))
+SCRIPTS = sorted([*STATIC.glob("*.js"), *STATIC.glob("live/*.js")])
+IN_CALL = {path.stem for path in SCRIPTS if path.parent.name == "live"}  # loaded when a call begins
 PHYSICAL = re.compile(
     r"(?<![\w-])(?:(?:margin|padding|border|inset|scroll-margin|scroll-padding)-(?:left|right|top|bottom)"
     r"|(?:min-|max-)?(?:width|height)|left|right|top|bottom|float|clear"
@@ -72,11 +73,13 @@ def test_our_modules_import_and_export_as_the_bundle_expects(path: Path) -> None
     comments = re.findall(r"^\s*//.*$", source, re.MULTILINE)
     assert not [line for line in comments if re.search(r"\b(?:import|export)\b.*\bfrom\b", line)]
     imports = re.findall(r"^import .*$", source, re.MULTILINE)
-    assert len(imports) == len(re.findall(r"\bimport\b", without_comments(source)))
+    later = re.findall(r'\bimport\("(\./live/\w+\.js)"\)', source)
+    assert len(imports) + len(later) == len(re.findall(r"\bimport\b", without_comments(source)))
+    assert all((STATIC / address).exists() for address in later)
     for line in imports:
         found = re.fullmatch(r'import \{ [\w, ]+ \} from "(\./\w+\.js)";', line)
         assert found, line
-        assert (STATIC / found[1]).exists()
+        assert (path.parent / found[1]).exists()
     exports = re.findall(r"^export\b.*$", source, re.MULTILINE)
     assert all(re.match(r"export (?:const|function|async function|class) \w+", line) for line in exports)
 
@@ -86,14 +89,23 @@ def test_the_bundles_hold_every_module_and_sheet_of_the_page() -> None:
     assert sorted(re.findall(r"^const \$(\w+) = \(", script, re.MULTILINE)) == sorted(
         path.stem
         for path in SCRIPTS
-        if path.stem != "waiting_page"  # the script of /waiting/
+        if path.stem not in {"waiting_page", *IN_CALL}  # the script of /waiting/
     )
     assert not re.search(r"^(?:import|export)\b", script, re.MULTILINE)
     sheet = bundled(STATIC / "css" / "chat.css")
     assert "@import" not in sheet
-    others = {"admin", "agents", "chat", "facts", "forms", "instruments", "moderation", "transcript"}
+    others = {
+        "admin", "agents", "call", "chat", "facts", "forms", "instruments", "moderation", "start",
+        "transcript", "watch",
+    }  # fmt: skip
     for path in STYLES:
         assert (path.read_text() in sheet) == (path.stem not in others), path.name
+
+
+def test_the_bundle_of_a_call_exports_its_beginning() -> None:
+    script = bundled(STATIC / "live" / "call.js")
+    assert script.startswith("export const { startCall } = (() => {")
+    assert sorted(re.findall(r"^const \$(\w+) = \(", script, re.MULTILINE)) == sorted(IN_CALL - {"worklet"})
 
 
 def test_our_modules_import_in_one_direction() -> None:

@@ -63,7 +63,7 @@ def test_the_events_of_tools_and_agents_hold_no_text_that_a_database_refuses() -
         events.tool_called(bad, bad, {bad: bad}),
         events.tool_returned(bad, bad, result=bad, elapsed_ms=0),
         events.agent(bad),
-        events.file(bad, 1, note="kept"),
+        events.file(bad, {"name": bad}, artifact=bad, version=1),
     ):
         assert "\\u0000" not in events.encode_json(event.data).encode().decode()
 

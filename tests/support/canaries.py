@@ -18,8 +18,15 @@ FIXED = {
     ("accounts.User", "folded_name"),
     ("sessions.Session", "session_data"),
 }
-# References that a constraint asks for, although the column may be null.
-NEEDED = {("moderation.AccessGrant", "conversation")}
+# Columns that a constraint asks for, although they may be null.
+NEEDED = {
+    ("moderation.AccessGrant", "conversation"),
+    ("moderation.Decision", "conversation"),
+    ("moderation.Decision", "message"),
+    ("moderation.Decision", "ended_at"),  # one that is in force is the only one
+}
+# References of which there is one row each.
+UNSHARED = {("moderation.Appeal", "decision"), ("moderation.Appeal", "item")}
 TEXTS = (models.CharField, models.TextField, models.FileField)
 
 CANARY_LENGTH = 12
@@ -58,21 +65,25 @@ def make(data: PersonalData, user: Any) -> None:
             if field.related_model is User and (field.name == data.path or not field.null):
                 values[field.name] = user
             elif not field.null or (data.model._meta.label, field.name) in NEEDED:
-                values[field.name] = some(field.related_model, user)
+                is_shared = (data.model._meta.label, field.name) not in UNSHARED
+                values[field.name] = some(field.related_model, user, is_shared=is_shared)
         elif field.primary_key and type(field) is models.BigIntegerField:
             values[field.name] = 10**9 + next(_numbers)
-        elif not (field.has_default() or field.null or field.blank or field.primary_key):
+        elif (data.model._meta.label, field.name) in NEEDED or not (
+            field.has_default() or field.null or field.blank or field.primary_key
+        ):
             values[field.name] = _value(field)
     data.model._default_manager.create(**values)
 
 
-def some(model: Any, user: Any) -> Any:
-    """Return a row of the model, the user's if it has an owner."""
+def some(model: Any, user: Any, *, is_shared: bool = True) -> Any:
+    """Return a row of the model, the user's if it has an owner; without ``is_shared`` a new one."""
     for data in personal_data.declarations:
         if data.model is model and isinstance(data.path, str):
-            if not _rows(data, user):
+            before = {row.pk for row in _rows(data, user)}
+            if not (before and is_shared):
                 make(data, user)
-            return _rows(data, user)[0]
+            return next(row for row in _rows(data, user) if is_shared or row.pk not in before)
     return model._default_manager.first() or model._default_manager.create(name="Group")
 
 
@@ -96,6 +107,8 @@ def put_canaries(row: Any, owner: str) -> None:
         label = (row._meta.label, field.name)
         if field.choices or field.primary_key or label in FIXED:
             continue
+        if label == ("calls.LiveCall", "handle") and row.ended_at:
+            continue  # a constraint: a call that has ended has none
         if isinstance(field, models.JSONField):
             changed[field.name] = {"items": [], "canary": canary(owner)}
         elif isinstance(field, models.EmailField):

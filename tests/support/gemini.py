@@ -11,9 +11,11 @@ As Gemini does, it sends raw UTF-8 and answers 400 if function calls and functio
 """
 
 import asyncio
+import base64
 import json
 import re
 import socket
+import ssl
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -36,6 +38,15 @@ class Call:
     name: str
     args: dict[str, Any] = field(default_factory=dict)
     signature: str = ""  # of the thought before the call, in base64
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file in the answer, with the signature of the thought before it, in base64."""
+
+    data: bytes
+    mime: str = "image/png"
+    signature: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,11 +109,26 @@ class Raw:
 class InPieces:
     """A chunk that is sent ``size`` bytes at a time, even if that splits a character."""
 
-    step: "Text | Thought | Call"
+    step: "Text | Thought | Call | Picture"
     size: int
 
 
-Step = Text | Thought | Call | Pause | Hold | Finish | Block | Status | Cut | Drop | Failure | Raw | InPieces
+Step = (
+    Text
+    | Thought
+    | Call
+    | Picture
+    | Pause
+    | Hold
+    | Finish
+    | Block
+    | Status
+    | Cut
+    | Drop
+    | Failure
+    | Raw
+    | InPieces
+)
 USAGE = {"promptTokenCount": 12, "candidatesTokenCount": 4, "totalTokenCount": 16}
 
 
@@ -112,7 +138,7 @@ class Gemini:
     ``requests`` are the received bodies, in order. ``paths`` and ``headers`` (lower-case names) match them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
@@ -123,11 +149,11 @@ class Gemini:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         future = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop
+            asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls), self._loop
         )
         self._server = future.result()
         self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(5)
@@ -180,7 +206,10 @@ class Gemini:
 
     async def _receive(self, reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
         """Return the path and the body of the next request."""
-        head = await reader.readuntil(b"\r\n\r\n")
+        return await self._read_body(await reader.readuntil(b"\r\n\r\n"), reader)
+
+    async def _read_body(self, head: bytes, reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
+        """Return the path and the body of the request that begins with this head."""
         lines = head.decode().split("\r\n")
         path = lines[0].split(" ")[1]
         pairs = (line.split(": ", 1) for line in lines[1:] if ": " in line)
@@ -192,7 +221,10 @@ class Gemini:
         return path, body
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        path, body = await self._receive(reader)
+        return await self._respond(*await self._receive(reader), writer)
+
+    async def _respond(self, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+        """Answer a request, and return whether the connection stays open."""
         error = unpaired(body.get("contents", []))
         steps = [Status(400, "INVALID_ARGUMENT", message=error)] if error else self._answer_to(body)
         if steps and isinstance(steps[0], Drop):
@@ -264,7 +296,7 @@ class Gemini:
                 answer["promptFeedback"] = {"blockReason": step.reason}
             elif isinstance(step, InPieces):
                 parts.append(_part(step.step))
-            elif isinstance(step, Text | Thought | Call):
+            elif isinstance(step, Text | Thought | Call | Picture):
                 parts.append(_part(step))
         if "promptFeedback" not in answer:
             content = {"role": "model", "parts": parts} if parts else {"role": "model"}
@@ -335,7 +367,10 @@ def questions_of(body: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def _part(step: Text | Thought | Call) -> dict[str, Any]:
+def _part(step: Text | Thought | Call | Picture) -> dict[str, Any]:
+    if isinstance(step, Picture):
+        blob = {"mimeType": step.mime, "data": base64.b64encode(step.data).decode()}
+        return {"inlineData": blob} | ({"thoughtSignature": step.signature} if step.signature else {})
     if isinstance(step, Call):
         signed = {"thoughtSignature": step.signature} if step.signature else {}
         return {"functionCall": {"name": step.name, "args": step.args}, **signed}
@@ -360,7 +395,7 @@ def _frame(step: Step, *, is_last: bool) -> bytes:
     elif isinstance(step, Finish):
         chunk = {"candidates": [{"finishReason": step.reason, "index": 0}]}
     else:
-        assert isinstance(step, Text | Thought | Call)
+        assert isinstance(step, Text | Thought | Call | Picture)
         candidate: dict[str, Any] = {"content": {"role": "model", "parts": [_part(step)]}, "index": 0}
         if is_last:
             candidate["finishReason"] = "STOP"

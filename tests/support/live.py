@@ -231,7 +231,14 @@ class Member:
 
     def socket(self, after: int | None = None) -> Any:
         """Open a WebSocket; return a context manager of its connection."""
-        address = self.url.replace("http", "ws") + "/ws/" + ("" if after is None else f"?after={after}")
+        return self._connect("/ws/" + ("" if after is None else f"?after={after}"))
+
+    def call(self, conversation: str, call: str = "") -> Any:
+        """Open the socket of a call, in place of that of the ``call`` if it is named."""
+        return self._connect(f"/ws/live/{conversation}/" + (f"?call={call}" if call else ""))
+
+    def _connect(self, path: str) -> Any:
+        address = self.url.replace("http", "ws") + path
         cookies = "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())
         return connect(address, origin=Origin(self.url), additional_headers={"Cookie": cookies})
 

@@ -246,10 +246,38 @@ def test_a_saved_file_is_named_at_the_terminal(
     terminal.expect("You: ")
     terminal.type("Save\n")
     terminal.expect("You: ", times=2)
-    assert ".txt, version 0, kept until the server restarts" in terminal.text
+    assert ".txt, text/plain, 0 KB" in terminal.text
     assert b"\x1b[2J" not in terminal.raw
     terminal.type(CTRL_D)
     assert terminal.exit_code() == 0
+
+
+def test_a_file_is_added_to_the_next_question(
+    open_terminal: Open, parley_here: LiveServer, gemini: Gemini, tmp_path: Path
+) -> None:
+    (tmp_path / "my notes.txt").write_text("hello")
+    (tmp_path / "data.bin").write_bytes(b"\0" * 3000)
+    gemini.on_agent("chat_assistant", [Text("Read it.")])  # the question has the words of its files, too
+    terminal = open_terminal()
+    terminal.expect("You: ")
+    terminal.type(f"/file {tmp_path}/nothing.txt\n")
+    terminal.expect("There is no file")
+    terminal.type(f"/file '{tmp_path}/my notes.txt'\n")
+    terminal.expect("Added to the next question: my notes.txt, text/plain, 0 KB.")
+    terminal.type(f"/file {tmp_path}/data.bin\n")
+    terminal.expect("data.bin, application/octet-stream, 3 KB. The agent gets only its name.")
+    terminal.type("Read\n")
+    terminal.expect("Read it.")
+    terminal.expect("You: ", times=5)
+    terminal.type(CTRL_D)
+    assert terminal.exit_code() == 0
+    shown = parley_here.manage(
+        "shell",
+        "-c",
+        "from chat.models import Message; m = Message.objects.get(role='user'); "
+        "print([item.get('name', item.get('text')) for item in m.parts['items']])",
+    )
+    assert shown.stdout.strip().endswith("['Read', 'my notes.txt', 'data.bin']")
 
 
 CHATTY = """

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from chat.runs.supervisor import supervisor
 from tests.support import oracle
 from tests.support.client import Answer, Client
 from tests.support.gemini import Gemini, Hold, Text
+from tests.support.live import LiveServer
 from tests.support.talk import Talk
 from tests.support.waiting import auntil
 from tests.waiting.conftest import LEAVE, PAY, Pay
@@ -275,9 +277,15 @@ async def test_an_empty_group_is_logged_once(
     assert len(lines) == 1
 
 
-async def test_an_empty_group_is_a_warning_at_the_start(finance: Group, as_carol: Client) -> None:
+def test_an_empty_group_is_a_warning_at_the_start(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path, APPROVERS='{"bank": {"transfer_money": "Finance"}}').prepare().start()
+    server.kill()
+    assert "(chat.W002) The group 'Finance'" in server.output()
+
+
+async def test_only_a_group_without_an_active_member_is_a_warning(finance: Group, as_carol: Client) -> None:
     def warnings() -> list[str]:
-        return [str(found.msg) for found in run_checks() if found.id == "chat.W002"]
+        return [str(found.msg) for found in run_checks(databases=["default"]) if found.id == "chat.W002"]
 
     assert await sync_to_async(warnings)() == []
     await finance.user_set.aremove(as_carol.user)

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat.models import Conversation, PersonRequest
-from chat.pages import letters
+from chat.pages import letters, mailing
 from chat.runs.supervisor import supervisor
 from tests.conftest import make_user
 from tests.support.client import Client
@@ -36,13 +36,13 @@ CONTENT = ["transfer_money", "book_leave", "amount", "canary", "bank", "Finance"
 def letters_are_on(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.WAITING_EMAIL_MINUTES = MINUTES
     settings.HTTPS = False
-    monkeypatch.setattr(letters, "_warned_at", [-letters.WARNING_SECONDS])
+    monkeypatch.setattr(mailing, "_warned_at", [-mailing.WARNING_SECONDS])
 
 
 @pytest.fixture
 def quick_duty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the duty look for due letters all the time. Name it before the fixtures that start the server."""
-    monkeypatch.setattr(letters, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(mailing, "PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -264,10 +264,10 @@ async def test_letters_wait_for_a_mail_server_that_is_away(
         closed.bind(("127.0.0.1", 0))
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = closed.getsockname()
-        with caplog.at_level(logging.WARNING, "chat.pages.letters"):
+        with caplog.at_level(logging.WARNING, "chat.pages.mailing"):
             await letters.send_due_letters()
             await letters.send_due_letters()
-    (record,) = [record for record in caplog.records if record.name == "chat.pages.letters"]
+    (record,) = [record for record in caplog.records if record.name == "chat.pages.mailing"]
     assert "the mail server did not take it" in record.getMessage()
     settings.EMAIL_BACKEND = usual
     assert await new_letters() == ["alice@example.org"]

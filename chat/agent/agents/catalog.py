@@ -20,8 +20,9 @@ from chat.agent.agents import assistant, chat_model, folder, importing, transpor
 from chat.agent.agents.coalesced_models import coalesce
 from chat.agent.agents.demo_model import DemoModel
 from chat.agent.agents.folder import FolderAgent
-from chat.agent.memory.artifact_service import TemporaryArtifactService
-from chat.agent.memory.memory_service import EmptyMemoryService
+from chat.agent.agents.services import forget_services, own_services
+from chat.agent.memory.artifact_service import StoredArtifactService
+from chat.agent.memory.memory_service import MemberMemoryService
 from chat.agent.memory.session_service import ConversationSessionService
 from chat.agent.turn import containment
 from chat.agent.turn.exception_details import details_of
@@ -49,14 +50,15 @@ class Condition(models.TextChoices):
 
 
 session_service = ConversationSessionService()
-artifact_service = TemporaryArtifactService()
-memory_service = EmptyMemoryService()
+artifact_service = StoredArtifactService()
+memory_service = MemberMemoryService()
 _built_in: dict[str, Runner] = {}  # by name, because tests change AGENT_NAME
 _folder_agents: tuple[FolderAgent, ...] | None = None  # None: AGENTS_DIR is not loaded yet
 _loading = threading.Lock()
 _uses: Counter[Runner] = Counter()  # runs of this process that use each Runner
 _replaced: set[Runner] = set()  # by a reload: they are closed after their last runs
 _closing: "set[asyncio.Task[None]]" = set()
+on_close: list[Callable[[Runner], None]] = []  # called before a Runner is closed
 
 
 def all_agents() -> list[AgentInfo]:
@@ -116,11 +118,12 @@ def root_name(name: str) -> str:
 
 
 def _runner(name: str, app: App) -> Runner:
+    own = own_services()
     runner = Runner(
         app=with_tool_limits(app, name),
         session_service=session_service,
-        artifact_service=artifact_service,
-        memory_service=memory_service,
+        artifact_service=own.artifacts or artifact_service,
+        memory_service=own.memory or memory_service,
     )
     coalesce(runner.agent)
     return runner
@@ -190,6 +193,7 @@ def _load(before: tuple[FolderAgent, ...]) -> tuple[FolderAgent, ...]:
     place = settings.AGENTS_DIR
     if place is None:
         return ()
+    own_services()  # before the agents: their code may import the same modules, which are imported afresh
     dropped = importing.drop_modules(place)
     try:
         found = folder.load_agents(place, _runner)
@@ -221,6 +225,8 @@ def _close_soon(runner: Runner) -> None:
 
 
 async def _close(runner: Runner) -> None:
+    for forget in on_close:
+        forget(runner)
     try:
         await containment.begin(containment.contained(runner.close()), containment.AgentScope())
         await chat_model.close_models(runner.agent, [each.agent for each in _open_runners() - {runner}])
@@ -235,6 +241,7 @@ async def close() -> None:
     _built_in.clear()
     _replaced.clear()
     _folder_agents = None
+    forget_services()
     for runner in runners:
         await _close(runner)
     await asyncio.gather(*_closing)

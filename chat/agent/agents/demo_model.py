@@ -1,12 +1,15 @@
 """A model without a key, for a first try: it runs in ADK's Runner, streams, thinks and calls tools."""
 
 import asyncio
+import io
+import random
 import re
 from collections.abc import AsyncGenerator
 
 from django.conf import settings
 from google.adk.models import BaseLlm, LlmRequest, LlmResponse
 from google.genai import types
+from PIL import Image, ImageDraw
 
 TIME_QUESTION = re.compile(r"\btime\b.*\bin\s+([^?.!,;]+)", re.IGNORECASE)
 NOT_A_PLACE = re.compile(r"\s+(?:right now|now|today|currently|at the moment|please)$", re.IGNORECASE)
@@ -20,6 +23,9 @@ BEFORE_QUESTION = re.compile(
     re.IGNORECASE,
 )
 CODE_QUESTION = re.compile(r"\b(?:code|python|program|function|script)\b", re.IGNORECASE)
+PICTURE_QUESTION = re.compile(r"\b(?:draw|paint)\b", re.IGNORECASE)
+PICTURE_SIZE = (640, 360)
+CIRCLES = 24
 DELTA_PATTERN = re.compile(r"\s*\S+\s*$|\s*\S+")
 QUESTION_LENGTH = 300  # characters that are read and quoted: each word takes DEMO_DELAY_SECONDS
 MAX_RECALLED = 10  # earlier questions
@@ -28,6 +34,11 @@ INTRODUCTION = (
     "I am Parley's **demo model**: no language model is behind me, and no key is needed. "
     "Set `GOOGLE_API_KEY` and Gemini answers in my place."
 )
+SPOKEN_INTRODUCTION = (
+    "I am the demo model: I understand no speech, so I took a sentence from a list, and my voice is tones. "
+    "Type to me, or set a key, and Gemini speaks in my place."
+)
+WITHOUT_MARKUP = str.maketrans("", "", "*`")
 CODE_SAMPLE = '''Here is a small program, as a real model might write it:
 
 ```python
@@ -53,6 +64,8 @@ SKILLS = """Meanwhile I can show what this page does with an answer:
 | what time is it in Lagos? | a tool call |
 | what is 12 * 34? | another one |
 | write some Python | highlighted code |
+| draw me something | a picture |
+| about a file that you attach | that it arrived |
 | what did I ask before? | that I know our conversation |
 """
 
@@ -61,11 +74,12 @@ class DemoModel(BaseLlm):
     """The demo model. Stateless: one instance serves all conversations."""
 
     model: str = "demo"
+    speaks: bool = False  # its text is said in a call
 
     async def generate_content_async(
         self, llm_request: LlmRequest, stream: bool = False
     ) -> AsyncGenerator[LlmResponse, None]:
-        parts = demo_answer(llm_request)
+        parts = demo_answer(llm_request, speaks=self.speaks)
         if stream:
             async for fragment in _fragments(parts):
                 yield fragment
@@ -77,19 +91,26 @@ class DemoModel(BaseLlm):
         )
 
 
-def demo_answer(request: LlmRequest) -> list[types.Part]:
+def demo_answer(request: LlmRequest, *, speaks: bool = False) -> list[types.Part]:
     """Return the complete answer to a request: a thought, then text or a function call."""
     last = request.contents[-1] if request.contents else types.Content(parts=[])
     results = [p.function_response for p in last.parts or [] if p.function_response]
     if results:
-        return [types.Part(text=_result_text(result)) for result in results]
+        texts = [_result_text(result) for result in results]
+        return [types.Part(text=text.translate(WITHOUT_MARKUP) if speaks else text) for text in texts]
     questions = [_short(question) for question in _questions(request)]
     question = questions[-1] if questions else ""
     if call := _call_for(question, request):
         return [_thought("A tool of mine knows this. I call it."), types.Part(function_call=call)]
+    if speaks:
+        return [types.Part(text=f"You said: {question} {SPOKEN_INTRODUCTION}")]
+    files = [part.inline_data for part in last.parts or [] if part.inline_data]
+    if PICTURE_QUESTION.search(question) and not files:
+        said = types.Part(text="Here is a picture, as a model that can draw would send it:")
+        return [_thought("I paint circles."), said, _picture(question)]
     return [
         _thought("No tool is needed for this. I answer by myself."),
-        types.Part(text=_answer_text(question, questions)),
+        types.Part(text="".join(map(_seen, files)) + _answer_text(question, questions)),
     ]
 
 
@@ -120,6 +141,25 @@ def _answer_text(question: str, questions: list[str]) -> str:
     if CODE_QUESTION.search(question):
         return f"{CODE_SAMPLE}\n{INTRODUCTION}"
     return f"You said: {question}\n\n{INTRODUCTION}\n\n{SKILLS}"
+
+
+def _seen(file: types.Blob) -> str:
+    return f"I got your file, of {len(file.data or b'')} bytes and type `{file.mime_type}`. "
+
+
+def _picture(question: str) -> types.Part:
+    """Return a picture of circles, the same one for the same question."""
+    chance = random.Random(question)  # noqa: S311  (only a pattern)
+    image = Image.new("RGB", PICTURE_SIZE, f"hsl({chance.randrange(360)}, 45%, 90%)")
+    draw = ImageDraw.Draw(image)
+    for _number in range(CIRCLES):
+        x, y, radius = chance.randrange(image.width), chance.randrange(image.height), chance.randrange(20, 90)
+        draw.circle((x, y), radius, fill=f"hsl({chance.randrange(360)}, 60%, {chance.randrange(45, 80)}%)")
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return types.Part(
+        inline_data=types.Blob(data=encoded.getvalue(), mime_type="image/png", display_name="circles.png")
+    )
 
 
 def _short(question: str) -> str:

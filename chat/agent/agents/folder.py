@@ -5,13 +5,10 @@ An agent is a package with ``root_agent`` or ``app`` in its ``__init__.py`` or `
 as not available, and the log has the traceback.
 """
 
-import asyncio
 import logging
 import os
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -29,9 +26,10 @@ from google.adk.workflow import BaseNode, FunctionNode
 
 from chat.agent.agents import gemini
 from chat.agent.agents.environment import agent_environment, differing_names, read_env_file
-from chat.agent.agents.importing import is_taken, use_folder
+from chat.agent.agents.importing import CodeRaised, TookTooLong, import_in_time, is_taken, use_folder
 from chat.agent.agents.model_accounts import bind_accounts
 from chat.agent.agents.reasons import YAML_FILE, AgentLoadError, Reason, load_error
+from chat.agent.agents.services import SERVICES_FILE
 from chat.agent.turn import local_code
 from chat.agent.turn.exception_details import ExceptionDetails, details_of
 from chat.events import clean_text
@@ -80,7 +78,7 @@ def load_agents(folder: Path, make_runner: MakeRunner) -> list[FolderAgent]:
 
 def _is_agent(path: Path) -> bool:
     """Return whether to list it: as an agent, or because it is a folder of agents."""
-    if path.name.startswith(("_", ".")):  # code that the agents share
+    if path.name.startswith(("_", ".")) or path.name == SERVICES_FILE:  # code that the agents share
         return False
     return _has_agent(path) or bool(_agents_below(path)) if path.is_dir() else path.suffix == ".py"
 
@@ -148,31 +146,20 @@ def _build_in_time(loader: AgentLoader, name: str, folder: Path, make_runner: Ma
         variables = read_env_file(folder / name)
     except (OSError, ValueError) as error:
         raise AgentLoadError(_("Its .env cannot be read.")) from error
-    loaded: list[tuple[FolderAgent, set[str]]] = []
-    raised: list[BaseException] = []
-
-    def work() -> None:
-        # adk web loads in the thread of its event loop. Code at the top of a module may ask for one.
-        with closing(asyncio.new_event_loop()) as loop:
-            asyncio.set_event_loop(loop)
-            try:
-                loaded.append(_build(loader, name, in_effect, make_runner))
-            except BaseException as error:  # noqa: BLE001 (SystemExit too: an agent's code may raise anything)
-                raised.append(error)
-
-    # A thread cannot be killed: code that never ends keeps this one, and the process can still exit.
-    thread = threading.Thread(target=work, name=f"agent {name}", daemon=True)
-    with agent_environment(variables) as in_effect:
-        thread.start()
-        thread.join(settings.AGENT_LOAD_SECONDS)
-    if raised:
-        clash = _imported_instead(raised[0], folder, name)
-        broken = _name_clash(clash) if clash else load_error(raised[0])
-        raise broken from (broken.__cause__ if broken is raised[0] else raised[0])
-    if not loaded:
+    try:
+        with agent_environment(variables) as in_effect:
+            agent, bound = import_in_time(
+                lambda: _build(loader, name, in_effect, make_runner), f"agent {name}"
+            )
+    except TookTooLong as error:
         seconds = f"{settings.AGENT_LOAD_SECONDS:g}"
-        raise AgentLoadError(format_lazy(_("It did not load within {seconds} s."), seconds=seconds))
-    agent, bound = loaded[0]
+        raise AgentLoadError(
+            format_lazy(_("It did not load within {seconds} s."), seconds=seconds)
+        ) from error
+    except CodeRaised as raised:
+        clash = _imported_instead(raised.error, folder, name)
+        broken = _name_clash(clash) if clash else load_error(raised.error)
+        raise broken from (broken.__cause__ if broken is raised.error else raised.error)
     return replace(agent, differing=tuple(sorted(differing_names(variables) - bound)))
 
 

@@ -1,11 +1,16 @@
 """The import path for AGENTS_DIR: its code has plain module names, as under ``adk web``."""
 
+import asyncio
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
+
+from django.conf import settings
 
 from chat.instruments.stack import Owner, owner_of
 
@@ -14,7 +19,21 @@ NOT_AGENTS = sys.stdlib_module_names | {name.partition(".")[0] for name in sys.m
 
 NEST_ASYNCIO = ("nest_asyncio", "nest_asyncio2")
 
+T = TypeVar("T")
+
 _folder: Path | None = None  # on sys.path
+
+
+class TookTooLong(Exception):
+    """Code in AGENTS_DIR did not load within AGENT_LOAD_SECONDS."""
+
+
+class CodeRaised(Exception):
+    """Code in AGENTS_DIR raised ``error`` while it was loaded, which may be a SystemExit."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(type(error).__name__)
+        self.error = error
 
 
 def use_folder(folder: Path) -> None:
@@ -42,6 +61,34 @@ def _disarm_nest_asyncio() -> None:
     for name in NEST_ASYNCIO:
         with suppress(ModuleNotFoundError):
             vars(importlib.import_module(name))["apply"] = lambda loop=None: None
+
+
+def import_in_time(work: Callable[[], T], name: str) -> T:
+    """Call ``work``, which imports code in AGENTS_DIR, in a thread of this name, and return its result.
+
+    Raises TookTooLong, and CodeRaised for any exception of ``work``.
+    """
+    results: list[T] = []
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        # adk web loads in the thread of its event loop. Code at the top of a module may ask for one.
+        with closing(asyncio.new_event_loop()) as loop:
+            asyncio.set_event_loop(loop)
+            try:
+                results.append(work())
+            except BaseException as error:  # noqa: BLE001 (an agent's code may raise anything)
+                raised.append(error)
+
+    # A thread cannot be killed: code that never ends keeps this one, and the process can still exit.
+    thread = threading.Thread(target=call, name=name, daemon=True)
+    thread.start()
+    thread.join(settings.AGENT_LOAD_SECONDS)
+    if raised:
+        raise CodeRaised(raised[0])
+    if not results:
+        raise TookTooLong
+    return results[0]
 
 
 def drop_modules(folder: Path) -> dict[str, ModuleType]:

@@ -63,5 +63,7 @@ class CountedCalls(BasePlugin):
         invocation_context._invocation_cost_manager = calls.counter
 
     async def on_event_callback(self, *, invocation_context: InvocationContext, event: Event) -> None:
-        if calls := current.get():
+        calls = current.get()
+        # The connection of a call counts its model's answers itself, each for its turn.
+        if calls and invocation_context.live_request_queue is None:
             calls.add(event)

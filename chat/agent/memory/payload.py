@@ -27,9 +27,9 @@ def encode_event(event: Event, delta: dict[str, dict[str, Any]] | None = None) -
         return events.encode_json(events.clean_json(plain))
 
 
-def encode_question(text: str, invocation_id: str, timestamp: float) -> str:
+def encode_question(parts: list[types.Part], invocation_id: str, timestamp: float) -> str:
     """Return the event of a user's question, for a run that never started and so stored none."""
-    content = types.Content(role="user", parts=[types.Part(text=text)])
+    content = types.Content(role="user", parts=parts)
     event = Event(author="user", invocation_id=invocation_id, content=content, timestamp=timestamp)
     return encode_event(event)
 

@@ -43,6 +43,9 @@ class SessionData:
     state: dict[str, Any]  # the session's own scope
     user_state: dict[str, Any]
     app_state: dict[str, Any]
+    attempt: int = 1  # Run.attempt
+    prompt_files: list[dict[str, Any]] = field(default_factory=list)  # items of the prompt's parts
+    prompt_parent: uuid.UUID | None = None  # the message at which the branch before this run ends
     updated_at: float = 0.0
     own_payloads: list[str] = field(default_factory=list)
     user_delta: dict[str, Any] = field(default_factory=dict)
@@ -60,6 +63,11 @@ class SessionData:
         self.app_state.update(delta["app"])
         self.user_delta.update(delta["user"])
         self.app_delta.update(delta["app"])
+
+    @property
+    def marker(self) -> str:
+        """The state of storage that ADK's session objects must have been loaded at to be appended to."""
+        return f"{self.run_id}:{self.revision}"
 
     def has_calls(self) -> bool:
         """Return whether a stored event of this run calls a tool that may act."""

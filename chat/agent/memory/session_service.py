@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -22,12 +23,17 @@ from google.adk.sessions import BaseSessionService, Session, State
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
 from chat import changes
-from chat.agent.memory import context, model_calls, payload
+from chat.agent.memory import context, model_calls, payload, run_files
+from chat.agent.memory.file_parts import has_bytes
+from chat.agent.memory.run_files import RunFiles
 from chat.agent.memory.session_data import SessionData, split_by_scope
 from chat.database import run_db
 from chat.models import AppState, Conversation, UserState, new_id
 
 MAX_LISTED = 1000
+
+# of the current run, for what ADK calls without naming the session
+attached_session: ContextVar[SessionData | None] = ContextVar("attached_session", default=None)
 
 
 class ConversationSessionService(BaseSessionService):
@@ -40,9 +46,11 @@ class ConversationSessionService(BaseSessionService):
     def attached(self, data: SessionData) -> Iterator[None]:
         """Serve ``data`` as the session of its conversation within the block."""
         self._attached[data.conversation_id] = data
+        attached_session.set(data)
         try:
             yield
         finally:
+            attached_session.set(None)
             if self._attached.get(data.conversation_id) is data:
                 del self._attached[data.conversation_id]
 
@@ -73,10 +81,12 @@ class ConversationSessionService(BaseSessionService):
         if data is not None:
             if (data.agent, data.user_id) != (app_name, user_id):
                 return None
-            return _session(data, config)
+            return await _with_state(_session(data, config), run_files.current_files.get())
         with_events = config is None or config.num_recent_events != 0
         found = await run_db(_read, app_name, user_id, session_id.strip(), with_events)
-        return _session(found, config) if found else None
+        if found is None:
+            return None
+        return await _with_state(_session(found, config), None)
 
     async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
         """Return the MAX_LISTED newest conversations without events, the last updated one last."""
@@ -103,13 +113,17 @@ class ConversationSessionService(BaseSessionService):
         if data is None or (data.agent, data.user_id) != (session.app_name, session.user_id):
             raise SessionNotFoundError(f"No run is writing to session {session.id}.")
         async with data.appending:  # in a live connection, two of ADK's tasks share one session object
-            if session._storage_update_marker != _marker(data):
+            if session._storage_update_marker != data.marker:
                 raise StaleSessionError("The session was changed since it was loaded.")
             calls = model_calls.current.get()
             if calls and event.actions and event.actions.compaction:
                 calls.add_summary(event)
-            delta = split_by_scope(event.actions.state_delta if event.actions else None)
-            stored = payload.encode_event(event, delta)
+            changed, stored_event = event.actions.state_delta if event.actions else None, event
+            if (files := run_files.current_files.get()) and (has_bytes(event.content) or has_bytes(changed)):
+                stored_event = await files.without_bytes(event)
+                changed = await files.state_without_bytes(changed or {})
+            delta = split_by_scope(changed)
+            stored = payload.encode_event(stored_event, delta)
             try:
                 await data.record(stored, can_wait=_is_question(event))
             except asyncio.CancelledError:
@@ -120,7 +134,7 @@ class ConversationSessionService(BaseSessionService):
             data.updated_at = event.timestamp
             self._apply_temp_state(session, event)
             event = self._trim_temp_delta_state(event)
-            session._storage_update_marker = _marker(data)
+            session._storage_update_marker = data.marker
             session.last_update_time = event.timestamp
             return self._commit_event_to_session(session, event)
 
@@ -128,11 +142,8 @@ class ConversationSessionService(BaseSessionService):
 def _is_question(event: Event) -> bool:
     """Return whether nothing can act on the event, nor show it, before the next one is stored."""
     parts = event.content.parts if event.content else None
-    return event.author == "user" and bool(parts) and all(part.text for part in parts or ())
-
-
-def _marker(data: SessionData) -> str:
-    return f"{data.run_id}:{data.revision}"
+    is_said = bool(parts) and all(part.text or part.inline_data for part in parts or ())
+    return event.author == "user" and is_said
 
 
 def _session(data: SessionData, config: GetSessionConfig | None) -> Session:
@@ -149,7 +160,14 @@ def _session(data: SessionData, config: GetSessionConfig | None) -> Session:
         events=_events(data, config or GetSessionConfig()),
         last_update_time=data.updated_at,
     )
-    session._storage_update_marker = _marker(data)
+    session._storage_update_marker = data.marker
+    return session
+
+
+async def _with_state(session: Session, files: RunFiles | None) -> Session:
+    """Return the session with the bytes in its state, as ADK's own database service gives them."""
+    files = files or RunFiles(int(session.user_id), None, None)
+    session.state = await files.filled_state(session.state)
     return session
 
 
@@ -234,14 +252,15 @@ def _read(app_name: str, user_id: str, session_id: str, with_events: bool) -> Se
 
 
 def _load(
-    conversation: Conversation, *, with_events: bool = True, scopes: tuple[dict[str, Any], ...] | None = None
+    conversation: Conversation, *, with_events: bool = True, scopes: tuple[dict[Any, Any], ...] | None = None
 ) -> SessionData:
     """Return the data of a conversation for reading: outside a run, nothing is recorded."""
-    runs = context.runs_before(conversation.head_id)
-    user_state, app_state = scopes or (
+    user_state, app_state, marks = scopes or (
         context.user_state(conversation.owner_id, conversation.agent),
         context.app_state(conversation.agent),
+        context.marks_of_member(conversation.owner_id),
     )
+    past = context.past_before(conversation.head_id, marks, with_events=with_events)
     return SessionData(
         run_id=conversation.pk,  # of no run: nothing is recorded
         conversation_id=str(conversation.pk),
@@ -249,12 +268,12 @@ def _load(
         agent=conversation.agent,
         prompt="",
         answers=[],
-        past=context.payloads_of(runs) if with_events else [],
-        state=context.state_after(runs),
+        past=past.payloads,
+        state=past.state,
         user_state=user_state,
         app_state=app_state,
         updated_at=conversation.updated_at.timestamp(),
-        revision=len(runs),
+        revision=len(past.runs),
     )
 
 
@@ -266,10 +285,11 @@ def _list(app_name: str, user_id: str | None) -> list[SessionData]:
         found = found.filter(owner_id=int(user_id))
     conversations = list(reversed(found[:MAX_LISTED]))
     app_state = context.app_state(app_name)
-    user_states = {
-        owner: context.user_state(owner, app_name) for owner in {c.owner_id for c in conversations}
+    of_owners = {
+        owner: (context.user_state(owner, app_name), app_state, context.marks_of_member(owner))
+        for owner in {c.owner_id for c in conversations}
     }
-    return [_load(c, with_events=False, scopes=(user_states[c.owner_id], app_state)) for c in conversations]
+    return [_load(c, with_events=False, scopes=of_owners[c.owner_id]) for c in conversations]
 
 
 @transaction.atomic

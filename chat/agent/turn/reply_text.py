@@ -1,11 +1,11 @@
-"""The events for the contents of a reply: text, thoughts, and code that the model ran.
+"""The events for the contents of a reply: text, thoughts, files, and code that the model ran.
 
 The whole content is authoritative: a ``replace`` event corrects fragments that were shown differently.
 """
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,9 @@ from google.genai import types
 from pydantic_core import to_jsonable_python
 
 from chat import events
+from chat.agent.memory.run_files import StoredFile
 from chat.agent.turn import parts
-from chat.agent.turn.parts import Piece, pieces_of, text_of
+from chat.agent.turn.parts import FindFile, Piece, pieces_of, text_of
 from chat.agent.turn.think_tags import ThinkTags
 from chat.events import Event
 
@@ -28,6 +29,8 @@ class _ModelCall:
     early_thought: list[str] = field(default_factory=list)
     steps: int = 0  # pieces of code and of their outcomes
     early_steps: int = 0
+    files: set[str] = field(default_factory=set)  # digests
+    early_files: set[str] = field(default_factory=set)
     last: str = ""  # the kind of its last piece other than a thought
     tags: ThinkTags = field(default_factory=ThinkTags)
 
@@ -36,6 +39,9 @@ class _ModelCall:
 class ReplyText:
     """Takes the contents of one reply in order and returns the events that show them."""
 
+    find_file: FindFile  # among the run's files
+    agent: str = ""  # the author of the next piece
+    files: set[str] = field(default_factory=set)  # digests of those that the reply shows
     last_call: tuple[int, str] = (0, "")  # where the text of the last whole model call begins, and this text
     _shown: list[str] = field(default_factory=list)  # the reply's text so far, in pieces
     _call: _ModelCall = field(default_factory=_ModelCall)
@@ -44,17 +50,17 @@ class ReplyText:
 
     @property
     def says_something(self) -> bool:
-        return any(piece.strip() for piece in self._shown)
+        return bool(self.files) or any(piece.strip() for piece in self._shown)
 
     def fragment(self, content: types.Content | None) -> list[Event]:
         """Show a fragment of a model call."""
-        return self._show(_with_thoughts(pieces_of(content), self._call.tags))
+        return self._show(_with_thoughts(pieces_of(content, self.find_file), self._call.tags))
 
     def whole(self, content: types.Content) -> list[Event]:
         """Show the pieces of a model call that no fragment had; correct its text if that differs."""
         call, tags = self._call, ThinkTags()
         found = self._show(call.tags.finish()) if call.tags.is_thinking else []
-        pieces, shown = _with_thoughts(pieces_of(content), tags), "".join(call.text)
+        pieces, shown = _with_thoughts(pieces_of(content, self.find_file), tags), "".join(call.text)
         is_unclosed = tags.is_thinking and not any(part.function_call for part in content.parts or [])
         pieces += tags.finish()
         if is_unclosed:  # the model forgot the closing tag: what it thought is all that it answered
@@ -63,7 +69,9 @@ class ReplyText:
         if shown and text_of(pieces) != shown:
             found += self._correct(pieces)
         else:
-            found += self._show(_not_shown(pieces, thought=call.thought, steps=call.steps, text=bool(shown)))
+            found += self._show(
+                _not_shown(pieces, call.files, thought=call.thought, steps=call.steps, text=bool(shown))
+            )
         said = "".join(self._call.text)
         self.last_call = sum(map(len, self._shown)) - len(said), said
         self.end_model_call()
@@ -100,7 +108,10 @@ class ReplyText:
         text = first_text[0].text if first_text else ""
         if text:
             self._append(text, first_text[0].kind)
-        early = _not_shown(pieces[:first], thought=call.early_thought, steps=call.early_steps, text=True)
+        self.files -= call.files - call.early_files
+        early = _not_shown(
+            pieces[:first], call.early_files, thought=call.early_thought, steps=call.early_steps, text=True
+        )
         return [events.replace(kept + text, keep=len(kept)), *self._show(early + later)]
 
     def _show(self, pieces: Iterable[Piece]) -> list[Event]:
@@ -114,12 +125,30 @@ class ReplyText:
                 found.append(events.thought(piece.text))
             elif piece.kind in parts.TEXT_KINDS:
                 found += self._show_text(piece)
+            elif piece.kind == parts.FILE_PIECE:
+                found += self._show_file(piece)
             else:
                 call.steps += 1
                 call.early_steps += not call.text
                 call.last = piece.kind
                 found.append(self._code_event(piece))
         return found
+
+    def _show_file(self, piece: Piece) -> list[Event]:
+        assert piece.file
+        call, digest = self._call, piece.file.sha256
+        call.last = piece.kind
+        call.files.add(digest)
+        if not call.text:
+            call.early_files.add(digest)
+        return self.file(piece.file)
+
+    def file(self, file: StoredFile) -> list[Event]:
+        """Show a file, unless the reply shows it already."""
+        if file.sha256 in self.files:
+            return []
+        self.files.add(file.sha256)
+        return [events.file(self.agent, file.item)]
 
     def _show_text(self, piece: Piece) -> list[Event]:
         call = self._call
@@ -174,17 +203,21 @@ def _with_thoughts(pieces: Iterable[Piece], tags: ThinkTags) -> list[Piece]:
     return found
 
 
-def _not_shown(pieces: Iterable[Piece], *, thought: list[str], steps: int, text: bool) -> list[Piece]:
+def _not_shown(
+    pieces: Iterable[Piece], files: Set[str], *, thought: list[str], steps: int, text: bool
+) -> list[Piece]:
     """Return the ``pieces`` that were not shown.
 
-    ``thought`` is the shown thought, ``text`` says whether the text was shown, ``steps`` how many pieces of
-    code and outcome.
+    ``files`` are the digests of the shown files, ``thought`` is the shown thought, ``text`` says whether the
+    text was shown, ``steps`` how many pieces of code and outcome.
     """
     found, shown = [], "".join(thought)
     for piece in pieces:
         if piece.kind in (parts.CODE_PIECE, parts.OUTCOME_PIECE):
             steps -= 1
             was_shown = steps >= 0
+        elif piece.kind == parts.FILE_PIECE:
+            was_shown = piece.file is not None and piece.file.sha256 in files
         elif piece.kind == parts.THOUGHT_PIECE:
             # A planner's fragments are thoughts only where they hold a tag, so the rest of a plan comes late.
             rest, shown = _rest_of(piece.text, shown)

@@ -28,6 +28,7 @@ from pydantic_core import to_jsonable_python
 
 from chat import hooks
 from chat.agent.memory.model_calls import CountedCalls
+from chat.agent.memory.request_files import FilledFiles
 from chat.agent.memory.requests import is_asked_by_adk
 from chat.agent.turn import approvals, deadlines, local_code
 from chat.agent.turn.containment import AgentExit, contained
@@ -53,6 +54,7 @@ def with_tool_limits(app: App, name: str) -> App:
     # Some before the app's own and one after them: these and callbacks see the same as without limits.
     plugins = [
         CountedCalls(name="parley_counted_calls"),
+        FilledFiles(name="parley_filled_files"),
         TimedTools(name="parley_timed_tools"),
         *app.plugins,
         ToolErrors(name="parley_tool_errors"),
@@ -102,9 +104,9 @@ class TimedTools(BasePlugin):
         tools = llm_request.tools_dict
         # Tools in AGENTS_DIR are confined when they are loaded; this is for tools created later.
         local_code.confine(context.agent, *tools.values())
-        tools.update(
-            {name: with_time_limit(tool) for name, tool in tools.items() if not _is_streaming_subagent(tool)}
-        )
+        if context.live_request_queue is None:  # in a call, before_tool_callback does it
+            limited = {n: with_time_limit(t) for n, t in tools.items() if not _is_streaming_subagent(t)}
+            tools.update(limited)
 
     async def before_tool_callback(
         self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext
@@ -122,8 +124,11 @@ class TimedTools(BasePlugin):
                 # at another time of day, ADK would run a tool that a person has rejected.
                 return {"error": "This tool call is rejected."}
             # ADK runs it before any model call, from the agent's own list of tools.
-            if "run_async" not in vars(tool) and not _is_streaming_subagent(tool):
-                vars(tool).update(vars(with_time_limit(tool)))
+            _limit(tool)
+        elif tool_context._invocation_context.live_request_queue is not None:
+            # ADK tells plugins of a live model's calls only after the tools are chosen.
+            local_code.confine(tool)
+            _limit(tool)
         return None
 
     async def after_model_callback(
@@ -146,7 +151,7 @@ class ToolErrors(BasePlugin):
         return await _callback_result(tool, tool_args, tool_context, error) or {"error": clean_text(message)}
 
 
-PARLEYS_PLUGINS = (CountedCalls, TimedTools, ToolErrors)
+PARLEYS_PLUGINS = (CountedCalls, FilledFiles, TimedTools, ToolErrors)
 
 
 async def _callback_result(
@@ -179,6 +184,13 @@ def _is_streaming_subagent(tool: BaseTool) -> bool:
     It has an agent's deadlines instead. A plain AgentTool shows nothing until it is done.
     """
     return isinstance(tool, AgentTool) and type(tool) is not AgentTool
+
+
+def _limit(tool: BaseTool) -> None:
+    """Give the tool itself its time limit, unless it has one or streams."""
+    is_generator = inspect.isasyncgenfunction(getattr(tool, "func", None))
+    if "run_async" not in vars(tool) and not is_generator and not _is_streaming_subagent(tool):
+        vars(tool).update(vars(with_time_limit(tool)))
 
 
 def with_time_limit(tool: BaseTool) -> BaseTool:

@@ -9,7 +9,7 @@ from typing import IO, Any, NoReturn
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
@@ -24,6 +24,10 @@ BACKLOG = 1024  # with Daphne's 50, 500 simultaneous connections wait seconds fo
 
 class Command(BaseCommand):
     help = "Serves Parley on HOST:PORT until SIGINT or SIGTERM."
+
+    def get_check_kwargs(self, options: Any) -> Any:
+        """Add the checks that read the database, which Django runs only on demand."""
+        return super().get_check_kwargs(options) | {"databases": [DEFAULT_DB_ALIAS]}
 
     def handle(self, *args: Any, **options: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,7 +1,7 @@
 // Decisions about what waits for a person: the form is sent without a page load.
 
 import { announceText, notify, notifyByName, toast } from "./notices.js";
-import { Refused, fetchPage } from "./requests.js";
+import { fetchPage } from "./requests.js";
 import { uiString } from "./ui_strings.js";
 
 // Send the form, and show the page, whose new run goes on. What was typed stays after a refusal.
@@ -12,9 +12,8 @@ export async function sendAnswers(form, button, following) {
   const hadFocus = form.contains(document.activeElement);
   const fresh = await fetchPage(form.action, { method: "POST", body }).catch((error) => error);
   document.body.dataset.state = "idle";
-  if (fresh instanceof Refused && fresh.status === 422) return notify(fresh.message, fresh.code);
   if (fresh instanceof Error) {
-    // It may have been decided in another tab: show what happened.
+    // It may have been decided in another tab: show what happened. What was typed stays.
     await following.settle();
     if (fresh.message) notify(fresh.message);
     else toast(uiString("not-saved"), { stays: true });

@@ -1,14 +1,16 @@
 // Asking: from a question, or Regenerate, to run.started, then following.js follows the run; and Stop.
 
+import { fileList } from "./file_cards.js";
 import { foldIfLong } from "./folding.js";
 import { announceText, clearNotice, notify, notifyByName, notifyFor } from "./notices.js";
 import { AROUND, swap } from "./refreshing.js";
-import { Refused, fetchPage, newKey, postAsk, postStop } from "./requests.js";
+import { Refused, fetchPage, newKey, postAsk, postStop, requestJson } from "./requests.js";
 import { clone, uiString } from "./ui_strings.js";
-import { newestPager } from "./versions.js";
+import { keptFiles, newestPager } from "./versions.js";
 
-function questionOf(text) {
+export function questionOf(text, files) {
   const question = clone("user-message");
+  if (files.length) question.querySelector(".bubble").before(fileList(files));
   question.querySelector(".bubble").textContent = text;
   foldIfLong(question, text);
   return question;
@@ -31,7 +33,7 @@ export class Asking {
     const composer = this.composer;
     const ask = composer.askFor(text);
     if (ask.body.if_busy) return this.queueQuery(text); // it was on its way when the page was left
-    const shown = { question: questionOf(text), replaced: [document.getElementById("welcome")], composer };
+    const shown = { question: questionOf(text, composer.attachments.files), replaced: [document.getElementById("welcome")], composer };
     const started = await this.#send(ask.body, ask.key, shown);
     if (!started) return;
     const isNew = !composer.conversation;
@@ -75,17 +77,35 @@ export class Asking {
   // Ask the text of an edit form in place of the question that it edits.
   async askEdited(form) {
     const text = form.elements.query.value;
-    if (!text.trim()) return;
+    const files = keptFiles(form);
+    if (!text.trim() && !files.length) return;
     if (document.body.dataset.state !== "idle") return notifyByName("still-busy");
     const old = form.closest("article");
-    const question = questionOf(text);
+    const question = questionOf(text, files);
     question.querySelector(".message-actions").append(newestPager(old));
     const body = { query: text, conversation: this.composer.conversation, parent: old.dataset.parent || null };
+    if (files.length) body.files = files.map(({ file }) => file);
     const started = await this.#send(body, form.elements.client_id.value, { question, replaced: fromOn(old) });
     if (started) this.composer.text.focus({ preventScroll: true });
   }
 
+  // Begin a conversation without a question, to speak in it. Resolve to its id, or to null: a notice says why.
+  async openConversation() {
+    const composer = this.composer;
+    try {
+      const json = { agent: composer.agent };
+      const created = await this.#withToken((token) => requestJson("/api/v1/conversations", { method: "POST", token, json }));
+      composer.moveTo(created.id);
+      await this.#openNew({ conversation: created.id, title: created.title });
+      return created.id;
+    } catch (error) {
+      await this.#explain(error);
+      return null;
+    }
+  }
+
   async stopRun() {
+    if (this.composer.call) return this.composer.call.stop();
     const stored = /** @type {HTMLInputElement} */ (document.querySelector("#stop [name=run]"));
     const run = this.messages.querySelector("[data-run]")?.dataset.run ?? stored.value;
     if (run) await postStop(run, this.composer.token).catch((error) => this.#explain(error));
@@ -125,15 +145,19 @@ export class Asking {
     }
   }
 
+  #askWithToken(body, key) {
+    return this.#withToken((token) => postAsk(body, key, token));
+  }
+
   // A CSRF token is outdated after a new sign-in in another tab.
-  async #askWithToken(body, key) {
+  async #withToken(send) {
     try {
-      return await postAsk(body, key, this.composer.token);
+      return await send(this.composer.token);
     } catch (error) {
       if (error.code !== "csrf") throw error;
       const field = (await fetchPage()).querySelector("#keys [name=csrfmiddlewaretoken]");
       this.composer.token = /** @type {HTMLInputElement} */ (field).value;
-      return await postAsk(body, key, this.composer.token);
+      return await send(this.composer.token);
     }
   }
 
@@ -141,7 +165,8 @@ export class Asking {
     // A server on this machine answers without a network, so only a failed request tells.
     if (!(error instanceof Refused)) return notifyByName(navigator.onLine ? "unreachable" : "offline");
     if (error.status === 401) return notifyByName("signed-out");
-    if (error.status === 409) await this.following.settle(); // another tab has asked: show its answer
+    // Another tab has asked: show its answer. Or a moderator has decided something: show that.
+    if ([403, 409, 423].includes(error.status)) await this.following.settle();
     if (!error.retryAfter) return notify(error.message, error.code);
     this.composer.setDisabled(true);
     notifyFor(error.message, error.retryAfter, () => this.composer.setDisabled(false));

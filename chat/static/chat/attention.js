@@ -31,7 +31,7 @@ export const isExpecting = () => document.body.dataset.state !== "idle" || maySh
 export function noticeEnd({ run, conversation }) {
   if (known.has(run)) return;
   known.add(run);
-  if (!document.hidden) return tellSeen([run]);
+  if (!document.hidden || "call" in document.body.dataset) return tellSeen([run]); // seen, or heard
   waiting.set(run, setTimeout(count, SEEN_MS, run, conversation));
 }
 

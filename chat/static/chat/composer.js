@@ -1,13 +1,14 @@
 // The message field: its draft, and the idempotency key of the next request. templates/chat/_enter.html makes Enter
 // submit the form, because it runs before this module loads.
 
+import { Attachments } from "./attachments.js";
 import { newKey } from "./requests.js";
-import { dropDraft, keepDraft, keepSent, offerOrphan, readDraft, readSent } from "./drafts.js";
-import { clearNotice } from "./notices.js";
+import { dropDraft, keepDraft, keepFiles, keepSent, offerOrphan, readDraft, readFiles, readSent } from "./drafts.js";
+import { clearNotice, notifyByName } from "./notices.js";
 import { uiString } from "./ui_strings.js";
 
 export class Composer {
-  // `submit` is called with the text, which is never blank; `queue` too, while an answer is being written, and with
+  // `submit` is called with the text, which is blank only if there are files; `queue` too, while an answer is being written, and with
   // whether the text interrupts that.
   constructor(submit, queue) {
     this.form = /** @type {HTMLFormElement} */ (document.getElementById("composer"));
@@ -19,6 +20,9 @@ export class Composer {
     this.queue = queue;
     this.sent = readSent(this.conversation); // the ask that was sent and is not yet accepted or refused
     this.inFlight = ""; // the text that was sent and is not yet accepted
+    this.filesInFlight = null; // its files; null if nothing was sent
+    this.call = null; // the open one, which takes the text
+    this.attachments = new Attachments(this.form, () => this.token, () => this.#onFiles());
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send(this.interrupts || /** @type {HTMLButtonElement} */ (event.submitter)?.value === "interrupt");
@@ -29,11 +33,12 @@ export class Composer {
     });
     this.text.addEventListener("input", () => {
       this.#onInput();
-      clearNotice("blank", "too_long", "no-files", "still-busy");
+      clearNotice("blank", "too_long", "files", "no-files", "no-files-in-call", "still-busy");
     });
     this.fields.agent?.addEventListener("change", () => this.#nameAgent());
     if (!this.text.value) this.text.value = readDraft(this.conversation);
     if (!this.text.value && !this.conversation) offerOrphan((text) => this.#adopt(text));
+    this.attachments.readDraft(readFiles(this.conversation));
     this.#fitHeight();
     if (matchMedia("(pointer: fine)").matches) this.text.focus({ preventScroll: true });
   }
@@ -64,9 +69,11 @@ export class Composer {
   // being answered. If `text` is sent again after a failure, it is the same ask with the same key, so that it becomes
   // one message.
   askFor(text, ifBusy = undefined) {
-    if (this.sent?.body.query !== text) {
+    const files = this.attachments.files.map(({ file }) => file);
+    if (this.sent?.body.query !== text || String(this.sent.body.files ?? []) !== String(files)) {
       const parent = ifBusy ? undefined : this.fields.parent.value || undefined;
       const body = { query: text, conversation: this.conversation, parent, agent: this.agent, if_busy: ifBusy };
+      if (files.length) body.files = files;
       this.sent = { body, key: newKey() };
     }
     return this.sent;
@@ -76,22 +83,26 @@ export class Composer {
   forget() {
     if (this.text.value === this.sent.body.query) this.text.value = "";
     this.sent = null;
+    this.attachments.take();
     dropDraft(this.conversation);
     if (this.text.value) keepDraft(this.conversation, this.text.value);
     this.#fitHeight();
   }
 
-  // Put `text` into the field without sending it.
-  fill(text) {
+  // Put `text` into the field without sending it, and `files` before the others.
+  fill(text, files = []) {
     this.text.value = text;
+    this.attachments.restore(files);
     this.text.focus();
     this.#onInput();
   }
 
-  // Empty the field: `text` is being sent.
+  // Empty the field: `text` is being sent, with all files.
   startSending(text) {
     this.inFlight = text;
     this.text.value = "";
+    this.filesInFlight = [];
+    this.filesInFlight = this.attachments.take();
     keepSent(this.conversation, this.sent);
     this.#fitHeight();
   }
@@ -110,7 +121,10 @@ export class Composer {
       keepSent(this.conversation, null);
     }
     this.text.value = this.#unsentText();
+    const files = this.filesInFlight;
     this.inFlight = "";
+    this.filesInFlight = null;
+    this.attachments.restore(files);
     this.#onInput();
   }
 
@@ -118,9 +132,16 @@ export class Composer {
   accepted(conversation) {
     this.sent = null;
     this.inFlight = "";
+    this.filesInFlight = null;
+    this.moveTo(conversation);
+  }
+
+  // The draft is of `conversation` from now on.
+  moveTo(conversation) {
     dropDraft(this.conversation);
     if (this.text.value) keepDraft(conversation, this.text.value);
     this.conversation = conversation;
+    this.#onFiles();
     this.fields.agent?.closest("label").remove();
   }
 
@@ -131,10 +152,22 @@ export class Composer {
 
   #send(interrupts) {
     this.interrupts = false;
-    if (!this.text.value.trim() || this.button.disabled || this.inFlight) return;
+    if (this.button.disabled || this.filesInFlight) return;
+    if (!this.text.value.trim() && !this.attachments.all.length) return;
+    if (this.call) return this.#say();
+    if (this.attachments.obstacle) return notifyByName(this.attachments.obstacle);
     const { state } = document.body.dataset;
     if (state === "idle") this.submit(this.text.value);
     else if (state === "answering") this.queue(this.text.value, interrupts);
+  }
+
+  // Give the text to the open call.
+  #say() {
+    if (this.attachments.all.length) return notifyByName("no-files-in-call");
+    if (!this.call.read(this.text.value)) return;
+    this.text.value = "";
+    dropDraft(this.conversation);
+    this.#fitHeight();
   }
 
   // The placeholder and the welcome name the chosen agent.
@@ -151,6 +184,15 @@ export class Composer {
     this.text.value = text;
     this.#onInput();
     return true;
+  }
+
+  // A message of files only needs no text.
+  #onFiles() {
+    const { all, obstacle, draft } = this.attachments;
+    this.text.required = !all.length;
+    this.form.toggleAttribute("data-files", all.length > 0);
+    this.button.ariaDisabled = obstacle ? "true" : null;
+    if (!this.filesInFlight) keepFiles(this.conversation, draft);
   }
 
   #onInput() {

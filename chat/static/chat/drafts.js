@@ -6,6 +6,7 @@ import { newKey } from "./requests.js";
 
 const DELAY = 300; // milliseconds after the last key
 const PREFIX = "parley-draft:";
+const FILES = ":files"; // at the end of the key of a draft's files
 
 const ownPrefix = () => `${PREFIX}${document.body.dataset.member}:`;
 const keyOf = (conversation) => ownPrefix() + (conversation ?? `new:${tab}`);
@@ -29,8 +30,17 @@ export function dropDraft(conversation) {
   clearTimeout(timer);
   unsaved = null;
   withStorage(() => localStorage.removeItem(keyOf(conversation)));
+  keepFiles(conversation, []);
   keepSent(conversation, null);
 }
+
+// Keep the files of a draft: their ids, names and sizes. Their bytes are on the server, or lost with the page.
+export function keepFiles(conversation, files) {
+  const key = keyOf(conversation) + FILES;
+  withStorage(() => (files.length ? localStorage.setItem(key, JSON.stringify(files)) : localStorage.removeItem(key)));
+}
+
+export const readFiles = (conversation) => JSON.parse(withStorage(() => localStorage.getItem(keyOf(conversation) + FILES)) ?? "[]");
 
 // Keep an ask that is on its way, with its key: if the page is left before the answer, sending the draft again
 // repeats the same ask. null: it was answered.
@@ -46,7 +56,7 @@ export const readSent = (conversation) =>
 
 // Offer `take` the newest draft of a new conversation whose tab was closed. `take` returns whether it took it.
 export async function offerOrphan(take) {
-  const isNew = (key) => key.startsWith(`${ownPrefix()}new`);
+  const isNew = (key) => key.startsWith(`${ownPrefix()}new`) && !key.endsWith(FILES);
   const orphans = (withStorage(() => Object.keys(localStorage).filter(isNew)) ?? []).sort();
   const others = await claimed;
   const key = orphans.filter((orphan) => !others.has(orphan)).at(-1);

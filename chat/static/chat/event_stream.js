@@ -8,16 +8,16 @@ import { EventReader } from "./requests.js";
 const STREAM_HIDDEN_SECONDS = 10;
 const RETRIES_MAX = 2; // the delay before a retry grows to 2 s
 
-// Follow `run` from the event after `seq`, first over `reader`, if there is one. Handlers: event(name, data),
-// lost(), back(), done(), and refused(status) if the user is signed out (401) or the run is gone (404).
-// Return a function that ends it.
-export function followEvents(run, seq, handlers, reader = null) {
+// Follow the run whose events are at `address` from the event after `seq`, first over `reader`, if there is one.
+// Handlers: event(name, data), lost(), back(), done(), and refused(status) if the user is signed out (401), may not
+// read it any more (403), or the run is gone (404). Return a function that ends it.
+export function followEvents(address, seq, handlers, reader = null) {
   let failures = 0;
   let timer = 0;
 
   async function read() {
     clearTimeout(timer);
-    reader ??= new EventReader(`/chat/runs/${run}/events?view=html&after=${seq}`);
+    reader ??= new EventReader(`${address}?view=html&after=${seq}`);
     const mine = reader;
     for (;;) {
       const event = await mine.next().catch((error) => error);
@@ -33,7 +33,7 @@ export function followEvents(run, seq, handlers, reader = null) {
 
   function onError(error) {
     const status = error.status; // of a refusal
-    if (status === 401 || status === 404) {
+    if ([401, 403, 404].includes(status)) {
       end();
       return handlers.refused(status);
     }

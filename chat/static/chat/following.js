@@ -17,6 +17,8 @@ export class Following {
     this.view = view;
     this.followed = new Set(); // runs followed by this page, which updates itself when they end
     this.leave = null; // stops following the active run; null if none is followed
+    this.reply = null; // the one that is being written
+    this.settling = null; // promise of the update that is under way
   }
 
   // Whether the messages change by themselves, so that an update from the server must wait. A reply is live until the
@@ -35,7 +37,8 @@ export class Following {
   // `asked` is the response to the ask, if this page has asked: run.started, and the reader of the rest.
   follow(article, asked = null) {
     const byBlock = document.body.dataset.announce === "blocks";
-    const reply = new LiveReply(article, (text) => byBlock && readAloud(text));
+    const reply = new LiveReply(article, (text) => byBlock && readAloud(text), { showsFiles: true });
+    this.reply = reply;
     const still = setInterval(() => announce("still-answering"), STILL_SECONDS * 1000);
     let quiet = 0;
     this.followed.add(article.dataset.run);
@@ -72,7 +75,8 @@ export class Following {
         giveUp(status);
       },
     };
-    const close = followEvents(article.dataset.run, asked ? 1 : Number(article.dataset.seq), handlers, asked?.reader);
+    const address = `/chat/runs/${article.dataset.run}/events`;
+    const close = followEvents(address, asked ? 1 : Number(article.dataset.seq), handlers, asked?.reader);
     this.leave = () => {
       close();
       clearTimeout(quiet);
@@ -82,8 +86,21 @@ export class Following {
     };
   }
 
+  // Return the reply of `run`, if it is being written.
+  replyOf(run) {
+    return this.leave && this.reply.article.dataset.run === run ? this.reply : null;
+  }
+
   // Replace the live reply by the server's page, and follow the active run, if there is one.
   async settle() {
+    // One after the other: an older page would take away what a newer one has shown.
+    const mine = (this.settling ?? Promise.resolve()).then(() => this.#takePage());
+    this.settling = mine;
+    await mine;
+    if (this.settling === mine) this.settling = null;
+  }
+
+  async #takePage() {
     const fresh = await fetchOrGiveUp(undefined, () => showConnection("reconnecting"));
     if (!fresh) return;
     showConnection(null);

@@ -49,8 +49,11 @@ export function notifyFor(text, seconds, over) {
 // Show the state of the connection under the answer; null: hide it.
 export const showConnection = (name) => part("connection").replaceChildren(...(name ? uiNodes(name) : []));
 
+// In a call the answer is heard: a screen reader that reads it, too, would speak at the same time.
+const isInCall = () => "call" in document.body.dataset;
+
 // Have the answer's state read aloud.
-export const announce = (name) => announceText(uiString(name));
+export const announce = (name) => isInCall() || announceText(uiString(name));
 
 export const announceText = (text) => (part("announcer").textContent = text);
 
@@ -59,11 +62,12 @@ const READ_ALOUD_MAX = 600; // characters; of a longer answer only the length is
 // Have the end of an answer read aloud, and the answer, if the user has chosen that.
 export function announceEnd(reply) {
   const ending = reply?.querySelector(".ending");
+  if (isInCall() && !reply?.querySelector(".broken, .requests")) return;
   const outcome = reply?.querySelector(".requests")?.dataset.says ?? "";
   announceText(`${uiString(ending ? "ended" : "complete")} ${outcome}`.trim());
   if (reply?.querySelector(".broken")) part("alarm").textContent = [ending, ...reply.querySelectorAll(".in-doubt h3")].map((each) => each.textContent).join(" ");
   else if (document.body.dataset.announce === "whole") {
-    const text = reply?.querySelector(".prose")?.innerText ?? "";
+    const text = [...reply?.querySelectorAll(".prose") ?? []].map((each) => each.innerText).join("\n");
     readAloud(text.length <= READ_ALOUD_MAX ? text : uiString("long", text.length));
   }
 }
@@ -72,11 +76,15 @@ const LOG_MAX = 20;
 
 // Have a part of the answer read aloud.
 export function readAloud(text) {
+  if (isInCall()) return;
   const line = document.createElement("p");
   line.textContent = text;
   part("log").append(line);
   while (part("log").children.length > LOG_MAX) part("log").firstChild.remove();
 }
+
+// Forget what was read aloud: a moderator has hidden it, or a part of it.
+export const forgetReadAloud = () => part("log").replaceChildren();
 
 const TOASTS_MAX = 3;
 const TOAST_SECONDS = 5;

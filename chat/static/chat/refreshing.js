@@ -3,11 +3,11 @@
 import { mergeList } from "./conversations.js";
 import { addCodeButtons } from "./copying.js";
 import { morph, takeAttributes } from "./morph.js";
-import { notifyByName, showConnection } from "./notices.js";
+import { forgetReadAloud, notifyByName, showConnection } from "./notices.js";
 import { fetchPageRetrying } from "./requests.js";
 
 // ids of the parts around the messages
-export const AROUND = ["conversations", "pane-title", "pane-actions", "message-forms", "waiting-link", "queue"];
+export const AROUND = ["conversations", "pane-title", "pane-actions", "message-forms", "waiting-link", "queue", "standing"];
 
 // Resolve to null if the user is signed out or the page is gone; a notice says which.
 export async function fetchOrGiveUp(address, lost) {
@@ -49,8 +49,20 @@ function takeMessages(here, there, fresh) {
   for (const parent of [here, there]) removeWhitespace(parent);
   const first = there.firstElementChild?.id;
   const above = Math.max(0, [...here.children].findIndex((message) => first && message.id === first));
+  takeHidden(there);
   if (above === 0) morph(document.getElementById("older"), fresh.getElementById("older"));
   morph(here, addCodeButtons(there), above);
+}
+
+// Put tombstones in place of the messages that moderators have hidden, also where a form is open. Their elements stay
+// in `there`.
+export function takeHidden(there) {
+  for (const hidden of there.querySelectorAll("[data-hidden]")) {
+    const here = document.getElementById(hidden.id);
+    if (!here || here.hasAttribute("data-hidden")) continue;
+    here.replaceWith(hidden.cloneNode(true));
+    forgetReadAloud();
+  }
 }
 
 // Remove the template's whitespace between messages.

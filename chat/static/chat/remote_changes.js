@@ -4,7 +4,7 @@ import { isExpecting, noticeEnd } from "./attention.js";
 import { sleep } from "./backoff.js";
 import { clearNotice } from "./notices.js";
 import { readList } from "./conversations.js";
-import { AROUND, fetchOrGiveUp, swap } from "./refreshing.js";
+import { AROUND, fetchOrGiveUp, swap, takeHidden } from "./refreshing.js";
 import { listen } from "./socket.js";
 
 // Changes that come together, such as a new conversation and its first run, cause one update.
@@ -33,28 +33,43 @@ export function startRemoteChanges(composer, following) {
       // what waits for the member's groups is of no conversation of theirs
       const named = new Set(changes.map((change) => change.conversation).filter(Boolean));
       if (isAnew || named.size) await readList(isAnew ? undefined : [...named]);
-      if (changes.some(concernsPage)) await catchUp();
+      if (changes.some(concernsPage)) await catchUp({ isDecision: changes.some(({ type }) => type === "decision") });
     }
     reading = null;
   }
 
   function concernsPage({ type, conversation, run }) {
     const isForGroups = type === "waiting" && !conversation;
-    return type === "anew" || isForGroups || (conversation === composer.conversation && !following.followed.has(run));
+    return type === "anew" || type === "decision" || isForGroups || (conversation === composer.conversation && !following.followed.has(run));
   }
 
   // Resolve to whether the page is now up to date. While this page asks or follows a run, the messages are
   // not touched, unless another branch was chosen: the end of the run updates them.
-  async function catchUp() {
+  async function catchUp({ isDecision }) {
     const address = location.href;
-    const fresh = await fetchOrGiveUp();
+    const fresh = await (isDecision ? fetchAllShown() : fetchOrGiveUp());
     // Too late: another conversation is open by now, or the page shows something newer.
     if (!fresh || address !== location.href || lastChange(fresh) < lastChange()) return false;
     document.title = fresh.title;
     const isElsewhere = fresh.body.dataset.state === "answering" && !fresh.querySelector(".live");
     if (!following.isBusy || (following.leave && isElsewhere)) following.show(fresh);
-    else swap(fresh, AROUND);
+    else {
+      swap(fresh, AROUND);
+      takeHidden(fresh.getElementById("messages"));
+    }
     return true;
+  }
+
+  // Resolve to the server's page with all messages that this page shows: also the older ones that were loaded on
+  // scrolling, which may be hidden by now.
+  async function fetchAllShown() {
+    const fresh = await fetchOrGiveUp();
+    const first = document.querySelector("#messages > [id]")?.id;
+    if (!fresh || !first || fresh.getElementById(first)) return fresh;
+    const whole = await fetchOrGiveUp(`?version=${first.slice(2)}`);
+    if (!whole || whole.getElementById("composer")) return whole;
+    location.reload(); // too far above the end
+    return null;
   }
 
   const onOpen = () => clearNotice("offline", "unreachable");

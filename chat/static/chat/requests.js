@@ -78,6 +78,16 @@ export async function postStop(run, token) {
   if (!response.ok) throw await refusalOf(response);
 }
 
+// Resolve to the JSON of an answer; an answer without a body is null. `json` or `body` is sent. Throws as the reader's
+// next() does.
+export async function requestJson(address, { method = "GET", token = "", json = undefined, body = undefined, signal = undefined } = {}) {
+  const type = json ? "application/json" : "application/octet-stream";
+  const headers = method === "GET" ? {} : { "Content-Type": type, "X-CSRFToken": token };
+  const response = await fetch(address, { method, headers, body: json ? JSON.stringify(json) : body, signal });
+  if (!response.ok) throw await refusalOf(response);
+  return response.status === 204 ? null : await response.json();
+}
+
 export async function putFeedback(message, feedback, token) {
   const response = await fetch(`/api/v1/messages/${message}/feedback`, {
     method: "PUT",

@@ -37,7 +37,7 @@ export class Steps {
 
   // Fold the thought, when another step or text follows it.
   endThought() {
-    const step = this.thought?.element.closest(".step");
+    const step = this.thought?.last.closest(".step");
     step?.removeAttribute("data-outcome");
     if (step && !touched.has(step)) step.open = false;
     this.thought = null;
@@ -109,8 +109,8 @@ export class Steps {
     this.endThought();
     const step = clone("file-step");
     step.querySelector(".file-name").textContent = name;
-    step.querySelector(".file-version").textContent = uiString("version", version);
-    step.querySelector(".file-note").textContent = note;
+    step.querySelector(".file-version").textContent = version === undefined ? "" : uiString("version", version);
+    step.querySelector(".file-note").textContent = note ?? "";
     this.list.append(step);
   }
 

@@ -47,11 +47,37 @@ export function startEdit(button) {
   const form = /** @type {HTMLFormElement} */ (clone("edit-question"));
   const field = form.querySelector("textarea");
   field.value = article.querySelector(".bubble").textContent;
+  form.querySelector("ul").append(...filesIn(article).map(fileChoice));
+  requireText(form);
   article.querySelector(".bubble").after(form);
   article.dataset.editing = "question";
   field.focus();
   renewKey(form);
 }
+
+// Return the fields of the files of a message, or of a queued one.
+export function filesIn(article) {
+  const cards = /** @type {NodeListOf<HTMLElement>} */ (article.querySelectorAll(".files [data-file]"));
+  return [...cards].map(({ dataset: { file, name, mime, size, width, height } }) => {
+    return { file, name, mime, size: Number(size), width: Number(width), height: Number(height) };
+  });
+}
+
+// Return the files of the edited question that are still checked.
+export function keptFiles(form) {
+  const kept = new FormData(form).getAll("files");
+  return filesIn(form.closest("article")).filter(({ file }) => kept.includes(file));
+}
+
+function fileChoice({ file, name }) {
+  const choice = clone("edit-file");
+  choice.querySelector("input").value = file;
+  choice.querySelector("bdi").textContent = name;
+  return choice;
+}
+
+// A question of files only needs no text.
+const requireText = (form) => (form.elements.query.required = !form.querySelector(".edit-files :checked"));
 
 export function endEdit(form) {
   const article = form.closest("article");
@@ -65,7 +91,11 @@ const renewKey = (form) => (form.elements.client_id.value = newKey());
 
 export function startVersions(messages) {
   if (new URLSearchParams(location.search).has("edit")) history.replaceState(null, "", location.pathname);
-  messages.addEventListener("input", (event) => event.target.form?.matches(".edit-form") && renewKey(event.target.form));
+  messages.addEventListener("input", ({ target: { form } }) => {
+    if (!form?.matches(".edit-form")) return;
+    renewKey(form);
+    requireText(form);
+  });
   messages.addEventListener("click", (event) => {
     if (!event.target.closest(".edit-cancel")) return;
     event.preventDefault();
