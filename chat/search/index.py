@@ -45,16 +45,26 @@ class _Source:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Text that is due, as it was read: its source is None if it is gone."""
+
+    due: _Due
+    source: _Source | None
+    entries: list[list[str]]
+
+
 def index_due(owner: int | None = None) -> bool:
     """Take in the next texts that are due, of one owner or of all; return whether there may be more."""
     due = _next_due(owner)
-    taken, characters = [], 0
+    taken: list[_Taken] = []
+    characters = 0
     sources = _sources([row.source for row in due])
     for row in due:
         source = sources.get(row.source)
         # Before the transaction: SQLite's only writer must not wait for it.
         entries = list(_entries(source.text)) if source else []
-        taken.append((row, source, entries))
+        taken.append(_Taken(row, source, entries))
         characters += len(source.text) if source else 0
         if characters > BATCH_CHARACTERS:
             break
@@ -94,19 +104,39 @@ def _entries(text: str) -> Iterator[list[str]]:
         yield entry
 
 
-@transaction.atomic
-def _store(taken: Iterable[tuple[_Due, _Source | None, list[list[str]]]]) -> None:
-    with connection.cursor() as cursor:
-        for row, source, entries in taken:
-            # Nothing is deleted if the text has changed meanwhile, or if another process was faster.
+def _store(taken: Sequence[_Taken]) -> None:
+    """Store what was read of due texts, the ones that other transactions change now each on its own.
+
+    A transaction that waits for another here must hold no row of chat_search_due: who writes a message and
+    then a title locks their rows in that order, and would deadlock with a batch that has the title's.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        free = {text.due.source for text in taken}
+        if not settings.ON_SQLITE:  # which has one writer at a time
             cursor.execute(
-                "DELETE FROM chat_search_due WHERE source = %s AND changes = %s",
-                [_from_id(row.source), row.changes],
+                "SELECT source FROM chat_search_due WHERE source = ANY(%s) FOR UPDATE SKIP LOCKED",
+                [list(free)],
             )
-            if cursor.rowcount:
-                _take_out(cursor, row)
-                if source:
-                    _take_in(cursor, row, source, entries)
+            free = {source for (source,) in cursor.fetchall()}
+        for text in taken:
+            if text.due.source in free:
+                _store_one(cursor, text)
+    for text in taken:
+        if text.due.source not in free:
+            with transaction.atomic(), connection.cursor() as cursor:
+                _store_one(cursor, text)
+
+
+def _store_one(cursor: Any, text: _Taken) -> None:
+    # Nothing is deleted if the text has changed meanwhile, or if another process was faster.
+    cursor.execute(
+        "DELETE FROM chat_search_due WHERE source = %s AND changes = %s",
+        [_from_id(text.due.source), text.due.changes],
+    )
+    if cursor.rowcount:
+        _take_out(cursor, text.due)
+        if text.source:
+            _take_in(cursor, text.due, text.source, text.entries)
 
 
 def _take_out(cursor: Any, row: _Due) -> None:

@@ -1,14 +1,19 @@
 """GET /api/v1/search: the own titles and messages of a member, found by their words in every script."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings as configured
+from django.db import connection, transaction
 from django.utils import timezone
 
 from chat.models import Conversation, Message
 from chat.search import found
+from chat.search.index import index_due
 from tests.support.client import Client
 
 
@@ -131,6 +136,30 @@ async def test_a_message_that_is_deleted_during_a_search_is_left_out(
 
     monkeypatch.setattr(found, "_own_rows", read_and_delete)
     assert await found_texts(as_alice, "fox") == ["two foxes"]
+
+
+@pytest.mark.skipif(configured.ON_SQLITE, reason="SQLite has one writer at a time")
+def test_a_message_and_then_a_title_are_written_while_both_are_taken_in(alice: Any) -> None:
+    """The index reads the title first. If it kept that row and waited for the message, both would wait."""
+    conversation = Conversation.objects.create(owner=alice, agent="x", title="old")
+    message = Message.objects.create(conversation=conversation, role="user", text="old")
+
+    def index() -> None:
+        index_due()
+        connection.close()  # this thread's own
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction.atomic():
+            Message.objects.filter(pk=message.pk).update(text="new walrus")
+            indexed = thread.submit(index)
+            with suppress(TimeoutError):
+                indexed.result(0.5)
+            assert not indexed.done(), "it does not wait for the message, so that this test shows nothing"
+            Conversation.objects.filter(pk=conversation.pk).update(title="new title")
+        indexed.result()
+    for word in ("walrus", "title"):
+        hits, _next = found.own_hits(alice, f"new {word}", None, 10)
+        assert len(hits) == 1
 
 
 async def test_hidden_and_deleted_hits_leave_no_gap_in_a_page(as_alice: Client, alice: Any) -> None:
