@@ -43,6 +43,7 @@ from chat.runs.follow import follow
 from chat.runs.stopping import stop_and_wait
 from chat.sign_ins import SignIn
 from chat.stream import admission, html_view, resume, sse
+from chat.stream.resume import Position
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,7 @@ class Watch:
     """An open stream of a running reply to staff."""
 
     sign_in: SignIn
-    run: Run
-    after: int  # the last event that the page has
+    position: Position  # of the page
 
 
 def is_watcher(request: HttpRequest) -> bool:
@@ -172,30 +172,35 @@ def _render(
 @login_not_required
 @require_GET
 async def watch_events(request: HttpRequest, run: str) -> HttpResponseBase:
-    """Follow an active run as its member does, for as long as the staff may watch it; 204 if it has ended.
+    """Follow an active run as its member does, for as long as the staff may watch it.
 
-    Each connection is a look, stored before any text is sent.
+    204 if it has ended, unless the page has a part of it, which lost its stream. Each connection is a look,
+    stored before any text is sent.
     """
     watch = await run_db(_admit, request, run)
     if watch is None:
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"})
-    run_id = watch.run.pk
-    batches = follow(run_id, 0, idle=settings.STREAM_HEARTBEAT_SECONDS, sign_in=watch.sign_in)
-    chunks = sse.frames(run_id, html_view.rows(run_id, batches, watch.after))
+    run_id, rows = watch.position.run.pk, watch.position.rows
+    if rows is None:
+        batches = follow(run_id, 0, idle=settings.STREAM_HEARTBEAT_SECONDS, sign_in=watch.sign_in)
+    else:
+        batches = resume.replay(rows, 0)
+    chunks = sse.frames(run_id, html_view.rows(run_id, batches, watch.position.after))
     return sse.response(admission.count_stream(watch.sign_in.member, _while_allowed(watch, chunks)))
 
 
 def _admit(request: HttpRequest, run: str) -> Watch | None:
-    """Return what is to be watched, None if the run has ended. Raises PermissionDenied and refusals."""
+    """Return what is to be watched, None if there is nothing. Raises PermissionDenied and refusals."""
     member_of(request)
     staff, found = _access(request, run)
     if refusal := admission.stream_refusal(staff):
         raise refusal
-    if not found.is_active:
+    position = resume.followed_position(found, request)
+    if not (found.is_active or 0 < position.after < found.last_seq):
         return None
     if not may_look(request, found.conversation):
         raise PermissionDenied
-    return Watch(SignIn(request, staff), found, resume.followed_position(found, request).after)
+    return Watch(SignIn(request, staff), position)
 
 
 async def _while_allowed(watch: Watch, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -218,7 +223,8 @@ async def _check(watch: Watch) -> None:
         while is_allowed:
             await asyncio.sleep(WATCH_CHECK_SECONDS)
             async with asyncio.timeout(WATCH_CHECK_MAX_SECONDS):
-                is_allowed = await run_db(_may_watch_now, watch.sign_in.member, watch.run.conversation_id)
+                conversation = watch.position.run.conversation_id
+                is_allowed = await run_db(_may_watch_now, watch.sign_in.member, conversation)
     except (TimeoutError, *AWAY) as error:
         log.warning("A live watch ends: the database did not answer: %s", error)
     finally:

@@ -188,6 +188,22 @@ async def test_a_page_goes_on_where_it_was_made(
             assert (await watched.all_events())[-1].is_done
 
 
+async def test_a_page_that_lost_its_stream_gets_the_rest_of_an_ended_reply(
+    as_alice: Client, as_mona: Client, switched_on: None, gemini: Gemini
+) -> None:
+    async with running(as_alice, gemini) as (run, asked):
+        await open_as_staff(as_mona, run.conversation_id)
+        async with as_mona.open("GET", f"{events(run)}?view=html") as watched:
+            last = (await watched.until("html"))[-1]
+        gemini.release()
+        await asked.all_events()
+    async with as_mona.open("GET", f"{events(run)}?view=html", headers={"Last-Event-ID": last.id}) as watched:
+        rest = await watched.all_events()
+    assert rest[-1].is_done
+    assert LATER in text_of(rest)
+    assert (await as_mona.get(f"{events(run)}?after={rest[-2].id.rpartition(':')[2]}")).status == 204
+
+
 async def test_it_counts_as_a_stream_of_the_staff_and_not_of_the_member(
     as_alice: Client, as_mona: Client, mona: Any, alice: Any, switched_on: None, gemini: Gemini
 ) -> None:
