@@ -373,7 +373,6 @@ COALESCE_SECONDS = env.COALESCE_SECONDS
 
 # The request parser has stricter limits of its own; these let a body reach it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000  # a reply may ask several questions, each of 300 fields
 
 # --- logs: to stderr, never a query string or a message text (chat/instruments/logs.py) -----------
 
