@@ -256,25 +256,32 @@ def test_events_are_found_wherever_the_bytes_are_cut() -> None:
 # --- the transport --------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["gemini", "gemini_live"], ids=["plain", "TLS"])
+def server(request: pytest.FixtureRequest) -> Gemini:
+    """Return a server; over TLS, each chunk is a record of its own, as Google sends them."""
+    found: Gemini = request.getfixturevalue(request.param)
+    return found
+
+
 async def test_the_first_chunk_is_not_held(
-    gemini: Gemini, monkeypatch: pytest.MonkeyPatch, clients: None
+    server: Gemini, monkeypatch: pytest.MonkeyPatch, clients: None
 ) -> None:
     set_window(monkeypatch, 30.0)
-    gemini.on("first", [Text("now"), Hold()])
-    stream = await client_stream(gemini, "first")
+    server.on("first", [Text("now"), Hold()])
+    stream = await client_stream(server, "first")
     assert (await asyncio.wait_for(anext(stream), 5)).text == "now"
     await stream.aclose()
 
 
 async def test_no_chunk_is_held_longer_than_the_window(
-    gemini: Gemini, monkeypatch: pytest.MonkeyPatch, clients: None
+    server: Gemini, monkeypatch: pytest.MonkeyPatch, clients: None
 ) -> None:
     set_window(monkeypatch, 0.1)
     steps: list[Step] = []
     for number in range(40):
         steps += [Text(f"{number} "), Pause(0.01)]
-    gemini.on("paced", [*steps, Finish("STOP")])
-    stream = await client_stream(gemini, "paced")
+    server.on("paced", [*steps, Finish("STOP")])
+    stream = await client_stream(server, "paced")
     times, last = [], time.monotonic()
     async for chunk in stream:
         if chunk.text:
@@ -286,10 +293,10 @@ async def test_no_chunk_is_held_longer_than_the_window(
 
 
 async def test_a_broken_connection_is_seen_after_all_that_came(
-    gemini: Gemini, any_window: float, clients: None
+    server: Gemini, any_window: float, clients: None
 ) -> None:
-    gemini.on("cut", [Text("one "), Text("two "), Text("three"), Cut()])
-    stream = await client_stream(gemini, "cut")
+    server.on("cut", [Text("one "), Text("two "), Text("three"), Cut()])
+    stream = await client_stream(server, "cut")
     texts: list[str] = []
     with pytest.raises(httpx.RemoteProtocolError):
         await read_texts(stream, texts)
@@ -298,12 +305,12 @@ async def test_a_broken_connection_is_seen_after_all_that_came(
 
 @pytest.mark.parametrize("window", [0.0, 30.0], ids=["reading", "pausing"])
 async def test_a_cancelled_reader_leaves_no_task_and_no_connection(
-    gemini: Gemini, monkeypatch: pytest.MonkeyPatch, clients: None, window: float
+    server: Gemini, monkeypatch: pytest.MonkeyPatch, clients: None, window: float
 ) -> None:
     set_window(monkeypatch, window)
     before = asyncio.all_tasks()
-    gemini.on("cancelled", [Text("one "), Pause(0.1), Text("two "), Hold()])
-    stream = await client_stream(gemini, "cancelled")
+    server.on("cancelled", [Text("one "), Pause(0.1), Text("two "), Hold()])
+    stream = await client_stream(server, "cancelled")
     await anext(stream)
     reader = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)  # it waits now
@@ -314,11 +321,11 @@ async def test_a_cancelled_reader_leaves_no_task_and_no_connection(
     assert client._transport._pool.connections == []  # type: ignore[attr-defined]
 
 
-async def test_a_connection_is_used_again(gemini: Gemini, any_window: float, clients: None) -> None:
-    model = model_at(gemini)
+async def test_a_connection_is_used_again(server: Gemini, any_window: float, clients: None) -> None:
+    model = model_at(server)
     for number in range(3):
-        gemini.on(f"again {number}", [Text("a"), Text("b"), Text("c")])
-        texts = [chunk.text async for chunk in await client_stream(gemini, f"again {number}", model)]
+        server.on(f"again {number}", [Text("a"), Text("b"), Text("c")])
+        texts = [chunk.text async for chunk in await client_stream(server, f"again {number}", model)]
         assert "".join(filter(None, texts)) == "abc"
     [client] = transport._open
     [connection] = client._transport._pool.connections  # type: ignore[attr-defined]
@@ -327,12 +334,12 @@ async def test_a_connection_is_used_again(gemini: Gemini, any_window: float, cli
 
 
 async def test_a_large_event_in_many_pieces_is_cheap(
-    gemini: Gemini, any_window: float, clients: None
+    server: Gemini, any_window: float, clients: None
 ) -> None:
     picture = "A" * 2_000_000
-    gemini.on("large", [Text("a"), Raw(b"data: " + encode(chunk_with(picture, thought=True)) + b"\n\n")])
+    server.on("large", [Text("a"), Raw(b"data: " + encode(chunk_with(picture, thought=True)) + b"\n\n")])
     began = time.process_time()
-    chunks = [chunk async for chunk in await client_stream(gemini, "large")]
+    chunks = [chunk async for chunk in await client_stream(server, "large")]
     assert chunks[1].candidates[0].content.parts[0].text == picture
     assert time.process_time() - began < 5
 
