@@ -223,6 +223,13 @@ class SocketProtocol(ws_protocol.WebSocketProtocol):
             self.maxFramePayloadSize = self.maxMessagePayloadSize = CALL_FRAME_MAX
         super().handle_reply(message)
 
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Write as autobahn does, but without the line for its log, a quarter of the cost of a frame."""
+        if sync or chopsize or self.send_queue:
+            super().sendData(data, sync, chopsize)
+        else:
+            self.transport.write(data)
+
     def serverSend(self, content: str | bytes, binary: bool = False) -> None:
         """Send a message; drop it if the socket closes, of which the application has not heard yet."""
         if self.state in (self.STATE_CONNECTING, self.STATE_OPEN):

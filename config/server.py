@@ -72,6 +72,8 @@ class Backpressure:
 
     async def wait_until_writable(self, seconds: float) -> bool:
         """Wait until the connection takes more; return False if it takes nothing for that long."""
+        if self._resumed is None:
+            return True
         try:
             async with asyncio.timeout(seconds):
                 while self._resumed:

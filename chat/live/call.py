@@ -303,7 +303,13 @@ class Call:
             session.heard = self._heard_at_interruption
             self._session = session
         self._is_manual = bool(manual)
-        connection = LiveConnection(self._session, self.voice, manual=self._is_manual, handle=self._handle)
+        connection = LiveConnection(
+            self._session,
+            self.voice,
+            manual=self._is_manual,
+            handle=self._handle,
+            take_sound=lambda pcm: self._take_sound(connection, pcm),
+        )
         self._connection = connection
         reader = _spawn(self._follow(connection))
         self._readers.add(reader)
@@ -407,12 +413,22 @@ class Call:
         # After the frame of the turn's run, at which a client begins to count what it plays.
         turn = self.turn or await self._begin("")
         if turn:
-            turn.note_sign()
-            turn.answer.add_audio(len(pcm))
-            if self._client and not turn.said:
-                self._client.send_audio(pcm)
-                turn.count_sent(len(pcm))
-            self._note_answer(turn)
+            self._play(turn, pcm)
+
+    def _take_sound(self, connection: LiveConnection, pcm: bytes) -> bool:
+        """Play sound of the running turn at once; return False if something else is being done."""
+        if self.turn is None or self._connection is not connection or self._lock.locked():
+            return False
+        self._play(self.turn, pcm)
+        return True
+
+    def _play(self, turn: Turn, pcm: bytes) -> None:
+        turn.note_sign()
+        turn.answer.add_audio(len(pcm))
+        if self._client and not turn.said:
+            self._client.send_audio(pcm)
+            turn.count_sent(len(pcm))
+        self._note_answer(turn)
 
     def _note_answer(self, turn: Turn) -> None:
         if turn.is_answered:

@@ -60,6 +60,7 @@ class Caller:
         self.hears: Callable[[str], str] = lambda text: text
         self.heard_final: list[str] = []
         self.connection: LiveConnection | None = None
+        self.take_sound: Callable[[bytes], bool] = lambda _pcm: False  # as LiveConnection has it
         self._current: Turn | None = None
         self._typed = ""
         self._reading: asyncio.Future[None] | None = None
@@ -79,7 +80,9 @@ class Caller:
     async def calling(self, *, manual: bool = False) -> AsyncGenerator[LiveConnection, None]:
         """Open a connection; its events become turns while the block runs. A failure of it is raised."""
         voice = await asyncio.to_thread(voice_of, self.agent)
-        self.connection = LiveConnection(self.session, voice, manual=manual, handle=self.handle)
+        self.connection = LiveConnection(
+            self.session, voice, manual=manual, handle=self.handle, take_sound=self.take_sound
+        )
         self._reading = reading = asyncio.ensure_future(self._read(self.connection))
         try:
             yield self.connection

@@ -12,8 +12,9 @@ from google.adk.models.gemini_llm_connection import GeminiLlmConnection
 from google.adk.utils.variant_utils import GoogleLLMVariant
 from google.genai import types
 from google.genai.live import AsyncSession
+from websockets.protocol import State
 
-from chat.agent.live.sound_path import send_sound
+from chat.agent.live.sound_path import INPUT_MIME, ShortPath
 from chat.database import run_db
 from chat.files.models import Artifact
 from chat.models import PersonRequest, UserState
@@ -574,8 +575,9 @@ async def test_twenty_turns_keep_their_order(caller: Caller, gemini_live: Gemini
     assert len(gemini_live.connections[-1].contents) == 41
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 async def test_sound_never_overtakes_a_caption(
-    caller: Caller, gemini_live: GeminiLive, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, gemini_live: GeminiLive, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
     words = [f"w{n} " for n in range(100)]
     steps = [step for word in words for step in (Spoken(word), Sound(10))]
@@ -587,7 +589,14 @@ async def test_sound_never_overtakes_a_caption(
         order.append(type(event).__name__)
         await take(event)
 
+    def take_sound(pcm: bytes) -> bool:
+        if at_once and caller.turns:
+            order.append("Audio")
+            caller.turns[0].audio += len(pcm)
+        return at_once and bool(caller.turns)
+
     monkeypatch.setattr(caller, "_take", note)
+    caller.take_sound = take_sound
     async with caller.calling() as connection:
         connection.hear(speech(QUESTION))
         turn = await caller.turn()
@@ -602,17 +611,34 @@ async def test_sound_is_sent_as_google_genai_sends_it(model: str) -> None:
     sent: list[Any] = []
 
     class Socket:
+        """As far as both use it."""
+
+        state, paused, fragmented_send_waiter = State.OPEN, False, None
+
+        def __init__(self) -> None:
+            self.protocol = self
+
         async def send(self, text: str) -> None:
+            self.send_text(text.encode())
+
+        def send_text(self, text: bytes) -> None:
             sent.append(json.loads(text))
+
+        def send_data(self) -> None:
+            pass
 
     client: Any = genai.Client(api_key="x")
     socket: Any = Socket()
     session = AsyncSession(api_client=client._api_client, websocket=socket)
     connection = GeminiLlmConnection(session, api_backend=GoogleLLMVariant.GEMINI_API, model_version=model)
-    blob = types.Blob(data=bytes(range(256)), mime_type="audio/pcm;rate=16000")
-    await connection.send_realtime(blob)
-    await send_sound(connection, blob)
+    pcm = bytes(range(256))
+    await connection.send_realtime(types.Blob(data=pcm, mime_type=INPUT_MIME))
+    path = ShortPath(take=lambda _blob: None)
+    path.open(connection, path.take)
+    assert path.send(pcm)
     assert sent[0] == sent[1]
+    socket.paused = True
+    assert not path.send(pcm)
 
 
 async def test_a_plugin_of_the_agents_author_sees_the_sound(agent: Any, gemini_live: GeminiLive) -> None:
@@ -636,6 +662,30 @@ async def test_a_plugin_of_the_agents_author_sees_the_sound(agent: Any, gemini_l
         turn = await caller.turn()
     assert turn.audio == 100 * 48
     assert Agent.heard == 100 * 48  # type: ignore[attr-defined]
+
+
+async def test_a_tool_that_listens_hears_the_microphone(agent: Any, gemini_live: GeminiLive) -> None:
+    caller = await agent("""
+    from google.adk.agents import LiveRequestQueue
+
+    async def listen(input_stream: LiveRequestQueue):
+        "Listens."
+        heard = 0
+        while heard < 20_000:
+            request = await input_stream.get()
+            heard += len(request.blob.data) if request.blob else 0
+        yield {"heard": heard}
+
+    root_agent = Agent(name="clerk", model=MODEL, tools=[listen])
+    """)
+    gemini_live.on("Listen", [Call("listen"), TurnComplete(), AwaitTools(), Spoken("I do."), TurnComplete()])
+    async with caller.calling() as connection:
+        connection.hear(speech("Listen"))
+        await caller.turn()
+        for _ in range(20):
+            connection.hear(bytes(1000))
+            await asyncio.sleep(0)  # as from a microphone: what is sent at once must be heard as well
+        await caller.until(lambda: "'heard': 20000" in str(gemini_live.connections[-1].tool_responses))
 
 
 async def test_no_handle_and_no_word_is_in_a_log_record(

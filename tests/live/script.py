@@ -11,7 +11,7 @@ from google.adk.events import Event as AdkEvent
 from google.genai import types
 
 from chat import events
-from chat.agent.live.events import Heard, Interrupted, LiveEvent, TurnComplete
+from chat.agent.live.events import Audio, Heard, Interrupted, LiveEvent, TurnComplete
 from chat.agent.memory.payload import encode_event
 from chat.calls import keeping
 from chat.calls.models import LiveCall
@@ -72,17 +72,32 @@ class ScriptedSession:
 
 
 class ScriptedConnection:
-    """A connection whose events the test sends."""
+    """A connection whose events the test sends: sound at once if nothing waits, as LiveConnection does."""
 
-    def __init__(self, model: "Model", session: ScriptedSession, *, manual: bool, handle: str | None) -> None:
+    def __init__(
+        self,
+        model: "Model",
+        session: ScriptedSession,
+        *,
+        manual: bool,
+        handle: str | None,
+        take_sound: Callable[[bytes], bool],
+    ) -> None:
         self.model, self.session, self.manual, self.handle = model, session, manual, handle
+        self.take_sound = take_sound
+        self.has_yielded_all = False
         self.heard_bytes = 0
         self.wishes: list[str] = []
         self._sent: asyncio.Queue[LiveEvent | Exception | None] = asyncio.Queue()
 
     async def events(self) -> AsyncGenerator[LiveEvent, None]:
         await run_db(self.session.reload)
-        while (event := await self._sent.get()) is not None:
+        while True:
+            self.has_yielded_all = self._sent.empty()
+            event = await self._sent.get()
+            self.has_yielded_all = False
+            if event is None:
+                return
             if isinstance(event, Exception):
                 raise event
             yield event
@@ -90,8 +105,12 @@ class ScriptedConnection:
 
     def send(self, *sent: LiveEvent | Exception | None) -> None:
         for event in sent:
-            self._sent.put_nowait(event)
             self.model.sent += event is not None and not isinstance(event, Exception)
+            is_free = self.has_yielded_all and self._sent.empty()
+            if is_free and isinstance(event, Audio) and self.take_sound(event.pcm):
+                self.model.taken += 1
+            else:
+                self._sent.put_nowait(event)
 
     def hear(self, pcm: bytes) -> None:
         self.heard_bytes += len(pcm)
@@ -135,8 +154,8 @@ class Model:
         self.kept: list[str] = []  # what was heard of each interrupted answer, as the model was told
         self.on_text: Callable[[ScriptedConnection, str], None] = lambda connection, text: None
 
-    def open(self, session: Any, voice: Any, *, manual: bool, handle: str | None) -> ScriptedConnection:
-        self.connections.append(ScriptedConnection(self, session, manual=manual, handle=handle))
+    def open(self, session: Any, voice: Any, **options: Any) -> ScriptedConnection:
+        self.connections.append(ScriptedConnection(self, session, **options))
         return self.connections[-1]
 
     @property

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,11 @@ from google.genai import errors, types
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from chat.agent.agents import catalog
-from chat.agent.live import sound, wire
+from chat.agent.live import sound, sound_path, wire
 from chat.agent.live.events import Audio, Handle, Heard, Interrupted, LiveEvent, Shown, TurnComplete
 from chat.agent.live.requests import InputQueue, confirmation_of, tell_waiting
 from chat.agent.live.session import LiveSession, current_session, live_session_service
-from chat.agent.live.sound_path import may_be_short, sound_came
+from chat.agent.live.sound_path import INPUT_MIME, ShortPath, may_be_short
 from chat.agent.live.voices import Voice
 from chat.agent.memory import model_calls, run_files
 from chat.agent.memory.payload import calls_of, encode_event
@@ -33,7 +33,6 @@ from chat.agent.turn.translation import MODEL, USER
 from chat.database import run_db_patiently
 from chat.events import Event
 
-INPUT_MIME = "audio/pcm;rate=16000"
 END_SECONDS = 1.0  # between the cancellations of a connection's task
 END_CANCELLATIONS = 3
 # A server that closes each connection at once would be asked again without a pause.
@@ -84,12 +83,26 @@ class LiveConnection:
     """One connection of a call to its model. Read ``events()``; then it is over.
 
     What is heard, read and so on before the model's socket is open, reaches it then.
+
+    ``take_sound`` gets pieces of the answer as soon as they come; those for which it returns False, and those
+    that come while ``events()`` has not yet yielded what came before, are events.
     """
 
-    def __init__(self, session: LiveSession, voice: Voice, *, manual: bool, handle: str | None) -> None:
+    def __init__(
+        self,
+        session: LiveSession,
+        voice: Voice,
+        *,
+        manual: bool,
+        handle: str | None,
+        take_sound: Callable[[bytes], bool] = lambda _pcm: False,
+    ) -> None:
         self._session, self._voice, self._is_manual, self._handle = session, voice, manual, handle
+        self._take_sound = take_sound
+        self._short_path = ShortPath(self._pass_sound_on) if may_be_short(voice.runner) else None
         self.queue = InputQueue()
         self._inbox: asyncio.Queue[Item] = asyncio.Queue()
+        self._has_yielded_all = False  # and waits for the next item
         self._closing = asyncio.Event()
         self._over = asyncio.Event()  # ADK has left the session
         self._openings: deque[float] = deque(maxlen=OPENINGS)
@@ -114,7 +127,8 @@ class LiveConnection:
 
     def hear(self, pcm: bytes) -> None:
         """Send what the microphone hears: PCM, 16 kHz. Beyond 16 s that wait, it is dropped."""
-        self.queue.send_realtime(types.Blob(data=pcm, mime_type=INPUT_MIME))
+        if not (self._short_path and self.queue.is_idle and self._short_path.send(pcm)):
+            self.queue.send_realtime(types.Blob(data=pcm, mime_type=INPUT_MIME))
 
     def read(self, text: str) -> None:
         """Send typed words, a whole turn of the member."""
@@ -163,7 +177,7 @@ class LiveConnection:
         pump = containment.begin(self._pump(before), scope)
         pump.add_done_callback(lambda _task: self._inbox.put_nowait(_End()))
         try:
-            while not isinstance(item := await self._inbox.get(), _End):
+            while not isinstance(item := await self._next_item(), _End):
                 if isinstance(item, types.Blob):
                     self._begin_output()
                     for pcm in sound.played_pieces(item):
@@ -180,6 +194,25 @@ class LiveConnection:
             self.queue.close()
             await self._cancel(pump)
             self._over.set()
+
+    async def _next_item(self) -> Item:
+        self._has_yielded_all = True
+        try:
+            return await self._inbox.get()
+        finally:
+            self._has_yielded_all = False
+
+    def _pass_sound_on(self, blob: types.Blob) -> None:
+        data = blob.data or b""
+        if (
+            self._has_yielded_all
+            and self._inbox.empty()
+            and sound.is_played_as_it_is(blob.mime_type or "", data)
+            and self._take_sound(data)
+        ):
+            self._begin_output()
+        else:
+            self._inbox.put_nowait(blob)
 
     async def _cancel(self, pump: "asyncio.Task[None]") -> None:
         for _attempt in range(END_CANCELLATIONS):
@@ -204,8 +237,7 @@ class LiveConnection:
         current_session.set(session)
         tell_waiting.set(self._tell_waiting)
         wire.opened.set(self._report_opened)
-        if may_be_short(voice.runner):
-            sound_came.set(self._inbox.put_nowait)
+        sound_path.current_short_path.set(self._short_path)
         wire.tool_interrupted.set(lambda: self._inbox.put_nowait(_ToolInterrupted()))
         await run_db_patiently(session.reload)
         session.root = voice.runner.agent

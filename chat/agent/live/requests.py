@@ -3,6 +3,7 @@
 The request is stored as in writing, and the model learns that the call waits.
 """
 
+import inspect
 import json
 import uuid
 from collections.abc import Callable, Iterable
@@ -33,6 +34,13 @@ class InputQueue(LiveRequestQueue):
         self._bytes = 0
         self._newest: types.Blob | None = None  # the last request, if it is audio that still waits
         self._waiting: set[str] = set()
+        self._is_read = False
+        self.is_shared = False  # a tool of the agent hears, too, what is queued
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether all that was queued has been sent, and nobody but the model hears it."""
+        return self._is_read and self._queue.empty() and not self.is_shared
 
     def mark_waiting(self, calls: Iterable[str]) -> None:
         """Replace the results of these calls, which come next."""
@@ -82,7 +90,11 @@ class InputQueue(LiveRequestQueue):
         super().send_audio_stream_end()
 
     async def get(self) -> LiveRequest:
-        request = await super().get()
+        self._is_read = True
+        try:
+            request = await super().get()
+        finally:
+            self._is_read = False
         if request.blob:
             self._bytes -= len(request.blob.data or b"")
             if request.blob is self._newest:
@@ -120,12 +132,22 @@ def confirmation_of(payload: str, calls: dict[str, dict[str, Any]]) -> AdkEvent 
 tell_waiting: ContextVar[Callable[[str, str], None] | None] = ContextVar("live_tell_waiting", default=None)
 
 
-class WaitingTools(BasePlugin):
-    """Tells a live model that a call without a result waits: it may say nothing before."""
+class CallTools(BasePlugin):
+    """What tools need in a call."""
+
+    async def before_tool_callback(
+        self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext
+    ) -> None:
+        """Let all input go through the queue for a tool that listens, of which ADK gives it copies."""
+        queue = tool_context._invocation_context.live_request_queue
+        function = getattr(tool, "func", None)
+        if isinstance(queue, InputQueue) and function:
+            queue.is_shared |= "input_stream" in inspect.signature(function).parameters
 
     async def after_tool_callback(
         self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext, result: Any
     ) -> None:
+        """Tell a live model that a call without a result waits: it may say nothing before."""
         tell = tell_waiting.get()
         is_live = tool_context._invocation_context.live_request_queue is not None
         call_id = tool_context.function_call_id

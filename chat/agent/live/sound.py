@@ -2,6 +2,7 @@
 
 import array
 from collections.abc import Iterator
+from functools import lru_cache
 
 from google.genai import types
 
@@ -22,15 +23,28 @@ def is_sound_of(blob: types.Blob) -> bool:
 
 def played_pieces(blob: types.Blob) -> Iterator[bytes]:
     """Yield the sound of a model or a voice in pieces. Raises AgentFailure for another form than PCM."""
-    kind, _semicolon, options = (blob.mime_type or "").lower().replace(" ", "").partition(";")
-    named = dict(option.partition("=")[::2] for option in options.split(";"))
-    rate = int(named["rate"]) if named.get("rate", "").isdecimal() else VOICE_RATE
-    if kind not in ("audio/pcm", "audio/l16") or rate not in VOICE_RATES or named.get("channels", "1") != "1":
+    rate = rate_of(blob.mime_type or "")
+    if rate is None:
         raise AgentFailure("bad_output", "The voice sends another sound than mono PCM.")
     data = blob.data or b""
     data = resampled(data[: len(data) // 2 * 2], rate)
     for start in range(0, len(data), SOUND_PIECE_BYTES):
         yield data[start : start + SOUND_PIECE_BYTES]
+
+
+def is_played_as_it_is(mime_type: str, data: bytes) -> bool:
+    """Return whether ``played_pieces`` would yield just ``data``."""
+    return rate_of(mime_type) == VOICE_RATE and 0 < len(data) <= SOUND_PIECE_BYTES and len(data) % 2 == 0
+
+
+@lru_cache(maxsize=64)
+def rate_of(mime_type: str) -> int | None:
+    """Return the samples a second of mono PCM, or None for any other sound."""
+    kind, _semicolon, options = mime_type.lower().replace(" ", "").partition(";")
+    named = dict(option.partition("=")[::2] for option in options.split(";"))
+    rate = int(named["rate"]) if named.get("rate", "").isdecimal() else VOICE_RATE
+    is_mono_pcm = kind in ("audio/pcm", "audio/l16") and named.get("channels", "1") == "1"
+    return rate if is_mono_pcm and rate in VOICE_RATES else None
 
 
 def resampled(data: bytes, rate: int) -> bytes:

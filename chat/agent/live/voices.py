@@ -26,7 +26,7 @@ from chat.agent.agents.demo_model import DemoModel
 from chat.agent.agents.importing import use_folder
 from chat.agent.live.cascade import HeardCascade
 from chat.agent.live.demo_speech import DemoEars, DemoVoice
-from chat.agent.live.requests import WaitingTools
+from chat.agent.live.requests import CallTools
 from chat.agent.live.session import live_session_service
 from chat.agent.live.wire import with_own_wire
 
@@ -117,7 +117,7 @@ def _build(runner: Runner) -> Voice:
         root = _speaking(runner.agent, kinds, prefers_cascade=True)
     if len(kinds) > 1:
         raise NoVoice(_("The models of its agents speak in different ways."))
-    plugins = [*runner.app.plugins, WaitingTools(name="parley_waiting_tools")]
+    plugins = [*runner.app.plugins, CallTools(name="parley_call_tools")]
     app = runner.app.model_copy(update={"root_agent": root, "plugins": plugins})
     live = Runner(
         app=app,

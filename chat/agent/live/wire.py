@@ -12,8 +12,8 @@ from google.adk.models.base_llm_connection import BaseLlmConnection, RealtimeInp
 from google.adk.models.gemini_llm_connection import GeminiLlmConnection
 from google.genai import types
 
-from chat.agent.live import sound, sound_path
-from chat.agent.live.sound_path import SoundSocket
+from chat.agent.live import sound_path
+from chat.agent.live.sound_path import ShortPath
 from chat.agent.memory import run_files
 from chat.agent.memory.request_files import fill
 
@@ -42,9 +42,9 @@ def with_own_wire(model: BaseLlm) -> BaseLlm:
             if report := opened.get():
                 report(bool(resumption and resumption.handle))
             patient = PatientConnection(connection)
-            on_sound = sound_path.sound_came.get()
-            if on_sound and isinstance(connection, GeminiLlmConnection):
-                patient.take_short_path(connection, on_sound)
+            short_path = sound_path.current_short_path.get()
+            if short_path and isinstance(connection, GeminiLlmConnection):
+                patient.shorten(connection, short_path)
             yield patient
 
     # On the object: a subclass would be another class. Pydantic refuses an ordinary assignment.
@@ -70,20 +70,15 @@ class PatientConnection(BaseLlmConnection):
         self._calls = False  # the model has called tools and has no results yet
         self._notice: LlmResponse | None = None
         self._leave_at = 0.0
-        self._short_path: GeminiLlmConnection | None = None
 
-    def take_short_path(
-        self, connection: GeminiLlmConnection, on_sound: Callable[[types.Blob], None]
-    ) -> None:
+    def shorten(self, connection: GeminiLlmConnection, short_path: ShortPath) -> None:
         """Let sound of both sides pass ADK by."""
 
         def take(blob: types.Blob) -> None:
             self._is_busy = True
-            on_sound(blob)
+            short_path.take(blob)
 
-        session: Any = connection._gemini_session
-        session._ws = SoundSocket(session._ws, take)
-        self._short_path = connection
+        short_path.open(connection, take)
 
     async def send_history(self, history: list[types.Content]) -> None:
         self._is_busy = self._is_busy or bool(history and history[-1].role == "user")
@@ -100,9 +95,6 @@ class PatientConnection(BaseLlmConnection):
 
     async def send_realtime(self, blob: RealtimeInput) -> None:
         self._is_busy = self._is_busy or isinstance(blob, types.ActivityStart)
-        if self._short_path and isinstance(blob, types.Blob) and sound.is_sound_of(blob):
-            await sound_path.send_sound(self._short_path, blob)
-            return
         sent: Any = blob  # Gemini's own connection has this type, and ADK's base class only blobs
         await self._connection.send_realtime(sent)
 
