@@ -12,22 +12,19 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from benchmarks.connections import CSRF, Rows, free_port, run_command, wait_until_ready
+from benchmarks.connections import Rows
 from benchmarks.load import request
-from benchmarks.processes import Cores, Process
+from benchmarks.temporary_site import TemporarySite, temporary_site
 from benchmarks.voice import sent_at
-from tests.support.services import NotHere, database, find_postgres, redis_prefix
 from tests.support.sse_client import parse
 
 LIVE_MODEL = "gemini-2.5-flash-native-audio-preview-12-2025"
@@ -49,22 +46,21 @@ class Measured:
     closed: list[int] = field(default_factory=list)  # codes of sockets that the server closed
 
 
-@dataclass
 class Site:
-    """The measured server, and the session keys of its members."""
+    """The measured server with its members, who write and call."""
 
-    server: Process
-    port: int
-    keys: list[str]
-
-    def headers(self, member: int) -> dict[str, str]:
-        return {"Cookie": f"sessionid={self.keys[member]}; csrftoken={CSRF}", "X-CSRFToken": CSRF}
+    def __init__(self, served: TemporarySite) -> None:
+        self.server, self.port = served.server, served.port
+        self.members = len(served.keys)
+        self._served = served
 
     async def write(self, member: int, conversation: str | None = None) -> tuple[str, float]:
         """Ask in writing; return the conversation, and the seconds until the whole answer was there."""
         body = {"query": "write", **({"conversation": conversation} if conversation else {})}
         began = time.perf_counter()
-        answer = await request(self.port, "POST", "/chat/stream", headers=self.headers(member), body=body)
+        answer = await request(
+            self.port, "POST", "/chat/stream", headers=self._served.headers(member), body=body
+        )
         seconds = time.perf_counter() - began
         if answer.status != 200:
             raise RuntimeError(f"a written question was answered with {answer.status}: {answer.body!r}")
@@ -78,47 +74,18 @@ class Site:
         return connect(
             f"ws://{host}/ws/live/{conversation}/",
             origin=Origin(f"http://{host}"),
-            additional_headers={"Cookie": self.headers(member)["Cookie"]},
+            additional_headers={"Cookie": self._served.cookies(member)},
             compression=None,
         )
 
 
 @asynccontextmanager
 async def serving(engine: str, members: int) -> AsyncIterator[Site]:
-    """Start a model and a server with a new database; stop them and remove everything at the end."""
-    cores = Cores.here()
-    cores.leave_measured_core()
-    port = free_port()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
-        env = {
-            "DATA_DIR": str(folder / "data"),
-            "ENV_FILE": os.devnull,
-            "PORT": str(port),
-            "LIMITS": "off",
-            "TITLES": "first-words",
-            "LIVE_MODEL": LIVE_MODEL,
-        }
-        if engine == "postgresql":
-            env |= stack.enter_context(database(find_postgres()))
-            with suppress(NotHere):
-                env |= stack.enter_context(redis_prefix())
-        (folder / "data").mkdir()
-        run_command(env, "manage.py", "prepare")
-        keys = json.loads(run_command(env, "-m", "benchmarks.members", str(members)))
-        model = await Process(["-m", "benchmarks.voice"], folder / "model.log").start()
-        try:
-            env |= json.loads(await model.line())
-            server = Process(["manage.py", "serve"], folder / "server.log", **env)
-            with cores.for_measured():
-                await server.start()
-            try:
-                await wait_until_ready(server, port)
-                yield Site(server, port, keys)
-            finally:
-                await server.stop()
-        finally:
-            await model.stop()
+    """Start a server with members, and a model that speaks and writes; remove all at the end."""
+    async with temporary_site(
+        engine, members, model="benchmarks.voice", model_env=json.loads, LIVE_MODEL=LIVE_MODEL
+    ) as served:
+        yield Site(served)
 
 
 # --- calls ----------------------------------------------------------------------------------------
@@ -178,7 +145,7 @@ async def measure(options: argparse.Namespace) -> Rows:
         writers = range(options.calls, options.calls + options.written)
         measured = Measured()
         # What is loaded once, by the first call and the first answers, is not the memory of a call.
-        warm = await open_calls(site, range(options.calls + options.written, len(site.keys)), Measured())
+        warm = await open_calls(site, range(options.calls + options.written, site.members), Measured())
         await asyncio.sleep(WARM_UP_SECONDS)
         await end(warm)
         alone = await write_for(site, writers, options.seconds / 2)

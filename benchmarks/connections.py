@@ -14,21 +14,17 @@ import json
 import os
 import resource
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.load import request
-from benchmarks.processes import ROOT, Cores, Process
 from benchmarks.script import Script
-from tests.support.services import NotHere, database, find_postgres, redis_prefix
+from benchmarks.temporary_site import TemporarySite, temporary_site
 from tests.support.sse_client import parse, text_of
 
 Rows = list[tuple[str, str]]  # names and values of the table
@@ -37,7 +33,6 @@ HEARTBEAT_SECONDS = 15.0  # the server's default, set explicitly
 HEARTBEAT = b": still here\n"
 STARTED = b"event: run.started\n"
 END = b"data: [DONE]\n\n\r\n0\r\n\r\n"  # the last chunks of a stream
-CSRF = "benchmarks" + "0" * 22  # any value: the server only compares header and cookie
 MEMBERS = 50
 HELD = Script("held", 4, held=True)
 SHORT_DELTAS = 2
@@ -46,7 +41,6 @@ ASK = "short ask"
 WARM_UP = 10  # streams and sockets before the memory is measured
 SOCKETS_AT_A_TIME = 100
 RUN_SECONDS = 7200  # the run's limit, with which the benchmark ends at the latest
-READY_SECONDS = 60
 OPEN_SECONDS = 300  # then a connection counts as lost
 SETTLE_SECONDS = 3.0
 CLOSE_SECONDS = 5.0
@@ -154,18 +148,18 @@ def close_all(connections: Sequence[Connection]) -> None:
 class Site:
     """The measured server with its signed-in members, and the model behind it."""
 
-    def __init__(self, server: Process, port: int, model_port: int, keys: list[str]) -> None:
-        self.server, self.port = server, port
-        self.members = len(keys)
-        self._model_port = model_port
-        self._keys = keys
+    def __init__(self, served: TemporarySite) -> None:
+        self.server, self.port = served.server, served.port
+        self.members = len(served.keys)
+        self._model_port = int(served.model_line)
+        self._served = served
         self._conversations: dict[int, str] = {}
 
     def reader(self, run: str, late_ms: list[float]) -> Stream:
         """Return a reader of a run of member 0."""
         head = (
             f"GET /chat/runs/{run}/events HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
-            f"Accept: text/event-stream\r\nCookie: {self._cookies(0)}\r\n\r\n"
+            f"Accept: text/event-stream\r\nCookie: {self._served.cookies(0)}\r\n\r\n"
         )
         return Stream(head.encode(), STARTED, late_ms)
 
@@ -173,7 +167,7 @@ class Site:
         head = (
             f"GET /ws/ HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nOrigin: http://127.0.0.1:{self.port}\r\n"
             "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nCookie: {self._cookies(member)}\r\n\r\n"
+            f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nCookie: {self._served.cookies(member)}\r\n\r\n"
         )
         return Connection(head.encode(), b" 101 ")
 
@@ -205,93 +199,37 @@ class Site:
         body = {"query": script.question}
         if conversation := self._conversations.get(member):
             body["conversation"] = conversation
-        answer = await request(self.port, "POST", "/chat/stream", headers=self._headers(member), body=body)
+        answer = await request(
+            self.port, "POST", "/chat/stream", headers=self._served.headers(member), body=body
+        )
         if answer.status != 200:
             raise RuntimeError(f"a question was answered with {answer.status}")
         self._conversations.setdefault(member, parse(answer.body)[0].json()["conversation"])
         return answer.body
 
     async def get(self, path: str, member: int) -> bytes:
-        answer = await request(self.port, "GET", path, headers=self._headers(member))
+        answer = await request(self.port, "GET", path, headers=self._served.headers(member))
         if answer.status != 200:
             raise RuntimeError(f"{path} was answered with {answer.status}")
         return answer.body
 
-    def _cookies(self, member: int) -> str:
-        return f"sessionid={self._keys[member]}; csrftoken={CSRF}"
-
-    def _headers(self, member: int) -> dict[str, str]:
-        return {"Cookie": self._cookies(member), "X-CSRFToken": CSRF}
-
 
 @asynccontextmanager
 async def serving(engine: str) -> AsyncIterator[Site]:
-    """Start a model and a server with a new database; stop them and remove everything at the end."""
-    cores = Cores.here()
-    cores.leave_measured_core()
-    port = free_port()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
-        env = {
-            "DATA_DIR": str(folder / "data"),
-            "ENV_FILE": os.devnull,
-            "PORT": str(port),
-            "LIMITS": "off",
-            "TITLES": "first-words",
-            "RUN_SECONDS": str(RUN_SECONDS),
-            "SILENCE_SECONDS": str(RUN_SECONDS - 1),
-            "STREAM_HEARTBEAT_SECONDS": f"{HEARTBEAT_SECONDS:g}",
-        }
-        if engine == "postgresql":
-            env |= stack.enter_context(database(find_postgres()))
-            with suppress(NotHere):
-                env |= stack.enter_context(redis_prefix())
-        (folder / "data").mkdir()
-        run_command(env, "manage.py", "prepare")
-        keys = json.loads(run_command(env, "-m", "benchmarks.members", str(MEMBERS)))
-        model = await Process(["-m", "benchmarks.gemini"], folder / "model.log").start()
-        try:
-            model_port = int(await model.line())
-            env |= {
-                "GOOGLE_API_KEY": "not-a-key",
-                "GOOGLE_GEMINI_BASE_URL": f"http://127.0.0.1:{model_port}",
-            }
-            server = Process(["manage.py", "serve"], folder / "server.log", **env)
-            with cores.for_measured():
-                await server.start()
-            try:
-                await wait_until_ready(server, port)
-                yield Site(server, port, model_port, keys)
-            finally:
-                await server.stop()
-        finally:
-            await model.stop()
-
-
-def run_command(env: dict[str, str], *arguments: str) -> str:
-    env = {"PATH": os.environ["PATH"], **env}
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stderr}")
-    return done.stdout
-
-
-async def wait_until_ready(server: Process, port: int) -> None:
-    async with asyncio.timeout(READY_SECONDS):
-        while True:
-            server.check_alive()
-            with suppress(OSError):  # not listening yet
-                if (await request(port, "GET", "/readyz")).status == 200:
-                    return
-            await asyncio.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Start a server with members, and a model that can hold its answers; remove all at the end."""
+    async with temporary_site(
+        engine,
+        MEMBERS,
+        model="benchmarks.gemini",
+        model_env=lambda port: {
+            "GOOGLE_API_KEY": "not-a-key",
+            "GOOGLE_GEMINI_BASE_URL": f"http://127.0.0.1:{int(port)}",
+        },
+        RUN_SECONDS=str(RUN_SECONDS),
+        SILENCE_SECONDS=str(RUN_SECONDS - 1),
+        STREAM_HEARTBEAT_SECONDS=f"{HEARTBEAT_SECONDS:g}",
+    ) as served:
+        yield Site(served)
 
 
 def number_of_threads(pid: int) -> int:

@@ -35,7 +35,7 @@ class InputQueue(LiveRequestQueue):
         self._newest: types.Blob | None = None  # the last request, if it is audio that still waits
         self._waiting: set[str] = set()
         self._is_read = False
-        self.is_shared = False  # a tool of the agent hears, too, what is queued
+        self.is_shared = False  # ADK gives copies of what is queued to a tool that listens
 
     @property
     def is_idle(self) -> bool:
@@ -133,7 +133,7 @@ tell_waiting: ContextVar[Callable[[str, str], None] | None] = ContextVar("live_t
 
 
 class CallTools(BasePlugin):
-    """What tools need in a call."""
+    """Lets tools listen in a call, and wait for a person."""
 
     async def before_tool_callback(
         self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext
